@@ -1,0 +1,121 @@
+//! The server program: arguments, signals, logging, exit status. Everything else is in the
+//! library.
+#![forbid(unsafe_code)]
+
+use smolchat::exit_status::{COULD_NOT, DONE, INTERNAL_FAILURE, INTERRUPTED, WRONG_USE};
+use smolchat::render::Style;
+use smolchat::server::sink::{LineWriter, LossySink};
+use smolchat::server::{self, Config, Listeners, RunError, ServerOptions, TranscriptOutput};
+use smolchat::{arguments, limits};
+use std::io::{IsTerminal, Write, stderr, stdout};
+use std::process::ExitCode;
+use std::time::Duration;
+use tracing_subscriber::EnvFilter;
+
+const PROGRAM: &str = "smolchat-server";
+
+fn main() -> ExitCode {
+    // The panic hook has told what happened and where.
+    let status = std::panic::catch_unwind(run).unwrap_or(INTERNAL_FAILURE);
+    ExitCode::from(status)
+}
+
+fn run() -> u8 {
+    let options: ServerOptions = match arguments::parse(PROGRAM) {
+        Ok(options) => options,
+        Err(stop) => return stop.tell(),
+    };
+    let filter = options.log.clone().or_else(|| std::env::var("RUST_LOG").ok());
+    let filter = match EnvFilter::try_new(filter.as_deref().unwrap_or("info")) {
+        Ok(filter) => filter,
+        Err(error) => return fail(WRONG_USE, &format!("--log or RUST_LOG is no filter: {error}")),
+    };
+    let config = match options.check() {
+        Ok(config) => config,
+        Err(error) => return fail(WRONG_USE, &error.to_string()),
+    };
+    let listeners = match Listeners::bind(&config) {
+        Ok(listeners) => listeners,
+        Err(error) => return fail(COULD_NOT, &error.to_string()),
+    };
+    tell_start(&config, &listeners);
+    match serve(listeners, &config, filter) {
+        Ok(()) => DONE,
+        Err(error) => fail(INTERNAL_FAILURE, &error.to_string()),
+    }
+}
+
+fn serve(listeners: Listeners, config: &Config, filter: EnvFilter) -> Result<(), RunError> {
+    let log = LossySink::start("log", Box::new(stderr())).map_err(RunError::NoThread)?;
+    let writer = log.clone();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none())
+        .with_writer(move || LineWriter::new(writer.clone()))
+        .init();
+    warn_of_descriptors(config);
+    let stop = stop_signal().map_err(RunError::NoThread)?;
+    let transcript = TranscriptOutput { output: Box::new(stdout()), style: Style::of_stdout() };
+    let result = server::run(listeners, config, transcript, async move {
+        // Closed or sent: both mean that it is time to stop.
+        let _ = stop.recv().await;
+    });
+    log.finish(Duration::from_millis(100));
+    result
+}
+
+/// Says where everything is, whatever the log level.
+fn tell_start(config: &Config, listeners: &Listeners) {
+    let chat = listeners.chat_address();
+    say(&format!("clients connect to {chat}: smolchat-client {} {}", chat.ip(), chat.port()));
+    if let Some(web) = listeners.web_address() {
+        say(&format!("the web page is at http://{web}/"));
+    }
+    if chat.ip().is_loopback() {
+        say("only this machine can connect; --host 0.0.0.0 opens the chat to the network");
+    }
+    if config.web.is_some() && listeners.web_address().is_some_and(|web| !web.ip().is_loopback()) {
+        say("everyone who reaches the page's address can read the chat");
+    }
+}
+
+/// Raises the limit of open files, and warns if the users asked for do not fit.
+fn warn_of_descriptors(config: &Config) {
+    let needed = config.limits.max_clients as u64 + limits::WEB_MAX_CONNECTIONS as u64
+        + limits::MAX_CLOSING_CONNECTIONS as u64;
+    match rlimit::increase_nofile_limit(u64::MAX) {
+        Ok(most) if most < needed => tracing::warn!(
+            "this process may have {most} open files, too few for --max-clients {}: raise the limit (ulimit -n {needed}) or lower --max-clients",
+            config.limits.max_clients
+        ),
+        Ok(_) => {}
+        Err(error) => tracing::warn!(%error, "cannot raise the limit of open files"),
+    }
+}
+
+/// A channel that tells of the first SIGINT or SIGTERM; the second ends the process at once.
+fn stop_signal() -> std::io::Result<async_channel::Receiver<()>> {
+    use signal_hook::consts::{SIGINT, SIGTERM};
+    let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM])?;
+    let (sender, receiver) = async_channel::bounded(1);
+    std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
+        for (count, _signal) in signals.forever().enumerate() {
+            if count > 0 {
+                std::process::exit(i32::from(INTERRUPTED));
+            }
+            // The server listens to this one, or is at its end anyway.
+            let _ = sender.try_send(());
+        }
+    })?;
+    Ok(receiver)
+}
+
+fn say(sentence: &str) {
+    // Where standard error is closed there is nobody to tell.
+    let _ = writeln!(stderr(), "{PROGRAM}: {sentence}");
+}
+
+fn fail(status: u8, sentence: &str) -> u8 {
+    say(sentence);
+    status
+}

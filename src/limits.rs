@@ -1,0 +1,182 @@
+//! Every bound of smolchat and its default, in one place.
+//!
+//! What lives here: one documented constant or [`Limits`] field for each bound, with its unit.
+//! Everything may use it. It must never be bypassed: a bound that stands as a literal
+//! somewhere else is a mistake, and `tests/tidy.rs` looks for it.
+
+use std::time::Duration;
+
+/// Longest line that is read from a client, in bytes, without its line end (`--max-line`).
+pub const DEFAULT_MAX_LINE_BYTES: usize = 64 * 1024;
+/// Longest message text, in bytes of decoded UTF-8 as received (`--max-message`).
+pub const DEFAULT_MAX_MESSAGE_BYTES: usize = 4096;
+/// Users who may be here at once (`--max-clients`).
+pub const DEFAULT_MAX_CLIENTS: usize = 1000;
+/// Messages kept in memory for `history` and the page (`--history`).
+pub const DEFAULT_HISTORY_MESSAGES: usize = 200;
+/// Lines a second that one connection may send on average (`--rate`).
+pub const DEFAULT_RATE_PER_SECOND: u32 = 100;
+/// Lines that one connection may send at once after a pause (`--burst`).
+pub const DEFAULT_BURST_LINES: u32 = 200;
+/// Bytes of the public log that a reader may be behind before it is closed (`--max-lag`).
+pub const DEFAULT_MAX_LAG_BYTES: usize = 4 * 1024 * 1024;
+/// Users above which arrivals and departures are told in summary (`--announce-limit`).
+pub const DEFAULT_ANNOUNCE_LIMIT: usize = 500;
+
+/// Port of the chat (`--port`).
+pub const DEFAULT_PORT: u16 = 5555;
+/// Port of the web page (`--web-port`).
+pub const DEFAULT_WEB_PORT: u16 = 8080;
+/// Ports that are tried one after the other when the default web port is taken.
+pub const WEB_PORT_ATTEMPTS: u16 = 32;
+
+/// Largest `--max-clients`.
+pub const MAX_CLIENTS_RANGE: usize = 1_000_000;
+/// Largest `--history`, in messages.
+pub const MAX_HISTORY_RANGE: usize = 1_000_000;
+/// Largest `--max-message`, in bytes.
+pub const MAX_MESSAGE_RANGE: usize = 1024 * 1024;
+/// Largest `--max-line`, in bytes.
+pub const MAX_LINE_RANGE: usize = 16 * 1024 * 1024;
+/// Largest `--rate` and `--burst`, in lines.
+pub const MAX_RATE_RANGE: u32 = 10_000_000;
+/// Largest `--max-lag`, in bytes.
+pub const MAX_LAG_RANGE: usize = 1024 * 1024 * 1024;
+/// Largest `--threads`.
+pub const MAX_THREADS_RANGE: usize = 256;
+
+/// Longest name, in grapheme clusters (what a reader sees as one character).
+pub const MAX_NAME_GRAPHEMES: usize = 32;
+/// Longest name, in bytes of UTF-8.
+pub const MAX_NAME_BYTES: usize = 512;
+/// Most combining marks on one base character of a name.
+pub const MAX_COMBINING_MARKS: usize = 4;
+
+/// Refused lines in a row that a client may send; one more closes its connection.
+pub const MAX_REFUSALS_IN_A_ROW: u32 = 16;
+/// Characters of a stranger's word that a refusal repeats.
+pub const MAX_QUOTED_CHARS: usize = 32;
+
+/// Bytes that the history may hold, texts and encoded lines together, whatever `--history` says.
+pub const MAX_HISTORY_BYTES: usize = 16 * 1024 * 1024;
+
+/// Bytes that one read takes from a socket into the thread's own buffer.
+pub const READ_BUFFER_BYTES: usize = 16 * 1024;
+/// Lines that one connection hands to the broker in one turn.
+pub const MAX_LINES_PER_TURN: usize = 64;
+/// Inputs that wait for the broker.
+pub const INBOX_EVENTS: usize = 1024;
+/// Inputs that the broker takes into one batch.
+pub const MAX_BATCH_EVENTS: usize = 1024;
+/// Bytes of encoded lines after which the broker ends a batch.
+pub const MAX_BATCH_BYTES: usize = 256 * 1024;
+/// Bytes of a reply that are encoded at a time; a long reply is made piece by piece.
+pub const REPLY_PIECE_BYTES: usize = 16 * 1024;
+/// Log slices that one vectored write takes.
+pub const MAX_SLICES_PER_WRITE: usize = 64;
+/// Bytes that one vectored write takes.
+pub const MAX_BYTES_PER_WRITE: usize = 256 * 1024;
+/// Bytes that one connection may write before others get their turn.
+pub const MAX_BYTES_PER_TURN: usize = 1024 * 1024;
+/// Connections that are closed for lack of room, or wait for the other side's end, beside
+/// the `--max-clients` users.
+pub const MAX_CLOSING_CONNECTIONS: usize = 256;
+
+/// Connections waiting to be accepted in the kernel; the system's own limit may be lower.
+pub const LISTEN_BACKLOG: i32 = 4096;
+/// Connections that the accept loop takes before others get their turn.
+pub const MAX_ACCEPTS_PER_TURN: usize = 256;
+/// First pause after an accept error that is not the connection's own; doubled up to the last.
+pub const ACCEPT_FIRST_PAUSE: Duration = Duration::from_millis(10);
+/// Longest pause after an accept error.
+pub const ACCEPT_LAST_PAUSE: Duration = Duration::from_secs(1);
+
+/// A half line that gets no byte for this long is refused.
+pub const HALF_LINE_TIMEOUT: Duration = Duration::from_secs(60);
+/// A reader who is more than half of `--max-lag` behind for this long is closed.
+pub const SOFT_LAG_TIMEOUT: Duration = Duration::from_secs(10);
+/// A reader who takes no byte for this long is closed.
+pub const WRITE_STALL_TIMEOUT: Duration = Duration::from_secs(30);
+/// How often readers who are behind are looked at.
+pub const LAG_CHECK_INTERVAL: Duration = Duration::from_millis(250);
+/// Shortest time between two summaries of arrivals and departures.
+pub const SUMMARY_INTERVAL: Duration = Duration::from_secs(1);
+/// Time for the last lines of a connection that the server closes.
+pub const FAREWELL_TIMEOUT: Duration = Duration::from_secs(3);
+/// Time that a closed connection is still read and discarded, so that the farewell arrives.
+pub const LINGER_TIMEOUT: Duration = Duration::from_secs(1);
+/// Time from the signal to the end of the server.
+pub const STOP_DEADLINE: Duration = Duration::from_millis(4800);
+
+/// Idle time after which TCP asks a silent peer whether it is still there.
+pub const KEEPALIVE_IDLE: Duration = Duration::from_secs(45);
+/// Time between two such questions.
+pub const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(15);
+/// Unanswered questions after which the peer is gone.
+pub const KEEPALIVE_RETRIES: u32 = 4;
+/// Time after which unacknowledged data ends a connection.
+pub const TCP_USER_TIMEOUT: Duration = Duration::from_secs(100);
+
+/// Batches of transcript lines that wait for standard output; more are skipped and counted.
+pub const TRANSCRIPT_BATCHES: usize = 256;
+/// Bytes of transcript lines that wait for standard output; more are skipped and counted.
+pub const TRANSCRIPT_BYTES: usize = 4 * 1024 * 1024;
+
+/// HTTP connections of the page at once.
+pub const WEB_MAX_CONNECTIONS: usize = 512;
+/// Live streams of the page at once.
+pub const WEB_MAX_STREAMS: usize = 256;
+/// Bytes of a request head that are read before it is refused.
+pub const WEB_MAX_HEAD_BYTES: usize = 8 * 1024;
+/// Time for a whole request head, from its first byte.
+pub const WEB_HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// Time that a connection may wait for its next request.
+pub const WEB_IDLE_TIMEOUT: Duration = Duration::from_secs(30);
+/// Time without progress after which a response is dropped.
+pub const WEB_WRITE_STALL_TIMEOUT: Duration = Duration::from_secs(30);
+/// Time between two comment lines of a silent live stream.
+pub const WEB_HEARTBEAT_INTERVAL: Duration = Duration::from_secs(15);
+
+/// Typed lines that wait in the client between standard input and the socket.
+pub const CLIENT_INPUT_LINES: usize = 1024;
+/// Time that a client at the end of its piped input waits for a further line.
+pub const CLIENT_DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// The bounds that an operator chooses.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Users who may be here at once.
+    pub max_clients: usize,
+    /// Users from one address; none means no limit.
+    pub max_clients_per_address: Option<usize>,
+    /// Messages kept in memory.
+    pub history_messages: usize,
+    /// Longest message, in bytes.
+    pub max_message_bytes: usize,
+    /// Longest line, in bytes.
+    pub max_line_bytes: usize,
+    /// Lines a second of one connection.
+    pub rate_per_second: u32,
+    /// Lines at once of one connection.
+    pub burst_lines: u32,
+    /// Bytes that a reader may be behind.
+    pub max_lag_bytes: usize,
+    /// Users above which arrivals and departures are told in summary.
+    pub announce_limit: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits {
+            max_clients: DEFAULT_MAX_CLIENTS,
+            max_clients_per_address: None,
+            history_messages: DEFAULT_HISTORY_MESSAGES,
+            max_message_bytes: DEFAULT_MAX_MESSAGE_BYTES,
+            max_line_bytes: DEFAULT_MAX_LINE_BYTES,
+            rate_per_second: DEFAULT_RATE_PER_SECOND,
+            burst_lines: DEFAULT_BURST_LINES,
+            max_lag_bytes: DEFAULT_MAX_LAG_BYTES,
+            announce_limit: DEFAULT_ANNOUNCE_LIMIT,
+        }
+    }
+}

@@ -1,0 +1,201 @@
+//! Which characters a name may have, and where.
+//!
+//! What lives here: the checks of single characters, of emoji sequences (UTS 51), of joiners
+//! (RFC 5892, appendices A.1 and A.2) and of combining marks. Called by `name` alone.
+//! It must never change a visible character: refusing is its only answer.
+
+use std::borrow::Cow;
+
+use icu_properties::props::{
+    BidiControl, DefaultIgnorableCodePoint, GeneralCategory as Category, JoiningType,
+};
+use icu_properties::{CodePointMapData, CodePointSetData};
+use unicode_normalization::UnicodeNormalization;
+use unicode_normalization::char::canonical_combining_class;
+use unicode_segmentation::UnicodeSegmentation;
+
+use super::{CharacterFault, NameError};
+use crate::limits::MAX_COMBINING_MARKS;
+
+const ZERO_WIDTH_NON_JOINER: char = '\u{200C}';
+const ZERO_WIDTH_JOINER: char = '\u{200D}';
+const TEXT_SELECTOR: char = '\u{FE0E}';
+const EMOJI_SELECTOR: char = '\u{FE0F}';
+const KEYCAP: char = '\u{20E3}';
+/// The canonical combining class of a virama.
+const VIRAMA: u8 = 9;
+
+/// Characters that show nothing although their category and properties do not tell: the blank
+/// Braille pattern, the null notehead, the Khitan filler, the Egyptian blanks.
+const BLANKS: [char; 5] = [
+    '\u{2800}',
+    '\u{1D159}',
+    '\u{16FE4}',
+    '\u{13441}',
+    '\u{13442}',
+];
+
+/// General category of a character.
+pub(super) fn category(character: char) -> Category {
+    CodePointMapData::<Category>::new().get(character)
+}
+
+/// Whether a character is drawn onto the one before it and takes no room of its own.
+pub(super) fn is_nonspacing_mark(character: char) -> bool {
+    matches!(
+        category(character),
+        Category::NonspacingMark | Category::EnclosingMark
+    )
+}
+
+/// Refuses the first character that a name cannot have in its place.
+pub(super) fn check(text: &str) -> Result<(), NameError> {
+    for (start, cluster) in text.grapheme_indices(true) {
+        if is_emoji_sequence(cluster) {
+            continue;
+        }
+        for (offset, character) in cluster.char_indices() {
+            if let Some(fault) = fault_at(text, start + offset, character) {
+                return Err(NameError::ForbiddenCharacter { character, fault });
+            }
+        }
+    }
+    Ok(())
+}
+
+/// What is wrong with the character at a byte position, if it is outside an emoji.
+fn fault_at(text: &str, position: usize, character: char) -> Option<CharacterFault> {
+    let (before, after) = (&text[..position], &text[position + character.len_utf8()..]);
+    match character {
+        ' '..='~' => None,
+        ZERO_WIDTH_NON_JOINER if non_joiner_fits(before, after) => None,
+        ZERO_WIDTH_JOINER if follows_virama(before) => None,
+        ZERO_WIDTH_NON_JOINER | ZERO_WIDTH_JOINER | TEXT_SELECTOR | EMOJI_SELECTOR => {
+            Some(CharacterFault::Misplaced)
+        }
+        // Flag letters and tags.
+        '\u{1F1E6}'..='\u{1F1FF}' | '\u{E0020}'..='\u{E007F}' => Some(CharacterFault::Misplaced),
+        _ => fault_anywhere(character),
+    }
+}
+
+/// What is wrong with a character wherever it stands.
+fn fault_anywhere(character: char) -> Option<CharacterFault> {
+    if CodePointSetData::new::<BidiControl>().contains(character) {
+        return Some(CharacterFault::Direction);
+    }
+    match category(character) {
+        Category::Control | Category::LineSeparator | Category::ParagraphSeparator => {
+            Some(CharacterFault::Control)
+        }
+        _ if is_invisible(character) => Some(CharacterFault::Invisible),
+        Category::Unassigned | Category::PrivateUse | Category::Surrogate => {
+            Some(CharacterFault::Meaningless)
+        }
+        // Object replacement and replacement character.
+        _ if matches!(character, '\u{FFFC}' | '\u{FFFD}') => Some(CharacterFault::Meaningless),
+        _ => None,
+    }
+}
+
+fn is_invisible(character: char) -> bool {
+    category(character) == Category::Format
+        || CodePointSetData::new::<DefaultIgnorableCodePoint>().contains(character)
+        || BLANKS.contains(&character)
+}
+
+/// Whether a grapheme cluster is one whole emoji of UTS 51 that is recommended for general
+/// interchange (also without its presentation selectors), or a single one with the selector
+/// that it does not need.
+fn is_emoji_sequence(cluster: &str) -> bool {
+    // A single ASCII character is the common case and never an emoji; with more on it, it is one
+    // as a keycap only (the crate's table has `1` with a bare selector as well).
+    if cluster.starts_with(|first: char| first.is_ascii()) && !cluster.ends_with(KEYCAP) {
+        return false;
+    }
+    if emojis::get(cluster).is_some() {
+        return true;
+    }
+    cluster.strip_suffix(EMOJI_SELECTOR).is_some_and(|base| {
+        let mut characters = base.chars();
+        characters.next().is_some() && characters.next().is_none() && emojis::get(base).is_some()
+    })
+}
+
+/// RFC 5892, appendix A.2, and the first half of A.1.
+fn follows_virama(before: &str) -> bool {
+    before
+        .chars()
+        .next_back()
+        .is_some_and(|character| canonical_combining_class(character) == VIRAMA)
+}
+
+/// RFC 5892, appendix A.1: after a virama, or where it breaks a cursive connection.
+fn non_joiner_fits(before: &str, after: &str) -> bool {
+    follows_virama(before)
+        || (matches!(
+            visible_joining_type(before.chars().rev()),
+            Some(JoiningType::LeftJoining | JoiningType::DualJoining)
+        ) && matches!(
+            visible_joining_type(after.chars()),
+            Some(JoiningType::RightJoining | JoiningType::DualJoining)
+        ))
+}
+
+/// The joining type of the first character that is not transparent to joining.
+fn visible_joining_type(characters: impl Iterator<Item = char>) -> Option<JoiningType> {
+    let joining_types = CodePointMapData::<JoiningType>::new();
+    characters
+        .map(|character| joining_types.get(character))
+        .find(|joining_type| *joining_type != JoiningType::Transparent)
+}
+
+/// Leaves out the selector of an emoji that normalization turns into letters (™️ becomes `TM`):
+/// it would stay behind as an invisible character of its own.
+///
+/// The text has passed [`check`], so each selector in it stands after an emoji.
+pub(super) fn without_orphaned_selectors(text: &str) -> Cow<'_, str> {
+    if !text.contains(EMOJI_SELECTOR) {
+        return Cow::Borrowed(text);
+    }
+    let mut kept = String::with_capacity(text.len());
+    let mut previous = None;
+    for character in text.chars() {
+        let orphaned = character == EMOJI_SELECTOR && previous.is_some_and(is_normalized_away);
+        if !orphaned {
+            kept.push(character);
+        }
+        previous = Some(character);
+    }
+    Cow::Owned(kept)
+}
+
+fn is_normalized_away(character: char) -> bool {
+    std::iter::once(character).nfkc().ne([character])
+}
+
+/// Refuses a mark at the beginning (it would be drawn onto whatever stands before the name), and
+/// too many marks on one base. They are counted decomposed, so that ready-made accented letters
+/// count like the same in pieces, and joiners do not start the count again.
+///
+/// Marks with a width of their own (vowel signs of Indic and Burmese) have their own count.
+pub(super) fn check_marks(prepared: &str) -> Result<(), NameError> {
+    if let Some(character) = prepared.chars().next().filter(|c| is_nonspacing_mark(*c)) {
+        let fault = CharacterFault::Loose;
+        return Err(NameError::ForbiddenCharacter { character, fault });
+    }
+    let (mut nonspacing, mut spacing) = (0, 0);
+    for character in prepared.nfd() {
+        match category(character) {
+            _ if character == EMOJI_SELECTOR => {}
+            Category::Format => {}
+            Category::NonspacingMark | Category::EnclosingMark => nonspacing += 1,
+            Category::SpacingMark => spacing += 1,
+            _ => (nonspacing, spacing) = (0, 0),
+        }
+        if nonspacing.max(spacing) > MAX_COMBINING_MARKS {
+            return Err(NameError::TooManyMarks);
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,328 @@
+//! What an operator chooses: the options of the command line, and what they mean.
+//!
+//! What lives here: [`ServerOptions`], as typed, and [`Config`], checked. The program and the
+//! tests make a `Config`; the server reads it. It must never bind, read a file or look at the
+//! environment.
+
+use crate::limits::{
+    self, DEFAULT_PORT, DEFAULT_WEB_PORT, Limits, MAX_CLIENTS_RANGE, MAX_HISTORY_RANGE,
+    MAX_LAG_RANGE, MAX_LINE_RANGE, MAX_MESSAGE_RANGE, MAX_RATE_RANGE, MAX_THREADS_RANGE,
+};
+use argh::FromArgs;
+use std::fmt;
+
+/// smolchat-server: a small, fast network chat. Clients connect over TCP, readers open the web
+/// page, and this terminal shows the chat as it happens.
+#[derive(FromArgs, Clone, Debug, PartialEq, Eq)]
+#[argh(
+    note = "Standard output is the transcript of the chat; everything else is on standard error.",
+    error_code(0, "stopped by SIGINT (Ctrl-C) or SIGTERM; everyone was told"),
+    error_code(1, "could not listen: the address is taken, unknown or not allowed"),
+    error_code(2, "used wrongly: an unknown option, a bad port, a value out of range"),
+    error_code(70, "an internal failure"),
+    error_code(130, "a second signal came while stopping")
+)]
+pub struct ServerOptions {
+    /// address that clients connect to; 0.0.0.0 opens the chat to the network (default 127.0.0.1)
+    #[argh(option, default = "LOOPBACK.to_owned()")]
+    pub host: String,
+
+    /// port that clients connect to; 0 takes any free one (default 5555)
+    #[argh(option, default = "DEFAULT_PORT")]
+    pub port: u16,
+
+    /// address of the web page, independent of --host (default 127.0.0.1)
+    #[argh(option, default = "LOOPBACK.to_owned()")]
+    pub web_host: String,
+
+    /// port of the web page; 0 takes any free one (default 8080, or the next free one if that is taken)
+    #[argh(option)]
+    pub web_port: Option<u16>,
+
+    /// serve no web page
+    #[argh(switch)]
+    pub no_web: bool,
+
+    /// users who may be here at once, 1 to 1000000 (default 1000)
+    #[argh(option, default = "limits::DEFAULT_MAX_CLIENTS")]
+    pub max_clients: usize,
+
+    /// users from one address at once, IPv6 counted by /64, 1 to 1000000 (default: no limit)
+    #[argh(option)]
+    pub max_clients_per_address: Option<usize>,
+
+    /// messages kept in memory for /history and the page, 0 to 1000000, and never more than 16 MiB (default 200)
+    #[argh(option, default = "limits::DEFAULT_HISTORY_MESSAGES")]
+    pub history: usize,
+
+    /// longest message, in bytes of UTF-8, 1 to 1048576 (default 4096)
+    #[argh(option, default = "limits::DEFAULT_MAX_MESSAGE_BYTES")]
+    pub max_message: usize,
+
+    /// longest line, in bytes, up to 16777216; must be able to hold the longest message, escaped (default 65536)
+    #[argh(option, default = "limits::DEFAULT_MAX_LINE_BYTES")]
+    pub max_line: usize,
+
+    /// lines a second that a connection may send; a faster one is read more slowly, 1 to 10000000 (default 100)
+    #[argh(option, default = "limits::DEFAULT_RATE_PER_SECOND")]
+    pub rate: u32,
+
+    /// lines that a connection may send at once after a pause, 1 to 10000000 (default 200)
+    #[argh(option, default = "limits::DEFAULT_BURST_LINES")]
+    pub burst: u32,
+
+    /// bytes that a reader may be behind before it is closed, 4096 to 1073741824 (default 4194304)
+    #[argh(option, default = "limits::DEFAULT_MAX_LAG_BYTES")]
+    pub max_lag: usize,
+
+    /// users above which arrivals and departures are told in summary, once a second (default 500)
+    #[argh(option, default = "limits::DEFAULT_ANNOUNCE_LIMIT")]
+    pub announce_limit: usize,
+
+    /// threads that serve, 1 to 256 (default 1)
+    #[argh(option, default = "1")]
+    pub threads: usize,
+
+    /// what is logged on standard error: off, error, warn, info, debug or trace, or filters as in RUST_LOG (default: RUST_LOG, or info)
+    #[argh(option)]
+    pub log: Option<String>,
+
+    /// print the version and end
+    #[argh(switch)]
+    pub version: bool,
+}
+
+const LOOPBACK: &str = "127.0.0.1";
+
+/// A server's configuration, within all ranges.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// Address of the chat.
+    pub chat_host: String,
+    /// Port of the chat; 0 takes any free one.
+    pub chat_port: u16,
+    /// The web page; none serves no page.
+    pub web: Option<WebConfig>,
+    /// The bounds.
+    pub limits: Limits,
+    /// Threads that serve; at least one.
+    pub threads: usize,
+}
+
+/// Where the web page is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WebConfig {
+    /// Address of the page.
+    pub host: String,
+    /// Port of the page; 0 takes any free one.
+    pub port: u16,
+    /// Whether somebody asked for this port; otherwise the next free one does as well.
+    pub port_was_chosen: bool,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Config {
+            chat_host: LOOPBACK.to_owned(),
+            chat_port: DEFAULT_PORT,
+            web: Some(WebConfig {
+                host: LOOPBACK.to_owned(),
+                port: DEFAULT_WEB_PORT,
+                port_was_chosen: false,
+            }),
+            limits: Limits::default(),
+            threads: 1,
+        }
+    }
+}
+
+/// A value that an option cannot have. Its `Display` is one sentence.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum OptionError {
+    /// Outside of the range.
+    OutOfRange {
+        /// The option.
+        option: &'static str,
+        /// What was given.
+        value: u64,
+        /// The least that is allowed.
+        least: u64,
+        /// The most that is allowed.
+        most: u64,
+    },
+    /// A line could not hold the longest message.
+    LineTooShort {
+        /// The longest line that was asked for.
+        max_line: usize,
+        /// The longest message.
+        max_message: usize,
+        /// The shortest line that would do.
+        needed: usize,
+    },
+}
+
+impl fmt::Display for OptionError {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            OptionError::OutOfRange { option, value, least, most } => {
+                write!(out, "{option} cannot be {value}: it is a number from {least} to {most}")
+            }
+            OptionError::LineTooShort { max_line, max_message, needed } => write!(
+                out,
+                "--max-line {max_line} cannot hold a message of --max-message {max_message} bytes with its escapes: it must be at least {needed}"
+            ),
+        }
+    }
+}
+
+impl std::error::Error for OptionError {}
+
+/// Bytes that JSON may make of one byte of text: `\u0000`.
+const LONGEST_ESCAPE: usize = 6;
+/// `{"type":"message","data":""}`.
+const MESSAGE_FRAME_BYTES: usize = 28;
+/// Least `--max-lag`, in bytes.
+const LEAST_LAG_BYTES: usize = 4096;
+
+impl ServerOptions {
+    /// Checks every value.
+    ///
+    /// # Errors
+    /// The first value that is out of range.
+    pub fn check(self) -> Result<Config, OptionError> {
+        let most = MAX_CLIENTS_RANGE;
+        check_range("--max-clients", self.max_clients, 1, most)?;
+        check_range("--max-clients-per-address", self.max_clients_per_address.unwrap_or(1), 1, most)?;
+        check_range("--history", self.history, 0, MAX_HISTORY_RANGE)?;
+        check_range("--max-message", self.max_message, 1, MAX_MESSAGE_RANGE)?;
+        check_range("--max-line", self.max_line, 1, MAX_LINE_RANGE)?;
+        check_range("--rate", self.rate as usize, 1, MAX_RATE_RANGE as usize)?;
+        check_range("--burst", self.burst as usize, 1, MAX_RATE_RANGE as usize)?;
+        check_range("--max-lag", self.max_lag, LEAST_LAG_BYTES, MAX_LAG_RANGE)?;
+        check_range("--announce-limit", self.announce_limit, 0, most)?;
+        check_range("--threads", self.threads, 1, MAX_THREADS_RANGE)?;
+        check_line(self.max_line, self.max_message)?;
+        let web = WebConfig {
+            host: self.web_host,
+            port: self.web_port.unwrap_or(DEFAULT_WEB_PORT),
+            port_was_chosen: self.web_port.is_some(),
+        };
+        Ok(Config {
+            chat_host: self.host,
+            chat_port: self.port,
+            web: (!self.no_web).then_some(web),
+            limits: Limits {
+                max_clients: self.max_clients,
+                max_clients_per_address: self.max_clients_per_address,
+                history_messages: self.history,
+                max_message_bytes: self.max_message,
+                max_line_bytes: self.max_line,
+                rate_per_second: self.rate,
+                burst_lines: self.burst,
+                max_lag_bytes: self.max_lag,
+                announce_limit: self.announce_limit,
+            },
+            threads: self.threads,
+        })
+    }
+}
+
+fn check_range(
+    option: &'static str,
+    value: usize,
+    least: usize,
+    most: usize,
+) -> Result<(), OptionError> {
+    if (least..=most).contains(&value) {
+        return Ok(());
+    }
+    Err(OptionError::OutOfRange {
+        option,
+        value: value as u64,
+        least: least as u64,
+        most: most as u64,
+    })
+}
+
+fn check_line(max_line: usize, max_message: usize) -> Result<(), OptionError> {
+    let needed = max_message * LONGEST_ESCAPE + MESSAGE_FRAME_BYTES;
+    if max_line < needed {
+        return Err(OptionError::LineTooShort { max_line, max_message, needed });
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(arguments: &[&str]) -> Result<Config, OptionError> {
+        ServerOptions::from_args(&["smolchat-server"], arguments).unwrap().check()
+    }
+
+    #[test]
+    fn no_options_give_the_defaults() {
+        assert_eq!(parse(&[]), Ok(Config::default()));
+    }
+
+    #[test]
+    fn every_option_is_taken() {
+        let config = parse(&[
+            "--host", "::", "--port", "0", "--web-host", "0.0.0.0", "--web-port", "81",
+            "--max-clients", "2", "--max-clients-per-address", "3", "--history", "4",
+            "--max-message", "5", "--max-line", "1000", "--rate", "7", "--burst", "8",
+            "--max-lag", "4097", "--announce-limit", "10", "--threads", "2",
+        ]);
+        let expected = Config {
+            chat_host: "::".into(),
+            chat_port: 0,
+            web: Some(WebConfig { host: "0.0.0.0".into(), port: 81, port_was_chosen: true }),
+            limits: Limits {
+                max_clients: 2,
+                max_clients_per_address: Some(3),
+                history_messages: 4,
+                max_message_bytes: 5,
+                max_line_bytes: 1000,
+                rate_per_second: 7,
+                burst_lines: 8,
+                max_lag_bytes: 4097,
+                announce_limit: 10,
+            },
+            threads: 2,
+        };
+        assert_eq!(config, Ok(expected));
+        assert_eq!(parse(&["--no-web"]).unwrap().web, None);
+    }
+
+    #[test]
+    fn a_value_out_of_range_is_told_with_its_range() {
+        for (option, bad, least, most) in [
+            ("--max-clients", "0", 1, 1_000_000),
+            ("--max-clients", "1000001", 1, 1_000_000),
+            ("--max-clients-per-address", "0", 1, 1_000_000),
+            ("--history", "1000001", 0, 1_000_000),
+            ("--max-message", "0", 1, 1_048_576),
+            ("--rate", "0", 1, 10_000_000),
+            ("--rate", "10000001", 1, 10_000_000),
+            ("--burst", "0", 1, 10_000_000),
+            ("--max-lag", "1", 4096, 1_073_741_824),
+            ("--announce-limit", "1000001", 0, 1_000_000),
+            ("--threads", "0", 1, 256),
+        ] {
+            let told = parse(&[option, bad]).unwrap_err().to_string();
+            let expected = format!("{option} cannot be {bad}: it is a number from {least} to {most}");
+            assert_eq!(told, expected);
+        }
+        assert!(parse(&["--rate", "10000000", "--max-clients", "1000000"]).is_ok());
+    }
+
+    #[test]
+    fn a_line_holds_the_longest_message_escaped() {
+        let escaped = format!(r#"{{"type":"message","data":"{}"}}"#, "\\u0001".repeat(100));
+        let enough = escaped.len().to_string();
+        let too_short = (escaped.len() - 1).to_string();
+        assert!(parse(&["--max-message", "100", "--max-line", &enough]).is_ok());
+        let told = parse(&["--max-message", "100", "--max-line", &too_short]).unwrap_err();
+        assert!(told.to_string().ends_with(&format!("at least {enough}")), "{told}");
+    }
+}

@@ -1,0 +1,389 @@
+//! One connection: its bytes become lines, its lines requests for the broker.
+//!
+//! What lives here: [`serve`], the one task that a connection has while it keeps up, and
+//! [`catch_up`], the task that writes to a client that is behind. The broker spawns both. They
+//! must never touch another connection, never read on while a reply is unwritten or the
+//! sender is over its rate, and must end with exactly one [`Input::Ended`].
+//!
+//! Half-close: the end of the input is not the end of the connection. What was asked is
+//! answered before the socket is closed.
+
+use crate::framing::{Line, LineSplitter};
+use crate::limits::{
+    FAREWELL_TIMEOUT, HALF_LINE_TIMEOUT, LINGER_TIMEOUT, Limits, MAX_LINES_PER_TURN,
+    READ_BUFFER_BYTES,
+};
+use crate::pace::{Pacer, Rate};
+use crate::protocol::{Refusal, Request, basic};
+use crate::server::closing::CloseReason;
+use crate::server::inbox::{ClientKey, Input, Submission};
+use crate::server::log::Log;
+use crate::server::outbound::{Outbound, Progress};
+use crate::server::peer::{Mailbox, Peer, Sign};
+use async_channel::Sender;
+use futures_lite::FutureExt;
+use smol::Timer;
+use std::cell::RefCell;
+use std::future::{Future, poll_fn};
+use std::io::{self, Read};
+use std::panic::AssertUnwindSafe;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::{Duration, Instant};
+
+/// What all connections of a server have in common.
+#[derive(Debug)]
+pub struct Common {
+    /// The bounds.
+    pub limits: Limits,
+    /// Where the broker takes its inputs from.
+    pub inbox: Sender<Input>,
+    /// The log of the basic dialect.
+    pub log: Arc<Log>,
+    /// When the server's own time began.
+    pub started: Instant,
+}
+
+impl Common {
+    /// The server's own time: how long it has been running.
+    pub fn now(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    fn rate(&self) -> Rate {
+        Rate::new(self.limits.rate_per_second, self.limits.burst_lines)
+    }
+}
+
+thread_local! {
+    /// Where a thread reads to: no connection has a read buffer of its own.
+    static READ_BUFFER: RefCell<Box<[u8]>> = RefCell::new(vec![0; READ_BUFFER_BYTES].into());
+}
+
+/// Serves one connection to its end, which it reports.
+pub async fn serve(common: Arc<Common>, key: ClientKey, peer: Arc<Peer>) {
+    let connection = Connection::new(&common, key, &peer);
+    // A panic ends this connection and no other; the panic hook has told where it was.
+    let reason = AssertUnwindSafe(connection.run()).catch_unwind().await.unwrap_or(CloseReason::Fault);
+    peer.abort();
+    // The inbox is closed only when the server has ended, and then nobody needs to know.
+    let _ = common.inbox.send(Input::Ended(key, reason)).await;
+}
+
+struct Connection<'a> {
+    common: &'a Common,
+    key: ClientKey,
+    peer: &'a Peer,
+    splitter: LineSplitter,
+    pacer: Pacer,
+    /// Bytes that were read but not yet looked at, from the offset on.
+    unread: (Vec<u8>, usize),
+    /// Whether the socket had nothing more at the last reading.
+    is_drained: bool,
+    has_ended: bool,
+}
+
+/// What ended a wait for bytes.
+enum Woken {
+    Readable,
+    Signs,
+    HalfLineTimeout,
+}
+
+impl<'a> Connection<'a> {
+    fn new(common: &'a Common, key: ClientKey, peer: &'a Peer) -> Self {
+        Connection {
+            common,
+            key,
+            peer,
+            splitter: LineSplitter::new(common.limits.max_line_bytes),
+            pacer: Pacer::default(),
+            unread: (Vec::new(), 0),
+            is_drained: true,
+            has_ended: false,
+        }
+    }
+
+    async fn run(mut self) -> CloseReason {
+        loop {
+            if self.peer.signs().has(Sign::CLOSE.or(Sign::BROKEN)) {
+                return self.close().await;
+            }
+            let lines = match self.next_lines().await {
+                Ok(lines) => lines,
+                Err(error) => {
+                    tracing::debug!(address = %self.peer.address(), %error, "cannot read");
+                    return CloseReason::Lost;
+                }
+            };
+            let has_ended = self.has_ended && self.unread.0.is_empty();
+            if lines.is_empty() && !has_ended {
+                continue;
+            }
+            self.hand_in(lines, has_ended).await;
+            if has_ended {
+                let done = Sign::WRITTEN.or(Sign::BROKEN);
+                if self.peer.wait(done.or(Sign::CLOSE)).await.has(done) {
+                    return CloseReason::Closed;
+                }
+                return self.close().await;
+            }
+            self.peer.wait(Sign::NEXT.or(Sign::CLOSE).or(Sign::BROKEN)).await;
+        }
+    }
+
+    /// Hands lines to the broker; [`Sign::NEXT`] tells when they are done and answered.
+    async fn hand_in(&mut self, lines: Vec<Submission>, has_ended: bool) {
+        self.peer.clear(Sign::NEXT);
+        // Closed only when the server has ended, which the signs tell.
+        let _ = self.common.inbox.send(Input::Lines { from: self.key, lines, has_ended }).await;
+    }
+
+    /// The next lines, as many as this connection may send now; none when something else
+    /// happened: the caller looks at the signs and at the end.
+    async fn next_lines(&mut self) -> io::Result<Vec<Submission>> {
+        if !self.wait_for_its_share().await {
+            return Ok(Vec::new());
+        }
+        if !self.unread.0.is_empty() {
+            return Ok(self.lines_of_unread());
+        }
+        if self.has_ended {
+            return Ok(Vec::new());
+        }
+        if self.is_drained {
+            match self.wait_for_bytes().await? {
+                Woken::Readable => {}
+                Woken::Signs => return Ok(Vec::new()),
+                Woken::HalfLineTimeout => {
+                    self.splitter.skip_line();
+                    let seconds = HALF_LINE_TIMEOUT.as_secs();
+                    return Ok(vec![Err(Refusal::LineStalled { seconds })]);
+                }
+            }
+        }
+        self.read_lines()
+    }
+
+    /// Waits while this connection is over its rate; false if a sign came first.
+    async fn wait_for_its_share(&mut self) -> bool {
+        let wait = self.pacer.wait(self.common.rate(), self.common.now());
+        if wait.is_zero() {
+            return true;
+        }
+        let signs = Sign::CLOSE.or(Sign::BROKEN);
+        let mut timer = Box::pin(Timer::after(wait));
+        let mut sign = Box::pin(self.peer.wait(signs));
+        poll_fn(|context| {
+            if sign.as_mut().poll(context).is_ready() {
+                return Poll::Ready(false);
+            }
+            timer.as_mut().poll(context).map(|_| true)
+        })
+        .await
+    }
+
+    async fn wait_for_bytes(&mut self) -> io::Result<Woken> {
+        let mut deadline =
+            self.splitter.has_unfinished_line().then(|| Box::pin(Timer::after(HALF_LINE_TIMEOUT)));
+        let peer = self.peer;
+        poll_fn(|context| {
+            peer.register(context.waker());
+            if peer.signs().has(Sign::CLOSE.or(Sign::BROKEN)) {
+                return Poll::Ready(Ok(Woken::Signs));
+            }
+            if let Poll::Ready(ready) = peer.socket().poll_readable(context) {
+                return Poll::Ready(ready.map(|()| Woken::Readable));
+            }
+            match deadline.as_mut().map(|timer| Pin::new(timer).poll(context)) {
+                Some(Poll::Ready(_)) => Poll::Ready(Ok(Woken::HalfLineTimeout)),
+                _ => Poll::Pending,
+            }
+        })
+        .await
+    }
+
+    /// Reads once, without waiting, into the thread's buffer, and takes lines out of it.
+    fn read_lines(&mut self) -> io::Result<Vec<Submission>> {
+        READ_BUFFER.with_borrow_mut(|buffer| {
+            let count = match self.peer.socket().get_ref().read(buffer) {
+                Ok(0) => {
+                    self.has_ended = true;
+                    return Ok(self.lines_at_the_end());
+                }
+                Ok(count) => count,
+                Err(error) if is_temporary(&error) => 0,
+                Err(error) => return Err(error),
+            };
+            self.is_drained = count < buffer.len();
+            let mut input = &buffer[..count];
+            let lines = self.take_lines(&mut input);
+            self.unread = (input.to_vec(), 0);
+            Ok(lines)
+        })
+    }
+
+    fn lines_of_unread(&mut self) -> Vec<Submission> {
+        let (bytes, start) = std::mem::take(&mut self.unread);
+        let mut input = &bytes[start..];
+        let mut lines = self.take_lines(&mut input);
+        let start = bytes.len() - input.len();
+        if start < bytes.len() {
+            self.unread = (bytes, start);
+        } else if self.has_ended {
+            lines.extend(self.lines_at_the_end());
+        }
+        lines
+    }
+
+    /// What is left to say of an input that ended.
+    fn lines_at_the_end(&mut self) -> Vec<Submission> {
+        if self.splitter.finish() { vec![Err(Refusal::LineUnfinished)] } else { Vec::new() }
+    }
+
+    /// Takes lines from the front of `input`: not more than this connection may send now, and
+    /// none after one that has a long answer.
+    fn take_lines(&mut self, input: &mut &[u8]) -> Vec<Submission> {
+        let rate = self.common.rate();
+        let now = self.common.now();
+        let most = self.pacer.allowance(rate, now).min(MAX_LINES_PER_TURN as u64);
+        let max_message_bytes = self.common.limits.max_message_bytes;
+        let mut lines = Vec::new();
+        while (lines.len() as u64) < most {
+            let line = match self.splitter.next_line(input) {
+                None => break,
+                Some(Line::Complete(line)) => basic::decode_request(line, max_message_bytes),
+                Some(Line::TooLong) => {
+                    Err(Refusal::LineTooLong { limit: self.common.limits.max_line_bytes })
+                }
+            };
+            let has_long_answer = matches!(line, Ok(Request::History | Request::Users));
+            lines.push(line);
+            if has_long_answer {
+                break;
+            }
+        }
+        self.pacer.spend(rate, now, lines.len() as u64);
+        lines
+    }
+
+    /// Ends a connection that the server closes, or that broke.
+    async fn close(self) -> CloseReason {
+        let done = Sign::WRITTEN.or(Sign::BROKEN);
+        let written = self.peer.wait(done);
+        let in_time = within(FAREWELL_TIMEOUT, written).await;
+        if in_time.is_some_and(|signs| !signs.has(Sign::BROKEN)) {
+            self.peer.finish_sending();
+            within(LINGER_TIMEOUT, discard_input(self.peer)).await;
+        }
+        CloseReason::Lost
+    }
+}
+
+fn is_temporary(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
+}
+
+/// What the future gives, if it does in time.
+pub async fn within<T>(time: Duration, future: impl Future<Output = T>) -> Option<T> {
+    async { Some(future.await) }
+        .or(async {
+            Timer::after(time).await;
+            None
+        })
+        .await
+}
+
+/// Reads and throws away until the peer has ended its side: closing with unread input would
+/// reset the connection, and the peer could lose the last lines.
+pub async fn discard_input(peer: &Peer) {
+    loop {
+        let count = READ_BUFFER.with_borrow_mut(|buffer| peer.socket().get_ref().read(buffer));
+        match count {
+            Ok(0) => return,
+            Ok(_) => smol::future::yield_now().await,
+            Err(error) if is_temporary(&error) => {
+                if peer.socket().readable().await.is_err() {
+                    return;
+                }
+            }
+            Err(_) => return,
+        }
+    }
+}
+
+/// Writes to a client that is behind until it has caught up, and gives it back to the broker.
+pub async fn catch_up(
+    common: Arc<Common>,
+    key: ClientKey,
+    peer: Arc<Peer>,
+    mailbox: Arc<Mailbox>,
+    outbound: Outbound,
+) {
+    let writing = write_until_caught_up(&common.log, &peer, &mailbox, outbound);
+    match AssertUnwindSafe(writing).catch_unwind().await {
+        Ok(Some(outbound)) if outbound.is_finished() => peer.give(Sign::WRITTEN),
+        Ok(Some(outbound)) => {
+            // Closed only when the server has ended.
+            let _ = common.inbox.send(Input::CaughtUp(key, mailbox, outbound)).await;
+        }
+        Ok(None) | Err(_) => {
+            peer.abort();
+            peer.give(Sign::BROKEN);
+        }
+    }
+}
+
+/// Writes until everything is written; none if the connection is broken or what comes next is
+/// not kept any more.
+async fn write_until_caught_up(
+    log: &Log,
+    peer: &Peer,
+    mailbox: &Mailbox,
+    mut outbound: Outbound,
+) -> Option<Outbound> {
+    loop {
+        let progress = write_once(log, peer, mailbox, &mut outbound);
+        mailbox.tell(outbound.position(), outbound.written());
+        match progress {
+            Ok(Progress::Blocked) => peer.socket().writable().await.ok()?,
+            Ok(Progress::Yield) => smol::future::yield_now().await,
+            Ok(Progress::CaughtUp | Progress::Finished) => return Some(outbound),
+            Ok(Progress::FellOut) | Err(_) => return None,
+        }
+    }
+}
+
+fn write_once(
+    log: &Log,
+    peer: &Peer,
+    mailbox: &Mailbox,
+    outbound: &mut Outbound,
+) -> io::Result<Progress> {
+    // The head first, the mail after it: a reply is left before the log goes on beyond it.
+    let head = log.head();
+    collect_mail(log, mailbox, outbound);
+    let progress = outbound.write(log, head, &mut peer.writer());
+    if outbound.take_answered() {
+        peer.give(Sign::NEXT);
+    }
+    progress
+}
+
+/// Moves what the broker left into what is to be sent.
+pub fn collect_mail(log: &Log, mailbox: &Mailbox, outbound: &mut Outbound) {
+    let mail = std::mem::take(&mut *mailbox.mail());
+    for reply in mail.replies {
+        outbound.add(reply);
+    }
+    if mail.answer_due {
+        outbound.expect_answer();
+    }
+    if let Some(end) = mail.end {
+        outbound.end_at(end);
+    }
+    if let Some(farewell) = mail.cut {
+        outbound.cut(log, farewell);
+    }
+}

@@ -1,0 +1,248 @@
+//! The live log: the newest batches of encoded lines as shared immutable bytes.
+//!
+//! What lives here: [`Log`], one stream of bytes with positions, one for each dialect that has
+//! readers. The broker alone publishes; connections that are behind and live streams of the
+//! page read by a position of their own. What it promises:
+//!
+//! 1. Publishing never waits for a reader.
+//! 2. Nothing is reordered, and a reader gets every byte once or is told that it fell out.
+//! 3. Memory is the log's bound, whatever the number of readers: nothing is copied for one.
+//! 4. Publishing wakes only those who sleep.
+//! 5. Its lock is held for a few steps in memory, never across a system call or an await.
+
+use event_listener::{Event, EventListener};
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// A stream of encoded lines, of which the newest bytes are kept.
+#[derive(Debug)]
+pub struct Log {
+    kept: Mutex<Kept>,
+    published: Event,
+    max_lag_bytes: u64,
+}
+
+#[derive(Debug, Default)]
+struct Kept {
+    batches: VecDeque<Batch>,
+    head: u64,
+    closed: bool,
+}
+
+#[derive(Debug)]
+struct Batch {
+    start: u64,
+    bytes: Arc<[u8]>,
+}
+
+impl Batch {
+    fn end(&self) -> u64 {
+        self.start + self.bytes.len() as u64
+    }
+}
+
+/// The reader's position is older than what is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TooFarBehind;
+
+/// A part of a batch; the bytes are shared.
+#[derive(Clone, Debug)]
+pub struct Slice {
+    batch: Arc<[u8]>,
+    start: usize,
+    end: usize,
+}
+
+impl Slice {
+    /// The bytes of this part.
+    pub fn bytes(&self) -> &[u8] {
+        &self.batch[self.start..self.end]
+    }
+}
+
+impl Log {
+    /// An empty log that keeps at least the newest `max_lag_bytes` bytes, and at most one batch
+    /// more.
+    pub fn new(max_lag_bytes: usize) -> Self {
+        Log { kept: Mutex::default(), published: Event::new(), max_lag_bytes: max_lag_bytes as u64 }
+    }
+
+    /// The position after the newest byte.
+    pub fn head(&self) -> u64 {
+        self.lock().head
+    }
+
+    /// Appends a batch and wakes the readers who wait for one; gives the new head.
+    pub fn publish(&self, bytes: Arc<[u8]>) -> u64 {
+        let head = {
+            let mut kept = self.lock();
+            let batch = Batch { start: kept.head, bytes };
+            kept.head = batch.end();
+            kept.batches.push_back(batch);
+            let oldest = kept.head.saturating_sub(self.max_lag_bytes);
+            while kept.batches.len() > 1 && kept.batches.front().is_some_and(|b| b.end() <= oldest) {
+                kept.batches.pop_front();
+            }
+            kept.head
+        };
+        self.published.notify(usize::MAX);
+        head
+    }
+
+    /// Ends the stream: readers read on to the head and are then told that there is no more.
+    pub fn close(&self) {
+        self.lock().closed = true;
+        self.published.notify(usize::MAX);
+    }
+
+    /// Whether the stream has ended.
+    pub fn is_closed(&self) -> bool {
+        self.lock().closed
+    }
+
+    /// Collects the bytes from `position` on, up to `end`, in at most `max_slices` parts and
+    /// about `max_bytes` bytes.
+    ///
+    /// # Errors
+    /// The position is older than what is kept.
+    pub fn read(
+        &self,
+        position: u64,
+        end: u64,
+        max_slices: usize,
+        max_bytes: usize,
+        slices: &mut Vec<Slice>,
+    ) -> Result<(), TooFarBehind> {
+        let kept = self.lock();
+        if position >= kept.head.min(end) {
+            return Ok(());
+        }
+        let first = kept.batches.partition_point(|batch| batch.end() <= position);
+        if kept.batches.get(first).is_none_or(|batch| batch.start > position) {
+            return Err(TooFarBehind);
+        }
+        let mut bytes = 0;
+        for batch in kept.batches.iter().skip(first).take(max_slices) {
+            if batch.start >= end || bytes >= max_bytes {
+                break;
+            }
+            let slice = Slice {
+                batch: batch.bytes.clone(),
+                // Both differences are at most the length of the batch, a `usize`.
+                start: position.saturating_sub(batch.start) as usize,
+                end: (batch.end().min(end) - batch.start) as usize,
+            };
+            bytes += slice.bytes().len();
+            slices.push(slice);
+        }
+        Ok(())
+    }
+
+    /// Waits until there is something after `position`, or the stream has ended.
+    ///
+    /// Cancel-safe.
+    pub async fn wait_beyond(&self, position: u64) {
+        loop {
+            // Listen first, then look: a batch published in between is not missed.
+            let listener = self.published.listen();
+            if self.is_beyond(position) {
+                return;
+            }
+            listener.await;
+        }
+    }
+
+    /// A listener for the next batch; look at [`Log::is_beyond`] after it was made.
+    pub fn listen(&self) -> EventListener {
+        self.published.listen()
+    }
+
+    /// Whether there is something after `position`, or the stream has ended.
+    pub fn is_beyond(&self, position: u64) -> bool {
+        let kept = self.lock();
+        kept.head > position || kept.closed
+    }
+
+    /// Bytes kept.
+    pub fn kept_bytes(&self) -> usize {
+        self.lock().batches.iter().map(|batch| batch.bytes.len()).sum()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Kept> {
+        // Every step under the lock leaves the log whole, so a panic elsewhere changes nothing.
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use smol::future::{block_on, poll_once};
+
+    fn publish(log: &Log, text: &str) -> u64 {
+        log.publish(Arc::from(text.as_bytes()))
+    }
+
+    fn read(log: &Log, position: u64, end: u64) -> Result<String, TooFarBehind> {
+        let mut slices = Vec::new();
+        log.read(position, end, 64, 1 << 20, &mut slices)?;
+        Ok(slices.iter().map(|slice| String::from_utf8_lossy(slice.bytes())).collect())
+    }
+
+    #[test]
+    fn every_position_reads_on_from_there() {
+        let log = Log::new(100);
+        publish(&log, "abc");
+        assert_eq!(publish(&log, "defg"), 7);
+        for position in 0..=7 {
+            let expected = &"abcdefg"[position..];
+            assert_eq!(read(&log, position as u64, u64::MAX).as_deref(), Ok(expected));
+        }
+        assert_eq!(read(&log, 1, 5).as_deref(), Ok("bcde"));
+        assert_eq!(read(&log, 1, 2).as_deref(), Ok("b"));
+        assert_eq!(read(&log, 9, 20).as_deref(), Ok(""));
+    }
+
+    #[test]
+    fn at_least_the_lag_and_at_most_one_batch_more_is_kept() {
+        let log = Log::new(10);
+        for _ in 0..100 {
+            publish(&log, "1234");
+            assert!(log.kept_bytes() <= 10 + 4, "{}", log.kept_bytes());
+        }
+        let head = log.head();
+        assert_eq!(read(&log, head - 10, head).as_deref(), Ok("3412341234"));
+        assert_eq!(read(&log, head - 13, head), Err(TooFarBehind));
+        publish(&log, &"x".repeat(50));
+        assert_eq!(log.kept_bytes(), 50, "the newest batch is always kept");
+    }
+
+    #[test]
+    fn a_reading_is_bounded() {
+        let log = Log::new(1000);
+        for _ in 0..10 {
+            publish(&log, "12345");
+        }
+        let mut slices = Vec::new();
+        assert_eq!(log.read(0, u64::MAX, 3, 1000, &mut slices), Ok(()));
+        assert_eq!(slices.len(), 3);
+        slices.clear();
+        assert_eq!(log.read(0, u64::MAX, 64, 11, &mut slices), Ok(()));
+        assert_eq!(slices.len(), 3);
+    }
+
+    #[test]
+    fn a_sleeping_reader_is_woken_by_a_batch_and_by_the_end() {
+        let log = Log::new(10);
+        block_on(async {
+            let mut waiting = Box::pin(log.wait_beyond(0));
+            assert!(poll_once(&mut waiting).await.is_none());
+            publish(&log, "a");
+            assert!(poll_once(&mut waiting).await.is_some());
+            let mut waiting = Box::pin(log.wait_beyond(1));
+            assert!(poll_once(&mut waiting).await.is_none());
+            log.close();
+            assert!(poll_once(&mut waiting).await.is_some());
+        });
+    }
+}

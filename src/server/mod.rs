@@ -1,0 +1,201 @@
+//! The server: starts everything, awaits everything, and ends in order.
+//!
+//! What lives here: [`run`], the only door. The program and the tests call it with listeners
+//! that are already bound and a future that ends it. It must never parse arguments, read the
+//! environment or install a signal handler.
+//!
+//! Order of the end: no more connections are accepted; the broker tells everyone and ends the
+//! log; what is written to each client is bounded in time; the broker ends when the last
+//! connection has, or the deadline passes.
+
+pub mod accept;
+pub mod broker;
+pub mod closing;
+pub mod config;
+pub mod connection;
+pub mod frames;
+pub mod inbox;
+pub mod listen;
+pub mod log;
+pub mod outbound;
+pub mod peer;
+pub mod sink;
+pub mod snapshot;
+pub mod transcript;
+pub mod web;
+
+pub use config::{Config, ServerOptions, WebConfig};
+pub use listen::{BindError, Listeners};
+
+use crate::limits::{INBOX_EVENTS, STOP_DEADLINE};
+use crate::render::Style;
+use accept::Acceptor;
+use broker::{Broker, BrokerHandle, SharedExecutor};
+use connection::{Common, within};
+use futures_lite::FutureExt;
+use inbox::Input;
+use listen::Bound;
+use log::Log;
+use sink::LossySink;
+use smol::Executor;
+use std::fmt;
+use std::future::Future;
+use std::io::{self, Write};
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+use transcript::Transcript;
+
+/// Where the transcript goes, and in which style.
+pub struct TranscriptOutput {
+    /// Where the lines are written.
+    pub output: Box<dyn Write + Send>,
+    /// How they look.
+    pub style: Style,
+}
+
+impl fmt::Debug for TranscriptOutput {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("TranscriptOutput").field("style", &self.style).finish_non_exhaustive()
+    }
+}
+
+/// Why a server ended other than by being stopped. Its `Display` is one sentence.
+#[derive(Debug)]
+pub enum RunError {
+    /// The system gives no thread.
+    NoThread(io::Error),
+    /// The broker failed: a fault of the program.
+    BrokerFailed,
+}
+
+impl fmt::Display for RunError {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            RunError::NoThread(error) => {
+                write!(out, "Cannot start a thread: {error}; free some memory or choose fewer --threads")
+            }
+            RunError::BrokerFailed => {
+                write!(out, "The server failed inside and had to end; please report what stands above")
+            }
+        }
+    }
+}
+
+impl std::error::Error for RunError {}
+
+/// Serves on the calling thread, and on more if the configuration says so, until `stop` is
+/// ready and everyone was told.
+///
+/// # Errors
+/// A thread cannot be started, or the broker failed.
+pub fn run(
+    listeners: Listeners,
+    config: &Config,
+    transcript: TranscriptOutput,
+    stop: impl Future<Output = ()>,
+) -> Result<(), RunError> {
+    let executor: SharedExecutor = Arc::new(Executor::new());
+    let sink = LossySink::start("transcript", transcript.output).map_err(RunError::NoThread)?;
+    let transcript = Transcript::new(sink.clone(), transcript.style);
+    // Nothing is ever sent: that it is closed tells the threads to end.
+    let (running, ended) = async_channel::bounded::<()>(1);
+    let result = thread::scope(|scope| {
+        // Dropped at the end of this block, before the scope waits for its threads.
+        let _running = running;
+        for number in 1..config.threads {
+            let (executor, ended) = (executor.clone(), ended.clone());
+            thread::Builder::new()
+                .name(format!("serve-{number}"))
+                .spawn_scoped(scope, move || smol::block_on(executor.run(ended.recv())).is_err())
+                .map_err(RunError::NoThread)?;
+        }
+        let serving = serve(&executor, listeners, config, transcript, stop);
+        smol::block_on(executor.run(serving))
+    });
+    sink.finish(TRANSCRIPT_DEADLINE);
+    result
+}
+
+/// Time for the last transcript lines at the end.
+const TRANSCRIPT_DEADLINE: Duration = Duration::from_millis(100);
+
+/// Time for the last frames of the page's live streams.
+const PAGE_DEADLINE: Duration = Duration::from_millis(100);
+
+async fn serve(
+    executor: &SharedExecutor,
+    listeners: Listeners,
+    config: &Config,
+    transcript: Transcript,
+    stop: impl Future<Output = ()>,
+) -> Result<(), RunError> {
+    let (sender, inbox) = async_channel::bounded(INBOX_EVENTS);
+    let common = Arc::new(Common {
+        limits: config.limits.clone(),
+        inbox: sender.clone(),
+        log: Arc::new(Log::new(config.limits.max_lag_bytes)),
+        started: Instant::now(),
+    });
+    let page_log = Arc::new(Log::new(config.limits.max_lag_bytes));
+    let broker = Broker::new(
+        common,
+        inbox,
+        executor.clone(),
+        transcript,
+        page_log.clone(),
+        new_epoch(),
+    );
+    let broker = executor.spawn(AssertUnwindSafe(broker.run()).catch_unwind());
+    let handle = BrokerHandle::new(sender);
+    let (chat, web) = listeners.into_parts();
+    let accepting = executor.spawn(accept_clients(chat, handle.clone()));
+    let streams = Arc::new(web::Count::default());
+    let web = web.map(|web| {
+        executor.spawn(web::serve(web, handle.clone(), executor.clone(), streams.clone()))
+    });
+
+    let stopped = async {
+        stop.await;
+        None
+    };
+    let mut broker = broker;
+    let failed = stopped.or(async { Some((&mut broker).await) }).await;
+    accepting.cancel().await;
+    if failed.is_some() {
+        return Err(RunError::BrokerFailed);
+    }
+    // The broker ends only after this, or by a fault, which the next lines notice.
+    let _ = handle.tell(Input::Stop).await;
+    let ended = within(STOP_DEADLINE, broker).await;
+    page_log.close();
+    within(PAGE_DEADLINE, streams.wait_for_none()).await;
+    if let Some(web) = web {
+        web.cancel().await;
+    }
+    match ended {
+        Some(Err(_panic)) => Err(RunError::BrokerFailed),
+        Some(Ok(())) => Ok(()),
+        None => {
+            tracing::warn!("some connections did not end in time and were cut off");
+            Ok(())
+        }
+    }
+}
+
+async fn accept_clients(chat: Bound, handle: BrokerHandle) {
+    let mut acceptor = Acceptor::new(chat.listener);
+    loop {
+        let (stream, address) = acceptor.next().await;
+        if handle.tell(Input::Connected(stream.into(), address)).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// A word that no other life of the server has: its history is not that of this one.
+fn new_epoch() -> Arc<str> {
+    let nanos = jiff::Timestamp::now().as_nanosecond();
+    format!("{nanos:x}-{:x}", std::process::id()).into()
+}

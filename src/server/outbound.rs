@@ -1,0 +1,536 @@
+//! What one connection is still to be sent, and the order of it.
+//!
+//! What lives here: [`Outbound`], a position in the log with replies that have their place
+//! between its bytes, and how it is written to anything that takes bytes without blocking.
+//! The broker uses it for a client with a reply, the catching-up task for a client that is
+//! behind; one of them at a time owns it. It must never wait, never reorder, and never copy
+//! what others share.
+
+use crate::history::Message;
+use crate::limits::{MAX_BYTES_PER_TURN, MAX_BYTES_PER_WRITE, MAX_SLICES_PER_WRITE, REPLY_PIECE_BYTES};
+use crate::name::Name;
+use crate::protocol::{SERVER_SOURCE, basic};
+use crate::server::log::{Log, Slice, TooFarBehind};
+use std::collections::VecDeque;
+use std::io::{self, IoSlice, Write};
+use std::sync::Arc;
+
+/// A reply with its place.
+#[derive(Debug)]
+pub struct Placed {
+    /// The position of the log after which it stands.
+    pub at: u64,
+    /// Bytes of the log after it that this reader does not get.
+    pub skip: u64,
+    /// What is said.
+    pub content: Content,
+}
+
+/// What a reply says, encoded piece by piece as the socket takes it.
+#[derive(Debug)]
+pub enum Content {
+    /// These bytes.
+    Bytes(Box<[u8]>),
+    /// The lines of these messages, from the index on.
+    History(Vec<Arc<Message>>, usize),
+    /// One line with these names, from the index on.
+    Users(Arc<[Name]>, usize),
+    /// Nothing more.
+    Empty,
+}
+
+/// Bytes that are being written.
+#[derive(Debug)]
+enum Piece {
+    Own(Box<[u8]>),
+    Line(Arc<Message>),
+}
+
+impl Piece {
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Piece::Own(bytes) => bytes,
+            Piece::Line(message) => &message.basic_line,
+        }
+    }
+}
+
+/// How far a writing came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// Everything up to the head of the log is written.
+    CaughtUp,
+    /// Everything up to the end of this connection is written.
+    Finished,
+    /// The socket takes no more at the moment.
+    Blocked,
+    /// There is more to write, but others should have their turn.
+    Yield,
+    /// What comes next is not in the log any more.
+    FellOut,
+}
+
+/// What is still to be sent, in order.
+#[derive(Debug)]
+pub struct Outbound {
+    position: u64,
+    replies: VecDeque<Placed>,
+    piece: Option<(Piece, usize)>,
+    end: Option<u64>,
+    written: u64,
+    answer_due: bool,
+}
+
+impl Outbound {
+    /// A connection that has everything before this position.
+    pub fn new(position: u64) -> Self {
+        Outbound { position, replies: VecDeque::new(), piece: None, end: None, written: 0, answer_due: false }
+    }
+
+    /// The position of the log up to which everything is written.
+    pub fn position(&self) -> u64 {
+        self.position
+    }
+
+    /// Bytes written since it was made.
+    pub fn written(&self) -> u64 {
+        self.written
+    }
+
+    /// Adds a reply; its place is not before that of an earlier one.
+    pub fn add(&mut self, reply: Placed) {
+        self.replies.push_back(reply);
+    }
+
+    /// Ends this connection's stream at this position, replies there included.
+    pub fn end_at(&mut self, position: u64) {
+        self.end = Some(position);
+    }
+
+    /// Notes that the client waits for its replies before it sends on.
+    pub fn expect_answer(&mut self) {
+        self.answer_due = true;
+    }
+
+    /// Whether all replies are written and the client waits for that; true once.
+    pub fn take_answered(&mut self) -> bool {
+        !self.has_replies() && std::mem::take(&mut self.answer_due)
+    }
+
+    /// Whether the connection's stream has an end.
+    pub fn has_end(&self) -> bool {
+        self.end.is_some()
+    }
+
+    /// Whether everything up to the end of this connection is written.
+    pub fn is_finished(&self) -> bool {
+        !self.has_replies() && self.end.is_some_and(|end| end <= self.position)
+    }
+
+    /// Whether a reply is not yet wholly written.
+    pub fn has_replies(&self) -> bool {
+        self.piece.is_some() || !self.replies.is_empty()
+    }
+
+    /// Gives up everything but the line that is partly written, and ends with `farewell`.
+    ///
+    /// Where the rest of that line is not at hand, the stream ends without a farewell: a line
+    /// is never cut by another.
+    pub fn cut(&mut self, log: &Log, farewell: Box<[u8]>) {
+        let inside_reply = self.finish_reply_line();
+        let at = match inside_reply {
+            None => {
+                self.piece = None;
+                self.end = Some(self.position);
+                return;
+            }
+            Some(true) => Some(self.position),
+            Some(false) => line_end(log, self.position),
+        };
+        match at {
+            Some(at) => {
+                self.replies.push_back(Placed { at, skip: 0, content: Content::Bytes(farewell) });
+                self.end = Some(at);
+            }
+            None => self.end = Some(self.position),
+        }
+    }
+
+    /// Drops all replies but the line that is partly written. True if such a line remains,
+    /// none if its end is not at hand.
+    fn finish_reply_line(&mut self) -> Option<bool> {
+        let front = self.replies.pop_front();
+        self.replies.clear();
+        if let Some(Placed { content: Content::Users(names, next), .. }) = front
+            && next > 0
+        {
+            let is_last_piece = next > names.len();
+            return (is_last_piece && self.piece.is_some()).then_some(true);
+        }
+        match &self.piece {
+            Some((_, 0)) => {
+                self.piece = None;
+                Some(false)
+            }
+            Some(_) => Some(true),
+            None => Some(false),
+        }
+    }
+
+    /// Writes as much as `socket` takes, up to `head` and for one turn.
+    ///
+    /// Replies must be added before the log is published beyond their place, and `head` be
+    /// taken before replies that arrive meanwhile are added: then none is passed over.
+    ///
+    /// # Errors
+    /// The connection is broken.
+    pub fn write(&mut self, log: &Log, head: u64, socket: &mut impl Write) -> io::Result<Progress> {
+        let turn_end = self.written + MAX_BYTES_PER_TURN as u64;
+        let mut slices = Vec::new();
+        loop {
+            if self.written >= turn_end {
+                return Ok(Progress::Yield);
+            }
+            if self.piece.is_some() {
+                if !self.write_piece(socket)? {
+                    return Ok(Progress::Blocked);
+                }
+                continue;
+            }
+            let stop = self.next_stop(head);
+            if self.position < stop {
+                slices.clear();
+                let read = log.read(
+                    self.position,
+                    stop,
+                    MAX_SLICES_PER_WRITE,
+                    MAX_BYTES_PER_WRITE,
+                    &mut slices,
+                );
+                if read == Err(TooFarBehind) {
+                    return Ok(Progress::FellOut);
+                }
+                if !self.write_slices(&slices, socket)? {
+                    return Ok(Progress::Blocked);
+                }
+            } else if self.replies.front().is_some_and(|reply| reply.at <= self.position) {
+                self.take_piece();
+            } else if self.end.is_some_and(|end| end <= self.position) {
+                return Ok(Progress::Finished);
+            } else {
+                return Ok(Progress::CaughtUp);
+            }
+        }
+    }
+
+    /// Where reading the log stops: at the next reply, the end or the head.
+    fn next_stop(&self, head: u64) -> u64 {
+        let reply = self.replies.front().map_or(u64::MAX, |reply| reply.at);
+        head.min(reply).min(self.end.unwrap_or(u64::MAX))
+    }
+
+    /// Takes the next piece of the first reply, and drops the reply when there is none.
+    fn take_piece(&mut self) {
+        let Some(reply) = self.replies.front_mut() else { return };
+        match next_piece(&mut reply.content) {
+            Some(piece) => self.piece = Some((piece, 0)),
+            None => {
+                self.position += reply.skip;
+                self.replies.pop_front();
+            }
+        }
+    }
+
+    /// Writes of the piece; false if the socket takes no more.
+    fn write_piece(&mut self, socket: &mut impl Write) -> io::Result<bool> {
+        let Some((piece, done)) = &mut self.piece else { return Ok(true) };
+        let rest = &piece.bytes()[*done..];
+        let length = rest.len();
+        let count = write_some(socket, &[IoSlice::new(rest)])?;
+        *done += count;
+        self.written += count as u64;
+        if count < length {
+            return Ok(false);
+        }
+        self.piece = None;
+        Ok(true)
+    }
+
+    /// Writes of the log; false if the socket takes no more.
+    fn write_slices(&mut self, slices: &[Slice], socket: &mut impl Write) -> io::Result<bool> {
+        let length: usize = slices.iter().map(|slice| slice.bytes().len()).sum();
+        let buffers: Vec<IoSlice<'_>> = slices.iter().map(|slice| IoSlice::new(slice.bytes())).collect();
+        let count = write_some(socket, &buffers)?;
+        self.position += count as u64;
+        self.written += count as u64;
+        Ok(count == length)
+    }
+}
+
+/// The position after the line in which `position` stands; none if it is not in the log.
+fn line_end(log: &Log, position: u64) -> Option<u64> {
+    let mut slices = Vec::new();
+    // One byte earlier: a position right after a newline is itself the end of a line.
+    let start = position.saturating_sub(1);
+    log.read(start, u64::MAX, MAX_SLICES_PER_WRITE, MAX_BYTES_PER_WRITE, &mut slices).ok()?;
+    if position == 0 {
+        return Some(0);
+    }
+    let mut at = start;
+    for slice in &slices {
+        if let Some(index) = memchr::memchr(b'\n', slice.bytes()) {
+            return Some(at + index as u64 + 1);
+        }
+        at += slice.bytes().len() as u64;
+    }
+    None
+}
+
+/// One vectored write; a socket that would block takes zero bytes.
+fn write_some(socket: &mut impl Write, buffers: &[IoSlice<'_>]) -> io::Result<usize> {
+    loop {
+        return match socket.write_vectored(buffers) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(0),
+            other => other,
+        };
+    }
+}
+
+fn next_piece(content: &mut Content) -> Option<Piece> {
+    match content {
+        Content::Bytes(bytes) => {
+            let bytes = std::mem::take(bytes);
+            *content = Content::Empty;
+            Some(Piece::Own(bytes))
+        }
+        Content::History(messages, next) => {
+            let message = messages.get(*next)?.clone();
+            *next += 1;
+            Some(Piece::Line(message))
+        }
+        Content::Users(names, next) => users_piece(names, next).map(Piece::Own),
+        Content::Empty => None,
+    }
+}
+
+/// The next piece of the one line that tells who is here.
+fn users_piece(names: &[Name], next: &mut usize) -> Option<Box<[u8]>> {
+    // The index is 0 before the line has begun, and then one more than the names written.
+    if *next > names.len() {
+        return None;
+    }
+    let mut whole = Vec::with_capacity(REPLY_PIECE_BYTES.min(64 + 24 * names.len()));
+    if *next == 0 {
+        let opening = format!("Connected users ({}): ", names.len());
+        basic::open_message(&mut whole, SERVER_SOURCE);
+        basic::continue_text(&mut whole, &opening);
+        *next = 1;
+    }
+    while let Some(name) = names.get(*next - 1) {
+        if whole.len() >= REPLY_PIECE_BYTES {
+            return Some(whole.into_boxed_slice());
+        }
+        if *next > 1 {
+            basic::continue_text(&mut whole, ", ");
+        }
+        basic::continue_text(&mut whole, name.as_str());
+        *next += 1;
+    }
+    basic::close_message(&mut whole);
+    *next = names.len() + 2;
+    Some(whole.into_boxed_slice())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use jiff::Timestamp;
+
+    /// A socket that takes so many bytes before it would block, and so many a call.
+    struct Socket {
+        taken: Vec<u8>,
+        room: usize,
+        per_call: usize,
+    }
+
+    impl Socket {
+        fn new(room: usize, per_call: usize) -> Self {
+            Socket { taken: Vec::new(), room, per_call }
+        }
+
+        fn text(&self) -> &str {
+            std::str::from_utf8(&self.taken).unwrap()
+        }
+    }
+
+    impl Write for Socket {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let count = bytes.len().min(self.room).min(self.per_call);
+            if count == 0 {
+                return Err(io::ErrorKind::WouldBlock.into());
+            }
+            self.taken.extend_from_slice(&bytes[..count]);
+            self.room -= count;
+            Ok(count)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn log(batches: &[&str]) -> Log {
+        let log = Log::new(1 << 20);
+        for batch in batches {
+            log.publish(Arc::from(batch.as_bytes()));
+        }
+        log
+    }
+
+    fn bytes(at: u64, text: &str) -> Placed {
+        Placed { at, skip: 0, content: Content::Bytes(text.as_bytes().into()) }
+    }
+
+    fn name(port: u16) -> Name {
+        Name::from_address(([127, 0, 0, 1], port).into())
+    }
+
+    fn message(text: &str) -> Arc<Message> {
+        Arc::new(Message::new(1, Timestamp::UNIX_EPOCH, name(1), text.into()))
+    }
+
+    /// Writes with a socket that blocks after every few bytes, as often as it takes.
+    fn drain(outbound: &mut Outbound, log: &Log, step: usize) -> String {
+        let mut text = Vec::new();
+        for _ in 0..1_000_000 {
+            let mut socket = Socket::new(step, step);
+            let progress = outbound.write(log, log.head(), &mut socket).unwrap();
+            text.extend_from_slice(&socket.taken);
+            match progress {
+                Progress::Blocked | Progress::Yield => {}
+                Progress::CaughtUp | Progress::Finished => return String::from_utf8(text).unwrap(),
+                Progress::FellOut => panic!("fell out of the log"),
+            }
+        }
+        panic!("the writing never ends");
+    }
+
+    #[test]
+    fn replies_stand_at_their_place_whatever_the_socket_takes() {
+        let log = log(&["a\nb\n", "c\n", "d\n"]);
+        for step in [1, 2, 3, 5, 1000] {
+            let mut outbound = Outbound::new(2);
+            outbound.add(bytes(4, "R1\n"));
+            outbound.add(bytes(4, "R2\n"));
+            outbound.add(bytes(8, "R3\n"));
+            assert!(outbound.has_replies());
+            assert_eq!(drain(&mut outbound, &log, step), "b\nR1\nR2\nc\nd\nR3\n", "steps of {step}");
+            assert_eq!(outbound.position(), 8);
+            assert!(!outbound.has_replies());
+        }
+    }
+
+    #[test]
+    fn nothing_after_the_end_is_written() {
+        let log = log(&["a\nb\n", "c\n"]);
+        let mut outbound = Outbound::new(0);
+        outbound.add(bytes(2, "bye\n"));
+        outbound.end_at(2);
+        assert_eq!(drain(&mut outbound, &log, 1), "a\nbye\n");
+        assert!(outbound.is_finished());
+    }
+
+    #[test]
+    fn a_reply_may_take_the_place_of_lines_of_the_log() {
+        let log = log(&["a\nsummary\nb\n"]);
+        let mut outbound = Outbound::new(0);
+        outbound.add(Placed { skip: 8, ..bytes(2, "own\n") });
+        assert_eq!(drain(&mut outbound, &log, 3), "a\nown\nb\n");
+    }
+
+    #[test]
+    fn history_and_users_are_made_piece_by_piece() {
+        let log = log(&[]);
+        let messages = vec![message("one"), message("two")];
+        let users: Arc<[Name]> = (1..=3000).map(name).collect();
+        let mut outbound = Outbound::new(0);
+        outbound.add(Placed { at: 0, skip: 0, content: Content::History(messages, 0) });
+        outbound.add(Placed { at: 0, skip: 0, content: Content::Users(users, 0) });
+        let text = drain(&mut outbound, &log, 777);
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines.len(), 3);
+        assert_eq!(lines[1], r#"{"type":"message","data":{"source":"127.0.0.1:1","message":"two"}}"#);
+        let names: Vec<String> = (1..=3000).map(|port| format!("127.0.0.1:{port}")).collect();
+        let told = format!("Connected users (3000): {}", names.join(", "));
+        assert_eq!(basic::decode_server_line(lines[2].as_bytes()).unwrap().message, told);
+    }
+
+    #[test]
+    fn who_waits_for_an_answer_is_told_once_it_is_written() {
+        let log = log(&["a\n"]);
+        let mut outbound = Outbound::new(0);
+        outbound.add(bytes(0, "reply\n"));
+        outbound.expect_answer();
+        let mut socket = Socket::new(3, 3);
+        assert_eq!(outbound.write(&log, 2, &mut socket).unwrap(), Progress::Blocked);
+        assert!(!outbound.take_answered());
+        socket.room = 3;
+        assert_eq!(outbound.write(&log, 2, &mut socket).unwrap(), Progress::Blocked);
+        assert!(outbound.take_answered());
+        assert!(!outbound.take_answered(), "only once");
+    }
+
+    #[test]
+    fn a_reader_older_than_the_log_falls_out() {
+        let log = Log::new(4);
+        for _ in 0..10 {
+            log.publish(Arc::from(&b"abc\n"[..]));
+        }
+        let mut outbound = Outbound::new(0);
+        let progress = outbound.write(&log, log.head(), &mut Socket::new(100, 100)).unwrap();
+        assert_eq!(progress, Progress::FellOut);
+    }
+
+    #[test]
+    fn a_cut_ends_the_line_begun_and_says_farewell() {
+        let log = log(&["first\nsecond\n", "third\n"]);
+        let cases = [(0, "bye\n"), (3, "first\nbye\n"), (6, "first\nbye\n"), (7, "first\nsecond\nbye\n")];
+        for (taken, expected) in cases {
+            let mut outbound = Outbound::new(0);
+            let mut socket = Socket::new(taken, 100);
+            assert_eq!(outbound.write(&log, log.head(), &mut socket).unwrap(), Progress::Blocked);
+            outbound.cut(&log, b"bye\n"[..].into());
+            let text = format!("{}{}", socket.text(), drain(&mut outbound, &log, 2));
+            assert_eq!(text, expected, "after {taken} bytes");
+        }
+    }
+
+    #[test]
+    fn a_cut_inside_a_reply_ends_its_line() {
+        let log = log(&["first\n"]);
+        for (taken, expected) in [(0, "bye\n"), (2, "reply\nbye\n")] {
+            let mut outbound = Outbound::new(0);
+            outbound.add(bytes(0, "reply\n"));
+            outbound.add(bytes(0, "another\n"));
+            let mut socket = Socket::new(taken, 100);
+            assert_eq!(outbound.write(&log, 6, &mut socket).unwrap(), Progress::Blocked);
+            outbound.cut(&log, b"bye\n"[..].into());
+            let text = format!("{}{}", socket.text(), drain(&mut outbound, &log, 100));
+            assert_eq!(text, expected, "after {taken} bytes");
+        }
+    }
+
+    #[test]
+    fn a_cut_inside_a_line_that_is_not_at_hand_says_nothing() {
+        let log = log(&[]);
+        let users: Arc<[Name]> = (1..=3000).map(name).collect();
+        let mut outbound = Outbound::new(0);
+        outbound.add(Placed { at: 0, skip: 0, content: Content::Users(users, 0) });
+        let mut socket = Socket::new(20, 100);
+        assert_eq!(outbound.write(&log, 0, &mut socket).unwrap(), Progress::Blocked);
+        outbound.cut(&log, b"bye\n"[..].into());
+        assert_eq!(drain(&mut outbound, &log, 100), "");
+        assert!(outbound.is_finished());
+    }
+}

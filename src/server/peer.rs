@@ -1,0 +1,172 @@
+//! What the tasks of one connection share.
+//!
+//! What lives here: [`Peer`], the socket with the signs that the broker and the tasks of a
+//! connection give each other, and [`Mailbox`], what the broker leaves for a task that catches
+//! up. It must never be locked across a system call or an await.
+
+use crate::server::outbound::Placed;
+use atomic_waker::AtomicWaker;
+use smol::Async;
+use std::future::poll_fn;
+use std::io::{self, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Poll;
+
+/// A sign between the broker and a connection; several may be up at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sign(u8);
+
+impl Sign {
+    /// What the connection handed in is done and answered: it may read on.
+    pub const NEXT: Sign = Sign(1);
+    /// The server closes this connection: nothing more is read as a request.
+    pub const CLOSE: Sign = Sign(2);
+    /// Everything that this connection gets is written.
+    pub const WRITTEN: Sign = Sign(4);
+    /// The connection is broken.
+    pub const BROKEN: Sign = Sign(8);
+
+    /// Both signs.
+    pub const fn or(self, other: Sign) -> Sign {
+        Sign(self.0 | other.0)
+    }
+
+    /// Whether one of `other` is among these.
+    pub const fn has(self, other: Sign) -> bool {
+        self.0 & other.0 != 0
+    }
+}
+
+/// The socket of a connection and its signs.
+#[derive(Debug)]
+pub struct Peer {
+    socket: Arc<Async<TcpStream>>,
+    address: SocketAddr,
+    waker: AtomicWaker,
+    signs: AtomicU8,
+}
+
+impl Peer {
+    /// A connection of which nothing was heard yet.
+    pub fn new(socket: Arc<Async<TcpStream>>, address: SocketAddr) -> Self {
+        Peer { socket, address, waker: AtomicWaker::new(), signs: AtomicU8::new(0) }
+    }
+
+    /// The socket; reading and writing its inner stream never blocks.
+    pub fn socket(&self) -> &Async<TcpStream> {
+        &self.socket
+    }
+
+    /// A writer that takes what the socket takes at once.
+    pub fn writer(&self) -> impl Write + '_ {
+        self.socket.get_ref()
+    }
+
+    /// The client's address.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Gives a sign and wakes the connection's task.
+    pub fn give(&self, sign: Sign) {
+        self.signs.fetch_or(sign.0, Ordering::AcqRel);
+        self.waker.wake();
+    }
+
+    /// Takes a sign down, before what it will tell is begun.
+    pub fn clear(&self, sign: Sign) {
+        self.signs.fetch_and(!sign.0, Ordering::AcqRel);
+    }
+
+    /// The signs that are up.
+    pub fn signs(&self) -> Sign {
+        Sign(self.signs.load(Ordering::Acquire))
+    }
+
+    /// Arranges for the task to be woken by the next sign; only the connection's own task may
+    /// call this.
+    pub fn register(&self, waker: &std::task::Waker) {
+        self.waker.register(waker);
+    }
+
+    /// Waits for one of these signs; only the connection's own task may. Cancel-safe.
+    pub async fn wait(&self, signs: Sign) -> Sign {
+        poll_fn(|context| {
+            self.register(context.waker());
+            let up = self.signs();
+            if up.has(signs) { Poll::Ready(up) } else { Poll::Pending }
+        })
+        .await
+    }
+
+    /// Ends both directions at once, so that every task that waits for the socket wakes.
+    pub fn abort(&self) {
+        self.shut_down(Shutdown::Both);
+    }
+
+    /// Ends the sending side; the peer sees the end of the stream after what was written.
+    pub fn finish_sending(&self) {
+        self.shut_down(Shutdown::Write);
+    }
+
+    fn shut_down(&self, how: Shutdown) {
+        // The one error that can come of this is that the connection is already gone.
+        if let Err(error) = self.socket.get_ref().shutdown(how)
+            && error.kind() != io::ErrorKind::NotConnected
+        {
+            tracing::debug!(address = %self.address, %error, "cannot shut down the socket");
+        }
+    }
+}
+
+/// What the broker and the task that catches up share of a client that is behind.
+#[derive(Debug, Default)]
+pub struct Mailbox {
+    mail: Mutex<Mail>,
+    position: AtomicU64,
+    written: AtomicU64,
+}
+
+/// What the broker leaves for the task that catches up.
+#[derive(Debug, Default)]
+pub struct Mail {
+    /// Replies, in order.
+    pub replies: Vec<Placed>,
+    /// Whether the client waits for its replies before it sends on.
+    pub answer_due: bool,
+    /// Where the stream ends.
+    pub end: Option<u64>,
+    /// Give up everything but the line begun, say this and end.
+    pub cut: Option<Box<[u8]>>,
+}
+
+impl Mailbox {
+    /// A mailbox for a client that is written up to this position.
+    pub fn new(position: u64) -> Self {
+        Mailbox { position: AtomicU64::new(position), ..Mailbox::default() }
+    }
+
+    /// What was left.
+    pub fn mail(&self) -> MutexGuard<'_, Mail> {
+        // Mail is only moved in and out, so a panic elsewhere leaves it whole.
+        self.mail.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Tells how far the writing came: the position in the log, and bytes written in all.
+    pub fn tell(&self, position: u64, written: u64) {
+        self.position.store(position, Ordering::Relaxed);
+        self.written.store(written, Ordering::Relaxed);
+    }
+
+    /// The position in the log up to which the client is written.
+    pub fn position(&self) -> u64 {
+        self.position.load(Ordering::Relaxed)
+    }
+
+    /// Bytes written since the client is behind.
+    pub fn written(&self) -> u64 {
+        self.written.load(Ordering::Relaxed)
+    }
+}

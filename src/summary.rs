@@ -1,0 +1,98 @@
+//! Arrivals and departures told in summary, while many users are here.
+//!
+//! What lives here: [`Summary`], which counts them and makes the sentence. The broker uses it.
+//! It must never speak more than once an interval and never look at a clock.
+//!
+//! Protocol: the row of `--announce-limit`; the summary exists in the basic dialect only.
+
+use crate::limits::SUMMARY_INTERVAL;
+use std::time::Duration;
+
+/// Counts arrivals and departures that nobody was told yet.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Summary {
+    entered: usize,
+    left: usize,
+    due: Option<Duration>,
+}
+
+impl Summary {
+    /// Counts an arrival at this time.
+    pub fn count_entered(&mut self, now: Duration) {
+        self.entered += 1;
+        self.due.get_or_insert(now + SUMMARY_INTERVAL);
+    }
+
+    /// Counts a departure at this time.
+    pub fn count_left(&mut self, now: Duration) {
+        self.left += 1;
+        self.due.get_or_insert(now + SUMMARY_INTERVAL);
+    }
+
+    /// When the summary is to be told; none while there is nothing to tell.
+    pub fn due(&self) -> Option<Duration> {
+        self.due
+    }
+
+    /// Takes the counts, to be told now: arrivals and departures.
+    pub fn take(&mut self) -> (usize, usize) {
+        let counts = (self.entered, self.left);
+        *self = Summary::default();
+        counts
+    }
+}
+
+/// The sentence of a summary; none if both parts are zero.
+pub fn sentence(entered: usize, left: usize) -> Option<String> {
+    let entered = part(entered, "entered");
+    let left = match (left, entered.is_some()) {
+        (0, _) => None,
+        (1, true) => Some("1 has left".to_owned()),
+        (left, true) => Some(format!("{left} have left")),
+        (left, false) => part(left, "left"),
+    };
+    match (entered, left) {
+        (Some(entered), Some(left)) => Some(format!("{entered}, {left}")),
+        (one, other) => one.or(other),
+    }
+}
+
+fn part(count: usize, verb: &str) -> Option<String> {
+    match count {
+        0 => None,
+        1 => Some(format!("1 user has {verb} the chat")),
+        _ => Some(format!("{count} users have {verb} the chat")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_sentences_of_the_protocol() {
+        let cases = [
+            (0, 0, None),
+            (37, 12, Some("37 users have entered the chat, 12 have left")),
+            (1, 0, Some("1 user has entered the chat")),
+            (0, 12, Some("12 users have left the chat")),
+            (0, 1, Some("1 user has left the chat")),
+            (1, 1, Some("1 user has entered the chat, 1 has left")),
+        ];
+        for (entered, left, expected) in cases {
+            assert_eq!(sentence(entered, left).as_deref(), expected, "{entered}, {left}");
+        }
+    }
+
+    #[test]
+    fn one_summary_an_interval() {
+        let mut summary = Summary::default();
+        assert_eq!(summary.due(), None);
+        let start = Duration::from_secs(5);
+        summary.count_entered(start);
+        summary.count_left(start + Duration::from_millis(900));
+        assert_eq!(summary.due(), Some(start + SUMMARY_INTERVAL));
+        assert_eq!(summary.take(), (1, 1));
+        assert_eq!(summary.due(), None);
+    }
+}

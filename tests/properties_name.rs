@@ -1,0 +1,278 @@
+//! What holds for every name, whatever is asked for: the invariants of `smolchat::name`.
+
+use std::net::SocketAddr;
+
+use proptest::prelude::*;
+use smolchat::limits::{MAX_NAME_BYTES, MAX_NAME_GRAPHEMES};
+use smolchat::name::{Name, NameError};
+use unicode_segmentation::UnicodeSegmentation;
+
+/// Pieces from which hostile names are made; chance alone rarely meets them.
+const PIECES: &[&str] = &[
+    "a",
+    "B",
+    "ß",
+    "İ",
+    "ſ",
+    "rn",
+    "l",
+    "1",
+    "I",
+    "0",
+    "O",
+    "о",
+    "é",
+    "e\u{301}",
+    "\u{301}",
+    "\u{336}",
+    " ",
+    "  ",
+    "\u{A0}",
+    "\u{3000}",
+    "¨",
+    "´",
+    "：",
+    ":",
+    ": ",
+    "∶",
+    "ː",
+    ">",
+    "＞",
+    "›",
+    "(private)",
+    " (private)",
+    "has left the chat",
+    "renamed to",
+    "renamed ",
+    "to",
+    "[Server]",
+    "[",
+    "Ѕеrvеr",
+    "]",
+    "127.0.0.1",
+    "１０.0.0.1",
+    ":80",
+    ".",
+    "[::1]",
+    "\u{200B}",
+    "\u{200C}",
+    "\u{200D}",
+    "\u{FE0F}",
+    "\u{FE0E}",
+    "\u{20E3}",
+    "\u{202E}",
+    "\u{2066}",
+    "\u{FEFF}",
+    "\u{AD}",
+    "\u{3164}",
+    "\u{E0067}",
+    "\u{E007F}",
+    "\u{7}",
+    "\n",
+    "\u{85}",
+    "\u{2028}",
+    "👨",
+    "👩",
+    "👍",
+    "🏽",
+    "❤",
+    "❤️",
+    "👨‍👩‍👧",
+    "🏴",
+    "🇨",
+    "🇿",
+    "™️",
+    "™",
+    "㊗️",
+    "1️⃣",
+    "क",
+    "्",
+    "ष",
+    "ा",
+    "م",
+    "ی",
+    "خ",
+    "ا",
+    "ِ",
+    "ᄀ",
+    "ᅡ",
+    "가",
+    "ﷺ",
+    "山",
+    "ำ",
+    "น",
+    "ｶ",
+    "ﾞ",
+    "\u{E000}",
+    "\u{378}",
+    "\u{FFFD}",
+    "\u{2800}",
+];
+
+fn hostile() -> impl Strategy<Value = String> {
+    let piece = prop_oneof![
+        8 => prop::sample::select(PIECES).prop_map(str::to_owned),
+        1 => any::<char>().prop_map(String::from),
+    ];
+    prop::collection::vec(piece, 0..10).prop_map(|pieces| pieces.concat())
+}
+
+fn anything() -> impl Strategy<Value = String> {
+    prop_oneof![4 => hostile(), 1 => any::<String>(), 1 => "[ -~]{0,40}"]
+}
+
+fn own() -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 1], 57354))
+}
+
+/// What a reader who ignores spaces takes for an address.
+fn reads_as_address(text: &str) -> bool {
+    let digits: String = text
+        .chars()
+        .filter(|character| *character != ' ')
+        .map(|character| match character {
+            'O' | 'o' => '0',
+            'I' | 'l' => '1',
+            other => other,
+        })
+        .collect();
+    digits.parse::<SocketAddr>().is_ok()
+}
+
+/// The text without its emoji sequences, seen as clusters.
+fn outside_emoji(name: &str) -> String {
+    name.graphemes(true)
+        .filter(|cluster| emojis::get(cluster.trim_end_matches('\u{FE0F}')).is_none())
+        .filter(|cluster| emojis::get(cluster).is_none())
+        .collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(4096) })]
+
+    #[test]
+    fn preparing_again_changes_nothing(requested in anything()) {
+        if let Ok(name) = Name::parse(&requested, own()) {
+            prop_assert_eq!(Name::parse(name.as_str(), own()), Ok(name.clone()));
+            prop_assert_eq!(name.to_string(), name.as_str());
+        }
+    }
+
+    #[test]
+    fn keys_depend_on_the_prepared_form_alone(requested in anything()) {
+        if let Ok(name) = Name::parse(&requested, own()) {
+            let keys = name.keys();
+            prop_assert!(!keys.folded_first.is_empty() && !keys.folded_last.is_empty());
+            prop_assert_eq!(&keys, &name.clone().keys());
+            let spaced = format!("\u{3000}{}  ", name);
+            prop_assert_eq!(Name::parse(&spaced, own()).map(|name| name.keys()), Ok(keys));
+        }
+    }
+
+    #[test]
+    fn case_never_makes_another_name(requested in anything()) {
+        let Ok(name) = Name::parse(&requested, own()) else { return Ok(()) };
+        for other in [name.as_str().to_uppercase(), name.as_str().to_lowercase()] {
+            if let Ok(other) = Name::parse(&other, own()) {
+                let (a, b) = (name.keys(), other.keys());
+                prop_assert!(
+                    a.folded_first == b.folded_first || a.folded_last == b.folded_last,
+                    "{:?} and {:?}", name, other
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn a_name_is_one_visible_line(requested in anything()) {
+        if let Ok(name) = Name::parse(&requested, own()) {
+            let line_ends = ['\n', '\r', '\u{85}', '\u{2028}', '\u{2029}'];
+            prop_assert!(!name.as_str().contains(line_ends));
+            prop_assert!(!name.as_str().contains(char::is_control));
+            prop_assert_eq!(name.as_str(), name.as_str().trim());
+            prop_assert!(!name.as_str().contains("  "));
+            let hidden = [
+                '\u{AD}', '\u{200B}', '\u{200E}', '\u{200F}', '\u{202A}', '\u{202E}', '\u{2060}',
+                '\u{2066}', '\u{2069}', '\u{FEFF}', '\u{FE0F}', '\u{FE0E}', '\u{E0067}', '\u{E007F}',
+                '\u{3164}', '\u{1160}', '\u{2800}',
+            ];
+            prop_assert!(!outside_emoji(name.as_str()).contains(hidden), "{:?}", name);
+        }
+    }
+
+    #[test]
+    fn a_joiner_outside_emoji_has_letters_before_it(requested in anything()) {
+        if let Ok(name) = Name::parse(&requested, own()) {
+            let rest = outside_emoji(name.as_str());
+            for (at, _) in rest.match_indices(['\u{200C}', '\u{200D}']) {
+                let before = rest[..at].chars().next_back();
+                prop_assert!(before.is_some_and(|c| !c.is_ascii()), "{:?}", name);
+            }
+        }
+    }
+
+    #[test]
+    fn a_name_is_within_the_limits(requested in anything(), times in 1..20_usize) {
+        let requested = requested.repeat(times);
+        if let Ok(name) = Name::parse(&requested, own()) {
+            prop_assert!(!name.as_str().is_empty());
+            prop_assert!(name.as_str().len() <= MAX_NAME_BYTES);
+            prop_assert!(name.as_str().graphemes(true).count() <= MAX_NAME_GRAPHEMES);
+        }
+    }
+
+    #[test]
+    fn nobody_takes_a_source_apart(requested in anything()) {
+        if let Ok(name) = Name::parse(&requested, own()) {
+            let name = name.as_str();
+            prop_assert!(!name.contains(": "));
+            prop_assert!(!name.ends_with([':', '>']));
+            let lower = name.to_lowercase();
+            prop_assert!(!lower.ends_with("(private)"));
+            prop_assert!(!lower.contains("has left the chat") && !lower.contains("renamed to"));
+            prop_assert_ne!(lower, "[server]");
+        }
+    }
+
+    #[test]
+    fn an_address_is_ones_own(requested in anything()) {
+        if let Ok(name) = Name::parse(&requested, own())
+            && name != Name::from_address(own())
+        {
+            prop_assert!(!reads_as_address(name.as_str()), "{:?}", name);
+        }
+    }
+
+    #[test]
+    fn only_the_owner_gets_an_address(
+        owner: SocketAddr, other: SocketAddr, letters in any::<bool>(), pad in " {0,3}",
+    ) {
+        let name = Name::from_address(owner);
+        let padded = format!("{pad}{name}{pad}");
+        prop_assert_eq!(Name::parse(&padded, owner), Ok(name.clone()));
+        let asked = if letters { padded.replace('0', "O").replace('1', "l") } else { padded };
+        if name != Name::from_address(other) {
+            let refused = Name::parse(&asked, other);
+            prop_assert!(
+                matches!(refused, Err(NameError::LooksLikeAddress | NameError::TooLong { .. })),
+                "{:?} as {:?}", asked, refused
+            );
+        }
+    }
+
+    #[test]
+    fn addresses_have_keys_of_their_own(a: SocketAddr, b: SocketAddr) {
+        let (a, b) = (Name::from_address(a), Name::from_address(b));
+        prop_assert_eq!(a == b, a.keys() == b.keys());
+        prop_assert_eq!(a == b, a.keys().folded_last == b.keys().folded_last);
+    }
+
+    #[test]
+    fn a_refusal_is_one_plain_sentence(requested in anything()) {
+        if let Err(error) = Name::parse(&requested, own()) {
+            let sentence = error.to_string();
+            prop_assert!(sentence.is_ascii() && !sentence.contains(char::is_control));
+            prop_assert!(sentence.starts_with("The name ") && !sentence.ends_with('.'));
+        }
+    }
+}
