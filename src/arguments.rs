@@ -1,8 +1,158 @@
-//! stub
-/// s
-#[derive(Debug)]
-pub struct Stop(String,u8);
-impl Stop { /// x
-pub fn tell(&self)->u8{ println!("{}", self.0); self.1 } }
-/// x
-pub fn parse<T: argh::FromArgs>(p:&str)->Result<T,Stop>{ let a:Vec<String>=std::env::args().skip(1).collect(); let a:Vec<&str>=a.iter().map(|s|s.as_str()).collect(); T::from_args(&[p],&a).map_err(|e|Stop(e.output, if e.status.is_ok(){0}else{2})) }
+//! The command line of both programs.
+//!
+//! What lives here: how arguments become an options struct, and what is said when they do not.
+//! The two programs call [`parse`]. It must never check what a value means: that is the
+//! options' own matter.
+
+use crate::exit_status::{DONE, WRONG_USE};
+use crate::render::Style;
+use argh::FromArgs;
+use std::ffi::OsString;
+use std::io::{IsTerminal, Write, stderr, stdout};
+
+/// Why a program ends before it begins: help, version or a mistake.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EarlyEnd {
+    /// What is said.
+    pub text: String,
+    /// The exit status; [`DONE`] if the text is what was asked for.
+    pub status: u8,
+}
+
+impl EarlyEnd {
+    /// Says it, on standard output if it was asked for and on standard error if it is a
+    /// mistake, and gives the exit status.
+    pub fn tell(&self) -> u8 {
+        // Where the stream is closed there is nobody to tell.
+        let _ = match self.status {
+            DONE => writeln!(stdout(), "{}", self.text),
+            _ => writeln!(stderr(), "{}", self.text),
+        };
+        self.status
+    }
+}
+
+/// The options of this process's command line.
+///
+/// # Errors
+/// Help or the version is asked for, or something is wrong with the arguments.
+pub fn parse<Options: FromArgs>(program: &str) -> Result<Options, EarlyEnd> {
+    parse_from(program, std::env::args_os().skip(1))
+}
+
+/// The options of these arguments; `--option=value` is understood as `--option value`.
+///
+/// # Errors
+/// Help or the version is asked for, or something is wrong with the arguments.
+pub fn parse_from<Options: FromArgs>(
+    program: &str,
+    arguments: impl Iterator<Item = OsString>,
+) -> Result<Options, EarlyEnd> {
+    let wrong = |sentence: &str| EarlyEnd {
+        text: format!("{program}: {sentence}; {program} --help explains the options"),
+        status: WRONG_USE,
+    };
+    let mut words = Vec::new();
+    for argument in arguments {
+        let word = argument.into_string().map_err(|argument| {
+            wrong(&format!(
+                "The argument {} is not valid UTF-8",
+                argument.display()
+            ))
+        })?;
+        match word.split_once('=') {
+            Some((option, value)) if option.starts_with("--") => {
+                words.extend([option.to_owned(), value.to_owned()]);
+            }
+            _ => words.push(word),
+        }
+    }
+    if words.iter().any(|word| word == "--version") {
+        let text = format!("{program} {}", env!("CARGO_PKG_VERSION"));
+        return Err(EarlyEnd { text, status: DONE });
+    }
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    Options::from_args(&[program], &words).map_err(|exit| match exit.status {
+        Ok(()) => EarlyEnd {
+            text: exit.output.trim_end().to_owned(),
+            status: DONE,
+        },
+        Err(()) => wrong(&first_sentence(&exit.output)),
+    })
+}
+
+/// What argh says of a mistake, on one line and without its own hint at the help.
+fn first_sentence(output: &str) -> String {
+    let lines = output
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty());
+    let lines: Vec<&str> = lines.filter(|line| !line.starts_with("Run ")).collect();
+    lines.join(" ").trim_end_matches('.').to_owned()
+}
+
+/// How lines look on standard output: coloured on a terminal that shows colours and where
+/// nobody asked for none.
+pub fn style_of_stdout() -> Style {
+    let variable = |name| std::env::var(name).unwrap_or_default();
+    Style::choose(
+        stdout().is_terminal(),
+        &variable("NO_COLOR"),
+        &variable("TERM"),
+        &variable("COLORTERM"),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::server::ServerOptions;
+
+    fn parse(arguments: &[&str]) -> Result<ServerOptions, EarlyEnd> {
+        parse_from("smolchat-server", arguments.iter().map(OsString::from))
+    }
+
+    #[test]
+    fn a_value_may_follow_an_equals_sign() {
+        assert_eq!(parse(&["--port=1"]).unwrap().port, 1);
+        assert_eq!(
+            parse(&["--log", "a=b"]).unwrap().log.as_deref(),
+            Some("a=b")
+        );
+        assert_eq!(parse(&["--log=a=b"]).unwrap().log.as_deref(), Some("a=b"));
+    }
+
+    #[test]
+    fn version_and_help_are_no_mistakes() {
+        let version = parse(&["--version"]).unwrap_err();
+        let text = format!("smolchat-server {}", env!("CARGO_PKG_VERSION"));
+        assert_eq!(version, EarlyEnd { text, status: DONE });
+        let help = parse(&["--help"]).unwrap_err();
+        assert_eq!(help.status, DONE);
+        assert!(help.text.contains("--max-clients"), "{}", help.text);
+    }
+
+    #[test]
+    fn a_mistake_is_one_line_that_names_it() {
+        for arguments in [
+            &["--nonsense"][..],
+            &["--port", "70000"],
+            &["--port"],
+            &["extra"],
+        ] {
+            let told = parse(arguments).unwrap_err();
+            assert_eq!(told.status, WRONG_USE);
+            assert_eq!(told.text.lines().count(), 1, "{}", told.text);
+            assert!(told.text.contains(arguments[0]), "{}", told.text);
+        }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn an_argument_that_is_no_text_is_told() {
+        use std::os::unix::ffi::OsStringExt;
+        let argument = OsString::from_vec(b"--port\xff".to_vec());
+        let told = parse_from::<ServerOptions>("smolchat-server", [argument].into_iter());
+        assert!(told.unwrap_err().text.contains("not valid UTF-8"));
+    }
+}

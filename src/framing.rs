@@ -96,8 +96,8 @@ impl LineSplitter {
 
     /// Ends the stream; true if it ended in the middle of a line that was not reported yet.
     pub fn finish(&mut self) -> bool {
-        let unfinished = self.has_unfinished_line()
-            && !without_carriage_return(&self.unfinished).is_empty();
+        let unfinished =
+            self.has_unfinished_line() && !without_carriage_return(&self.unfinished).is_empty();
         self.unfinished = Vec::new();
         self.state = State::Collecting;
         unfinished
@@ -123,7 +123,8 @@ impl LineSplitter {
         if length > self.unfinished.capacity() {
             // Doubling, but never beyond the longest line: the bound on memory is exact.
             let doubled = (self.unfinished.capacity() * 2).min(self.max_line_bytes + 1);
-            self.unfinished.reserve_exact(doubled.max(length) - self.unfinished.len());
+            self.unfinished
+                .reserve_exact(doubled.max(length) - self.unfinished.len());
         }
         self.unfinished.extend_from_slice(part);
         false
@@ -182,18 +183,29 @@ mod tests {
 
     #[test]
     fn a_line_of_exactly_the_limit_passes_and_one_byte_more_does_not() {
-        check(b"12345678\n12345678\r\n123456789\nok\n", &["12345678", "12345678", "!", "ok"]);
+        check(
+            b"12345678\n12345678\r\n123456789\nok\n",
+            &["12345678", "12345678", "!", "ok"],
+        );
     }
 
     #[test]
     fn a_line_that_is_too_long_is_told_once_and_the_next_is_read() {
-        check(b"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\nok\n", &["!", "ok"]);
+        check(
+            b"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\nok\n",
+            &["!", "ok"],
+        );
         check(b"12345678\rx\nok\n", &["!", "ok"]);
     }
 
     #[test]
     fn the_end_of_the_stream_tells_an_unfinished_line() {
-        for (input, unfinished) in [(&b"a\nb"[..], true), (b"a\n", false), (b"\r", false), (b"123456789", false)] {
+        for (input, unfinished) in [
+            (&b"a\nb"[..], true),
+            (b"a\n", false),
+            (b"\r", false),
+            (b"123456789", false),
+        ] {
             let mut splitter = LineSplitter::new(8);
             let mut rest = input;
             while splitter.next_line(&mut rest).is_some() {}
@@ -210,7 +222,10 @@ mod tests {
         assert_eq!(splitter.stored_bytes(), 0);
         assert!(!splitter.has_unfinished_line());
         let mut input = &b" rest\nnext\n"[..];
-        assert_eq!(splitter.next_line(&mut input), Some(Line::Complete(b"next")));
+        assert_eq!(
+            splitter.next_line(&mut input),
+            Some(Line::Complete(b"next"))
+        );
         assert_eq!(splitter.next_line(&mut input), None);
     }
 
@@ -219,7 +234,10 @@ mod tests {
         let mut splitter = LineSplitter::new(64);
         assert_eq!(splitter.next_line(&mut &b"he"[..]), None);
         let mut input = &b"llo\n"[..];
-        assert_eq!(splitter.next_line(&mut input), Some(Line::Complete(b"hello")));
+        assert_eq!(
+            splitter.next_line(&mut input),
+            Some(Line::Complete(b"hello"))
+        );
         assert_eq!(splitter.next_line(&mut input), None);
         assert_eq!(splitter.stored_bytes(), 0);
     }

@@ -30,7 +30,13 @@ impl Message {
     pub fn new(id: u64, time: Timestamp, source: Name, text: Box<str>) -> Self {
         let mut line = Vec::with_capacity(LINE_FRAME_BYTES + source.as_str().len() + text.len());
         basic::encode_message(&mut line, source.as_str(), &text);
-        Message { id, time, source, text, basic_line: line.into_boxed_slice() }
+        Message {
+            id,
+            time,
+            source,
+            text,
+            basic_line: line.into_boxed_slice(),
+        }
     }
 
     /// Bytes that this message counts for in the history's bound.
@@ -54,7 +60,12 @@ pub struct History {
 impl History {
     /// A history of at most `max_messages` messages and `max_bytes` bytes.
     pub fn new(max_messages: usize, max_bytes: usize) -> Self {
-        History { messages: VecDeque::new(), bytes: 0, max_messages, max_bytes }
+        History {
+            messages: VecDeque::new(),
+            bytes: 0,
+            max_messages,
+            max_bytes,
+        }
     }
 
     /// Keeps a message, and lets go of the oldest ones that have no room any more.
@@ -62,7 +73,9 @@ impl History {
         self.bytes += message.bytes();
         self.messages.push_back(message);
         while self.messages.len() > self.max_messages || self.bytes > self.max_bytes {
-            let Some(oldest) = self.messages.pop_front() else { break };
+            let Some(oldest) = self.messages.pop_front() else {
+                break;
+            };
             self.bytes -= oldest.bytes();
         }
     }
@@ -117,7 +130,11 @@ mod tests {
         assert_eq!(ids(&history), [2, 3]);
         assert_eq!(history.bytes(), 2 * one);
         history.push(message(4, &"x".repeat(1000)));
-        assert_eq!(ids(&history), Vec::<u64>::new(), "a message over the bound is not kept");
+        assert_eq!(
+            ids(&history),
+            Vec::<u64>::new(),
+            "a message over the bound is not kept"
+        );
         assert_eq!(history.bytes(), 0);
     }
 

@@ -49,7 +49,9 @@ impl Pacer {
 
     /// How long to wait until a line may be sent; zero if one may be sent now.
     pub fn wait(&self, rate: Rate, now: Duration) -> Duration {
-        let free_at = self.due_nanos.saturating_sub((rate.burst_lines - 1) * rate.nanos_per_line);
+        let free_at = self
+            .due_nanos
+            .saturating_sub((rate.burst_lines - 1) * rate.nanos_per_line);
         Duration::from_nanos(free_at.saturating_sub(nanos(now)))
     }
 }
@@ -81,7 +83,10 @@ mod tests {
         let rate = Rate::new(100, 200);
         for (step, steps) in [(1, 10_000), (7, 1428), (100, 100), (1000, 10)] {
             let total = sent(rate, Duration::from_millis(step), steps);
-            assert!((1199..=1200).contains(&total), "{total} lines in 10 s in steps of {step} ms");
+            assert!(
+                (1199..=1200).contains(&total),
+                "{total} lines in 10 s in steps of {step} ms"
+            );
         }
     }
 

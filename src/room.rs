@@ -94,9 +94,14 @@ impl std::fmt::Display for NoEntry {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             NoEntry::Full(1) => write!(out, "The chat is full (1 user); try again later"),
-            NoEntry::Full(users) => write!(out, "The chat is full ({users} users); try again later"),
+            NoEntry::Full(users) => {
+                write!(out, "The chat is full ({users} users); try again later")
+            }
             NoEntry::AddressFull => {
-                write!(out, "Too many connections from your address; try again later")
+                write!(
+                    out,
+                    "Too many connections from your address; try again later"
+                )
             }
         }
     }
@@ -146,7 +151,11 @@ impl Room {
     ///
     /// # Errors
     /// There is no room for it.
-    pub fn enter(&mut self, address: SocketAddr, now: Timestamp) -> Result<(UserId, Event), NoEntry> {
+    pub fn enter(
+        &mut self,
+        address: SocketAddr,
+        now: Timestamp,
+    ) -> Result<(UserId, Event), NoEntry> {
         if self.users.len() >= self.limits.max_clients {
             return Err(NoEntry::Full(self.limits.max_clients));
         }
@@ -154,7 +163,13 @@ impl Room {
         self.last_user += 1;
         let id = UserId(self.last_user);
         let name = Name::from_address(address);
-        let user = User { name: name.clone(), address, since: now, refusals_in_a_row: 0, has_chosen: false };
+        let user = User {
+            name: name.clone(),
+            address,
+            since: now,
+            refusals_in_a_row: 0,
+            has_chosen: false,
+        };
         self.users.insert(id, user);
         self.roster = None;
         let summarised = self.users.len() > self.limits.announce_limit;
@@ -170,7 +185,13 @@ impl Room {
         if gone.has_chosen {
             self.taken.free(&gone.name.keys(), user);
         }
-        Some(self.event(now, EventKind::Left { name: gone.name, summarised }))
+        Some(self.event(
+            now,
+            EventKind::Left {
+                name: gone.name,
+                summarised,
+            },
+        ))
     }
 
     /// Does what a user asks; none if the user is not here.
@@ -178,8 +199,12 @@ impl Room {
         match request {
             Request::Say(text) => self.say(user, text, now),
             Request::SetName(name) => self.rename(user, &name, now),
-            Request::History => self.accepted(user).then(|| Outcome::Reply(self.history_reply())),
-            Request::Users => self.accepted(user).then(|| Outcome::Reply(Reply::Users(self.roster()))),
+            Request::History => self
+                .accepted(user)
+                .then(|| Outcome::Reply(self.history_reply())),
+            Request::Users => self
+                .accepted(user)
+                .then(|| Outcome::Reply(Reply::Users(self.roster()))),
         }
     }
 
@@ -230,7 +255,11 @@ impl Room {
         let message = Arc::new(Message::new(self.last_event, now, source, text));
         self.history.push(message.clone());
         let kind = EventKind::Said(message);
-        Some(Outcome::Public(Event { id: self.last_event, time: now, kind }))
+        Some(Outcome::Public(Event {
+            id: self.last_event,
+            time: now,
+            kind,
+        }))
     }
 
     fn rename(&mut self, user: UserId, requested: &str, now: Timestamp) -> Option<Outcome> {
@@ -241,17 +270,24 @@ impl Room {
         };
         if new == renamed.name {
             self.accepted(user);
-            return Some(Outcome::Reply(Reply::Notice(format!("Your name is already {new}"))));
+            return Some(Outcome::Reply(Reply::Notice(format!(
+                "Your name is already {new}"
+            ))));
         }
         let chosen = new != Name::from_address(renamed.address);
         let keys = chosen.then(|| new.keys());
-        if keys.as_ref().is_some_and(|keys| self.taken.is_taken_by_another(keys, user)) {
+        if keys
+            .as_ref()
+            .is_some_and(|keys| self.taken.is_taken_by_another(keys, user))
+        {
             return self.refuse(user, &Refusal::NameTaken(new.as_str().into()));
         }
         let old = self.replace_name(user, &new, keys)?;
         self.accepted(user);
         self.roster = None;
-        Some(Outcome::Public(self.event(now, EventKind::Renamed { old, new })))
+        Some(Outcome::Public(
+            self.event(now, EventKind::Renamed { old, new }),
+        ))
     }
 
     /// Gives a user a name with these keys (none: its address) and returns the old name.
@@ -278,23 +314,33 @@ impl Room {
     /// The names in order of arrival, shared by all who ask while nothing changes.
     fn roster(&mut self) -> Arc<[Name]> {
         let users = &self.users;
-        self.roster.get_or_insert_with(|| users.values().map(|user| user.name.clone()).collect()).clone()
+        self.roster
+            .get_or_insert_with(|| users.values().map(|user| user.name.clone()).collect())
+            .clone()
     }
 
     /// Starts the count of refusals again; false if the user is not here.
     fn accepted(&mut self, user: UserId) -> bool {
-        let Some(user) = self.users.get_mut(&user) else { return false };
+        let Some(user) = self.users.get_mut(&user) else {
+            return false;
+        };
         user.refusals_in_a_row = 0;
         true
     }
 
     fn event(&mut self, time: Timestamp, kind: EventKind) -> Event {
         self.last_event += 1;
-        Event { id: self.last_event, time, kind }
+        Event {
+            id: self.last_event,
+            time,
+            kind,
+        }
     }
 
     fn count_address(&mut self, address: IpAddr) -> Result<(), NoEntry> {
-        let Some(limit) = self.limits.max_clients_per_address else { return Ok(()) };
+        let Some(limit) = self.limits.max_clients_per_address else {
+            return Ok(());
+        };
         let count = self.per_address.entry(counted_as(address)).or_insert(0);
         if *count >= limit {
             return Err(NoEntry::AddressFull);
@@ -305,7 +351,9 @@ impl Room {
 
     fn uncount_address(&mut self, address: IpAddr) {
         let address = counted_as(address);
-        let Some(count) = self.per_address.get_mut(&address) else { return };
+        let Some(count) = self.per_address.get_mut(&address) else {
+            return;
+        };
         *count -= 1;
         if *count == 0 {
             self.per_address.remove(&address);
@@ -334,7 +382,10 @@ struct TakenNames {
 
 impl TakenNames {
     fn is_taken_by_another(&self, keys: &NameKeys, user: UserId) -> bool {
-        let owners = [self.folded_first.get(&keys.folded_first), self.folded_last.get(&keys.folded_last)];
+        let owners = [
+            self.folded_first.get(&keys.folded_first),
+            self.folded_last.get(&keys.folded_last),
+        ];
         owners.into_iter().flatten().any(|&owner| owner != user)
     }
 
@@ -408,9 +459,11 @@ mod tests {
                 let said = messages.iter().map(|m| format!("{}: {}", m.source, m.text));
                 said.collect::<Vec<_>>().join("|")
             }
-            Some(Outcome::Reply(Reply::Users(names))) => {
-                names.iter().map(Name::as_str).collect::<Vec<_>>().join(", ")
-            }
+            Some(Outcome::Reply(Reply::Users(names))) => names
+                .iter()
+                .map(Name::as_str)
+                .collect::<Vec<_>>()
+                .join(", "),
             Some(Outcome::Close(sentence)) => format!("close: {sentence}"),
         }
     }
@@ -419,10 +472,19 @@ mod tests {
     fn the_dialogue_of_the_readme() {
         let mut room = room(Limits::default());
         let user = enter(&mut room, 57354);
-        assert_eq!(ask(&mut room, user, "message", "hello"), "127.0.0.1:57354: hello");
-        assert_eq!(ask(&mut room, user, "set-name", "Kobzol"), "all: 127.0.0.1:57354 renamed to Kobzol");
+        assert_eq!(
+            ask(&mut room, user, "message", "hello"),
+            "127.0.0.1:57354: hello"
+        );
+        assert_eq!(
+            ask(&mut room, user, "set-name", "Kobzol"),
+            "all: 127.0.0.1:57354 renamed to Kobzol"
+        );
         assert_eq!(ask(&mut room, user, "message", "hello"), "Kobzol: hello");
-        assert_eq!(ask(&mut room, user, "history", ""), "127.0.0.1:57354: hello|Kobzol: hello");
+        assert_eq!(
+            ask(&mut room, user, "history", ""),
+            "127.0.0.1:57354: hello|Kobzol: hello"
+        );
         assert_eq!(ask(&mut room, user, "users", ""), "Kobzol");
         let left = room.leave(user, now()).map(Outcome::Public);
         assert_eq!(describe(left), "all: Kobzol has left the chat");
@@ -434,7 +496,10 @@ mod tests {
     fn history_begins_empty() {
         let mut room = room(Limits::default());
         let user = enter(&mut room, 1);
-        assert_eq!(ask(&mut room, user, "history", ""), "alone: No messages yet");
+        assert_eq!(
+            ask(&mut room, user, "history", ""),
+            "alone: No messages yet"
+        );
     }
 
     #[test]
@@ -442,7 +507,10 @@ mod tests {
         let mut room = room(Limits::default());
         let users = [1, 2, 3].map(|port| enter(&mut room, port));
         ask(&mut room, users[2], "set-name", "Aaron");
-        assert_eq!(ask(&mut room, users[0], "users", ""), "127.0.0.1:1, 127.0.0.1:2, Aaron");
+        assert_eq!(
+            ask(&mut room, users[0], "users", ""),
+            "127.0.0.1:1, 127.0.0.1:2, Aaron"
+        );
         room.leave(users[0], now());
         assert_eq!(ask(&mut room, users[1], "users", ""), "127.0.0.1:2, Aaron");
     }
@@ -454,15 +522,36 @@ mod tests {
         ask(&mut room, one, "set-name", "Alice");
         for taken in ["Alice", "ALICE", "\u{410}lice"] {
             let told = ask(&mut room, two, "set-name", taken);
-            assert!(told.starts_with("alone: The name ") && told.contains("is taken"), "{told}");
+            assert!(
+                told.starts_with("alone: The name ") && told.contains("is taken"),
+                "{told}"
+            );
         }
-        assert_eq!(ask(&mut room, one, "set-name", "alice"), "all: Alice renamed to alice");
-        assert_eq!(ask(&mut room, one, "set-name", "alice"), "alone: Your name is already alice");
-        assert_eq!(ask(&mut room, one, "set-name", "Bob"), "all: alice renamed to Bob");
-        assert_eq!(ask(&mut room, two, "set-name", "Alice"), "all: 127.0.0.1:2 renamed to Alice");
+        assert_eq!(
+            ask(&mut room, one, "set-name", "alice"),
+            "all: Alice renamed to alice"
+        );
+        assert_eq!(
+            ask(&mut room, one, "set-name", "alice"),
+            "alone: Your name is already alice"
+        );
+        assert_eq!(
+            ask(&mut room, one, "set-name", "Bob"),
+            "all: alice renamed to Bob"
+        );
+        assert_eq!(
+            ask(&mut room, two, "set-name", "Alice"),
+            "all: 127.0.0.1:2 renamed to Alice"
+        );
         room.leave(one, now());
-        assert_eq!(ask(&mut room, two, "set-name", "bob"), "all: Alice renamed to bob");
-        assert_eq!(ask(&mut room, two, "set-name", "127.0.0.1:2"), "all: bob renamed to 127.0.0.1:2");
+        assert_eq!(
+            ask(&mut room, two, "set-name", "bob"),
+            "all: Alice renamed to bob"
+        );
+        assert_eq!(
+            ask(&mut room, two, "set-name", "127.0.0.1:2"),
+            "all: bob renamed to 127.0.0.1:2"
+        );
     }
 
     #[test]
@@ -477,12 +566,20 @@ mod tests {
 
     #[test]
     fn any_accepted_line_starts_the_count_of_refusals_again() {
-        for (kind, data) in [("message", "x"), ("history", ""), ("users", ""), ("set-name", "127.0.0.1:1")] {
+        for (kind, data) in [
+            ("message", "x"),
+            ("history", ""),
+            ("users", ""),
+            ("set-name", "127.0.0.1:1"),
+        ] {
             let mut room = room(Limits::default());
             let user = enter(&mut room, 1);
             for _ in 0..3 {
                 for _ in 0..16 {
-                    assert!(ask(&mut room, user, "message", " ").starts_with("alone: "), "{kind}");
+                    assert!(
+                        ask(&mut room, user, "message", " ").starts_with("alone: "),
+                        "{kind}"
+                    );
                 }
                 ask(&mut room, user, kind, data);
             }
@@ -491,33 +588,61 @@ mod tests {
 
     #[test]
     fn a_full_room_says_so_and_has_a_place_when_one_leaves() {
-        let mut room = room(Limits { max_clients: 2, ..Limits::default() });
+        let mut room = room(Limits {
+            max_clients: 2,
+            ..Limits::default()
+        });
         let one = enter(&mut room, 1);
         enter(&mut room, 2);
         let full = room.enter(address(3), now()).unwrap_err();
-        assert_eq!(full.to_string(), "The chat is full (2 users); try again later");
+        assert_eq!(
+            full.to_string(),
+            "The chat is full (2 users); try again later"
+        );
         room.leave(one, now());
         assert!(room.enter(address(3), now()).is_ok());
     }
 
     #[test]
     fn connections_of_one_address_can_be_limited() {
-        let mut room = room(Limits { max_clients_per_address: Some(1), ..Limits::default() });
+        let mut room = room(Limits {
+            max_clients_per_address: Some(1),
+            ..Limits::default()
+        });
         let one = enter(&mut room, 1);
         for same in ["127.0.0.1:2", "[::ffff:127.0.0.1]:3"] {
-            let told = room.enter(same.parse().unwrap(), now()).unwrap_err().to_string();
-            assert_eq!(told, "Too many connections from your address; try again later");
+            let told = room
+                .enter(same.parse().unwrap(), now())
+                .unwrap_err()
+                .to_string();
+            assert_eq!(
+                told,
+                "Too many connections from your address; try again later"
+            );
         }
-        assert!(room.enter("[2001:db8::1]:1".parse().unwrap(), now()).is_ok());
-        assert!(room.enter("[2001:db8::2:1]:1".parse().unwrap(), now()).is_err(), "the same /64");
-        assert!(room.enter("[2001:db8:0:1::1]:1".parse().unwrap(), now()).is_ok());
+        assert!(
+            room.enter("[2001:db8::1]:1".parse().unwrap(), now())
+                .is_ok()
+        );
+        assert!(
+            room.enter("[2001:db8::2:1]:1".parse().unwrap(), now())
+                .is_err(),
+            "the same /64"
+        );
+        assert!(
+            room.enter("[2001:db8:0:1::1]:1".parse().unwrap(), now())
+                .is_ok()
+        );
         room.leave(one, now());
         assert!(room.enter(address(2), now()).is_ok());
     }
 
     #[test]
     fn crowds_are_summarised_above_the_limit() {
-        let mut room = room(Limits { announce_limit: 1, ..Limits::default() });
+        let mut room = room(Limits {
+            announce_limit: 1,
+            ..Limits::default()
+        });
         let summarised = |event: &Event| match event.kind {
             EventKind::Joined { summarised, .. } | EventKind::Left { summarised, .. } => summarised,
             _ => unreachable!("only arrivals and departures are asked"),

@@ -80,7 +80,11 @@ mod tests {
             (1, 1, Some("1 user has entered the chat, 1 has left")),
         ];
         for (entered, left, expected) in cases {
-            assert_eq!(sentence(entered, left).as_deref(), expected, "{entered}, {left}");
+            assert_eq!(
+                sentence(entered, left).as_deref(),
+                expected,
+                "{entered}, {left}"
+            );
         }
     }
 

@@ -14,7 +14,11 @@ pub const NEWLINE_SIGN: &str = " ↵ ";
 /// Protocol: "What is refused", control characters in a message.
 pub fn clean_message(text: &str) -> Cow<'_, str> {
     if text.chars().any(is_removed_from_messages) {
-        Cow::Owned(text.chars().filter(|&c| !is_removed_from_messages(c)).collect())
+        Cow::Owned(
+            text.chars()
+                .filter(|&c| !is_removed_from_messages(c))
+                .collect(),
+        )
     } else {
         Cow::Borrowed(text)
     }
@@ -85,7 +89,10 @@ mod tests {
 
     #[test]
     fn control_characters_leave_a_message_but_tab_and_newline_stay() {
-        assert_eq!(clean_message("a\u{1b}[31m\tb\nc\r\u{7f}\u{85}\u{9b}\0"), "a[31m\tb\nc");
+        assert_eq!(
+            clean_message("a\u{1b}[31m\tb\nc\r\u{7f}\u{85}\u{9b}\0"),
+            "a[31m\tb\nc"
+        );
         assert!(matches!(clean_message("plain ↵ é"), Cow::Borrowed(_)));
     }
 

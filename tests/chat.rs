@@ -5,7 +5,10 @@
 
 mod common;
 
-use common::{Captured, Chat, LineClient, PATIENCE, RealServer, Said, UNPACED, decode, eventually, request, skip};
+use common::{
+    Captured, Chat, LineClient, PATIENCE, RealServer, Said, UNPACED, decode, eventually, request,
+    skip,
+};
 use smolchat::limits::Limits;
 use smolchat::server::Config;
 use socket2::{Domain, Socket, Type};
@@ -18,7 +21,11 @@ use std::time::Instant;
 
 /// Limits that hold nobody back.
 fn unpaced() -> Limits {
-    Limits { rate_per_second: UNPACED, burst_lines: UNPACED, ..Limits::default() }
+    Limits {
+        rate_per_second: UNPACED,
+        burst_lines: UNPACED,
+        ..Limits::default()
+    }
 }
 
 fn said(source: &str, message: &str) -> Said {
@@ -31,7 +38,14 @@ fn said(source: &str, message: &str) -> Said {
 fn message_says_the_text_to_everyone() {
     let chat = Chat::start();
     let [mut alice, mut bob] = chat.room(["alice", "bob"]);
-    for text in ["hello", " untrimmed \t", "\"quoted\" \\ back", "ünï ☃ 👩‍🚀 日本", "/users", "{\"type\":\"users\"}"] {
+    for text in [
+        "hello",
+        " untrimmed \t",
+        "\"quoted\" \\ back",
+        "ünï ☃ 👩‍🚀 日本",
+        "/users",
+        "{\"type\":\"users\"}",
+    ] {
         alice.say(text);
         alice.expect("alice", text);
         bob.expect("alice", text);
@@ -79,7 +93,14 @@ fn history_and_users_ignore_their_data() {
     let chat = Chat::start();
     let mut alice = chat.join("alice");
     alice.say_and_hear("kept");
-    for data in ["", r#","data":"""#, r#","data":"x""#, r#","data":null"#, r#","data":{"limit":[1,{}]}"#, r#","data":7"#] {
+    for data in [
+        "",
+        r#","data":"""#,
+        r#","data":"x""#,
+        r#","data":null"#,
+        r#","data":{"limit":[1,{}]}"#,
+        r#","data":7"#,
+    ] {
         alice.send_raw(format!("{{\"type\":\"users\"{data}}}\n").as_bytes());
         alice.expect_notice("Connected users (1): alice");
         alice.send_raw(format!("{{\"type\":\"history\"{data}}}\n").as_bytes());
@@ -109,7 +130,9 @@ fn key_order_white_space_unknown_keys_and_escapes_mean_nothing() {
 fn a_line_may_end_with_carriage_return_and_newline() {
     let chat = Chat::start();
     let mut alice = chat.join("alice");
-    alice.send_raw(b"{\"type\":\"message\",\"data\":\"one\"}\r\n{\"type\":\"message\",\"data\":\"two\"}\r");
+    alice.send_raw(
+        b"{\"type\":\"message\",\"data\":\"one\"}\r\n{\"type\":\"message\",\"data\":\"two\"}\r",
+    );
     alice.expect("alice", "one");
     alice.send_raw(b"\n");
     alice.expect("alice", "two");
@@ -136,7 +159,13 @@ fn a_server_line_has_exactly_two_keys_twice_and_ends_with_one_newline() {
     let text = String::from_utf8(line).expect("UTF-8");
     assert_eq!(text.trim_end().matches('\n').count(), 0);
     assert!(text.ends_with('\n') && !text.contains('\r'), "{text:?}");
-    assert_eq!(decode(text.as_bytes()), Some(said("[Server]", &format!("{} has entered the chat", alice.address()))));
+    assert_eq!(
+        decode(text.as_bytes()),
+        Some(said(
+            "[Server]",
+            &format!("{} has entered the chat", alice.address())
+        ))
+    );
 }
 
 // Events
@@ -160,9 +189,15 @@ fn an_ipv6_address_stands_in_brackets() {
     if std::net::TcpListener::bind("[::1]:0").is_err() {
         return skip("this machine has no IPv6 loopback address");
     }
-    let chat = Chat::with_config(Config { chat_host: "::1".into(), ..Chat::config() });
+    let chat = Chat::with_config(Config {
+        chat_host: "::1".into(),
+        ..Chat::config()
+    });
     let mut guest = chat.connect_raw("guest");
-    let name = format!("[::1]:{}", guest.stream.local_addr().expect("an address").port());
+    let name = format!(
+        "[::1]:{}",
+        guest.stream.local_addr().expect("an address").port()
+    );
     guest.expect_notice(&format!("{name} has entered the chat"));
     guest.request("users", "");
     guest.expect_notice(&format!("Connected users (1): {name}"));
@@ -173,7 +208,10 @@ fn an_ipv4_mapped_address_is_written_as_ipv4() {
     if std::net::TcpListener::bind("[::]:0").is_err() {
         return skip("this machine has no IPv6");
     }
-    let chat = Chat::with_config(Config { chat_host: "::".into(), ..Chat::config() });
+    let chat = Chat::with_config(Config {
+        chat_host: "::".into(),
+        ..Chat::config()
+    });
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, chat.address.port()));
     let stream = TcpStream::connect_timeout(&address, PATIENCE).expect("IPv4 on the IPv6 listener");
     let mut guest = LineClient::new(stream, "guest", &chat.trace);
@@ -338,7 +376,10 @@ fn history_has_each_message_as_it_was_said_with_the_name_its_author_had_then() {
 
 #[test]
 fn history_keeps_the_newest_messages() {
-    let chat = Chat::with(Limits { history_messages: 3, ..unpaced() });
+    let chat = Chat::with(Limits {
+        history_messages: 3,
+        ..unpaced()
+    });
     let mut alice = chat.join("alice");
     for number in 1..=10 {
         alice.say_and_hear(&number.to_string());
@@ -360,7 +401,11 @@ fn users_are_told_in_order_of_arrival() {
     first.expect_notice(&format!("{} has entered the chat", third.address()));
     first.rename("zoe");
     first.request("users", "");
-    first.expect_notice(&format!("Connected users (3): zoe, {}, {}", second.address(), third.address()));
+    first.expect_notice(&format!(
+        "Connected users (3): zoe, {}, {}",
+        second.address(),
+        third.address()
+    ));
     let gone = second.address();
     drop(second);
     first.expect_notice(&format!("{gone} has left the chat"));
@@ -368,7 +413,10 @@ fn users_are_told_in_order_of_arrival() {
     first.skip_to("[Server]", &format!("{} renamed to alan", fourth.address()));
     for client in [&mut first, &mut fourth] {
         client.request("users", "");
-        client.expect_notice(&format!("Connected users (3): zoe, {}, alan", third.address()));
+        client.expect_notice(&format!(
+            "Connected users (3): zoe, {}, alan",
+            third.address()
+        ));
     }
 }
 
@@ -402,7 +450,12 @@ fn replies_come_in_the_order_of_the_requests_and_after_what_was_said_before() {
     alice.expect_notice("Connected users (2): alicia, bob");
     alice.expect_notice("Your name is already alicia");
     alice.expect("alicia", "3");
-    for (source, text) in [("bob", "everyone is here"), ("alice", "1"), ("alice", "2"), ("alicia", "3")] {
+    for (source, text) in [
+        ("bob", "everyone is here"),
+        ("alice", "1"),
+        ("alice", "2"),
+        ("alicia", "3"),
+    ] {
         alice.expect(source, text);
     }
     alice.expect("alicia", "4");
@@ -415,7 +468,10 @@ fn replies_come_in_the_order_of_the_requests_and_after_what_was_said_before() {
 
 #[test]
 fn no_room_for_one_more_client_is_told_to_the_newcomer_who_is_closed_and_never_announced() {
-    let chat = Chat::with(Limits { max_clients: 2, ..Limits::default() });
+    let chat = Chat::with(Limits {
+        max_clients: 2,
+        ..Limits::default()
+    });
     let [alice, mut bob] = chat.room(["alice", "bob"]);
     for _ in 0..3 {
         let mut third = chat.connect_raw("third");
@@ -434,7 +490,10 @@ fn no_room_for_one_more_client_is_told_to_the_newcomer_who_is_closed_and_never_a
 
 #[test]
 fn what_a_client_says_who_found_no_room_is_not_heard() {
-    let chat = Chat::with(Limits { max_clients: 1, ..Limits::default() });
+    let chat = Chat::with(Limits {
+        max_clients: 1,
+        ..Limits::default()
+    });
     let mut alice = chat.join("alice");
     let mut second = chat.connect_raw("second");
     // It may be closed already: an error is as good as success.
@@ -449,16 +508,27 @@ fn what_a_client_says_who_found_no_room_is_not_heard() {
 
 #[test]
 fn too_many_connections_from_one_address_are_told_and_never_announced() {
-    let limits = Limits { max_clients_per_address: Some(2), ..Limits::default() };
-    let chat = Chat::with_config(Config { chat_host: "0.0.0.0".into(), limits, ..Chat::config() });
+    let limits = Limits {
+        max_clients_per_address: Some(2),
+        ..Limits::default()
+    };
+    let chat = Chat::with_config(Config {
+        chat_host: "0.0.0.0".into(),
+        limits,
+        ..Chat::config()
+    });
     let port = chat.address.port();
     if std::net::TcpListener::bind("127.0.0.2:0").is_err() {
         return skip("this machine has one loopback address only");
     }
     let connect = |from: [u8; 4], label: &str| {
         let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
-        socket.bind(&SocketAddr::from((from, 0)).into()).expect("a loopback address");
-        socket.connect(&SocketAddr::from(([127, 0, 0, 1], port)).into()).expect("it connects");
+        socket
+            .bind(&SocketAddr::from((from, 0)).into())
+            .expect("a loopback address");
+        socket
+            .connect(&SocketAddr::from(([127, 0, 0, 1], port)).into())
+            .expect("it connects");
         LineClient::new(socket.into(), label, &chat.trace)
     };
     let mut alice = connect([127, 0, 0, 1], "alice");
@@ -541,7 +611,11 @@ fn counted(line: &Said) -> Option<(usize, usize)> {
         return Some((0, left));
     }
     let is_address = |text: &str| text.parse::<SocketAddr>().is_ok();
-    let own = |verb: &str| line.1.strip_suffix(&format!(" has {verb} the chat")).is_some_and(is_address);
+    let own = |verb: &str| {
+        line.1
+            .strip_suffix(&format!(" has {verb} the chat"))
+            .is_some_and(is_address)
+    };
     (own("entered") || own("left")).then(|| (usize::from(own("entered")), usize::from(own("left"))))
 }
 
@@ -551,10 +625,15 @@ fn count_to(client: &mut LineClient, entered: usize, left: usize) -> Vec<String>
     let (mut so_far, mut lines) = ((0, 0), Vec::new());
     while so_far != (entered, left) {
         let line = client.must_get();
-        let Some(count) = counted(&line) else { client.fail(&format!("did not expect {line:?}")) };
+        let Some(count) = counted(&line) else {
+            client.fail(&format!("did not expect {line:?}"))
+        };
         so_far = (so_far.0 + count.0, so_far.1 + count.1);
         if so_far.0 > entered || so_far.1 > left {
-            client.fail(&format!("was told {so_far:?} arrivals and departures, not {:?}", (entered, left)));
+            client.fail(&format!(
+                "was told {so_far:?} arrivals and departures, not {:?}",
+                (entered, left)
+            ));
         }
         lines.push(line.1);
     }
@@ -563,7 +642,10 @@ fn count_to(client: &mut LineClient, entered: usize, left: usize) -> Vec<String>
 
 /// A chat of four users where two are announced, and none has anything left to read.
 fn crowd() -> (Chat, Vec<LineClient>) {
-    let chat = Chat::with(Limits { announce_limit: 2, ..unpaced() });
+    let chat = Chat::with(Limits {
+        announce_limit: 2,
+        ..unpaced()
+    });
     let mut clients = vec![chat.connect("0")];
     clients.extend((1..4).map(|number| chat.connect(&number.to_string())));
     count_to(&mut clients[0], 3, 0);
@@ -608,25 +690,40 @@ fn a_summary_tells_both_and_leaves_out_what_is_zero() {
         let lines = count_to(&mut clients[0], 1, 1);
         lines == ["1 user has entered the chat, 1 has left"]
     });
-    assert!(found, "arrival and departure were never told in one summary");
+    assert!(
+        found,
+        "arrival and departure were never told in one summary"
+    );
 }
 
 #[test]
 fn summaries_add_up_for_everyone_and_users_is_exact() {
     let (chat, mut clients) = crowd();
     let start = Instant::now();
-    let mut guests: Vec<LineClient> = (0..37).map(|number| chat.connect(&format!("guest{number}"))).collect();
+    let mut guests: Vec<LineClient> = (0..37)
+        .map(|number| chat.connect(&format!("guest{number}")))
+        .collect();
     for _ in 0..12 {
         drop(guests.remove(0));
     }
     for client in &mut clients {
         let lines = count_to(client, 37, 12);
-        let own = lines.iter().filter(|line| line.contains("127.0.0.1")).count();
+        let own = lines
+            .iter()
+            .filter(|line| line.contains("127.0.0.1"))
+            .count();
         assert_eq!(own, 0, "single arrivals among {lines:?}");
         // At most one a second: the clock here started earlier and is read later.
-        assert!(lines.len() as u64 <= start.elapsed().as_secs() + 1, "too many: {lines:?}");
+        assert!(
+            lines.len() as u64 <= start.elapsed().as_secs() + 1,
+            "too many: {lines:?}"
+        );
     }
-    let names: Vec<&str> = clients.iter().chain(&guests).map(|client| client.name.as_str()).collect();
+    let names: Vec<&str> = clients
+        .iter()
+        .chain(&guests)
+        .map(|client| client.name.as_str())
+        .collect();
     let expected = format!("Connected users (29): {}", names.join(", "));
     clients[0].request("users", "");
     clients[0].expect_notice(&expected);
@@ -640,7 +737,10 @@ fn summaries_add_up_for_everyone_and_users_is_exact() {
 
 #[test]
 fn below_the_limit_each_arrival_and_departure_has_its_own_line() {
-    let chat = Chat::with(Limits { announce_limit: 3, ..Limits::default() });
+    let chat = Chat::with(Limits {
+        announce_limit: 3,
+        ..Limits::default()
+    });
     let mut first = chat.connect("first");
     let second = chat.connect("second");
     first.expect_notice(&format!("{} has entered the chat", second.address()));
@@ -660,7 +760,12 @@ fn a_half_closed_client_gets_every_reply() {
     let mut guest = chat.connect("guest");
     let name = guest.name.clone();
     bob.expect_notice(&format!("{name} has entered the chat"));
-    let lines = [request("message", "one"), request("history", ""), request("users", ""), b"x\n".to_vec()];
+    let lines = [
+        request("message", "one"),
+        request("history", ""),
+        request("users", ""),
+        b"x\n".to_vec(),
+    ];
     guest.send_raw(&lines.concat());
     guest.finish_sending();
     guest.expect(&name, "one");
@@ -702,7 +807,10 @@ fn a_half_closed_client_gets_a_large_reply_however_late_it_reads() {
     // The server has had many turns before anything is read.
     for _ in 0..100 {
         alice.request("users", "");
-        alice.skip_to("[Server]", &format!("Connected users (2): alice, {}", late.address()));
+        alice.skip_to(
+            "[Server]",
+            &format!("Connected users (2): alice, {}", late.address()),
+        );
     }
     let lines = late.read_to_end();
     assert_eq!(lines.len(), 600);
@@ -715,7 +823,11 @@ fn a_silent_connection_is_asked_by_keepalive_within_two_minutes() {
     let alice = chat.connect("alice");
     let (server, client) = (chat.address, alice.stream.local_addr().expect("an address"));
     let key = |address: SocketAddr| match address {
-        SocketAddr::V4(v4) => format!("{:08X}:{:04X}", u32::from_ne_bytes(v4.ip().octets()), v4.port()),
+        SocketAddr::V4(v4) => format!(
+            "{:08X}:{:04X}",
+            u32::from_ne_bytes(v4.ip().octets()),
+            v4.port()
+        ),
         SocketAddr::V6(_) => unreachable!("the server listens on IPv4"),
     };
     if std::fs::read_to_string("/proc/net/tcp").is_err() {
@@ -724,10 +836,16 @@ fn a_silent_connection_is_asked_by_keepalive_within_two_minutes() {
     // Columns: number, local, remote, state, queues, timer:when in hundredths of a second.
     let keepalive_timer = || {
         let table = std::fs::read_to_string("/proc/net/tcp").ok()?;
-        let row = table.lines().map(|row| row.split_whitespace().collect::<Vec<_>>());
-        let row = row.filter(|row| row.len() > 5).find(|row| row[1] == key(server) && row[2] == key(client))?;
+        let row = table
+            .lines()
+            .map(|row| row.split_whitespace().collect::<Vec<_>>());
+        let row = row
+            .filter(|row| row.len() > 5)
+            .find(|row| row[1] == key(server) && row[2] == key(client))?;
         let (timer, when) = row[5].split_once(':')?;
-        (timer == "02").then(|| u64::from_str_radix(when, 16).ok()).flatten()
+        (timer == "02")
+            .then(|| u64::from_str_radix(when, 16).ok())
+            .flatten()
     };
     // The timer of an unacknowledged line comes first.
     eventually(PATIENCE, "a keepalive timer on the server's side", || {
@@ -752,8 +870,14 @@ fn read_up_to(client: &mut LineClient, marker: &str) -> Vec<Said> {
 fn one_order_for_all(threads: usize) {
     const CLIENTS: usize = 50;
     const MESSAGES: usize = 40;
-    let chat = Chat::with_config(Config { limits: unpaced(), threads, ..Chat::config() });
-    let mut clients: Vec<LineClient> = (0..CLIENTS).map(|number| chat.join(&format!("u{number}"))).collect();
+    let chat = Chat::with_config(Config {
+        limits: unpaced(),
+        threads,
+        ..Chat::config()
+    });
+    let mut clients: Vec<LineClient> = (0..CLIENTS)
+        .map(|number| chat.join(&format!("u{number}")))
+        .collect();
     let last = clients.len() - 1;
     clients[last].say("start");
     for client in &mut clients {
@@ -767,10 +891,14 @@ fn one_order_for_all(threads: usize) {
                 let mut writer = client.stream.try_clone().expect("a second handle");
                 scope.spawn(move || {
                     for index in 0..MESSAGES {
-                        writer.write_all(&request("message", &format!("{number}-{index}"))).expect("sent");
+                        writer
+                            .write_all(&request("message", &format!("{number}-{index}")))
+                            .expect("sent");
                     }
                     // A public event of another kind has its place in the order too.
-                    writer.write_all(&request("set-name", &format!("done{number}"))).expect("sent");
+                    writer
+                        .write_all(&request("set-name", &format!("done{number}")))
+                        .expect("sent");
                 });
                 scope.spawn(move || {
                     let total = CLIENTS * (MESSAGES + 1);
@@ -778,23 +906,37 @@ fn one_order_for_all(threads: usize) {
                 })
             })
             .collect();
-        talking.into_iter().map(|reader| reader.join().expect("a reader ends well")).collect()
+        talking
+            .into_iter()
+            .map(|reader| reader.join().expect("a reader ends well"))
+            .collect()
     });
     let first = &sequences[0];
     for (number, sequence) in sequences.iter().enumerate() {
         if let Some(index) = (0..first.len()).find(|&index| first[index] != sequence[index]) {
-            panic!("u{number} has {:?} at {index} where u0 has {:?}", sequence[index], first[index]);
+            panic!(
+                "u{number} has {:?} at {index} where u0 has {:?}",
+                sequence[index], first[index]
+            );
         }
     }
     let mut next: HashMap<String, usize> = HashMap::new();
     for (source, message) in first {
         if source == "[Server]" {
             let number = message.rsplit("done").next().expect("a number").to_owned();
-            assert_eq!(next.get(&format!("u{number}")), Some(&MESSAGES), "{message}");
+            assert_eq!(
+                next.get(&format!("u{number}")),
+                Some(&MESSAGES),
+                "{message}"
+            );
             continue;
         }
         let expected = next.entry(source.clone()).or_insert(0);
-        assert_eq!(*message, format!("{}-{expected}", &source[1..]), "the order of one sender");
+        assert_eq!(
+            *message,
+            format!("{}-{expected}", &source[1..]),
+            "the order of one sender"
+        );
         *expected += 1;
     }
     assert!(next.values().all(|&count| count == MESSAGES) && next.len() == CLIENTS);
@@ -846,8 +988,15 @@ fn arrivals_and_departures_have_their_place_in_the_one_order() {
 fn a_reply_of_several_lines_is_contiguous_and_in_place_while_others_talk() {
     const KEPT: u64 = 100;
     const TALK: u64 = 4000;
-    let limits = Limits { history_messages: KEPT as usize, ..unpaced() };
-    let chat = Chat::with_config(Config { limits, threads: 2, ..Chat::config() });
+    let limits = Limits {
+        history_messages: KEPT as usize,
+        ..unpaced()
+    };
+    let chat = Chat::with_config(Config {
+        limits,
+        threads: 2,
+        ..Chat::config()
+    });
     let mut asker = chat.connect_narrow("asker");
     let mut talker = chat.connect("talker");
     let mut other = chat.connect("other");
@@ -871,7 +1020,11 @@ fn a_reply_of_several_lines_is_contiguous_and_in_place_while_others_talk() {
         scope.spawn(move || {
             for number in 0..200 {
                 other.request("set-name", &format!("other{number}"));
-                while !other.must_get().1.ends_with(&format!("renamed to other{number}")) {}
+                while !other
+                    .must_get()
+                    .1
+                    .ends_with(&format!("renamed to other{number}"))
+                {}
             }
             other.finish_sending();
             other.read_to_end();
@@ -893,10 +1046,18 @@ fn a_reply_of_several_lines_is_contiguous_and_in_place_while_others_talk() {
                 continue;
             }
             // A reply: the newest hundred there are at this place, and nothing in between.
-            assert_eq!(number, newest + 1 - KEPT, "after {newest}: neither the next message nor a reply");
+            assert_eq!(
+                number,
+                newest + 1 - KEPT,
+                "after {newest}: neither the next message nor a reply"
+            );
             for expected in number + 1..=newest {
                 let (_, text) = asker.must_get();
-                assert_eq!(text, expected.to_string(), "inside of a reply after {newest}");
+                assert_eq!(
+                    text,
+                    expected.to_string(),
+                    "inside of a reply after {newest}"
+                );
             }
             replies += 1;
         }
@@ -913,7 +1074,10 @@ fn dialogue() -> Vec<u8> {
     let mut bytes = Vec::new();
     bytes.extend(request("message", "hello"));
     bytes.extend(b"\r\n\n{\"data\":\"Kobzol\",\"type\":\"set-name\"}\r\n");
-    bytes.extend(request("message", "ünï ☃ \"x\" \\ 👩‍🚀\ttab\nline \u{1b}[31m"));
+    bytes.extend(request(
+        "message",
+        "ünï ☃ \"x\" \\ 👩‍🚀\ttab\nline \u{1b}[31m",
+    ));
     bytes.extend(request("users", ""));
     bytes.extend(b"garbage\n[1]\n{}\n{\"type\":1}\n{\"type\":\"\xff\"}\n");
     bytes.extend(b"x".repeat(9000));
@@ -930,16 +1094,26 @@ fn dialogue() -> Vec<u8> {
 /// Holds the dialogue in chunks of this size in both directions; all bytes of the server, with
 /// the client's address replaced.
 fn hold_dialogue(send: usize, receive: usize) -> String {
-    let limits = Limits { max_line_bytes: 8192, max_message_bytes: 1000, ..Limits::default() };
+    let limits = Limits {
+        max_line_bytes: 8192,
+        max_message_bytes: 1000,
+        ..Limits::default()
+    };
     let chat = Chat::with(limits);
-    let mut client = if receive < 64 { chat.connect_narrow("narrow") } else { chat.connect("wide") };
+    let mut client = if receive < 64 {
+        chat.connect_narrow("narrow")
+    } else {
+        chat.connect("wide")
+    };
     let mut writer = client.stream.try_clone().expect("a second handle");
     let bytes = thread::scope(|scope| {
         scope.spawn(move || {
             for chunk in dialogue().chunks(send) {
                 writer.write_all(chunk).expect("sent");
             }
-            writer.shutdown(std::net::Shutdown::Write).expect("the end of sending");
+            writer
+                .shutdown(std::net::Shutdown::Write)
+                .expect("the end of sending");
         });
         let mut bytes = Vec::new();
         let mut chunk = vec![0; receive];
@@ -950,15 +1124,19 @@ fn hold_dialogue(send: usize, receive: usize) -> String {
             }
         }
     });
-    String::from_utf8(bytes).expect("UTF-8").replace(&client.address(), "ADDRESS")
+    String::from_utf8(bytes)
+        .expect("UTF-8")
+        .replace(&client.address(), "ADDRESS")
 }
 
 #[test]
 fn any_chunks_in_both_directions_give_the_same_bytes() {
     const ALL: usize = 1 << 20;
     let whole = hold_dialogue(ALL, ALL);
-    let lines: Vec<Said> =
-        whole.split_inclusive('\n').map(|line| decode(line.as_bytes()).expect("a message line")).collect();
+    let lines: Vec<Said> = whole
+        .split_inclusive('\n')
+        .map(|line| decode(line.as_bytes()).expect("a message line"))
+        .collect();
     let long = "m".repeat(1000);
     let marked = "ünï ☃ \"x\" \\ 👩‍🚀\ttab ↵ line [31m";
     // Refusals are left to their own tests; here they only have their place.
@@ -985,12 +1163,23 @@ fn any_chunks_in_both_directions_give_the_same_bytes() {
     assert_eq!(lines.len(), expected.len(), "{lines:#?}");
     for (line, (source, message)) in lines.iter().zip(expected) {
         assert_eq!(line.0, source, "{line:?}");
-        assert!(message.is_empty() || line.1 == message, "{line:?} is not {message:?}");
+        assert!(
+            message.is_empty() || line.1 == message,
+            "{line:?} is not {message:?}"
+        );
     }
     for size in [1, 2, 7, 256, 512] {
         assert_eq!(hold_dialogue(size, ALL), whole, "sent in chunks of {size}");
-        assert_eq!(hold_dialogue(ALL, size), whole, "received in chunks of {size}");
-        assert_eq!(hold_dialogue(size, size), whole, "sent and received in chunks of {size}");
+        assert_eq!(
+            hold_dialogue(ALL, size),
+            whole,
+            "received in chunks of {size}"
+        );
+        assert_eq!(
+            hold_dialogue(size, size),
+            whole,
+            "sent and received in chunks of {size}"
+        );
     }
 }
 
@@ -998,7 +1187,9 @@ fn any_chunks_in_both_directions_give_the_same_bytes() {
 fn a_thousand_lines_in_one_write_are_a_thousand_lines() {
     let chat = Chat::with(unpaced());
     let mut alice = chat.join("alice");
-    let lines: Vec<u8> = (0..1000).flat_map(|number| request("message", &number.to_string())).collect();
+    let lines: Vec<u8> = (0..1000)
+        .flat_map(|number| request("message", &number.to_string()))
+        .collect();
     alice.send_raw(&lines);
     for number in 0..1000 {
         alice.expect("alice", &number.to_string());
@@ -1012,15 +1203,25 @@ fn the_transcript_word_for_word_through_pipes() {
     let mut server = RealServer::start(&[]);
     let mut client = Command::new(env!("CARGO_BIN_EXE_smolchat-client"));
     client.args(["127.0.0.1", &server.address.port().to_string()]);
-    client.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    client
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
     let mut client = client.spawn().expect("the client starts");
     let mut typed = client.stdin.take().expect("its input");
     let stdout = Captured::read_all(client.stdout.take().expect("its output"));
     let stderr = Captured::read_all(client.stderr.take().expect("its errors"));
     let arrival = stdout.wait_for_lines(1).remove(0);
-    let name = arrival.strip_prefix("[Server]: ").and_then(|rest| rest.strip_suffix(" has entered the chat"));
-    let name = name.unwrap_or_else(|| panic!("{arrival:?} is no arrival")).to_owned();
-    assert!(name.starts_with("127.0.0.1:") && name.parse::<SocketAddr>().is_ok(), "{name}");
+    let name = arrival
+        .strip_prefix("[Server]: ")
+        .and_then(|rest| rest.strip_suffix(" has entered the chat"));
+    let name = name
+        .unwrap_or_else(|| panic!("{arrival:?} is no arrival"))
+        .to_owned();
+    assert!(
+        name.starts_with("127.0.0.1:") && name.parse::<SocketAddr>().is_ok(),
+        "{name}"
+    );
     for (index, line) in ["hello", "/setname Kobzol", "hello"].iter().enumerate() {
         writeln!(typed, "{line}").expect("the client takes its input");
         stdout.wait_for_lines(index + 2);
@@ -1032,7 +1233,9 @@ fn the_transcript_word_for_word_through_pipes() {
          Kobzol: hello\n"
     );
     assert_eq!(stdout.text(), expected);
-    eventually(PATIENCE, "the same on the server's terminal", || server.stdout.lines().len() >= 4);
+    eventually(PATIENCE, "the same on the server's terminal", || {
+        server.stdout.lines().len() >= 4
+    });
     assert_eq!(server.stdout.text(), expected);
     drop(typed);
     let mut status = None;
@@ -1040,13 +1243,69 @@ fn the_transcript_word_for_word_through_pipes() {
         status = client.try_wait().expect("a child can be waited for");
         status.is_some()
     });
-    assert!(status.is_some_and(|status| status.success()), "{status:?}: {}", stderr.text());
+    assert!(
+        status.is_some_and(|status| status.success()),
+        "{status:?}: {}",
+        stderr.text()
+    );
     assert_eq!(stderr.text(), "");
-    server.stdout.wait_for("[Server]: Kobzol has left the chat\n");
+    server
+        .stdout
+        .wait_for("[Server]: Kobzol has left the chat\n");
     server.signal("TERM");
     assert!(server.wait(PATIENCE).success());
     assert_eq!(
         server.stdout.text(),
-        format!("{expected}[Server]: Kobzol has left the chat\n[Server]: The server is shutting down\n")
+        format!(
+            "{expected}[Server]: Kobzol has left the chat\n[Server]: The server is shutting down\n"
+        )
+    );
+}
+
+#[test]
+fn the_python_of_the_readme_joins_the_chat() {
+    let readme = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md");
+    let readme = std::fs::read_to_string(readme).expect("a README");
+    let program = readme
+        .split("```python\n")
+        .nth(1)
+        .and_then(|rest| rest.split("```").next());
+    let program = program.expect("a program in Python");
+    let chat = Chat::start();
+    let mut alice = chat.join("alice");
+    let mut python = Command::new("python3");
+    python.args(["-c", program, "127.0.0.1", &chat.address.port().to_string()]);
+    python
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let Ok(mut python) = python.spawn() else {
+        return skip("no python3 is installed");
+    };
+    let mut typed = python.stdin.take().expect("its input");
+    let stdout = Captured::read_all(python.stdout.take().expect("its output"));
+    let stderr = Captured::read_all(python.stderr.take().expect("its errors"));
+    let arrival = alice.notice();
+    let name = arrival
+        .strip_suffix(" has entered the chat")
+        .expect("an arrival");
+    writeln!(typed, "hello from Python").expect("it takes its input");
+    alice.expect(name, "hello from Python");
+    alice.say_and_hear("hello from Rust");
+    let expected =
+        format!("[Server]: {arrival}\n{name}: hello from Python\nalice: hello from Rust\n");
+    stdout.wait_for("hello from Rust\n");
+    assert_eq!(stdout.text(), expected, "{}", stderr.text());
+    drop(typed);
+    alice.expect_notice(&format!("{name} has left the chat"));
+    let mut status = None;
+    eventually(PATIENCE, "the end of the program", || {
+        status = python.try_wait().expect("a child can be waited for");
+        status.is_some()
+    });
+    assert!(
+        status.is_some_and(|status| status.success()),
+        "{}",
+        stderr.text()
     );
 }

@@ -19,7 +19,11 @@ const MOST_USERS: usize = 5;
 const MOST_MESSAGES: usize = 3;
 
 fn step() -> impl Strategy<Value = Step> {
-    let name = prop_oneof!["[ab]{1,2}", Just("[Server]".to_owned()), Just(" x ".to_owned())];
+    let name = prop_oneof![
+        "[ab]{1,2}",
+        Just("[Server]".to_owned()),
+        Just(" x ".to_owned())
+    ];
     let request = prop_oneof![
         "[a-z]{1,5}".prop_map(|text| Request::Say(text.into())),
         name.prop_map(|name| Request::SetName(name.into())),
@@ -50,14 +54,22 @@ impl Model {
         let unique: HashSet<String> = names.iter().map(|name| name.to_lowercase()).collect();
         assert_eq!(unique.len(), names.len(), "no two have one name");
         assert!(names.len() <= MOST_USERS);
-        assert_eq!(room.last_event(), self.events, "each public event has the next number");
+        assert_eq!(
+            room.last_event(),
+            self.events,
+            "each public event has the next number"
+        );
         let kept: Vec<(String, String)> = room
             .history()
             .messages()
             .map(|message| (message.source.to_string(), message.text.to_string()))
             .collect();
         let from = self.said.len().saturating_sub(MOST_MESSAGES);
-        assert_eq!(kept, self.said[from..], "the newest are kept, as they were said");
+        assert_eq!(
+            kept,
+            self.said[from..],
+            "the newest are kept, as they were said"
+        );
     }
 
     /// Takes in what came of a step of this user.
@@ -90,7 +102,8 @@ impl Model {
                 assert_eq!(names.len(), self.users.len());
             }
             Outcome::Reply(Reply::Notice(sentence)) => {
-                let accepted = sentence.starts_with("Your name is already") || sentence == "No messages yet";
+                let accepted =
+                    sentence.starts_with("Your name is already") || sentence == "No messages yet";
                 *refusals = if accepted { 0 } else { *refusals + 1 };
                 assert!(*refusals <= MAX_REFUSALS_IN_A_ROW);
             }

@@ -27,7 +27,12 @@ impl Bench {
     fn with(limits: Limits) -> Self {
         let chat = Chat::with(limits);
         let [culprit, witness] = chat.room(["culprit", "witness"]);
-        Bench { culprit, witness, markers: 0, _chat: chat }
+        Bench {
+            culprit,
+            witness,
+            markers: 0,
+            _chat: chat,
+        }
     }
 
     /// The line is refused in a sentence that contains this; nobody else learns of it.
@@ -43,9 +48,14 @@ impl Bench {
     fn told(&mut self, sentence: &str) -> String {
         let told = self.culprit.notice();
         if !told.contains(sentence) {
-            self.culprit.fail(&format!("was told {told:?}, which does not contain {sentence:?}"));
+            self.culprit.fail(&format!(
+                "was told {told:?}, which does not contain {sentence:?}"
+            ));
         }
-        assert!(!told.ends_with('.') && !told.contains(['\n', '\r']), "no sentence in one line: {told:?}");
+        assert!(
+            !told.ends_with('.') && !told.contains(['\n', '\r']),
+            "no sentence in one line: {told:?}"
+        );
         self.goes_on();
         told
     }
@@ -115,7 +125,15 @@ fn not_json() {
 #[test]
 fn not_an_object() {
     let mut bench = Bench::new();
-    for line in ["[]", "[{\"type\":\"users\"}]", "1", "-1.5e3", "null", "true", "\"message\""] {
+    for line in [
+        "[]",
+        "[{\"type\":\"users\"}]",
+        "1",
+        "-1.5e3",
+        "null",
+        "true",
+        "\"message\"",
+    ] {
         bench.refused(line.as_bytes(), "object");
     }
 }
@@ -123,7 +141,12 @@ fn not_an_object() {
 #[test]
 fn no_type() {
     let mut bench = Bench::new();
-    for line in ["{}", "{\"data\":\"x\"}", "{\"Type\":\"message\",\"data\":\"x\"}", "{\"kind\":\"message\"}"] {
+    for line in [
+        "{}",
+        "{\"data\":\"x\"}",
+        "{\"Type\":\"message\",\"data\":\"x\"}",
+        "{\"kind\":\"message\"}",
+    ] {
         bench.refused(line.as_bytes(), "type");
     }
 }
@@ -131,8 +154,18 @@ fn no_type() {
 #[test]
 fn type_of_the_wrong_json_type() {
     let mut bench = Bench::new();
-    for value in ["1", "null", "true", "[]", "[\"message\"]", "{\"type\":\"message\"}"] {
-        bench.refused(format!("{{\"type\":{value},\"data\":\"x\"}}").as_bytes(), "type");
+    for value in [
+        "1",
+        "null",
+        "true",
+        "[]",
+        "[\"message\"]",
+        "{\"type\":\"message\"}",
+    ] {
+        bench.refused(
+            format!("{{\"type\":{value},\"data\":\"x\"}}").as_bytes(),
+            "type",
+        );
     }
 }
 
@@ -141,7 +174,10 @@ fn data_of_the_wrong_json_type() {
     let mut bench = Bench::new();
     for kind in ["message", "set-name"] {
         for value in ["1", "null", "true", "[]", "[\"x\"]", "{\"message\":\"x\"}"] {
-            bench.refused(format!("{{\"type\":\"{kind}\",\"data\":{value}}}").as_bytes(), "data");
+            bench.refused(
+                format!("{{\"type\":\"{kind}\",\"data\":{value}}}").as_bytes(),
+                "data",
+            );
         }
         bench.refused(format!("{{\"type\":\"{kind}\"}}").as_bytes(), "data");
     }
@@ -151,11 +187,16 @@ fn data_of_the_wrong_json_type() {
 fn unknown_type() {
     let mut bench = Bench::new();
     // The types of the other dialect are unknown in this one; upper case is another word.
-    for kind in ["", "kick", "Message", "MESSAGE", " message", "setname", "hello", "private", "ping", "quit"] {
+    for kind in [
+        "", "kick", "Message", "MESSAGE", " message", "setname", "hello", "private", "ping", "quit",
+    ] {
         bench.refused(request(kind, "x").trim_ascii_end(), "type");
     }
     let told = bench.refused(request("kick", "x").trim_ascii_end(), "\"kick\"");
-    assert!(told.contains("set-name"), "what would be right is missing: {told}");
+    assert!(
+        told.contains("set-name"),
+        "what would be right is missing: {told}"
+    );
 }
 
 #[test]
@@ -163,24 +204,44 @@ fn an_unknown_type_is_repeated_cut_short_and_harmless() {
     let mut bench = Bench::new();
     let told = bench.refused(request(&"k".repeat(5000), "x").trim_ascii_end(), "kkk");
     assert!(told.len() < 500, "{told}");
-    let told = bench.refused(request("a\u{1b}[2J\u{202e}\nb", "x").trim_ascii_end(), "type");
-    assert!(!told.chars().any(|c| c.is_control() || c == '\u{202e}'), "{told:?}");
+    let told = bench.refused(
+        request("a\u{1b}[2J\u{202e}\nb", "x").trim_ascii_end(),
+        "type",
+    );
+    assert!(
+        !told.chars().any(|c| c.is_control() || c == '\u{202e}'),
+        "{told:?}"
+    );
 }
 
 #[test]
 fn nested_json_of_any_depth() {
-    let mut bench = Bench::with(Limits { max_line_bytes: 1_000_000, ..Limits::default() });
+    let mut bench = Bench::with(Limits {
+        max_line_bytes: 1_000_000,
+        ..Limits::default()
+    });
     let (open, close) = ("[".repeat(100_000), "]".repeat(100_000));
     let objects = "{\"a\":".repeat(100_000);
     bench.refused(open.as_bytes(), "JSON");
     bench.refused(objects.as_bytes(), "JSON");
-    bench.refused(format!("{{\"type\":{open}{close},\"data\":\"x\"}}").as_bytes(), "");
-    bench.refused(format!("{{\"type\":\"message\",\"data\":{open}{close}}}").as_bytes(), "");
-    bench.refused(format!("{{\"type\":\"message\",\"data\":{open}").as_bytes(), "JSON");
+    bench.refused(
+        format!("{{\"type\":{open}{close},\"data\":\"x\"}}").as_bytes(),
+        "",
+    );
+    bench.refused(
+        format!("{{\"type\":\"message\",\"data\":{open}{close}}}").as_bytes(),
+        "",
+    );
+    bench.refused(
+        format!("{{\"type\":\"message\",\"data\":{open}").as_bytes(),
+        "JSON",
+    );
     // A key that nobody knows is ignored, whatever it holds.
     let line = format!("{{\"type\":\"users\",\"x\":{open}{close},\"data\":\"\"}}\n");
     bench.culprit.send_raw(line.as_bytes());
-    bench.culprit.expect_notice("Connected users (2): culprit, witness");
+    bench
+        .culprit
+        .expect_notice("Connected users (2): culprit, witness");
     bench.goes_on();
 }
 
@@ -198,7 +259,9 @@ fn a_repeated_type_or_data_key() {
         bench.refused(line.as_bytes(), "once");
     }
     // Only these two: other keys may be repeated.
-    bench.culprit.send_raw(b"{\"x\":1,\"x\":2,\"type\":\"message\",\"data\":\"fine\"}\n");
+    bench
+        .culprit
+        .send_raw(b"{\"x\":1,\"x\":2,\"type\":\"message\",\"data\":\"fine\"}\n");
     bench.culprit.expect("culprit", "fine");
     bench.witness.expect("culprit", "fine");
 }
@@ -215,21 +278,35 @@ fn invalid_utf8() {
         b"\x80abc",
         b"caf\xe9",
     ] {
-        bench.refused(&[b"{\"type\":\"message\",\"data\":\"", bytes, b"\"}"].concat(), "UTF-8");
+        bench.refused(
+            &[b"{\"type\":\"message\",\"data\":\"", bytes, b"\"}"].concat(),
+            "UTF-8",
+        );
         bench.refused(bytes, "UTF-8");
     }
     // Also where nobody would look at it.
-    bench.refused(b"{\"x\":\"\xff\",\"type\":\"message\",\"data\":\"x\"}", "UTF-8");
+    bench.refused(
+        b"{\"x\":\"\xff\",\"type\":\"message\",\"data\":\"x\"}",
+        "UTF-8",
+    );
 }
 
 #[test]
 fn a_lone_surrogate_is_no_text() {
     let mut bench = Bench::new();
     for escape in ["\\ud800", "\\udc00", "\\ud83d\\ud83d", "\\ud800x"] {
-        bench.refused(format!("{{\"type\":\"message\",\"data\":\"{escape}\"}}").as_bytes(), "");
-        bench.refused(format!("{{\"type\":\"set-name\",\"data\":\"{escape}\"}}").as_bytes(), "");
+        bench.refused(
+            format!("{{\"type\":\"message\",\"data\":\"{escape}\"}}").as_bytes(),
+            "",
+        );
+        bench.refused(
+            format!("{{\"type\":\"set-name\",\"data\":\"{escape}\"}}").as_bytes(),
+            "",
+        );
     }
-    bench.culprit.send_raw(b"{\"type\":\"message\",\"data\":\"\\ud83d\\ude80\"}\n");
+    bench
+        .culprit
+        .send_raw(b"{\"type\":\"message\",\"data\":\"\\ud83d\\ude80\"}\n");
     bench.culprit.expect("culprit", "🚀");
     bench.witness.expect("culprit", "🚀");
 }
@@ -260,7 +337,9 @@ fn a_line_of_exactly_the_limit_is_read() {
         format!("{}{rest}", " ".repeat(length - rest.len()))
     };
     for end in ["\n", "\r\n"] {
-        bench.culprit.send_raw(format!("{}{end}", line(64 * 1024)).as_bytes());
+        bench
+            .culprit
+            .send_raw(format!("{}{end}", line(64 * 1024)).as_bytes());
         bench.culprit.expect("culprit", "full");
         bench.witness.expect("culprit", "full");
     }
@@ -270,7 +349,11 @@ fn a_line_of_exactly_the_limit_is_read() {
 
 #[test]
 fn the_limit_of_lines_is_the_operators() {
-    let mut bench = Bench::with(Limits { max_line_bytes: 700, max_message_bytes: 100, ..Limits::default() });
+    let mut bench = Bench::with(Limits {
+        max_line_bytes: 700,
+        max_message_bytes: 100,
+        ..Limits::default()
+    });
     let message = request("message", &"x".repeat(100));
     let padding = 700 - (message.len() - 1);
     let line = [b" ".repeat(padding), message].concat();
@@ -299,7 +382,10 @@ fn a_message_over_the_limit_is_refused_and_never_cut_short() {
 fn the_decoded_text_of_a_message_counts_as_received() {
     let mut bench = Bench::new();
     // Escapes are longer on the wire than the text is.
-    let escaped = format!(r#"{{"type":"message","data":"{}"}}"#, "\\u0041".repeat(4096));
+    let escaped = format!(
+        r#"{{"type":"message","data":"{}"}}"#,
+        "\\u0041".repeat(4096)
+    );
     bench.culprit.send_raw(format!("{escaped}\n").as_bytes());
     bench.culprit.expect("culprit", &"A".repeat(4096));
     bench.witness.expect("culprit", &"A".repeat(4096));
@@ -310,9 +396,15 @@ fn the_decoded_text_of_a_message_counts_as_received() {
 
 #[test]
 fn the_limit_of_messages_is_the_operators() {
-    let mut bench = Bench::with(Limits { max_message_bytes: 20, ..Limits::default() });
+    let mut bench = Bench::with(Limits {
+        max_message_bytes: 20,
+        ..Limits::default()
+    });
     bench.said("01234567890123456789", "01234567890123456789");
-    bench.refused(request("message", "01234567890123456789a").trim_ascii_end(), "20");
+    bench.refused(
+        request("message", "01234567890123456789a").trim_ascii_end(),
+        "20",
+    );
 }
 
 #[test]
@@ -324,7 +416,9 @@ fn control_characters_of_a_message_are_removed_a_tab_stays_and_a_newline_is_show
     bench.said("a\r\nb\rc", "a ↵ bc");
     bench.said("a\u{1b}[31mred\u{7}\u{0}\u{8}", "a[31mred");
     bench.said("x\n[Server]: forged", "x ↵ [Server]: forged");
-    let removed = (0..0xa0u32).filter_map(char::from_u32).filter(|c| c.is_control() && !"\t\n".contains(*c));
+    let removed = (0..0xa0u32)
+        .filter_map(char::from_u32)
+        .filter(|c| c.is_control() && !"\t\n".contains(*c));
     let all: String = removed.collect();
     assert_eq!(all.chars().count(), 65 - 2);
     bench.said(&format!("<{all}>"), "<>");
@@ -332,13 +426,28 @@ fn control_characters_of_a_message_are_removed_a_tab_stays_and_a_newline_is_show
     bench.said("a\u{a0}b\u{200d}c\u{ad}", "a\u{a0}b\u{200d}c\u{ad}");
     bench.culprit.request("history", "");
     let replayed: Vec<String> = (0..6).map(|_| bench.culprit.must_get().1).collect();
-    assert_eq!(replayed[2..4], [String::from("a ↵ b"), String::from(" ↵ a ↵  ↵ b ↵ ")]);
+    assert_eq!(
+        replayed[2..4],
+        [String::from("a ↵ b"), String::from(" ↵ a ↵  ↵ b ↵ ")]
+    );
 }
 
 #[test]
 fn a_message_that_is_only_white_space_is_refused() {
     let mut bench = Bench::new();
-    for text in ["", " ", "   ", "\t", "\n", "\n\n \t", "\u{a0}", "\u{3000}\u{2003}", "\r", "\u{1b}", "\u{0} \u{7f}\n\u{9b}"] {
+    for text in [
+        "",
+        " ",
+        "   ",
+        "\t",
+        "\n",
+        "\n\n \t",
+        "\u{a0}",
+        "\u{3000}\u{2003}",
+        "\r",
+        "\u{1b}",
+        "\u{0} \u{7f}\n\u{9b}",
+    ] {
         bench.refused(request("message", text).trim_ascii_end(), "empty");
     }
     for text in [" x ", "\t.\t", "  ↵ "] {
@@ -351,7 +460,14 @@ fn a_message_that_is_only_white_space_is_refused() {
 #[test]
 fn a_name_that_is_taken() {
     let mut bench = Bench::new();
-    for name in ["witness", "Witness", "WITNESS", " witness ", "ｗｉｔｎｅｓｓ", "wіtnеss"] {
+    for name in [
+        "witness",
+        "Witness",
+        "WITNESS",
+        " witness ",
+        "ｗｉｔｎｅｓｓ",
+        "wіtnеss",
+    ] {
         bench.name_refused(name, "taken");
     }
 }
@@ -363,9 +479,20 @@ fn a_name_that_is_reserved() {
         bench.name_refused(name, "");
     }
     let address = bench.witness.address();
-    let fullwidth: String = address.chars().map(|c| if c == '1' { '１' } else { c }).collect();
+    let fullwidth: String = address
+        .chars()
+        .map(|c| if c == '1' { '１' } else { c })
+        .collect();
     let letters = address.replace('1', "l").replace('0', "O");
-    for name in [&address, &fullwidth, &letters, "127.0.0.1:1", "10.0.0.1:65535", "[::1]:5555", "[fe80::1]:1"] {
+    for name in [
+        &address,
+        &fullwidth,
+        &letters,
+        "127.0.0.1:1",
+        "10.0.0.1:65535",
+        "[::1]:5555",
+        "[fe80::1]:1",
+    ] {
         bench.name_refused(name, "");
     }
 }
@@ -394,7 +521,17 @@ fn a_name_of_too_many_characters_or_bytes() {
 #[test]
 fn a_name_with_characters_that_cannot_be_seen() {
     let mut bench = Bench::new();
-    for name in ["a\u{7}b", "a\nb", "a\tb", "a\u{85}b", "a\u{200b}b", "a\u{200d}b", "a\u{202e}b", "\u{2066}ab", "a\u{feff}b"] {
+    for name in [
+        "a\u{7}b",
+        "a\nb",
+        "a\tb",
+        "a\u{85}b",
+        "a\u{200b}b",
+        "a\u{200d}b",
+        "a\u{202e}b",
+        "\u{2066}ab",
+        "a\u{feff}b",
+    ] {
         bench.name_refused(name, "");
     }
     bench.name_accepted("👩‍🚀 Eva", "👩‍🚀 Eva");
@@ -404,7 +541,10 @@ fn a_name_with_characters_that_cannot_be_seen() {
 fn a_name_with_over_four_marks_on_one_base() {
     let mut bench = Bench::new();
     // Marks that do not compose with their base.
-    bench.name_accepted("x\u{300}\u{301}\u{302}\u{303}", "x\u{300}\u{301}\u{302}\u{303}");
+    bench.name_accepted(
+        "x\u{300}\u{301}\u{302}\u{303}",
+        "x\u{300}\u{301}\u{302}\u{303}",
+    );
     bench.name_refused("x\u{300}\u{301}\u{302}\u{303}\u{304}", "");
 }
 
@@ -420,7 +560,11 @@ fn a_name_that_could_be_taken_for_the_form_of_a_line() {
 #[test]
 fn a_name_that_reads_like_a_notice() {
     let mut bench = Bench::new();
-    for name in ["eve has entered the chat", "eve has left the chat", "eve renamed to bob"] {
+    for name in [
+        "eve has entered the chat",
+        "eve has left the chat",
+        "eve renamed to bob",
+    ] {
         bench.name_refused(name, "");
     }
 }
@@ -428,7 +572,17 @@ fn a_name_that_reads_like_a_notice() {
 #[test]
 fn good_names_of_every_script_pass() {
     let mut bench = Bench::new();
-    for name in ["Zoë", "Владимир", "日本太郎", "שרה", "मीरा", "علی", "김철수", "o'Neil-Smith_2", "Alice"] {
+    for name in [
+        "Zoë",
+        "Владимир",
+        "日本太郎",
+        "שרה",
+        "मीरा",
+        "علی",
+        "김철수",
+        "o'Neil-Smith_2",
+        "Alice",
+    ] {
         bench.name_accepted(name, name);
     }
 }
@@ -437,9 +591,21 @@ fn good_names_of_every_script_pass() {
 
 #[test]
 fn a_half_line_at_the_end_of_the_stream_is_refused_and_then_the_rest_is_sent() {
-    let Bench { mut culprit, mut witness, _chat, .. } = Bench::new();
+    let Bench {
+        mut culprit,
+        mut witness,
+        _chat,
+        ..
+    } = Bench::new();
     let whole = request("message", "whole");
-    culprit.send_raw(&[&whole[..], b"{\"type\":\"users\"}\n", &request("message", "half").trim_ascii_end()[..]].concat());
+    culprit.send_raw(
+        &[
+            &whole[..],
+            b"{\"type\":\"users\"}\n",
+            &request("message", "half").trim_ascii_end()[..],
+        ]
+        .concat(),
+    );
     culprit.finish_sending();
     culprit.expect("culprit", "whole");
     culprit.expect_notice("Connected users (2): culprit, witness");
@@ -454,7 +620,8 @@ fn nothing_is_refused_where_the_stream_ends_after_a_whole_line() {
     for end in ["\n", "\n\n", "\r\n", "\n\r"] {
         let chat = Chat::start();
         let mut alice = chat.join("alice");
-        alice.send_raw(format!("{}{end}", json!({ "type": "message", "data": "whole" })).as_bytes());
+        alice
+            .send_raw(format!("{}{end}", json!({ "type": "message", "data": "whole" })).as_bytes());
         alice.finish_sending();
         alice.expect("alice", "whole");
         alice.expect_end();
@@ -463,15 +630,26 @@ fn nothing_is_refused_where_the_stream_ends_after_a_whole_line() {
 
 #[test]
 fn the_seventeenth_refusal_in_a_row_closes_the_connection() {
-    let Bench { mut culprit, mut witness, _chat, .. } = Bench::new();
+    let Bench {
+        mut culprit,
+        mut witness,
+        _chat,
+        ..
+    } = Bench::new();
     for _ in 0..16 {
         culprit.send_raw(b"garbage\n");
     }
     let refusals: Vec<String> = (0..16).map(|_| culprit.notice()).collect();
-    assert!(refusals.iter().all(|refusal| refusal.contains("JSON")), "{refusals:?}");
+    assert!(
+        refusals.iter().all(|refusal| refusal.contains("JSON")),
+        "{refusals:?}"
+    );
     culprit.send_raw(b"garbage\n");
     let closing = culprit.notice();
-    assert!(!refusals.contains(&closing) && closing.contains("16"), "{closing}");
+    assert!(
+        !refusals.contains(&closing) && closing.contains("16"),
+        "{closing}"
+    );
     culprit.expect_end();
     witness.expect_notice("culprit has left the chat");
     witness.rename("culprit");
@@ -479,8 +657,17 @@ fn the_seventeenth_refusal_in_a_row_closes_the_connection() {
 
 #[test]
 fn all_refusals_in_one_write_are_answered_and_what_follows_the_seventeenth_is_not_read() {
-    let Bench { mut culprit, mut witness, _chat, .. } = Bench::new();
-    let lines = [b"garbage\n".repeat(17), request("message", "too late"), b"garbage\n".repeat(100_000)];
+    let Bench {
+        mut culprit,
+        mut witness,
+        _chat,
+        ..
+    } = Bench::new();
+    let lines = [
+        b"garbage\n".repeat(17),
+        request("message", "too late"),
+        b"garbage\n".repeat(100_000),
+    ];
     culprit.send_raw(&lines.concat());
     for _ in 0..16 {
         assert!(culprit.notice().contains("JSON"));
@@ -495,7 +682,10 @@ fn all_refusals_in_one_write_are_answered_and_what_follows_the_seventeenth_is_no
 fn refusals_of_every_kind_count_and_any_accepted_line_starts_the_count_again() {
     let mut bench = Bench::new();
     let accepted: [(&[u8], &str); 3] = [
-        (b"{\"type\":\"users\"}\n", "Connected users (2): culprit, witness"),
+        (
+            b"{\"type\":\"users\"}\n",
+            "Connected users (2): culprit, witness",
+        ),
         (b"{\"type\":\"history\"}\n", "everyone is here"),
         (b"{\"type\":\"message\",\"data\":\"fine\"}\n", "fine"),
     ];
@@ -538,7 +728,12 @@ fn the_name_one_already_has_is_no_refusal() {
 
 #[test]
 fn empty_lines_neither_count_as_refusals_nor_start_their_count_again() {
-    let Bench { mut culprit, _chat, .. } = Bench::new();
+    let Bench {
+        mut culprit,
+        witness: _witness,
+        _chat,
+        ..
+    } = Bench::new();
     for _ in 0..16 {
         culprit.send_raw(b"\n\r\ngarbage\n\n");
         assert!(culprit.notice().contains("JSON"));
@@ -552,7 +747,11 @@ fn empty_lines_neither_count_as_refusals_nor_start_their_count_again() {
 #[ignore = "takes more than a minute"]
 fn a_half_line_that_gets_no_byte_for_a_minute() {
     let mut bench = Bench::new();
-    bench.culprit.stream.set_read_timeout(Some(std::time::Duration::from_secs(120))).expect("a deadline");
+    bench
+        .culprit
+        .stream
+        .set_read_timeout(Some(std::time::Duration::from_secs(120)))
+        .expect("a deadline");
     bench.culprit.send_raw(b"{\"type\":\"message\",");
     let told = bench.culprit.notice();
     assert!(told.contains("60"), "{told}");

@@ -3,7 +3,6 @@
 #![forbid(unsafe_code)]
 
 use smolchat::exit_status::{COULD_NOT, DONE, INTERNAL_FAILURE, INTERRUPTED, WRONG_USE};
-use smolchat::render::Style;
 use smolchat::server::sink::{LineWriter, LossySink};
 use smolchat::server::{self, Config, Listeners, RunError, ServerOptions, TranscriptOutput};
 use smolchat::{arguments, limits};
@@ -25,10 +24,18 @@ fn run() -> u8 {
         Ok(options) => options,
         Err(stop) => return stop.tell(),
     };
-    let filter = options.log.clone().or_else(|| std::env::var("RUST_LOG").ok());
+    let filter = options
+        .log
+        .clone()
+        .or_else(|| std::env::var("RUST_LOG").ok());
     let filter = match EnvFilter::try_new(filter.as_deref().unwrap_or("info")) {
         Ok(filter) => filter,
-        Err(error) => return fail(WRONG_USE, &format!("--log or RUST_LOG is no filter: {error}")),
+        Err(error) => {
+            return fail(
+                WRONG_USE,
+                &format!("--log or RUST_LOG is no filter: {error}"),
+            );
+        }
     };
     let config = match options.check() {
         Ok(config) => config,
@@ -55,7 +62,10 @@ fn serve(listeners: Listeners, config: &Config, filter: EnvFilter) -> Result<(),
         .init();
     warn_of_descriptors(config);
     let stop = stop_signal().map_err(RunError::NoThread)?;
-    let transcript = TranscriptOutput { output: Box::new(stdout()), style: Style::of_stdout() };
+    let transcript = TranscriptOutput {
+        output: Box::new(stdout()),
+        style: arguments::style_of_stdout(),
+    };
     let result = server::run(listeners, config, transcript, async move {
         // Closed or sent: both mean that it is time to stop.
         let _ = stop.recv().await;
@@ -67,21 +77,30 @@ fn serve(listeners: Listeners, config: &Config, filter: EnvFilter) -> Result<(),
 /// Says where everything is, whatever the log level.
 fn tell_start(config: &Config, listeners: &Listeners) {
     let chat = listeners.chat_address();
-    say(&format!("clients connect to {chat}: smolchat-client {} {}", chat.ip(), chat.port()));
+    say(&format!(
+        "clients connect to {chat}: smolchat-client {} {}",
+        chat.ip(),
+        chat.port()
+    ));
     if let Some(web) = listeners.web_address() {
         say(&format!("the web page is at http://{web}/"));
     }
     if chat.ip().is_loopback() {
         say("only this machine can connect; --host 0.0.0.0 opens the chat to the network");
     }
-    if config.web.is_some() && listeners.web_address().is_some_and(|web| !web.ip().is_loopback()) {
+    if config.web.is_some()
+        && listeners
+            .web_address()
+            .is_some_and(|web| !web.ip().is_loopback())
+    {
         say("everyone who reaches the page's address can read the chat");
     }
 }
 
 /// Raises the limit of open files, and warns if the users asked for do not fit.
 fn warn_of_descriptors(config: &Config) {
-    let needed = config.limits.max_clients as u64 + limits::WEB_MAX_CONNECTIONS as u64
+    let needed = config.limits.max_clients as u64
+        + limits::WEB_MAX_CONNECTIONS as u64
         + limits::MAX_CLOSING_CONNECTIONS as u64;
     match rlimit::increase_nofile_limit(u64::MAX) {
         Ok(most) if most < needed => tracing::warn!(
@@ -98,15 +117,17 @@ fn stop_signal() -> std::io::Result<async_channel::Receiver<()>> {
     use signal_hook::consts::{SIGINT, SIGTERM};
     let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM])?;
     let (sender, receiver) = async_channel::bounded(1);
-    std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
-        for (count, _signal) in signals.forever().enumerate() {
-            if count > 0 {
-                std::process::exit(i32::from(INTERRUPTED));
+    std::thread::Builder::new()
+        .name("signals".to_owned())
+        .spawn(move || {
+            for (count, _signal) in signals.forever().enumerate() {
+                if count > 0 {
+                    std::process::exit(i32::from(INTERRUPTED));
+                }
+                // The server listens to this one, or is at its end anyway.
+                let _ = sender.try_send(());
             }
-            // The server listens to this one, or is at its end anyway.
-            let _ = sender.try_send(());
-        }
-    })?;
+        })?;
     Ok(receiver)
 }
 

@@ -1,1 +1,12 @@
-//! Stub, replaced by the client.
+//! The terminal client, which is also a tool for pipes.
+//!
+//! What lives here: [`run::run`], the only door. The program calls it. It must never import
+//! anything of the server: it works with any server of the protocol.
+
+pub mod commands;
+pub mod connect;
+pub mod input;
+pub mod options;
+pub mod run;
+pub mod screen;
+pub mod session;

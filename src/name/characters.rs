@@ -187,7 +187,6 @@ pub(super) fn check_marks(prepared: &str) -> Result<(), NameError> {
     let (mut nonspacing, mut spacing) = (0, 0);
     for character in prepared.nfd() {
         match category(character) {
-            _ if character == EMOJI_SELECTOR => {}
             Category::Format => {}
             Category::NonspacingMark | Category::EnclosingMark => nonspacing += 1,
             Category::SpacingMark => spacing += 1,

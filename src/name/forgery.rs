@@ -3,13 +3,13 @@
 //!
 //! What lives here: these checks, each made on the prepared name and on what it looks like.
 //! Called by `name` alone.
-//! It must never refuse by the look of letters of a script where they are ordinary: ends and
-//! separators are compared by look only where the character is no letter.
+//! It must never refuse a letter for looking like a colon or `>` among letters of its script.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::LazyLock;
 
-use icu_properties::props::GeneralCategory as Category;
+use icu_properties::CodePointMapData;
+use icu_properties::props::{GeneralCategory as Category, Script};
 use unicode_security::confusable_detection::skeleton;
 
 use super::characters::{category, is_nonspacing_mark};
@@ -112,24 +112,34 @@ impl Look {
     }
 }
 
-/// The text with look-alikes of punctuation as what they look like and without marks.
+/// The text with what looks like a colon or `>` as such, and without marks.
 ///
-/// Letters stay: the Devanagari visarga looks like a colon and the Canadian ᐳ like `>`, and
-/// names end in them. The modifier letters (ː) are punctuation to a reader.
+/// A letter stays one among letters of its script: the Devanagari visarga looks like a colon and
+/// the Canadian ᐳ like `>`, and names end in them. After a Latin letter they are what they seem.
 fn punctuation_look(text: &str) -> String {
     let mut look = String::with_capacity(text.len());
-    for character in text.chars() {
-        match category(character) {
-            Category::NonspacingMark | Category::EnclosingMark | Category::Format => {}
-            Category::UppercaseLetter
-            | Category::LowercaseLetter
-            | Category::TitlecaseLetter
-            | Category::OtherLetter
-            | Category::SpacingMark => look.push(character),
-            _ => look.extend(skeleton(character.encode_utf8(&mut [0; 4]))),
+    let mut script_before = None;
+    for character in text
+        .chars()
+        .filter(|character| !is_nonspacing_mark(*character))
+    {
+        let script = CodePointMapData::<Script>::new().get(character);
+        if is_letter(character) && script_before == Some(script) {
+            look.push(character);
+        } else {
+            let prototype = skeleton(character.encode_utf8(&mut [0; 4])).collect::<Vec<_>>();
+            look.extend(prototype.iter().filter(|part| !is_nonspacing_mark(**part)));
+        }
+        if script != Script::Inherited {
+            script_before = (script != Script::Common).then_some(script);
         }
     }
     look
+}
+
+/// A letter or a vowel sign.
+fn is_letter(character: char) -> bool {
+    character.is_alphabetic() || category(character) == Category::SpacingMark
 }
 
 fn letters_as_digits(text: &str) -> String {

@@ -234,8 +234,14 @@ mod tests {
 
     #[test]
     fn the_four_requests() {
-        check(r#"{"type":"message","data":"hi"}"#, Ok(Request::Say("hi".into())));
-        check(r#"{"type":"set-name","data":"Al"}"#, Ok(Request::SetName("Al".into())));
+        check(
+            r#"{"type":"message","data":"hi"}"#,
+            Ok(Request::Say("hi".into())),
+        );
+        check(
+            r#"{"type":"set-name","data":"Al"}"#,
+            Ok(Request::SetName("Al".into())),
+        );
         check(r#"{"type":"history","data":""}"#, Ok(Request::History));
         check(r#"{"type":"users","data":""}"#, Ok(Request::Users));
     }
@@ -262,7 +268,16 @@ mod tests {
     #[test]
     fn every_refusal_of_form() {
         let deep = "[".repeat(100_000);
-        for line in ["hello", "{", "", "{}x", "\u{feff}{}", "nul", r#"{"type":"message","data":"\ud800"}x"#, &deep] {
+        for line in [
+            "hello",
+            "{",
+            "",
+            "{}x",
+            "\u{feff}{}",
+            "nul",
+            r#"{"type":"message","data":"\ud800"}x"#,
+            &deep,
+        ] {
             check(line, Err(Refusal::NotJson));
         }
         for line in ["[]", "1", "null", "\"type\"", " true "] {
@@ -272,32 +287,77 @@ mod tests {
         check(r#"{"data":"x"}"#, Err(Refusal::MissingType));
         check(r#"{"type":1,"data":"x"}"#, Err(Refusal::TypeNotAString));
         check(r#"{"type":null,"data":"x"}"#, Err(Refusal::TypeNotAString));
-        check(r#"{"type":"kick","data":"x"}"#, Err(Refusal::UnknownType("kick".into())));
-        check(r#"{"type":"hello","data":{}}"#, Err(Refusal::UnknownType("hello".into())));
-        check(r#"{"type":"message"}"#, Err(Refusal::MissingData("message")));
-        check(r#"{"type":"set-name","data":["a"]}"#, Err(Refusal::DataNotAString("set-name")));
-        check(r#"{"type":"message","data":{"a":1}}"#, Err(Refusal::DataNotAString("message")));
-        check(r#"{"type":"message","data":"\ud800"}"#, Err(Refusal::DataNotAString("message")));
-        check(r#"{"type":"users","type":"users"}"#, Err(Refusal::RepeatedKey("type")));
-        check(r#"{"data":1,"type":"users","data":2}"#, Err(Refusal::RepeatedKey("data")));
-        assert_eq!(decode_request(b"{\"type\":\"\xff\"}", 16), Err(Refusal::NotUtf8));
+        check(
+            r#"{"type":"kick","data":"x"}"#,
+            Err(Refusal::UnknownType("kick".into())),
+        );
+        check(
+            r#"{"type":"hello","data":{}}"#,
+            Err(Refusal::UnknownType("hello".into())),
+        );
+        check(
+            r#"{"type":"message"}"#,
+            Err(Refusal::MissingData("message")),
+        );
+        check(
+            r#"{"type":"set-name","data":["a"]}"#,
+            Err(Refusal::DataNotAString("set-name")),
+        );
+        check(
+            r#"{"type":"message","data":{"a":1}}"#,
+            Err(Refusal::DataNotAString("message")),
+        );
+        check(
+            r#"{"type":"message","data":"\ud800"}"#,
+            Err(Refusal::DataNotAString("message")),
+        );
+        check(
+            r#"{"type":"users","type":"users"}"#,
+            Err(Refusal::RepeatedKey("type")),
+        );
+        check(
+            r#"{"data":1,"type":"users","data":2}"#,
+            Err(Refusal::RepeatedKey("data")),
+        );
+        assert_eq!(
+            decode_request(b"{\"type\":\"\xff\"}", 16),
+            Err(Refusal::NotUtf8)
+        );
     }
 
     #[test]
     fn a_message_has_a_size_and_is_not_blank() {
         let full = "x".repeat(16);
-        check(&format!(r#"{{"type":"message","data":"{full}"}}"#), Ok(Request::Say(full.as_str().into())));
+        check(
+            &format!(r#"{{"type":"message","data":"{full}"}}"#),
+            Ok(Request::Say(full.as_str().into())),
+        );
         check(
             &format!(r#"{{"type":"message","data":"{full}x"}}"#),
-            Err(Refusal::MessageTooLong { length: 17, limit: 16 }),
+            Err(Refusal::MessageTooLong {
+                length: 17,
+                limit: 16,
+            }),
         );
         // What will be removed counts: the text as received is measured.
         let controls = format!(r#"{{"type":"message","data":"x{}"}}"#, "\\u0007".repeat(16));
-        check(&controls, Err(Refusal::MessageTooLong { length: 17, limit: 16 }));
+        check(
+            &controls,
+            Err(Refusal::MessageTooLong {
+                length: 17,
+                limit: 16,
+            }),
+        );
         for blank in ["", " \\t ", "\\n\\n", "\\u0000 \\u001b", "\\u00a0"] {
-            check(&format!(r#"{{"type":"message","data":"{blank}"}}"#), Err(Refusal::BlankMessage));
+            check(
+                &format!(r#"{{"type":"message","data":"{blank}"}}"#),
+                Err(Refusal::BlankMessage),
+            );
         }
-        check(r#"{"type":"message","data":" a\u001b\tb\nc "}"#, Ok(Request::Say(" a\tb\nc ".into())));
+        check(
+            r#"{"type":"message","data":" a\u001b\tb\nc "}"#,
+            Ok(Request::Say(" a\tb\nc ".into())),
+        );
     }
 
     #[test]
@@ -306,7 +366,9 @@ mod tests {
         encode_message(&mut line, "Zoë \"Z\"", "a\\b\tc\nd é");
         assert_eq!(
             String::from_utf8(line).as_deref(),
-            Ok("{\"type\":\"message\",\"data\":{\"source\":\"Zoë \\\"Z\\\"\",\"message\":\"a\\\\b\\tc ↵ d é\"}}\n")
+            Ok(
+                "{\"type\":\"message\",\"data\":{\"source\":\"Zoë \\\"Z\\\"\",\"message\":\"a\\\\b\\tc ↵ d é\"}}\n"
+            )
         );
     }
 
@@ -315,7 +377,10 @@ mod tests {
         let mut line = Vec::new();
         encode_notice(&mut line, "hi \"there\"");
         let read = decode_server_line(&line);
-        let expected = ServerMessage { source: SERVER_SOURCE.into(), message: "hi \"there\"".into() };
+        let expected = ServerMessage {
+            source: SERVER_SOURCE.into(),
+            message: "hi \"there\"".into(),
+        };
         assert_eq!(read, Some(expected));
         for other in [
             r#"{"type":"pong","data":1}"#,
@@ -335,6 +400,9 @@ mod tests {
     fn the_server_reads_what_the_client_writes() {
         let mut line = Vec::new();
         encode_request(&mut line, "message", "a\"\\\n☃");
-        assert_eq!(decode_request(&line, 64), Ok(Request::Say("a\"\\\n☃".into())));
+        assert_eq!(
+            decode_request(&line, 64),
+            Ok(Request::Say("a\"\\\n☃".into()))
+        );
     }
 }

@@ -97,10 +97,16 @@ impl fmt::Display for Refusal {
                 write!(out, "The type {} is unknown; {KNOWN_TYPES}", quoted(name))
             }
             Refusal::MissingData(kind) => {
-                write!(out, "The key \"data\" is missing; a \"{kind}\" line needs a string there")
+                write!(
+                    out,
+                    "The key \"data\" is missing; a \"{kind}\" line needs a string there"
+                )
             }
             Refusal::DataNotAString(kind) => {
-                write!(out, "\"data\" is not a string; a \"{kind}\" line needs one there")
+                write!(
+                    out,
+                    "\"data\" is not a string; a \"{kind}\" line needs one there"
+                )
             }
             Refusal::LineTooLong { limit } => write!(
                 out,
@@ -111,7 +117,10 @@ impl fmt::Display for Refusal {
                 "The message has {length} bytes, more than the {limit} allowed; send it in parts"
             ),
             Refusal::BlankMessage => {
-                write!(out, "The message is empty; write something other than white space")
+                write!(
+                    out,
+                    "The message is empty; write something other than white space"
+                )
             }
             Refusal::LineStalled { seconds } => write!(
                 out,
@@ -132,5 +141,4 @@ impl fmt::Display for Refusal {
 }
 
 const EXAMPLE: &str = r#"{"type":"message","data":"hello"}"#;
-const KNOWN_TYPES: &str =
-    "the types are \"message\", \"set-name\", \"history\" and \"users\"";
+const KNOWN_TYPES: &str = "the types are \"message\", \"set-name\", \"history\" and \"users\"";

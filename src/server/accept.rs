@@ -25,7 +25,11 @@ pub struct Acceptor {
 impl Acceptor {
     /// An acceptor for this listener.
     pub fn new(listener: TcpListener) -> Self {
-        Acceptor { listener, last_pause: None, in_this_turn: 0 }
+        Acceptor {
+            listener,
+            last_pause: None,
+            in_this_turn: 0,
+        }
     }
 
     /// The next connection, however long it takes and whatever goes wrong before. Cancel-safe.
@@ -66,7 +70,10 @@ impl Acceptor {
 /// Whether an accept error concerns a single connection, which is gone by now.
 fn is_of_one_connection(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
-    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted)
+    matches!(
+        error.kind(),
+        ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted
+    )
 }
 
 /// The pause after a further error of the system: doubled, up to the longest.
@@ -107,7 +114,9 @@ mod tests {
     fn running_out_of_descriptors_is_no_matter_of_one_connection() {
         let emfile = io::Error::from_raw_os_error(24);
         assert!(!is_of_one_connection(&emfile));
-        assert!(is_of_one_connection(&io::ErrorKind::ConnectionAborted.into()));
+        assert!(is_of_one_connection(
+            &io::ErrorKind::ConnectionAborted.into()
+        ));
     }
 
     #[test]

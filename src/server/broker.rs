@@ -209,7 +209,10 @@ impl Broker {
 
     /// When there is something to do even if nothing comes in.
     fn next_duty(&self) -> Option<Duration> {
-        [self.summary.due(), self.next_lag_check].into_iter().flatten().min()
+        [self.summary.due(), self.next_lag_check]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     fn take_batch(&mut self, first: Option<Input>) {
@@ -236,7 +239,11 @@ impl Broker {
     fn take(&mut self, input: Input) {
         match input {
             Input::Connected(socket, address) => self.admit(socket, address),
-            Input::Lines { from, lines, has_ended } => self.take_lines(from, lines, has_ended),
+            Input::Lines {
+                from,
+                lines,
+                has_ended,
+            } => self.take_lines(from, lines, has_ended),
             Input::CaughtUp(key, mailbox, outbound) => self.take_back(key, &mailbox, outbound),
             Input::Ended(key, reason) => self.forget(key, reason),
             Input::Snapshot(asker) => {
@@ -266,16 +273,26 @@ impl Broker {
         };
         let peer = Arc::new(peer);
         let output = Output::Current(self.position());
-        let client = Client { peer: peer.clone(), user: Some(user), output };
+        let client = Client {
+            peer: peer.clone(),
+            user: Some(user),
+            output,
+        };
         let key = ClientKey(self.clients.insert(client));
-        if let EventKind::Joined { name, summarised: true } = &event.kind {
+        if let EventKind::Joined {
+            name,
+            summarised: true,
+        } = &event.kind
+        {
             let line = notice(&basic::entered(name.as_str()));
             self.reply(key, Content::Bytes(line), 0);
             self.unsummarised.push((key, user));
         }
         self.publish(&event);
         // The broker notices its end: it always sends `Input::Ended` last.
-        self.executor.spawn(connection::serve(self.common.clone(), key, peer)).detach();
+        self.executor
+            .spawn(connection::serve(self.common.clone(), key, peer))
+            .detach();
     }
 
     /// Tells a newcomer why it cannot come in, and closes the connection.
@@ -290,7 +307,11 @@ impl Broker {
         let being_refused = self.refused.clone();
         let lingering = async move {
             peer.finish_sending();
-            within(crate::limits::LINGER_TIMEOUT, connection::discard_input(&peer)).await;
+            within(
+                crate::limits::LINGER_TIMEOUT,
+                connection::discard_input(&peer),
+            )
+            .await;
             drop(being_refused);
         };
         // It ends by itself within the linger time, and is counted while it lasts.
@@ -299,9 +320,15 @@ impl Broker {
 
     /// Takes a user out of the room and tells everyone; the connection may have to be written on.
     fn leave(&mut self, key: ClientKey, reason: CloseReason) {
-        let Some(client) = self.clients.get_mut(key.0) else { return };
-        let Some(user) = client.user.take() else { return };
-        let Some(event) = self.room.leave(user, self.now) else { return };
+        let Some(client) = self.clients.get_mut(key.0) else {
+            return;
+        };
+        let Some(user) = client.user.take() else {
+            return;
+        };
+        let Some(event) = self.room.leave(user, self.now) else {
+            return;
+        };
         if let EventKind::Left { name, .. } = &event.kind {
             tracing::debug!(address = %client.peer.address(), %name, %reason, "left");
         }
@@ -323,7 +350,9 @@ impl Broker {
     /// Forgets a connection whose task has ended.
     fn forget(&mut self, key: ClientKey, reason: CloseReason) {
         self.leave(key, reason);
-        let Some(client) = self.clients.try_remove(key.0) else { return };
+        let Some(client) = self.clients.try_remove(key.0) else {
+            return;
+        };
         if reason == CloseReason::Fault {
             tracing::error!(address = %client.peer.address(), "a connection's task failed");
         }
@@ -355,7 +384,9 @@ impl Broker {
     fn take_lines(&mut self, key: ClientKey, lines: Vec<Submission>, has_ended: bool) {
         let mut has_replies = false;
         for line in lines {
-            let Some(user) = self.clients.get(key.0).and_then(|client| client.user) else { break };
+            let Some(user) = self.clients.get(key.0).and_then(|client| client.user) else {
+                break;
+            };
             let outcome = match line {
                 Ok(request) => self.room.request(user, request, self.now),
                 Err(refusal) => self.room.refuse(user, &refusal),
@@ -381,7 +412,9 @@ impl Broker {
 
     /// Lets a client send on, now or when its replies are written.
     fn tell_answered(&mut self, key: ClientKey, has_replies: bool) {
-        let Some(client) = self.clients.get_mut(key.0) else { return };
+        let Some(client) = self.clients.get_mut(key.0) else {
+            return;
+        };
         match &mut client.output {
             Output::Behind(lagging) if has_replies => lagging.mailbox.mail().answer_due = true,
             _ => client.peer.give(Sign::NEXT),
@@ -390,8 +423,14 @@ impl Broker {
 
     /// Adds a reply at the place where the room is now.
     fn reply(&mut self, key: ClientKey, content: Content, skip: u64) {
-        let reply = Placed { at: self.position(), skip, content };
-        let Some(client) = self.clients.get_mut(key.0) else { return };
+        let reply = Placed {
+            at: self.position(),
+            skip,
+            content,
+        };
+        let Some(client) = self.clients.get_mut(key.0) else {
+            return;
+        };
         match &mut client.output {
             Output::Current(position) => {
                 let mut outbound = Outbound::new(*position);
@@ -406,7 +445,9 @@ impl Broker {
     }
 
     fn end_output(&mut self, key: ClientKey, end: u64) {
-        let Some(client) = self.clients.get_mut(key.0) else { return };
+        let Some(client) = self.clients.get_mut(key.0) else {
+            return;
+        };
         match &mut client.output {
             Output::Current(position) => {
                 let mut outbound = Outbound::new(*position);
@@ -446,10 +487,14 @@ impl Broker {
                 let sentence = room::sentence(kind).unwrap_or_default();
                 self.transcript.line(SERVER_SOURCE, &sentence);
                 match kind {
-                    EventKind::Joined { summarised: true, .. } => {
+                    EventKind::Joined {
+                        summarised: true, ..
+                    } => {
                         self.summary.count_entered(self.uptime);
                     }
-                    EventKind::Left { summarised: true, .. } => self.summary.count_left(self.uptime),
+                    EventKind::Left {
+                        summarised: true, ..
+                    } => self.summary.count_left(self.uptime),
                     _ => basic::encode_notice(&mut self.batch, &sentence),
                 }
             }
@@ -480,7 +525,9 @@ impl Broker {
     fn sweep(&mut self, batch: &[u8], start: u64) {
         let head = self.batch_start;
         for (key, client) in &mut self.clients {
-            let Output::Current(position) = &mut client.output else { continue };
+            let Output::Current(position) = &mut client.output else {
+                continue;
+            };
             // It had everything up to this batch, or came in the midst of it: the position is
             // not before the start, and the rest not longer than the batch.
             let rest = &batch[(*position - start) as usize..];
@@ -500,8 +547,12 @@ impl Broker {
     /// written to by a task of its own.
     fn write_pending(&mut self, key: ClientKey) {
         let head = self.batch_start;
-        let Some(client) = self.clients.get_mut(key.0) else { return };
-        let Output::Pending(outbound) = &mut client.output else { return };
+        let Some(client) = self.clients.get_mut(key.0) else {
+            return;
+        };
+        let Output::Pending(outbound) = &mut client.output else {
+            return;
+        };
         let progress = outbound.write(&self.common.log, head, &mut client.peer.writer());
         if outbound.take_answered() {
             client.peer.give(Sign::NEXT);
@@ -522,7 +573,9 @@ impl Broker {
 
     /// Hands a client over to a task that writes whenever its socket takes something.
     fn let_catch_up(&mut self, key: ClientKey, outbound: Outbound) {
-        let Some(client) = self.clients.get_mut(key.0) else { return };
+        let Some(client) = self.clients.get_mut(key.0) else {
+            return;
+        };
         let mailbox = Arc::new(Mailbox::new(outbound.position()));
         client.output = Output::Behind(Box::new(Lagging {
             mailbox: mailbox.clone(),
@@ -532,7 +585,8 @@ impl Broker {
             has_end: outbound.has_end(),
         }));
         self.lagging_count += 1;
-        self.next_lag_check.get_or_insert(self.uptime + LAG_CHECK_INTERVAL);
+        self.next_lag_check
+            .get_or_insert(self.uptime + LAG_CHECK_INTERVAL);
         let (common, peer) = (self.common.clone(), client.peer.clone());
         let catching_up = connection::catch_up(common, key, peer, mailbox, outbound);
         // It ends by the socket's end or by catching up, and the client's own task with it.
@@ -543,7 +597,9 @@ impl Broker {
 
     /// A client that has caught up is written to by the broker again.
     fn take_back(&mut self, key: ClientKey, mailbox: &Arc<Mailbox>, mut outbound: Outbound) {
-        let Some(client) = self.clients.get_mut(key.0) else { return };
+        let Some(client) = self.clients.get_mut(key.0) else {
+            return;
+        };
         match &client.output {
             Output::Behind(lagging) if Arc::ptr_eq(&lagging.mailbox, mailbox) => {}
             _ => return,
@@ -555,7 +611,9 @@ impl Broker {
     }
 
     fn check_lagging_if_due(&mut self) {
-        let Some(at) = self.next_lag_check else { return };
+        let Some(at) = self.next_lag_check else {
+            return;
+        };
         if self.lagging_count == 0 {
             self.next_lag_check = None;
             return;
@@ -583,7 +641,9 @@ impl Broker {
     }
 
     fn close_too_slow(&mut self, key: ClientKey, reason: CloseReason) {
-        let Some(client) = self.clients.get_mut(key.0) else { return };
+        let Some(client) = self.clients.get_mut(key.0) else {
+            return;
+        };
         if let Output::Behind(lagging) = &mut client.output {
             lagging.has_end = true;
             lagging.mailbox.mail().cut = reason.farewell().map(notice);
@@ -599,10 +659,15 @@ impl Broker {
             return;
         }
         let (entered, left) = self.summary.take();
-        let Some(line) = summary_line(entered, left) else { return };
+        let Some(line) = summary_line(entered, left) else {
+            return;
+        };
         let skip = line.len() as u64;
         for (key, user) in std::mem::take(&mut self.unsummarised) {
-            let is_here = self.clients.get(key.0).is_some_and(|client| client.user == Some(user));
+            let is_here = self
+                .clients
+                .get(key.0)
+                .is_some_and(|client| client.user == Some(user));
             if is_here {
                 // It was told of its own arrival; to itself it is not one of those counted.
                 let others = summary_line(entered - 1, left).unwrap_or_default();

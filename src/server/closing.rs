@@ -35,10 +35,9 @@ impl CloseReason {
             CloseReason::Stalled => {
                 Some("You took nothing of what was sent for too long; the connection is closed")
             }
-            CloseReason::Closed
-            | CloseReason::Lost
-            | CloseReason::Refused
-            | CloseReason::Fault => None,
+            CloseReason::Closed | CloseReason::Lost | CloseReason::Refused | CloseReason::Fault => {
+                None
+            }
         }
     }
 }

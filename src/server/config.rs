@@ -164,10 +164,22 @@ pub enum OptionError {
 impl fmt::Display for OptionError {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            OptionError::OutOfRange { option, value, least, most } => {
-                write!(out, "{option} cannot be {value}: it is a number from {least} to {most}")
+            OptionError::OutOfRange {
+                option,
+                value,
+                least,
+                most,
+            } => {
+                write!(
+                    out,
+                    "{option} cannot be {value}: it is a number from {least} to {most}"
+                )
             }
-            OptionError::LineTooShort { max_line, max_message, needed } => write!(
+            OptionError::LineTooShort {
+                max_line,
+                max_message,
+                needed,
+            } => write!(
                 out,
                 "--max-line {max_line} cannot hold a message of --max-message {max_message} bytes with its escapes: it must be at least {needed}"
             ),
@@ -192,7 +204,12 @@ impl ServerOptions {
     pub fn check(self) -> Result<Config, OptionError> {
         let most = MAX_CLIENTS_RANGE;
         check_range("--max-clients", self.max_clients, 1, most)?;
-        check_range("--max-clients-per-address", self.max_clients_per_address.unwrap_or(1), 1, most)?;
+        check_range(
+            "--max-clients-per-address",
+            self.max_clients_per_address.unwrap_or(1),
+            1,
+            most,
+        )?;
         check_range("--history", self.history, 0, MAX_HISTORY_RANGE)?;
         check_range("--max-message", self.max_message, 1, MAX_MESSAGE_RANGE)?;
         check_range("--max-line", self.max_line, 1, MAX_LINE_RANGE)?;
@@ -247,7 +264,11 @@ fn check_range(
 fn check_line(max_line: usize, max_message: usize) -> Result<(), OptionError> {
     let needed = max_message * LONGEST_ESCAPE + MESSAGE_FRAME_BYTES;
     if max_line < needed {
-        return Err(OptionError::LineTooShort { max_line, max_message, needed });
+        return Err(OptionError::LineTooShort {
+            max_line,
+            max_message,
+            needed,
+        });
     }
     Ok(())
 }
@@ -257,7 +278,9 @@ mod tests {
     use super::*;
 
     fn parse(arguments: &[&str]) -> Result<Config, OptionError> {
-        ServerOptions::from_args(&["smolchat-server"], arguments).unwrap().check()
+        ServerOptions::from_args(&["smolchat-server"], arguments)
+            .unwrap()
+            .check()
     }
 
     #[test]
@@ -268,15 +291,43 @@ mod tests {
     #[test]
     fn every_option_is_taken() {
         let config = parse(&[
-            "--host", "::", "--port", "0", "--web-host", "0.0.0.0", "--web-port", "81",
-            "--max-clients", "2", "--max-clients-per-address", "3", "--history", "4",
-            "--max-message", "5", "--max-line", "1000", "--rate", "7", "--burst", "8",
-            "--max-lag", "4097", "--announce-limit", "10", "--threads", "2",
+            "--host",
+            "::",
+            "--port",
+            "0",
+            "--web-host",
+            "0.0.0.0",
+            "--web-port",
+            "81",
+            "--max-clients",
+            "2",
+            "--max-clients-per-address",
+            "3",
+            "--history",
+            "4",
+            "--max-message",
+            "5",
+            "--max-line",
+            "1000",
+            "--rate",
+            "7",
+            "--burst",
+            "8",
+            "--max-lag",
+            "4097",
+            "--announce-limit",
+            "10",
+            "--threads",
+            "2",
         ]);
         let expected = Config {
             chat_host: "::".into(),
             chat_port: 0,
-            web: Some(WebConfig { host: "0.0.0.0".into(), port: 81, port_was_chosen: true }),
+            web: Some(WebConfig {
+                host: "0.0.0.0".into(),
+                port: 81,
+                port_was_chosen: true,
+            }),
             limits: Limits {
                 max_clients: 2,
                 max_clients_per_address: Some(3),
@@ -310,7 +361,8 @@ mod tests {
             ("--threads", "0", 1, 256),
         ] {
             let told = parse(&[option, bad]).unwrap_err().to_string();
-            let expected = format!("{option} cannot be {bad}: it is a number from {least} to {most}");
+            let expected =
+                format!("{option} cannot be {bad}: it is a number from {least} to {most}");
             assert_eq!(told, expected);
         }
         assert!(parse(&["--rate", "10000000", "--max-clients", "1000000"]).is_ok());
@@ -323,6 +375,9 @@ mod tests {
         let too_short = (escaped.len() - 1).to_string();
         assert!(parse(&["--max-message", "100", "--max-line", &enough]).is_ok());
         let told = parse(&["--max-message", "100", "--max-line", &too_short]).unwrap_err();
-        assert!(told.to_string().ends_with(&format!("at least {enough}")), "{told}");
+        assert!(
+            told.to_string().ends_with(&format!("at least {enough}")),
+            "{told}"
+        );
     }
 }

@@ -65,7 +65,10 @@ thread_local! {
 pub async fn serve(common: Arc<Common>, key: ClientKey, peer: Arc<Peer>) {
     let connection = Connection::new(&common, key, &peer);
     // A panic ends this connection and no other; the panic hook has told where it was.
-    let reason = AssertUnwindSafe(connection.run()).catch_unwind().await.unwrap_or(CloseReason::Fault);
+    let reason = AssertUnwindSafe(connection.run())
+        .catch_unwind()
+        .await
+        .unwrap_or(CloseReason::Fault);
     peer.abort();
     // The inbox is closed only when the server has ended, and then nobody needs to know.
     let _ = common.inbox.send(Input::Ended(key, reason)).await;
@@ -129,7 +132,9 @@ impl<'a> Connection<'a> {
                 }
                 return self.close().await;
             }
-            self.peer.wait(Sign::NEXT.or(Sign::CLOSE).or(Sign::BROKEN)).await;
+            self.peer
+                .wait(Sign::NEXT.or(Sign::CLOSE).or(Sign::BROKEN))
+                .await;
         }
     }
 
@@ -137,7 +142,15 @@ impl<'a> Connection<'a> {
     async fn hand_in(&mut self, lines: Vec<Submission>, has_ended: bool) {
         self.peer.clear(Sign::NEXT);
         // Closed only when the server has ended, which the signs tell.
-        let _ = self.common.inbox.send(Input::Lines { from: self.key, lines, has_ended }).await;
+        let _ = self
+            .common
+            .inbox
+            .send(Input::Lines {
+                from: self.key,
+                lines,
+                has_ended,
+            })
+            .await;
     }
 
     /// The next lines, as many as this connection may send now; none when something else
@@ -185,8 +198,10 @@ impl<'a> Connection<'a> {
     }
 
     async fn wait_for_bytes(&mut self) -> io::Result<Woken> {
-        let mut deadline =
-            self.splitter.has_unfinished_line().then(|| Box::pin(Timer::after(HALF_LINE_TIMEOUT)));
+        let mut deadline = self
+            .splitter
+            .has_unfinished_line()
+            .then(|| Box::pin(Timer::after(HALF_LINE_TIMEOUT)));
         let peer = self.peer;
         poll_fn(|context| {
             peer.register(context.waker());
@@ -239,7 +254,11 @@ impl<'a> Connection<'a> {
 
     /// What is left to say of an input that ended.
     fn lines_at_the_end(&mut self) -> Vec<Submission> {
-        if self.splitter.finish() { vec![Err(Refusal::LineUnfinished)] } else { Vec::new() }
+        if self.splitter.finish() {
+            vec![Err(Refusal::LineUnfinished)]
+        } else {
+            Vec::new()
+        }
     }
 
     /// Takes lines from the front of `input`: not more than this connection may send now, and
@@ -247,16 +266,19 @@ impl<'a> Connection<'a> {
     fn take_lines(&mut self, input: &mut &[u8]) -> Vec<Submission> {
         let rate = self.common.rate();
         let now = self.common.now();
-        let most = self.pacer.allowance(rate, now).min(MAX_LINES_PER_TURN as u64);
+        let most = self
+            .pacer
+            .allowance(rate, now)
+            .min(MAX_LINES_PER_TURN as u64);
         let max_message_bytes = self.common.limits.max_message_bytes;
         let mut lines = Vec::new();
         while (lines.len() as u64) < most {
             let line = match self.splitter.next_line(input) {
                 None => break,
                 Some(Line::Complete(line)) => basic::decode_request(line, max_message_bytes),
-                Some(Line::TooLong) => {
-                    Err(Refusal::LineTooLong { limit: self.common.limits.max_line_bytes })
-                }
+                Some(Line::TooLong) => Err(Refusal::LineTooLong {
+                    limit: self.common.limits.max_line_bytes,
+                }),
             };
             let has_long_answer = matches!(line, Ok(Request::History | Request::Users));
             lines.push(line);
@@ -282,7 +304,10 @@ impl<'a> Connection<'a> {
 }
 
 fn is_temporary(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
+    matches!(
+        error.kind(),
+        io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
+    )
 }
 
 /// What the future gives, if it does in time.
@@ -326,7 +351,10 @@ pub async fn catch_up(
         Ok(Some(outbound)) if outbound.is_finished() => peer.give(Sign::WRITTEN),
         Ok(Some(outbound)) => {
             // Closed only when the server has ended.
-            let _ = common.inbox.send(Input::CaughtUp(key, mailbox, outbound)).await;
+            let _ = common
+                .inbox
+                .send(Input::CaughtUp(key, mailbox, outbound))
+                .await;
         }
         Ok(None) | Err(_) => {
             peer.abort();

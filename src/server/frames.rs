@@ -89,12 +89,16 @@ pub fn snapshot_frame(snapshot: &Snapshot) -> String {
 
 /// Who is here, as a JSON document.
 pub fn users_document(snapshot: &Snapshot) -> String {
-    json(&UsersDocument { users: user_documents(snapshot) })
+    json(&UsersDocument {
+        users: user_documents(snapshot),
+    })
 }
 
 /// What was said, as a JSON document.
 pub fn messages_document(snapshot: &Snapshot) -> String {
-    json(&MessagesDocument { messages: message_documents(snapshot) })
+    json(&MessagesDocument {
+        messages: message_documents(snapshot),
+    })
 }
 
 fn user_documents<'a>(snapshot: &'a Snapshot) -> Vec<UserDocument<'a>> {
@@ -106,7 +110,11 @@ fn user_documents<'a>(snapshot: &'a Snapshot) -> Vec<UserDocument<'a>> {
 }
 
 fn message_documents(snapshot: &Snapshot) -> Vec<MessageDocument<'_>> {
-    snapshot.messages.iter().map(|message| message_document(message)).collect()
+    snapshot
+        .messages
+        .iter()
+        .map(|message| message_document(message))
+        .collect()
 }
 
 fn message_document(message: &Message) -> MessageDocument<'_> {
@@ -119,7 +127,12 @@ fn message_document(message: &Message) -> MessageDocument<'_> {
 }
 
 fn change(event: &Event, name: &str, new_name: Option<&str>) -> String {
-    json(&ChangeDocument { id: event.id, time: rfc3339(event.time), name, new_name })
+    json(&ChangeDocument {
+        id: event.id,
+        time: rfc3339(event.time),
+        name,
+        new_name,
+    })
 }
 
 fn json(document: &impl Serialize) -> String {

@@ -39,9 +39,19 @@ pub struct BindError {
 
 impl fmt::Display for BindError {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let BindError { host, port, host_option, port_option, source } = self;
+        let BindError {
+            host,
+            port,
+            host_option,
+            port_option,
+            source,
+        } = self;
         let brackets = host.contains(':') && !host.starts_with('[');
-        let address = if brackets { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
+        let address = if brackets {
+            format!("[{host}]:{port}")
+        } else {
+            format!("{host}:{port}")
+        };
         write!(out, "Cannot listen on {address}: ")?;
         match source.kind() {
             io::ErrorKind::AddrInUse => write!(
@@ -60,7 +70,10 @@ impl fmt::Display for BindError {
                 out,
                 "no address is known for that name; choose another with {host_option}, such as 127.0.0.1 or 0.0.0.0"
             ),
-            _ => write!(out, "{source}; choose another address with {host_option} and {port_option}"),
+            _ => write!(
+                out,
+                "{source}; choose another address with {host_option} and {port_option}"
+            ),
         }
     }
 }
@@ -108,7 +121,10 @@ impl Listeners {
 
 fn bind_next_free(host: &str, first: u16) -> Result<Bound, BindError> {
     let mut result = bind(host, first, "--web-host", "--web-port");
-    for port in (first..=u16::MAX).skip(1).take(usize::from(WEB_PORT_ATTEMPTS)) {
+    for port in (first..=u16::MAX)
+        .skip(1)
+        .take(usize::from(WEB_PORT_ATTEMPTS))
+    {
         match &result {
             Err(error) if error.source.kind() == io::ErrorKind::AddrInUse => {
                 result = bind(host, port, "--web-host", "--web-port");
@@ -126,8 +142,17 @@ fn bind(
     host_option: &'static str,
     port_option: &'static str,
 ) -> Result<Bound, BindError> {
-    let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
-    let failed = |source| BindError { host: bare.to_owned(), port, host_option, port_option, source };
+    let bare = host
+        .strip_prefix('[')
+        .and_then(|host| host.strip_suffix(']'))
+        .unwrap_or(host);
+    let failed = |source| BindError {
+        host: bare.to_owned(),
+        port,
+        host_option,
+        port_option,
+        source,
+    };
     let addresses = (bare, port)
         .to_socket_addrs()
         .map_err(|error| failed(io::Error::new(io::ErrorKind::NotFound, error)))?;
@@ -142,7 +167,11 @@ fn bind(
 }
 
 fn bind_address(address: SocketAddr) -> io::Result<Bound> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    let socket = Socket::new(
+        Domain::for_address(address),
+        Type::STREAM,
+        Some(Protocol::TCP),
+    )?;
     // On Unix this lets a restarted server have its port while old connections fade away; it
     // does not let two servers share one. On Windows it would, so it stays off there.
     socket.set_reuse_address(cfg!(unix))?;
@@ -155,7 +184,10 @@ fn bind_address(address: SocketAddr) -> io::Result<Bound> {
     socket.listen(LISTEN_BACKLOG)?;
     let listener = TcpListener::from(socket);
     let address = listener.local_addr()?;
-    Ok(Bound { listener: Async::new(listener)?.into(), address })
+    Ok(Bound {
+        listener: Async::new(listener)?.into(),
+        address,
+    })
 }
 
 #[cfg(test)]
@@ -181,9 +213,15 @@ mod tests {
     #[test]
     fn an_address_of_another_machine_is_told_with_a_remedy() {
         let told = sentence(bind("192.0.2.1", 0, "--host", "--port"));
-        assert!(told.starts_with("Cannot listen on 192.0.2.1:0: this machine has no such address"), "{told}");
+        assert!(
+            told.starts_with("Cannot listen on 192.0.2.1:0: this machine has no such address"),
+            "{told}"
+        );
         let told = sentence(bind("no such host", 1, "--web-host", "--web-port"));
-        assert!(told.contains("no address is known for that name") && told.contains("--web-host"), "{told}");
+        assert!(
+            told.contains("no address is known for that name") && told.contains("--web-host"),
+            "{told}"
+        );
     }
 
     #[test]

@@ -64,7 +64,11 @@ impl Log {
     /// An empty log that keeps at least the newest `max_lag_bytes` bytes, and at most one batch
     /// more.
     pub fn new(max_lag_bytes: usize) -> Self {
-        Log { kept: Mutex::default(), published: Event::new(), max_lag_bytes: max_lag_bytes as u64 }
+        Log {
+            kept: Mutex::default(),
+            published: Event::new(),
+            max_lag_bytes: max_lag_bytes as u64,
+        }
     }
 
     /// The position after the newest byte.
@@ -76,11 +80,15 @@ impl Log {
     pub fn publish(&self, bytes: Arc<[u8]>) -> u64 {
         let head = {
             let mut kept = self.lock();
-            let batch = Batch { start: kept.head, bytes };
+            let batch = Batch {
+                start: kept.head,
+                bytes,
+            };
             kept.head = batch.end();
             kept.batches.push_back(batch);
             let oldest = kept.head.saturating_sub(self.max_lag_bytes);
-            while kept.batches.len() > 1 && kept.batches.front().is_some_and(|b| b.end() <= oldest) {
+            while kept.batches.len() > 1 && kept.batches.front().is_some_and(|b| b.end() <= oldest)
+            {
                 kept.batches.pop_front();
             }
             kept.head
@@ -117,8 +125,14 @@ impl Log {
         if position >= kept.head.min(end) {
             return Ok(());
         }
-        let first = kept.batches.partition_point(|batch| batch.end() <= position);
-        if kept.batches.get(first).is_none_or(|batch| batch.start > position) {
+        let first = kept
+            .batches
+            .partition_point(|batch| batch.end() <= position);
+        if kept
+            .batches
+            .get(first)
+            .is_none_or(|batch| batch.start > position)
+        {
             return Err(TooFarBehind);
         }
         let mut bytes = 0;
@@ -165,7 +179,11 @@ impl Log {
 
     /// Bytes kept.
     pub fn kept_bytes(&self) -> usize {
-        self.lock().batches.iter().map(|batch| batch.bytes.len()).sum()
+        self.lock()
+            .batches
+            .iter()
+            .map(|batch| batch.bytes.len())
+            .sum()
     }
 
     fn lock(&self) -> MutexGuard<'_, Kept> {
@@ -186,7 +204,10 @@ mod tests {
     fn read(log: &Log, position: u64, end: u64) -> Result<String, TooFarBehind> {
         let mut slices = Vec::new();
         log.read(position, end, 64, 1 << 20, &mut slices)?;
-        Ok(slices.iter().map(|slice| String::from_utf8_lossy(slice.bytes())).collect())
+        Ok(slices
+            .iter()
+            .map(|slice| String::from_utf8_lossy(slice.bytes()))
+            .collect())
     }
 
     #[test]
@@ -196,7 +217,10 @@ mod tests {
         assert_eq!(publish(&log, "defg"), 7);
         for position in 0..=7 {
             let expected = &"abcdefg"[position..];
-            assert_eq!(read(&log, position as u64, u64::MAX).as_deref(), Ok(expected));
+            assert_eq!(
+                read(&log, position as u64, u64::MAX).as_deref(),
+                Ok(expected)
+            );
         }
         assert_eq!(read(&log, 1, 5).as_deref(), Ok("bcde"));
         assert_eq!(read(&log, 1, 2).as_deref(), Ok("b"));

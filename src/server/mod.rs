@@ -57,7 +57,9 @@ pub struct TranscriptOutput {
 
 impl fmt::Debug for TranscriptOutput {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.debug_struct("TranscriptOutput").field("style", &self.style).finish_non_exhaustive()
+        out.debug_struct("TranscriptOutput")
+            .field("style", &self.style)
+            .finish_non_exhaustive()
     }
 }
 
@@ -74,10 +76,16 @@ impl fmt::Display for RunError {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             RunError::NoThread(error) => {
-                write!(out, "Cannot start a thread: {error}; free some memory or choose fewer --threads")
+                write!(
+                    out,
+                    "Cannot start a thread: {error}; free some memory or choose fewer --threads"
+                )
             }
             RunError::BrokerFailed => {
-                write!(out, "The server failed inside and had to end; please report what stands above")
+                write!(
+                    out,
+                    "The server failed inside and had to end; please report what stands above"
+                )
             }
         }
     }
@@ -108,7 +116,9 @@ pub fn run(
             let (executor, ended) = (executor.clone(), ended.clone());
             thread::Builder::new()
                 .name(format!("serve-{number}"))
-                .spawn_scoped(scope, move || smol::block_on(executor.run(ended.recv())).is_err())
+                .spawn_scoped(scope, move || {
+                    smol::block_on(executor.run(ended.recv())).is_err()
+                })
                 .map_err(RunError::NoThread)?;
         }
         let serving = serve(&executor, listeners, config, transcript, stop);
@@ -153,7 +163,12 @@ async fn serve(
     let accepting = executor.spawn(accept_clients(chat, handle.clone()));
     let streams = Arc::new(web::Count::default());
     let web = web.map(|web| {
-        executor.spawn(web::serve(web, handle.clone(), executor.clone(), streams.clone()))
+        executor.spawn(web::serve(
+            web,
+            handle.clone(),
+            executor.clone(),
+            streams.clone(),
+        ))
     });
 
     let stopped = async {
@@ -188,7 +203,11 @@ async fn accept_clients(chat: Bound, handle: BrokerHandle) {
     let mut acceptor = Acceptor::new(chat.listener);
     loop {
         let (stream, address) = acceptor.next().await;
-        if handle.tell(Input::Connected(stream.into(), address)).await.is_err() {
+        if handle
+            .tell(Input::Connected(stream.into(), address))
+            .await
+            .is_err()
+        {
             return;
         }
     }

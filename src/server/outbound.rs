@@ -7,7 +7,9 @@
 //! what others share.
 
 use crate::history::Message;
-use crate::limits::{MAX_BYTES_PER_TURN, MAX_BYTES_PER_WRITE, MAX_SLICES_PER_WRITE, REPLY_PIECE_BYTES};
+use crate::limits::{
+    MAX_BYTES_PER_TURN, MAX_BYTES_PER_WRITE, MAX_SLICES_PER_WRITE, REPLY_PIECE_BYTES,
+};
 use crate::name::Name;
 use crate::protocol::{SERVER_SOURCE, basic};
 use crate::server::log::{Log, Slice, TooFarBehind};
@@ -84,7 +86,14 @@ pub struct Outbound {
 impl Outbound {
     /// A connection that has everything before this position.
     pub fn new(position: u64) -> Self {
-        Outbound { position, replies: VecDeque::new(), piece: None, end: None, written: 0, answer_due: false }
+        Outbound {
+            position,
+            replies: VecDeque::new(),
+            piece: None,
+            end: None,
+            written: 0,
+            answer_due: false,
+        }
     }
 
     /// The position of the log up to which everything is written.
@@ -149,7 +158,11 @@ impl Outbound {
         };
         match at {
             Some(at) => {
-                self.replies.push_back(Placed { at, skip: 0, content: Content::Bytes(farewell) });
+                self.replies.push_back(Placed {
+                    at,
+                    skip: 0,
+                    content: Content::Bytes(farewell),
+                });
                 self.end = Some(at);
             }
             None => self.end = Some(self.position),
@@ -161,7 +174,10 @@ impl Outbound {
     fn finish_reply_line(&mut self) -> Option<bool> {
         let front = self.replies.pop_front();
         self.replies.clear();
-        if let Some(Placed { content: Content::Users(names, next), .. }) = front
+        if let Some(Placed {
+            content: Content::Users(names, next),
+            ..
+        }) = front
             && next > 0
         {
             let is_last_piece = next > names.len();
@@ -213,7 +229,11 @@ impl Outbound {
                 if !self.write_slices(&slices, socket)? {
                     return Ok(Progress::Blocked);
                 }
-            } else if self.replies.front().is_some_and(|reply| reply.at <= self.position) {
+            } else if self
+                .replies
+                .front()
+                .is_some_and(|reply| reply.at <= self.position)
+            {
                 self.take_piece();
             } else if self.end.is_some_and(|end| end <= self.position) {
                 return Ok(Progress::Finished);
@@ -231,7 +251,9 @@ impl Outbound {
 
     /// Takes the next piece of the first reply, and drops the reply when there is none.
     fn take_piece(&mut self) {
-        let Some(reply) = self.replies.front_mut() else { return };
+        let Some(reply) = self.replies.front_mut() else {
+            return;
+        };
         match next_piece(&mut reply.content) {
             Some(piece) => self.piece = Some((piece, 0)),
             None => {
@@ -243,7 +265,9 @@ impl Outbound {
 
     /// Writes of the piece; false if the socket takes no more.
     fn write_piece(&mut self, socket: &mut impl Write) -> io::Result<bool> {
-        let Some((piece, done)) = &mut self.piece else { return Ok(true) };
+        let Some((piece, done)) = &mut self.piece else {
+            return Ok(true);
+        };
         let rest = &piece.bytes()[*done..];
         let length = rest.len();
         let count = write_some(socket, &[IoSlice::new(rest)])?;
@@ -259,7 +283,10 @@ impl Outbound {
     /// Writes of the log; false if the socket takes no more.
     fn write_slices(&mut self, slices: &[Slice], socket: &mut impl Write) -> io::Result<bool> {
         let length: usize = slices.iter().map(|slice| slice.bytes().len()).sum();
-        let buffers: Vec<IoSlice<'_>> = slices.iter().map(|slice| IoSlice::new(slice.bytes())).collect();
+        let buffers: Vec<IoSlice<'_>> = slices
+            .iter()
+            .map(|slice| IoSlice::new(slice.bytes()))
+            .collect();
         let count = write_some(socket, &buffers)?;
         self.position += count as u64;
         self.written += count as u64;
@@ -272,7 +299,14 @@ fn line_end(log: &Log, position: u64) -> Option<u64> {
     let mut slices = Vec::new();
     // One byte earlier: a position right after a newline is itself the end of a line.
     let start = position.saturating_sub(1);
-    log.read(start, u64::MAX, MAX_SLICES_PER_WRITE, MAX_BYTES_PER_WRITE, &mut slices).ok()?;
+    log.read(
+        start,
+        u64::MAX,
+        MAX_SLICES_PER_WRITE,
+        MAX_BYTES_PER_WRITE,
+        &mut slices,
+    )
+    .ok()?;
     if position == 0 {
         return Some(0);
     }
@@ -356,7 +390,11 @@ mod tests {
 
     impl Socket {
         fn new(room: usize, per_call: usize) -> Self {
-            Socket { taken: Vec::new(), room, per_call }
+            Socket {
+                taken: Vec::new(),
+                room,
+                per_call,
+            }
         }
 
         fn text(&self) -> &str {
@@ -389,7 +427,11 @@ mod tests {
     }
 
     fn bytes(at: u64, text: &str) -> Placed {
-        Placed { at, skip: 0, content: Content::Bytes(text.as_bytes().into()) }
+        Placed {
+            at,
+            skip: 0,
+            content: Content::Bytes(text.as_bytes().into()),
+        }
     }
 
     fn name(port: u16) -> Name {
@@ -425,7 +467,11 @@ mod tests {
             outbound.add(bytes(4, "R2\n"));
             outbound.add(bytes(8, "R3\n"));
             assert!(outbound.has_replies());
-            assert_eq!(drain(&mut outbound, &log, step), "b\nR1\nR2\nc\nd\nR3\n", "steps of {step}");
+            assert_eq!(
+                drain(&mut outbound, &log, step),
+                "b\nR1\nR2\nc\nd\nR3\n",
+                "steps of {step}"
+            );
             assert_eq!(outbound.position(), 8);
             assert!(!outbound.has_replies());
         }
@@ -445,7 +491,10 @@ mod tests {
     fn a_reply_may_take_the_place_of_lines_of_the_log() {
         let log = log(&["a\nsummary\nb\n"]);
         let mut outbound = Outbound::new(0);
-        outbound.add(Placed { skip: 8, ..bytes(2, "own\n") });
+        outbound.add(Placed {
+            skip: 8,
+            ..bytes(2, "own\n")
+        });
         assert_eq!(drain(&mut outbound, &log, 3), "a\nown\nb\n");
     }
 
@@ -455,15 +504,31 @@ mod tests {
         let messages = vec![message("one"), message("two")];
         let users: Arc<[Name]> = (1..=3000).map(name).collect();
         let mut outbound = Outbound::new(0);
-        outbound.add(Placed { at: 0, skip: 0, content: Content::History(messages, 0) });
-        outbound.add(Placed { at: 0, skip: 0, content: Content::Users(users, 0) });
+        outbound.add(Placed {
+            at: 0,
+            skip: 0,
+            content: Content::History(messages, 0),
+        });
+        outbound.add(Placed {
+            at: 0,
+            skip: 0,
+            content: Content::Users(users, 0),
+        });
         let text = drain(&mut outbound, &log, 777);
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(lines.len(), 3);
-        assert_eq!(lines[1], r#"{"type":"message","data":{"source":"127.0.0.1:1","message":"two"}}"#);
+        assert_eq!(
+            lines[1],
+            r#"{"type":"message","data":{"source":"127.0.0.1:1","message":"two"}}"#
+        );
         let names: Vec<String> = (1..=3000).map(|port| format!("127.0.0.1:{port}")).collect();
         let told = format!("Connected users (3000): {}", names.join(", "));
-        assert_eq!(basic::decode_server_line(lines[2].as_bytes()).unwrap().message, told);
+        assert_eq!(
+            basic::decode_server_line(lines[2].as_bytes())
+                .unwrap()
+                .message,
+            told
+        );
     }
 
     #[test]
@@ -473,10 +538,16 @@ mod tests {
         outbound.add(bytes(0, "reply\n"));
         outbound.expect_answer();
         let mut socket = Socket::new(3, 3);
-        assert_eq!(outbound.write(&log, 2, &mut socket).unwrap(), Progress::Blocked);
+        assert_eq!(
+            outbound.write(&log, 2, &mut socket).unwrap(),
+            Progress::Blocked
+        );
         assert!(!outbound.take_answered());
         socket.room = 3;
-        assert_eq!(outbound.write(&log, 2, &mut socket).unwrap(), Progress::Blocked);
+        assert_eq!(
+            outbound.write(&log, 2, &mut socket).unwrap(),
+            Progress::Blocked
+        );
         assert!(outbound.take_answered());
         assert!(!outbound.take_answered(), "only once");
     }
@@ -488,18 +559,28 @@ mod tests {
             log.publish(Arc::from(&b"abc\n"[..]));
         }
         let mut outbound = Outbound::new(0);
-        let progress = outbound.write(&log, log.head(), &mut Socket::new(100, 100)).unwrap();
+        let progress = outbound
+            .write(&log, log.head(), &mut Socket::new(100, 100))
+            .unwrap();
         assert_eq!(progress, Progress::FellOut);
     }
 
     #[test]
     fn a_cut_ends_the_line_begun_and_says_farewell() {
         let log = log(&["first\nsecond\n", "third\n"]);
-        let cases = [(0, "bye\n"), (3, "first\nbye\n"), (6, "first\nbye\n"), (7, "first\nsecond\nbye\n")];
+        let cases = [
+            (0, "bye\n"),
+            (3, "first\nbye\n"),
+            (6, "first\nbye\n"),
+            (7, "first\nsecond\nbye\n"),
+        ];
         for (taken, expected) in cases {
             let mut outbound = Outbound::new(0);
             let mut socket = Socket::new(taken, 100);
-            assert_eq!(outbound.write(&log, log.head(), &mut socket).unwrap(), Progress::Blocked);
+            assert_eq!(
+                outbound.write(&log, log.head(), &mut socket).unwrap(),
+                Progress::Blocked
+            );
             outbound.cut(&log, b"bye\n"[..].into());
             let text = format!("{}{}", socket.text(), drain(&mut outbound, &log, 2));
             assert_eq!(text, expected, "after {taken} bytes");
@@ -514,7 +595,10 @@ mod tests {
             outbound.add(bytes(0, "reply\n"));
             outbound.add(bytes(0, "another\n"));
             let mut socket = Socket::new(taken, 100);
-            assert_eq!(outbound.write(&log, 6, &mut socket).unwrap(), Progress::Blocked);
+            assert_eq!(
+                outbound.write(&log, 6, &mut socket).unwrap(),
+                Progress::Blocked
+            );
             outbound.cut(&log, b"bye\n"[..].into());
             let text = format!("{}{}", socket.text(), drain(&mut outbound, &log, 100));
             assert_eq!(text, expected, "after {taken} bytes");
@@ -526,9 +610,16 @@ mod tests {
         let log = log(&[]);
         let users: Arc<[Name]> = (1..=3000).map(name).collect();
         let mut outbound = Outbound::new(0);
-        outbound.add(Placed { at: 0, skip: 0, content: Content::Users(users, 0) });
+        outbound.add(Placed {
+            at: 0,
+            skip: 0,
+            content: Content::Users(users, 0),
+        });
         let mut socket = Socket::new(20, 100);
-        assert_eq!(outbound.write(&log, 0, &mut socket).unwrap(), Progress::Blocked);
+        assert_eq!(
+            outbound.write(&log, 0, &mut socket).unwrap(),
+            Progress::Blocked
+        );
         outbound.cut(&log, b"bye\n"[..].into());
         assert_eq!(drain(&mut outbound, &log, 100), "");
         assert!(outbound.is_finished());

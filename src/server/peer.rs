@@ -51,7 +51,12 @@ pub struct Peer {
 impl Peer {
     /// A connection of which nothing was heard yet.
     pub fn new(socket: Arc<Async<TcpStream>>, address: SocketAddr) -> Self {
-        Peer { socket, address, waker: AtomicWaker::new(), signs: AtomicU8::new(0) }
+        Peer {
+            socket,
+            address,
+            waker: AtomicWaker::new(),
+            signs: AtomicU8::new(0),
+        }
     }
 
     /// The socket; reading and writing its inner stream never blocks.
@@ -96,7 +101,11 @@ impl Peer {
         poll_fn(|context| {
             self.register(context.waker());
             let up = self.signs();
-            if up.has(signs) { Poll::Ready(up) } else { Poll::Pending }
+            if up.has(signs) {
+                Poll::Ready(up)
+            } else {
+                Poll::Pending
+            }
         })
         .await
     }
@@ -145,7 +154,10 @@ pub struct Mail {
 impl Mailbox {
     /// A mailbox for a client that is written up to this position.
     pub fn new(position: u64) -> Self {
-        Mailbox { position: AtomicU64::new(position), ..Mailbox::default() }
+        Mailbox {
+            position: AtomicU64::new(position),
+            ..Mailbox::default()
+        }
     }
 
     /// What was left.

@@ -43,21 +43,34 @@ impl LossySink {
         let (end, ended) = async_channel::bounded(1);
         let counts = Arc::new(Counts::default());
         let thread_counts = counts.clone();
-        thread::Builder::new().name(name.to_owned()).spawn(move || {
-            write_all(&waiting, output, &thread_counts);
-            drop(end);
-        })?;
-        Ok(LossySink { queue, ended, counts })
+        thread::Builder::new()
+            .name(name.to_owned())
+            .spawn(move || {
+                write_all(&waiting, output, &thread_counts);
+                drop(end);
+            })?;
+        Ok(LossySink {
+            queue,
+            ended,
+            counts,
+        })
     }
 
     /// Offers lines; they are skipped and counted if there is no room for them.
     pub fn offer(&self, text: Vec<u8>, count: u64) {
         let bytes = text.len();
-        let waiting = self.counts.waiting_bytes.fetch_add(bytes, Ordering::Relaxed);
+        let waiting = self
+            .counts
+            .waiting_bytes
+            .fetch_add(bytes, Ordering::Relaxed);
         let has_room = waiting + bytes <= TRANSCRIPT_BYTES;
         if !has_room || self.queue.try_send(Lines { text, count }).is_err() {
-            self.counts.waiting_bytes.fetch_sub(bytes, Ordering::Relaxed);
-            self.counts.skipped_lines.fetch_add(count, Ordering::Relaxed);
+            self.counts
+                .waiting_bytes
+                .fetch_sub(bytes, Ordering::Relaxed);
+            self.counts
+                .skipped_lines
+                .fetch_add(count, Ordering::Relaxed);
         }
     }
 
@@ -69,16 +82,23 @@ impl LossySink {
     /// Takes no more lines, and waits until what waits is written, but not longer than this.
     pub fn finish(&self, longest: Duration) {
         self.queue.close();
-        smol::block_on(crate::server::connection::within(longest, self.ended.recv()));
+        smol::block_on(crate::server::connection::within(
+            longest,
+            self.ended.recv(),
+        ));
     }
 }
 
 fn write_all(waiting: &Receiver<Lines>, mut output: Box<dyn Write + Send>, counts: &Counts) {
     while let Ok(lines) = waiting.recv_blocking() {
         let written = output.write_all(&lines.text).and_then(|()| output.flush());
-        counts.waiting_bytes.fetch_sub(lines.text.len(), Ordering::Relaxed);
+        counts
+            .waiting_bytes
+            .fetch_sub(lines.text.len(), Ordering::Relaxed);
         if let Err(error) = written {
-            counts.skipped_lines.fetch_add(lines.count, Ordering::Relaxed);
+            counts
+                .skipped_lines
+                .fetch_add(lines.count, Ordering::Relaxed);
             if error.kind() == io::ErrorKind::BrokenPipe {
                 // Nobody will ever read on: from now on the queue refuses, and that is counted.
                 waiting.close();
@@ -97,7 +117,10 @@ pub struct LineWriter {
 impl LineWriter {
     /// A writer whose text goes to the sink as one line when it is dropped.
     pub fn new(sink: LossySink) -> Self {
-        LineWriter { sink, line: Vec::new() }
+        LineWriter {
+            sink,
+            line: Vec::new(),
+        }
     }
 }
 
@@ -132,7 +155,9 @@ mod tests {
     impl Write for Gate {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
             self.open.recv().map_err(|_| io::ErrorKind::BrokenPipe)?;
-            self.taken.send(bytes.to_vec()).map_err(|_| io::ErrorKind::BrokenPipe)?;
+            self.taken
+                .send(bytes.to_vec())
+                .map_err(|_| io::ErrorKind::BrokenPipe)?;
             Ok(bytes.len())
         }
 
@@ -151,7 +176,10 @@ mod tests {
             sink.offer(b"x\n".to_vec(), 1);
         }
         let skipped = sink.skipped_lines();
-        assert!(skipped >= offered - TRANSCRIPT_BATCHES as u64 - 1, "{skipped}");
+        assert!(
+            skipped >= offered - TRANSCRIPT_BATCHES as u64 - 1,
+            "{skipped}"
+        );
         for _ in 0..offered - skipped {
             let_go.send(()).unwrap();
             assert_eq!(lines.recv().unwrap(), b"x\n");

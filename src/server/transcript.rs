@@ -24,7 +24,14 @@ const TELL_INTERVAL: Duration = Duration::from_secs(5);
 impl Transcript {
     /// A transcript in this style to this sink.
     pub fn new(sink: LossySink, style: Style) -> Self {
-        Transcript { sink, style, lines: String::new(), count: 0, told_skipped: 0, told_at: None }
+        Transcript {
+            sink,
+            style,
+            lines: String::new(),
+            count: 0,
+            told_skipped: 0,
+            told_at: None,
+        }
     }
 
     /// Adds a line.
@@ -37,7 +44,8 @@ impl Transcript {
     pub fn flush(&mut self) {
         if self.count > 0 {
             let lines = std::mem::take(&mut self.lines);
-            self.sink.offer(lines.into_bytes(), std::mem::take(&mut self.count));
+            self.sink
+                .offer(lines.into_bytes(), std::mem::take(&mut self.count));
         }
         if self.sink.skipped_lines() > self.told_skipped {
             self.tell_skipped();
@@ -46,7 +54,10 @@ impl Transcript {
 
     fn tell_skipped(&mut self) {
         let now = Instant::now();
-        if self.told_at.is_some_and(|told_at| now.duration_since(told_at) < TELL_INTERVAL) {
+        if self
+            .told_at
+            .is_some_and(|told_at| now.duration_since(told_at) < TELL_INTERVAL)
+        {
             return;
         }
         self.told_at = Some(now);

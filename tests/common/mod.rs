@@ -5,7 +5,11 @@
 //! and a deadline, and that nobody got something is shown by what comes next instead of it.
 //! A failure prints everything that the clients of the test sent and got.
 
-#![allow(dead_code, unreachable_pub, reason = "each test file uses its own part of this")]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    reason = "each test file uses its own part of this"
+)]
 
 use serde_json::{Value, json};
 use smolchat::limits::Limits;
@@ -72,7 +76,9 @@ impl Trace {
     /// The newest lines, as text.
     pub fn dump(&self) -> String {
         let lines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        lines.iter().fold(String::new(), |text, line| text + line + "\n")
+        lines
+            .iter()
+            .fold(String::new(), |text, line| text + line + "\n")
     }
 }
 
@@ -89,7 +95,10 @@ impl Watchdog {
         let test = thread::current().name().unwrap_or("a test").to_owned();
         thread::spawn(move || {
             if dropped.recv_timeout(TEST_LIMIT) == Err(RecvTimeoutError::Timeout) {
-                eprintln!("{test} took longer than {TEST_LIMIT:?}; what its clients saw:\n{}", trace.dump());
+                eprintln!(
+                    "{test} took longer than {TEST_LIMIT:?}; what its clients saw:\n{}",
+                    trace.dump()
+                );
                 std::process::exit(124);
             }
         });
@@ -132,7 +141,10 @@ impl Captured {
             if lines.len() >= count {
                 return lines;
             }
-            assert!(Instant::now() < end, "{count} lines did not come; there are {lines:#?}");
+            assert!(
+                Instant::now() < end,
+                "{count} lines did not come; there are {lines:#?}"
+            );
             thread::sleep(Duration::from_millis(5));
         }
     }
@@ -142,7 +154,11 @@ impl Captured {
     pub fn wait_for(&self, part: &str) {
         let end = Instant::now() + PATIENCE;
         while !self.text().contains(part) {
-            assert!(Instant::now() < end, "{part:?} did not come; there is:\n{}", self.text());
+            assert!(
+                Instant::now() < end,
+                "{part:?} did not come; there is:\n{}",
+                self.text()
+            );
             thread::sleep(Duration::from_millis(5));
         }
     }
@@ -150,7 +166,10 @@ impl Captured {
 
 impl Write for Captured {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(bytes);
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .extend_from_slice(bytes);
         Ok(bytes.len())
     }
 
@@ -190,9 +209,12 @@ impl Site {
     /// A client whose receive buffer is as small as the system allows; it saw its own arrival.
     #[track_caller]
     pub fn connect_narrow(&self, label: &str) -> LineClient {
-        let socket = Socket::new(Domain::for_address(self.address), Type::STREAM, None).expect("a socket");
+        let socket =
+            Socket::new(Domain::for_address(self.address), Type::STREAM, None).expect("a socket");
         socket.set_recv_buffer_size(2048).expect("a small buffer");
-        socket.connect(&self.address.into()).expect("narrow client connects");
+        socket
+            .connect(&self.address.into())
+            .expect("narrow client connects");
         let mut client = LineClient::new(socket.into(), label, &self.trace);
         client.expect_own_arrival();
         client
@@ -248,7 +270,10 @@ impl Chat {
 
     /// With these limits.
     pub fn with(limits: Limits) -> Self {
-        Chat::with_config(Config { limits, ..Chat::config() })
+        Chat::with_config(Config {
+            limits,
+            ..Chat::config()
+        })
     }
 
     /// With this configuration.
@@ -256,18 +281,33 @@ impl Chat {
         let trace = Trace::default();
         let watchdog = Watchdog::start(trace.clone());
         let listeners = Listeners::bind(&config).expect("the server listens");
-        let site = Site { address: listeners.chat_address(), web: listeners.web_address(), trace };
+        let site = Site {
+            address: listeners.chat_address(),
+            web: listeners.web_address(),
+            trace,
+        };
         let transcript = Captured::default();
         let (stop, stopped) = smol::channel::bounded(1);
-        let output = TranscriptOutput { output: Box::new(transcript.clone()), style: Style::Plain };
-        let thread = thread::Builder::new().name("server".to_owned()).spawn(move || {
-            run(listeners, &config, output, async move {
-                // It ends either way, by a word or by the sender's drop.
-                let _ = stopped.recv().await;
-            })
-        });
+        let output = TranscriptOutput {
+            output: Box::new(transcript.clone()),
+            style: Style::Plain,
+        };
+        let thread = thread::Builder::new()
+            .name("server".to_owned())
+            .spawn(move || {
+                run(listeners, &config, output, async move {
+                    // It ends either way, by a word or by the sender's drop.
+                    let _ = stopped.recv().await;
+                })
+            });
         let thread = Some(thread.expect("a thread for the server"));
-        Chat { site, stop: Some(stop), thread, transcript, _watchdog: watchdog }
+        Chat {
+            site,
+            stop: Some(stop),
+            thread,
+            transcript,
+            _watchdog: watchdog,
+        }
     }
 
     /// A configuration with ports of its own and without the page.
@@ -284,8 +324,15 @@ impl Chat {
 
     /// The same with the page.
     pub fn config_with_web() -> Config {
-        let web = WebConfig { host: "127.0.0.1".into(), port: 0, port_was_chosen: true };
-        Config { web: Some(web), ..Chat::config() }
+        let web = WebConfig {
+            host: "127.0.0.1".into(),
+            port: 0,
+            port_was_chosen: true,
+        };
+        Config {
+            web: Some(web),
+            ..Chat::config()
+        }
     }
 
     /// Asks the server to stop, as a signal would.
@@ -296,20 +343,28 @@ impl Chat {
     /// Waits until the server has ended.
     pub fn wait_for_end(&mut self) {
         self.begin_stop();
-        let Some(server) = self.thread.take() else { return };
+        let Some(server) = self.thread.take() else {
+            return;
+        };
         let end = Instant::now() + PATIENCE;
         while !server.is_finished() {
             if Instant::now() >= end {
                 // The thread cannot be ended from here; the program ends soon.
                 eprintln!("the server did not stop within {PATIENCE:?}");
-                assert!(thread::panicking(), "the server did not stop\n{}", self.trace.dump());
+                assert!(
+                    thread::panicking(),
+                    "the server did not stop\n{}",
+                    self.trace.dump()
+                );
                 return;
             }
             thread::sleep(Duration::from_millis(2));
         }
         let ended = server.join();
         if !thread::panicking() {
-            ended.expect("the server does not panic").expect("the server ends well");
+            ended
+                .expect("the server does not panic")
+                .expect("the server ends well");
         }
     }
 }
@@ -362,7 +417,10 @@ impl RealServer {
         let mut command = Command::new(env!("CARGO_BIN_EXE_smolchat-server"));
         command.args(arguments);
         command.env_remove("RUST_LOG").env_remove("NO_COLOR");
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
         command
     }
 
@@ -371,18 +429,38 @@ impl RealServer {
         let trace = Trace::default();
         let watchdog = Watchdog::start(trace.clone());
         let mut child = command.spawn().expect("the server starts");
-        let stdout = child.stdout.take().map_or_else(Captured::default, Captured::read_all);
-        let stderr = child.stderr.take().map_or_else(Captured::default, Captured::read_all);
+        let stdout = child
+            .stdout
+            .take()
+            .map_or_else(Captured::default, Captured::read_all);
+        let stderr = child
+            .stderr
+            .take()
+            .map_or_else(Captured::default, Captured::read_all);
         let has_web = !command.get_args().any(|argument| argument == "--no-web");
         let address = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
-        let site = Site { address, web: None, trace };
-        let mut server = RealServer { site, child, stdout, stderr, _watchdog: watchdog };
+        let site = Site {
+            address,
+            web: None,
+            trace,
+        };
+        let mut server = RealServer {
+            site,
+            child,
+            stdout,
+            stderr,
+            _watchdog: watchdog,
+        };
         let end = Instant::now() + PATIENCE;
         loop {
             let exited = server.child.try_wait().expect("a child can be waited for");
             let lines = server.stderr.lines();
-            let chat = lines.iter().find_map(|line| address_after(line, "clients connect to "));
-            let web = lines.iter().find_map(|line| address_after(line, "the web page is at http://"));
+            let chat = lines
+                .iter()
+                .find_map(|line| address_after(line, "clients connect to "));
+            let web = lines
+                .iter()
+                .find_map(|line| address_after(line, "the web page is at http://"));
             if let Some(chat) = chat
                 && (web.is_some() || !has_web)
             {
@@ -390,8 +468,14 @@ impl RealServer {
                 return server;
             }
             let text = server.stderr.text();
-            assert!(exited.is_none(), "the server ended at once: {exited:?}\n{text}");
-            assert!(Instant::now() < end, "the start-up lines did not come:\n{text}");
+            assert!(
+                exited.is_none(),
+                "the server ended at once: {exited:?}\n{text}"
+            );
+            assert!(
+                Instant::now() < end,
+                "the start-up lines did not come:\n{text}"
+            );
             thread::sleep(Duration::from_millis(2));
         }
     }
@@ -408,7 +492,10 @@ impl RealServer {
 
     /// Whether it still runs.
     pub fn is_running(&mut self) -> bool {
-        self.child.try_wait().expect("a child can be waited for").is_none()
+        self.child
+            .try_wait()
+            .expect("a child can be waited for")
+            .is_none()
     }
 
     /// Waits for its end.
@@ -420,28 +507,45 @@ impl RealServer {
                 return status;
             }
             let text = self.stderr.text();
-            assert!(Instant::now() < end, "the server did not end within {deadline:?}:\n{text}");
+            assert!(
+                Instant::now() < end,
+                "the server did not end within {deadline:?}:\n{text}"
+            );
             thread::sleep(Duration::from_millis(2));
         }
     }
 
-    /// Bytes of its memory that are in use, as the system counts them.
-    pub fn resident_bytes(&self) -> u64 {
-        let path = format!("/proc/{}/status", self.id());
-        let status = std::fs::read_to_string(path).expect("the process has a status");
-        let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("VmRSS");
-        let kilobytes: u64 = line.split_whitespace().nth(1).and_then(|n| n.parse().ok()).expect("a number");
-        kilobytes * 1024
+    /// The most memory that it ever had in use, in bytes, as the system counts it; none where
+    /// the system does not tell.
+    pub fn peak_bytes(&self) -> Option<u64> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.id())).ok()?;
+        let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
+        let kilobytes: u64 = line.split_whitespace().nth(1)?.parse().ok()?;
+        Some(kilobytes * 1024)
+    }
+
+    /// From here on its memory is to grow by no more than this.
+    pub fn memory_may_grow(&self, bytes: u64) -> MemoryBound {
+        MemoryBound {
+            before: self.peak_bytes(),
+            bytes,
+        }
     }
 
     /// Time that it has computed, in clock ticks of a hundredth of a second.
-    pub fn cpu_ticks(&self) -> u64 {
-        let path = format!("/proc/{}/stat", self.id());
-        let stat = std::fs::read_to_string(path).expect("the process has a status");
+    ///
+    /// None where the system does not tell.
+    pub fn cpu_ticks(&self) -> Option<u64> {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.id())).ok()?;
         // After the name, which may hold anything, come the state and 11 further numbers.
-        let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or("").split_whitespace().collect();
-        let ticks = |index: usize| fields[index].parse::<u64>().expect("a number");
-        ticks(11) + ticks(12)
+        let fields: Vec<&str> = stat
+            .rsplit(')')
+            .next()
+            .unwrap_or("")
+            .split_whitespace()
+            .collect();
+        let ticks = |index: usize| fields.get(index)?.parse::<u64>().ok();
+        Some(ticks(11)? + ticks(12)?)
     }
 }
 
@@ -456,16 +560,45 @@ impl Drop for RealServer {
     }
 }
 
+/// A bound on how much more memory a server may use than it did.
+#[derive(Clone, Copy, Debug)]
+pub struct MemoryBound {
+    before: Option<u64>,
+    bytes: u64,
+}
+
+impl MemoryBound {
+    /// Fails if the server ever used more.
+    #[track_caller]
+    pub fn check(self, server: &RealServer) {
+        let (Some(before), Some(peak)) = (self.before, server.peak_bytes()) else {
+            return skip("this system does not tell the memory of a process");
+        };
+        let bound = before + self.bytes;
+        assert!(
+            peak <= bound,
+            "memory grew from {before} to {peak} bytes; {bound} are allowed"
+        );
+    }
+}
+
 fn address_after(line: &str, words: &str) -> Option<SocketAddr> {
     let (_, rest) = line.split_once(words)?;
-    let end = rest.find(|c: char| c.is_whitespace() || "/;,".contains(c)).unwrap_or(rest.len());
+    let end = rest
+        .find(|c: char| c.is_whitespace() || "/;,".contains(c))
+        .unwrap_or(rest.len());
     rest[..end].trim_end_matches(':').parse().ok()
 }
 
 /// Sends a signal to one process by its number.
 pub fn send_signal(process: u32, signal: &str) {
-    let status = Command::new("sh").args(["-c", &format!("kill -{signal} {process}")]).status();
-    assert!(status.expect("sh runs").success(), "kill -{signal} {process}");
+    let status = Command::new("sh")
+        .args(["-c", &format!("kill -{signal} {process}")])
+        .status();
+    assert!(
+        status.expect("sh runs").success(),
+        "kill -{signal} {process}"
+    );
 }
 
 /// What a program that ended left.
@@ -482,7 +615,10 @@ pub struct Finished {
 /// Runs a program that is to end by itself; kills it if it does not.
 #[track_caller]
 pub fn run_to_end(mut command: Command) -> Finished {
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
     let mut child = command.spawn().expect("the program starts");
     let stdout = child.stdout.take().map(read_to_end_in_thread);
     let stderr = child.stderr.take().map(read_to_end_in_thread);
@@ -504,7 +640,11 @@ pub fn run_to_end(mut command: Command) -> Finished {
     };
     let (stdout, stderr) = (text(stdout), text(stderr));
     let status = status.unwrap_or_else(|| panic!("{command:?} did not end:\n{stdout}\n{stderr}"));
-    Finished { code: status.code(), stdout, stderr }
+    Finished {
+        code: status.code(),
+        stdout,
+        stderr,
+    }
 }
 
 fn read_to_end_in_thread(mut source: impl Read + Send + 'static) -> JoinHandle<Vec<u8>> {
@@ -539,7 +679,9 @@ impl LineClient {
     pub fn new(stream: TcpStream, label: &str, trace: &Trace) -> Self {
         stream.set_nodelay(true).expect("no delay");
         stream.set_read_timeout(Some(PATIENCE)).expect("a deadline");
-        stream.set_write_timeout(Some(PATIENCE)).expect("a deadline");
+        stream
+            .set_write_timeout(Some(PATIENCE))
+            .expect("a deadline");
         let name = stream.local_addr().expect("an address").to_string();
         LineClient {
             stream,
@@ -559,7 +701,11 @@ impl LineClient {
     /// Fails the test, with everything that the clients saw.
     #[track_caller]
     pub fn fail(&self, what: &str) -> ! {
-        panic!("{} {what}\nwhat the clients saw, newest last:\n{}", self.label, self.trace.dump())
+        panic!(
+            "{} {what}\nwhat the clients saw, newest last:\n{}",
+            self.label,
+            self.trace.dump()
+        )
     }
 
     /// Sends these bytes.
@@ -610,14 +756,19 @@ impl LineClient {
     /// Ends its sending side.
     #[track_caller]
     pub fn finish_sending(&mut self) {
-        self.trace.note(&self.label, "→", b"(end of its sending side)");
-        self.stream.shutdown(Shutdown::Write).expect("the sending side can be ended");
+        self.trace
+            .note(&self.label, "→", b"(end of its sending side)");
+        self.stream
+            .shutdown(Shutdown::Write)
+            .expect("the sending side can be ended");
     }
 
     /// Ends the connection by a reset.
     pub fn reset(self) {
         self.trace.note(&self.label, "→", b"(reset)");
-        SockRef::from(&self.stream).set_linger(Some(Duration::ZERO)).expect("a linger of zero");
+        SockRef::from(&self.stream)
+            .set_linger(Some(Duration::ZERO))
+            .expect("a linger of zero");
     }
 
     /// The bytes of the next line, its newline included; none at the end of the stream.
@@ -625,7 +776,12 @@ impl LineClient {
     pub fn next_line(&mut self) -> Option<Vec<u8>> {
         let mut searched = 0;
         loop {
-            if let Some(index) = self.buffer.iter().skip(searched).position(|&byte| byte == b'\n') {
+            if let Some(index) = self
+                .buffer
+                .iter()
+                .skip(searched)
+                .position(|&byte| byte == b'\n')
+            {
                 let line: Vec<u8> = self.buffer.drain(..=searched + index).collect();
                 self.trace.note(&self.label, "←", &line);
                 return Some(line);
@@ -639,7 +795,9 @@ impl LineClient {
                 }
                 Ok(0) => {
                     let rest = String::from_utf8_lossy(self.buffer.make_contiguous()).into_owned();
-                    self.fail(&format!("got the end of the stream in the middle of a line: {rest}"))
+                    self.fail(&format!(
+                        "got the end of the stream in the middle of a line: {rest}"
+                    ))
                 }
                 Ok(count) => self.buffer.extend(&chunk[..count]),
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
@@ -654,7 +812,10 @@ impl LineClient {
         let line = self.next_line()?;
         match decode(&line) {
             Some(said) => Some(said),
-            None => self.fail(&format!("got a line of another shape: {}", String::from_utf8_lossy(&line))),
+            None => self.fail(&format!(
+                "got a line of another shape: {}",
+                String::from_utf8_lossy(&line)
+            )),
         }
     }
 
@@ -690,7 +851,9 @@ impl LineClient {
     pub fn notice(&mut self) -> String {
         let (source, message) = self.must_get();
         if source != "[Server]" {
-            self.fail(&format!("expected a sentence of the server and got {source}: {message:?}"));
+            self.fail(&format!(
+                "expected a sentence of the server and got {source}: {message:?}"
+            ));
         }
         message
     }
@@ -709,7 +872,9 @@ impl LineClient {
             match self.next() {
                 Some(said) if said.0 == source && said.1 == message => return skipped,
                 Some(said) => skipped.push(said),
-                None => self.fail(&format!("expected {source}: {message:?} sooner or later, got the end")),
+                None => self.fail(&format!(
+                    "expected {source}: {message:?} sooner or later, got the end"
+                )),
             }
         }
     }
@@ -728,6 +893,12 @@ impl LineClient {
         std::iter::from_fn(|| self.next()).collect()
     }
 
+    /// Takes what there is to read, without looking at it; none at the end or after a break.
+    pub fn read_some(&mut self) -> Option<usize> {
+        let mut chunk = vec![0; self.chunk];
+        self.stream.read(&mut chunk).ok().filter(|&count| count > 0)
+    }
+
     /// Reads until the stream ends or breaks: the lines, and bytes after the last of them.
     pub fn read_until_broken(&mut self) -> (Vec<Said>, Vec<u8>) {
         let mut bytes: Vec<u8> = self.buffer.drain(..).collect();
@@ -741,12 +912,18 @@ impl LineClient {
                 Err(error) => self.fail(&format!("waited for the end and got: {error}")),
             }
         }
-        let end = bytes.iter().rposition(|&byte| byte == b'\n').map_or(0, |index| index + 1);
+        let end = bytes
+            .iter()
+            .rposition(|&byte| byte == b'\n')
+            .map_or(0, |index| index + 1);
         let rest = bytes.split_off(end);
         let lines = bytes.split_inclusive(|&byte| byte == b'\n');
         let decode = |line: &[u8]| match decode(line) {
             Some(said) => said,
-            None => self.fail(&format!("got a line of another shape: {}", String::from_utf8_lossy(line))),
+            None => self.fail(&format!(
+                "got a line of another shape: {}",
+                String::from_utf8_lossy(line)
+            )),
         };
         (lines.map(decode).collect(), rest)
     }

@@ -71,7 +71,9 @@ impl EventStream {
     fn poll_chunk(&mut self, context: &mut Context<'_>) -> Poll<()> {
         loop {
             let mut slices = Vec::new();
-            let read = self.log.read(self.position, u64::MAX, 1, MAX_BYTES_PER_WRITE, &mut slices);
+            let read = self
+                .log
+                .read(self.position, u64::MAX, 1, MAX_BYTES_PER_WRITE, &mut slices);
             if read == Err(TooFarBehind) {
                 // The browser connects again and starts from a new snapshot.
                 self.has_ended = true;
@@ -108,15 +110,14 @@ impl EventStream {
 }
 
 impl AsyncBufRead for EventStream {
-    fn poll_fill_buf(
-        self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<io::Result<&[u8]>> {
+    fn poll_fill_buf(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<&[u8]>> {
         let this = self.get_mut();
         while this.read >= this.chunk.bytes().len() && !this.has_ended {
             ready!(this.poll_chunk(context));
         }
-        Poll::Ready(Ok(&this.chunk.bytes()[this.read.min(this.chunk.bytes().len())..]))
+        Poll::Ready(Ok(
+            &this.chunk.bytes()[this.read.min(this.chunk.bytes().len())..]
+        ))
     }
 
     fn consume(mut self: Pin<&mut Self>, count: usize) {

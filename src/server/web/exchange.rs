@@ -41,7 +41,10 @@ impl Exchange {
             has_written: AtomicBool::new(false),
             blocked_since: Mutex::new(None),
         };
-        Exchange { stream, shared: Arc::new(shared) }
+        Exchange {
+            stream,
+            shared: Arc::new(shared),
+        }
     }
 
     /// Whether any of the answer was written.

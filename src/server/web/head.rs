@@ -57,16 +57,19 @@ impl Problem {
                 "The request's head is larger than 8 KiB",
             ),
             Problem::HasBody => ("413 Content Too Large", "No request body is expected here"),
-            Problem::MethodNotAllowed => {
-                ("405 Method Not Allowed", "Only GET and HEAD are understood here")
-            }
+            Problem::MethodNotAllowed => (
+                "405 Method Not Allowed",
+                "Only GET and HEAD are understood here",
+            ),
             Problem::Expectation => ("417 Expectation Failed", "Send the request without Expect"),
-            Problem::OtherVersion => {
-                ("505 HTTP Version Not Supported", "Only HTTP/1.1 is understood here")
-            }
-            Problem::TooManyConnections => {
-                ("503 Service Unavailable", "Too many connections are open; try again later")
-            }
+            Problem::OtherVersion => (
+                "505 HTTP Version Not Supported",
+                "Only HTTP/1.1 is understood here",
+            ),
+            Problem::TooManyConnections => (
+                "503 Service Unavailable",
+                "Too many connections are open; try again later",
+            ),
         }
     }
 }
@@ -74,7 +77,11 @@ impl Problem {
 /// Writes the answer to a problem.
 pub async fn tell(stream: &TcpStream, problem: Problem) {
     let (status, sentence) = problem.answer();
-    let allow = if problem == Problem::MethodNotAllowed { "Allow: GET, HEAD\r\n" } else { "" };
+    let allow = if problem == Problem::MethodNotAllowed {
+        "Allow: GET, HEAD\r\n"
+    } else {
+        ""
+    };
     let length = sentence.len() + 1;
     let answer = format!(
         "HTTP/1.1 {status}\r\n{allow}Content-Type: text/plain; charset=utf-8\r\n\
@@ -96,7 +103,10 @@ pub struct HeadReader {
 impl HeadReader {
     /// A reader of this connection.
     pub fn new(stream: TcpStream) -> Self {
-        HeadReader { stream, bytes: Vec::new() }
+        HeadReader {
+            stream,
+            bytes: Vec::new(),
+        }
     }
 
     /// The next head.
@@ -106,9 +116,13 @@ impl HeadReader {
     pub async fn next_head(&mut self) -> Result<Head, Problem> {
         if self.bytes.is_empty() {
             // Silence between requests is no offence: it just ends.
-            within(WEB_IDLE_TIMEOUT, self.read_more()).await.unwrap_or(Err(Problem::Ended))?;
+            within(WEB_IDLE_TIMEOUT, self.read_more())
+                .await
+                .unwrap_or(Err(Problem::Ended))?;
         }
-        within(WEB_HEAD_TIMEOUT, self.collect()).await.unwrap_or(Err(Problem::TooSlow))
+        within(WEB_HEAD_TIMEOUT, self.collect())
+            .await
+            .unwrap_or(Err(Problem::TooSlow))
     }
 
     async fn collect(&mut self) -> Result<Head, Problem> {
@@ -142,7 +156,9 @@ impl HeadReader {
 /// Where the head ends; none if it has not yet. Empty lines before it are part of it, as
 /// RFC 9112, section 2.2 lets them be.
 fn head_length(bytes: &[u8]) -> Option<usize> {
-    let start = bytes.iter().position(|byte| !matches!(byte, b'\r' | b'\n'))?;
+    let start = bytes
+        .iter()
+        .position(|byte| !matches!(byte, b'\r' | b'\n'))?;
     let end = memchr::memmem::find(&bytes[start..], b"\r\n\r\n")?;
     Some(start + end + 4)
 }
@@ -163,7 +179,10 @@ fn judge(bytes: Vec<u8>) -> Result<Head, Problem> {
         return Err(Problem::OtherVersion);
     }
     let values = |name: &str| {
-        let fields = request.headers.iter().filter(|field| field.name.eq_ignore_ascii_case(name));
+        let fields = request
+            .headers
+            .iter()
+            .filter(|field| field.name.eq_ignore_ascii_case(name));
         fields.map(|field| field.value).collect::<Vec<_>>()
     };
     if values("host").len() != 1 {
@@ -179,8 +198,13 @@ fn judge(bytes: Vec<u8>) -> Result<Head, Problem> {
     if has_length || !values("transfer-encoding").is_empty() {
         return Err(Problem::HasBody);
     }
-    let closes = values("connection").iter().any(|value| value.eq_ignore_ascii_case(b"close"));
-    Ok(Head { keep_alive: !closes, bytes })
+    let closes = values("connection")
+        .iter()
+        .any(|value| value.eq_ignore_ascii_case(b"close"));
+    Ok(Head {
+        keep_alive: !closes,
+        bytes,
+    })
 }
 
 #[cfg(test)]
@@ -195,19 +219,49 @@ mod tests {
     #[test]
     fn only_whole_reading_requests_pass() {
         check("GET / HTTP/1.1\r\nHost: x\r\n\r\n", Ok(true));
-        check("HEAD /a?b HTTP/1.1\r\nhost: x\r\nConnection: Close\r\n\r\n", Ok(false));
-        check("GET / HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n", Ok(true));
+        check(
+            "HEAD /a?b HTTP/1.1\r\nhost: x\r\nConnection: Close\r\n\r\n",
+            Ok(false),
+        );
+        check(
+            "GET / HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n",
+            Ok(true),
+        );
         check("GET / HTTP/1.1\r\n\r\n", Err(Problem::Malformed));
-        check("GET / HTTP/1.1\r\nHost: x\r\nHost: y\r\n\r\n", Err(Problem::Malformed));
-        check("GET / HTTP/1.0\r\nHost: x\r\n\r\n", Err(Problem::OtherVersion));
-        check("GET / HTTP/2.0\r\nHost: x\r\n\r\n", Err(Problem::OtherVersion));
+        check(
+            "GET / HTTP/1.1\r\nHost: x\r\nHost: y\r\n\r\n",
+            Err(Problem::Malformed),
+        );
+        check(
+            "GET / HTTP/1.0\r\nHost: x\r\n\r\n",
+            Err(Problem::OtherVersion),
+        );
+        check(
+            "GET / HTTP/2.0\r\nHost: x\r\n\r\n",
+            Err(Problem::OtherVersion),
+        );
         check("hello\r\n\r\n", Err(Problem::Malformed));
-        check("POST / HTTP/1.1\r\nHost: x\r\n\r\n", Err(Problem::MethodNotAllowed));
-        check("GET / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\n", Err(Problem::HasBody));
-        check("GET / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n", Err(Problem::HasBody));
-        check("GET / HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\n\r\n", Err(Problem::Expectation));
+        check(
+            "POST / HTTP/1.1\r\nHost: x\r\n\r\n",
+            Err(Problem::MethodNotAllowed),
+        );
+        check(
+            "GET / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\n",
+            Err(Problem::HasBody),
+        );
+        check(
+            "GET / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n",
+            Err(Problem::HasBody),
+        );
+        check(
+            "GET / HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\n\r\n",
+            Err(Problem::Expectation),
+        );
         let many = "A: b\r\n".repeat(MAX_FIELDS);
-        check(&format!("GET / HTTP/1.1\r\nHost: x\r\n{many}\r\n"), Err(Problem::TooLarge));
+        check(
+            &format!("GET / HTTP/1.1\r\nHost: x\r\n{many}\r\n"),
+            Err(Problem::TooLarge),
+        );
     }
 
     #[test]

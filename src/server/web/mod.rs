@@ -99,7 +99,11 @@ impl Asset {
     /// A file whose address changes with its content, so that browsers may keep it for ever.
     fn new(stem: &str, ending: &str, mime: &'static str, content: &'static str) -> Self {
         let hash = fnv1a(content.as_bytes());
-        Asset { url: format!("/{stem}-{hash:016x}.{ending}"), mime, content: content.as_bytes() }
+        Asset {
+            url: format!("/{stem}-{hash:016x}.{ending}"),
+            mime,
+            content: content.as_bytes(),
+        }
     }
 }
 
@@ -113,14 +117,24 @@ fn fnv1a(bytes: &[u8]) -> u64 {
 /// The page as a whole: every request that it answers.
 fn app(broker: BrokerHandle, streams: Arc<Count>) -> tide::Server<State> {
     let assets = [
-        Asset::new("style", "css", "text/css; charset=utf-8", include_str!("../../../web/style.css")),
+        Asset::new(
+            "style",
+            "css",
+            "text/css; charset=utf-8",
+            include_str!("../../../web/style.css"),
+        ),
         Asset::new(
             "app",
             "js",
             "text/javascript; charset=utf-8",
             include_str!("../../../web/app.js"),
         ),
-        Asset::new("icon", "svg", "image/svg+xml", include_str!("../../../web/icon.svg")),
+        Asset::new(
+            "icon",
+            "svg",
+            "image/svg+xml",
+            include_str!("../../../web/icon.svg"),
+        ),
     ];
     let urls = AssetUrls {
         style: assets[0].url.clone(),
@@ -128,7 +142,12 @@ fn app(broker: BrokerHandle, streams: Arc<Count>) -> tide::Server<State> {
         icon: assets[2].url.clone(),
     };
     let paths: Vec<String> = assets.iter().map(|asset| asset.url.clone()).collect();
-    let state = State { broker, assets: Arc::from(assets), urls: Arc::new(urls), streams };
+    let state = State {
+        broker,
+        assets: Arc::from(assets),
+        urls: Arc::new(urls),
+        streams,
+    };
     let mut app = tide::with_state(state);
     app.with(tide::utils::After(finish_response));
     app.at("/").get(get_page);
@@ -169,18 +188,33 @@ fn sentence_of(status: StatusCode) -> &'static str {
 
 async fn get_page(request: Request<State>) -> tide::Result {
     let state = request.state();
-    let Ok(snapshot) = state.broker.snapshot().await else { return Ok(unavailable()) };
-    Ok(document(page::render(&snapshot, &state.urls), "text/html; charset=utf-8"))
+    let Ok(snapshot) = state.broker.snapshot().await else {
+        return Ok(unavailable());
+    };
+    Ok(document(
+        page::render(&snapshot, &state.urls),
+        "text/html; charset=utf-8",
+    ))
 }
 
 async fn get_users(request: Request<State>) -> tide::Result {
-    let Ok(snapshot) = request.state().broker.snapshot().await else { return Ok(unavailable()) };
-    Ok(document(frames::users_document(&snapshot), "application/json"))
+    let Ok(snapshot) = request.state().broker.snapshot().await else {
+        return Ok(unavailable());
+    };
+    Ok(document(
+        frames::users_document(&snapshot),
+        "application/json",
+    ))
 }
 
 async fn get_messages(request: Request<State>) -> tide::Result {
-    let Ok(snapshot) = request.state().broker.snapshot().await else { return Ok(unavailable()) };
-    Ok(document(frames::messages_document(&snapshot), "application/json"))
+    let Ok(snapshot) = request.state().broker.snapshot().await else {
+        return Ok(unavailable());
+    };
+    Ok(document(
+        frames::messages_document(&snapshot),
+        "application/json",
+    ))
 }
 
 async fn get_health(request: Request<State>) -> tide::Result {
@@ -192,11 +226,15 @@ async fn get_health(request: Request<State>) -> tide::Result {
 
 async fn get_events(request: Request<State>) -> tide::Result {
     let state = request.state();
-    let Some(counted) = state.streams.enter(WEB_MAX_STREAMS) else { return Ok(unavailable()) };
+    let Some(counted) = state.streams.enter(WEB_MAX_STREAMS) else {
+        return Ok(unavailable());
+    };
     if request.method() == tide::http::Method::Head {
         return Ok(document(String::new(), "text/event-stream"));
     }
-    let Ok(subscription) = state.broker.subscribe().await else { return Ok(unavailable()) };
+    let Ok(subscription) = state.broker.subscribe().await else {
+        return Ok(unavailable());
+    };
     let stream = EventStream::new(subscription, counted);
     let mut response = document(String::new(), "text/event-stream");
     response.set_body(Body::from_reader(stream, None));
@@ -206,7 +244,12 @@ async fn get_events(request: Request<State>) -> tide::Result {
 
 async fn get_asset(request: Request<State>) -> tide::Result {
     let path = request.url().path();
-    let Some(asset) = request.state().assets.iter().find(|asset| asset.url == path) else {
+    let Some(asset) = request
+        .state()
+        .assets
+        .iter()
+        .find(|asset| asset.url == path)
+    else {
         return Ok(Response::new(StatusCode::NotFound));
     };
     let mut response = Response::new(StatusCode::Ok);

@@ -1,0 +1,687 @@
+//! Clients that mean harm, or break: floods, half lines, resets, readers who stand still.
+//!
+//! Memory is asserted from outside, by what the system counts for the real program. A server
+//! survives each of these, its other clients do not notice, and what the culprit did leaves
+//! nothing behind.
+
+mod common;
+
+use common::{Chat, LineClient, PATIENCE, RealServer, Said, Site, eventually, request, skip};
+use smolchat::limits::Limits;
+use smolchat::server::Config;
+use std::io::Write;
+use std::process::{Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+const MIB: u64 = 1024 * 1024;
+
+/// Arguments that hold no sender back.
+const UNPACED: [&str; 4] = ["--rate", "10000000", "--burst", "10000000"];
+
+fn with_unpaced(arguments: &[&'static str]) -> Vec<&'static str> {
+    [&UNPACED, arguments].concat()
+}
+
+/// Waits until the server says that so many are here; passes over everything else.
+#[track_caller]
+fn wait_for_users(client: &mut LineClient, count: usize) {
+    let end = Instant::now() + PATIENCE;
+    let beginning = format!("Connected users ({count}): ");
+    loop {
+        client.request("users", "");
+        let told = loop {
+            let (source, message) = client.must_get();
+            if source == "[Server]" && message.starts_with("Connected users (") {
+                break message;
+            }
+        };
+        if told.starts_with(&beginning) {
+            return;
+        }
+        assert!(
+            Instant::now() < end,
+            "there are not {count} users but: {}",
+            &told[..told.len().min(200)]
+        );
+        thread::sleep(Duration::from_millis(10));
+    }
+}
+
+#[test]
+fn a_hundred_megabytes_without_a_newline_are_refused_once_and_not_stored() {
+    let server = RealServer::start(&[]);
+    let mut witness = server.join("witness");
+    let mut culprit = server.join("culprit");
+    let memory = server.memory_may_grow(16 * MIB);
+    let chunk = vec![b'x'; 100 * 1024];
+    for _ in 0..1024 {
+        culprit
+            .stream
+            .write_all(&chunk)
+            .expect("the server reads on");
+    }
+    assert!(culprit.notice().contains("65536"));
+    culprit.send_raw(b"\n");
+    culprit.say_and_hear("that was all");
+    witness.skip_to("culprit", "that was all");
+    memory.check(&server);
+}
+
+#[test]
+fn a_thousand_connects_and_resets_leave_nothing_behind() {
+    let server = RealServer::start(&["--announce-limit", "1000000"]);
+    let mut witness = server.join("witness");
+    for _ in 0..1000 {
+        server.connect_raw("guest").reset();
+    }
+    // The system hands connections over in their order: this one comes after all of them.
+    let late = server.connect("late");
+    let (mut entered, mut left, mut late_is_here) = (0, 0, false);
+    // Whoever was announced is gone again; who was reset too early was never here.
+    while !late_is_here || left < entered {
+        let line = witness.notice();
+        if line == format!("{} has entered the chat", late.address()) {
+            late_is_here = true;
+        } else if line.ends_with(" has entered the chat") {
+            entered += 1;
+        } else if line.ends_with(" has left the chat") {
+            left += 1;
+        } else {
+            panic!("did not expect {line:?}");
+        }
+    }
+    witness.request("users", "");
+    witness.expect_notice(&format!("Connected users (2): witness, {}", late.address()));
+    drop(late);
+}
+
+#[test]
+fn each_of_many_short_connections_is_announced_and_leaves() {
+    let chat = Chat::with(Limits {
+        announce_limit: 1_000_000,
+        ..Limits::default()
+    });
+    let mut witness = chat.join("witness");
+    let mut names = Vec::new();
+    for number in 0..300 {
+        let mut guest = chat.connect("guest");
+        names.push(guest.address());
+        match number % 3 {
+            0 => drop(guest),
+            1 => guest.reset(),
+            _ => guest.finish_sending(),
+        }
+    }
+    let mut arrived = Vec::new();
+    let mut gone = Vec::new();
+    while gone.len() < names.len() {
+        let line = witness.notice();
+        match line.split_once(" has ").expect("an arrival or a departure") {
+            (name, "entered the chat") => arrived.push(name.to_owned()),
+            (name, "left the chat") => {
+                assert!(
+                    arrived.iter().any(|here| here == name),
+                    "{name} left before it came"
+                );
+                gone.push(name.to_owned());
+            }
+            _ => panic!("did not expect {line:?}"),
+        }
+    }
+    assert_eq!(arrived, names);
+    gone.sort();
+    names.sort();
+    assert_eq!(gone, names);
+}
+
+#[test]
+fn a_reset_in_the_middle_of_a_line_says_nothing() {
+    let chat = Chat::start();
+    let mut witness = chat.join("witness");
+    for half in [
+        &b"{"[..],
+        b"{\"type\":\"message\",\"data\":\"half\"}",
+        b"{\"type\":\"message\",\"data\":\"caf\xc3",
+    ] {
+        let mut culprit = chat.connect("culprit");
+        let name = culprit.address();
+        witness.expect_notice(&format!("{name} has entered the chat"));
+        culprit.send_raw(half);
+        culprit.reset();
+        witness.expect_notice(&format!("{name} has left the chat"));
+    }
+    witness.request("history", "");
+    witness.expect_notice("No messages yet");
+}
+
+#[test]
+fn thousands_of_half_lines_cost_no_more_than_they_hold() {
+    const CLIENTS: usize = 1000;
+    const HALF: usize = 20_000;
+    rlimit::increase_nofile_limit(u64::MAX).expect("the limit of open files can be raised");
+    let server = RealServer::start(&["--announce-limit", "5", "--max-clients", "2000"]);
+    let mut witness = server.join("witness");
+    // Each gets its half line at most doubled, and something for itself.
+    let memory = server.memory_may_grow((CLIENTS * (2 * HALF + 8192)) as u64 + 32 * MIB);
+    let half = vec![b'x'; HALF];
+    let clients: Vec<LineClient> = (0..CLIENTS)
+        .map(|number| {
+            let mut client = server.connect_raw(&format!("half{number}"));
+            client.send_raw(&half);
+            client
+        })
+        .collect();
+    wait_for_users(&mut witness, CLIENTS + 1);
+    memory.check(&server);
+    witness.say_and_skip_to("nobody is held up");
+    drop(clients);
+    wait_for_users(&mut witness, 1);
+}
+
+#[test]
+fn one_byte_at_a_time_from_many_holds_nobody_up() {
+    let chat = Chat::start();
+    let mut clients: Vec<LineClient> = (0..20)
+        .map(|number| chat.join(&format!("slow{number}")))
+        .collect();
+    let mut witness = chat.join("witness");
+    let line = request("message", "at last");
+    for (index, byte) in line.iter().enumerate() {
+        for client in &mut clients {
+            client
+                .stream
+                .write_all(std::slice::from_ref(byte))
+                .expect("sent");
+        }
+        witness.say_and_skip_to(&format!("byte {index}"));
+    }
+    // They arrive in any order: the history has them all.
+    eventually(PATIENCE, "twenty messages", || {
+        witness.request("history", "");
+        witness.say("history ends");
+        let replayed = witness.skip_to("witness", "history ends");
+        let heard: std::collections::BTreeSet<&str> = replayed
+            .iter()
+            .filter(|line| line.1 == "at last")
+            .map(|line| line.0.as_str())
+            .collect();
+        heard.len() == 20
+    });
+}
+
+#[test]
+fn garbage_of_every_byte_ends_no_one_but_its_sender() {
+    let chat = Chat::start();
+    let [mut witness] = chat.room(["witness"]);
+    // A fixed sequence that looks like chance (a linear congruential generator).
+    let mut state = 1u32;
+    for _ in 0..50 {
+        let bytes: Vec<u8> = (0..4096)
+            .map(|_| {
+                state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                (state >> 24) as u8
+            })
+            .collect();
+        let mut culprit = chat.connect("culprit");
+        let name = culprit.address();
+        witness.expect_notice(&format!("{name} has entered the chat"));
+        // The server may have closed it after too many refusals.
+        let _ = culprit.stream.write_all(&bytes);
+        let _ = culprit.stream.shutdown(std::net::Shutdown::Write);
+        let (lines, rest) = culprit.read_until_broken();
+        assert!(
+            rest.is_empty() && lines.iter().all(|line| line.0 == "[Server]"),
+            "{lines:?}"
+        );
+        witness.expect_notice(&format!("{name} has left the chat"));
+    }
+    witness.say_and_hear("nothing was said");
+}
+
+/// Talks until this user is gone, in step with the echo: the server serves the talker all the
+/// while. Everything that the talker was told.
+#[track_caller]
+fn talk_until_gone(talker: &mut LineClient, gone: &str, text: &str) -> Vec<Said> {
+    let departure = format!("{gone} has left the chat");
+    let mut heard = Vec::new();
+    for number in 0..50_000 {
+        let line = format!("{number} {text}");
+        talker.say(&line);
+        heard.extend(talker.skip_to(&talker.name.clone(), &line));
+        heard.push((talker.name.clone(), line));
+        if heard.iter().rev().take(2).any(|line| line.1 == departure) {
+            return heard;
+        }
+    }
+    talker.fail(&format!("{gone} was never closed"));
+}
+
+#[test]
+fn a_client_that_stops_reading_is_closed_and_the_others_do_not_notice() {
+    let limits = Limits {
+        rate_per_second: common::UNPACED,
+        burst_lines: common::UNPACED,
+        max_lag_bytes: 64 * 1024,
+        ..Limits::default()
+    };
+    let chat = Chat::with(limits);
+    let mut stuck = chat.connect_narrow("stuck");
+    stuck.rename("stuck");
+    let mut talker = chat.join("talker");
+    let heard = talk_until_gone(&mut talker, "stuck", &"x".repeat(4000));
+    // Its name is free at once.
+    talker.rename("stuck");
+    // What it was sent is the beginning of what was said; perhaps a farewell, then the end.
+    let (mut got, rest) = stuck.read_until_broken();
+    let arrival = format!("{} has entered the chat", talker.address());
+    assert_eq!(got.remove(0).1, arrival);
+    assert_eq!(
+        got.remove(0).1,
+        format!("{} renamed to talker", talker.address())
+    );
+    if got.last().is_some_and(|line| line.0 == "[Server]") {
+        got.pop();
+    }
+    assert!(!got.is_empty() && got.len() < heard.len());
+    assert_eq!(got, heard[..got.len()], "the stream has a gap");
+    if !rest.is_empty() {
+        let partial = String::from_utf8_lossy(&rest).into_owned();
+        assert!(partial.starts_with("{\"type\":\"message\""), "{partial}");
+    }
+}
+
+#[test]
+fn many_clients_that_stop_reading_cost_no_more_than_the_bound() {
+    let server = RealServer::start(&with_unpaced(&[
+        "--max-lag",
+        "1048576",
+        "--announce-limit",
+        "5",
+    ]));
+    let mut talker = server.join("talker");
+    let mut stuck: Vec<LineClient> = (0..30)
+        .map(|number| server.connect_narrow(&format!("stuck{number}")))
+        .collect();
+    stuck[29].rename("last");
+    talker.skip_to(
+        "[Server]",
+        &format!("{} renamed to last", stuck[29].address()),
+    );
+    // One log for all, the history (200 messages of 4 KB, text and line), and little for each.
+    let memory = server.memory_may_grow(32 * MIB);
+    let text = "x".repeat(4000);
+    for number in 0..6000 {
+        talker.say_and_skip_to(&format!("{number} {text}"));
+    }
+    wait_for_users(&mut talker, 1);
+    memory.check(&server);
+}
+
+#[test]
+fn a_reader_who_is_half_the_limit_behind_is_not_closed_at_once_but_in_time() {
+    let limits = Limits {
+        rate_per_second: common::UNPACED,
+        burst_lines: common::UNPACED,
+        max_message_bytes: 1024 * 1024,
+        max_line_bytes: 7 * 1024 * 1024,
+        max_lag_bytes: 64 * 1024 * 1024,
+        ..Limits::default()
+    };
+    let chat = Chat::with(limits);
+    let mut stuck = chat.connect_narrow("stuck");
+    stuck.rename("stuck");
+    let mut talker = chat.join("talker");
+    // The sockets hold some megabytes: 44 are more than half of the limit behind, and 44 are
+    // not all of it.
+    let text = "x".repeat(1024 * 1024);
+    let start = Instant::now();
+    for _ in 0..44 {
+        talker.say_and_hear(&text);
+    }
+    talker.request("users", "");
+    let told = talker.notice();
+    // On a machine that stands still the time may have passed already.
+    if start.elapsed() < Duration::from_secs(8) {
+        assert_eq!(told, "Connected users (2): stuck, talker");
+    }
+    // After ten seconds; what else may be said meanwhile does not matter.
+    talker
+        .stream
+        .set_read_timeout(Some(2 * PATIENCE))
+        .expect("a deadline");
+    talker.expect_notice("stuck has left the chat");
+}
+
+#[test]
+fn a_stuck_reader_with_a_pending_reply_gets_everything_in_order_once_it_reads() {
+    let limits = Limits {
+        rate_per_second: common::UNPACED,
+        burst_lines: common::UNPACED,
+        history_messages: 100,
+        max_lag_bytes: 64 * 1024 * 1024,
+        ..Limits::default()
+    };
+    let chat = Chat::with(limits);
+    let mut talker = chat.join("talker");
+    let text = "x".repeat(4000);
+    for number in 0..100 {
+        talker.say_and_hear(&format!("{number} {text}"));
+    }
+    let mut stuck = chat.connect_narrow("stuck");
+    let arrival = format!("{} has entered the chat", stuck.address());
+    talker.expect_notice(&arrival);
+    // Together they are more than the sockets hold: some wait while the talk goes on.
+    let requests = [
+        request("history", "").repeat(20),
+        request("message", "now I read"),
+    ];
+    stuck.send_raw(&requests.concat());
+    for number in 100..400 {
+        let line = format!("{number} {text}");
+        talker.say(&line);
+        talker.skip_to("talker", &line);
+    }
+    let (mut newest, mut replies) = (99, 0);
+    let stuck_name = stuck.name.clone();
+    loop {
+        let (source, line) = stuck.must_get();
+        if source == stuck_name {
+            assert_eq!(line, "now I read");
+            break;
+        }
+        let number: u64 = line
+            .split(' ')
+            .next()
+            .and_then(|number| number.parse().ok())
+            .expect("a number");
+        if number == newest + 1 {
+            newest = number;
+            continue;
+        }
+        assert_eq!(
+            number,
+            newest - 99,
+            "after {newest}: neither the next message nor a reply"
+        );
+        for expected in number + 1..=newest {
+            let (_, line) = stuck.must_get();
+            assert!(
+                line.starts_with(&format!("{expected} ")),
+                "inside of a reply after {newest}"
+            );
+        }
+        replies += 1;
+    }
+    assert_eq!(replies, 20);
+    talker.skip_to(&stuck_name, "now I read");
+    stuck.say("still here");
+    stuck.skip_to(&stuck_name, "still here");
+}
+
+#[test]
+fn requests_of_a_reader_who_stands_still_are_not_piled_up() {
+    let server = RealServer::start(&with_unpaced(&["--max-lag", "67108864"]));
+    let mut talker = server.join("talker");
+    let text = "x".repeat(4000);
+    for number in 0..200 {
+        talker.say_and_hear(&format!("{number} {text}"));
+    }
+    let mut stuck = server.connect_narrow("stuck");
+    talker.expect_notice(&format!("{} has entered the chat", stuck.address()));
+    let memory = server.memory_may_grow(16 * MIB);
+    // Replies of a hundred thousand times 800 KB, if they were all made; the server stops
+    // reading long before, so the sending ends when the sockets are full.
+    stuck
+        .stream
+        .set_write_timeout(Some(Duration::from_millis(300)))
+        .expect("a deadline");
+    let requests = request("history", "").repeat(1000);
+    let _is_full = (0..100).any(|_| stuck.stream.write_all(&requests).is_err());
+    for number in 0..100 {
+        talker.say_and_skip_to(&format!("after {number}"));
+    }
+    memory.check(&server);
+}
+
+#[test]
+fn a_client_that_sends_faster_than_its_share_is_held_back_and_nothing_is_lost() {
+    let limits = Limits {
+        rate_per_second: 20,
+        burst_lines: 10,
+        ..Limits::default()
+    };
+    let chat = Chat::with(limits);
+    let [mut flooder, mut other] = chat.room(["flooder", "other"]);
+    let start = Instant::now();
+    let lines: Vec<u8> = (0..130)
+        .flat_map(|number| request("message", &number.to_string()))
+        .collect();
+    flooder.send_raw(&lines);
+    flooder.finish_sending();
+    other.say("in between");
+    let mut before_other = None;
+    for number in 0..130 {
+        let (mut source, mut message) = flooder.must_get();
+        if source == "other" {
+            before_other = Some(number);
+            (source, message) = flooder.must_get();
+        }
+        assert_eq!((source.as_str(), message), ("flooder", number.to_string()));
+    }
+    // 120 lines beyond the burst at 20 a second are 6 seconds; some of the burst was used to
+    // come in, and some had come back.
+    let took = start.elapsed();
+    assert!(
+        took >= Duration::from_secs(3),
+        "130 lines came within {took:?}"
+    );
+    // A quiet client is not held back by a loud one.
+    assert!(
+        before_other.is_some(),
+        "the other one was heard only after all of the flood"
+    );
+    flooder.expect_end();
+    other.skip_to("[Server]", "flooder has left the chat");
+}
+
+#[test]
+fn pacing_counts_refused_lines_too() {
+    let limits = Limits {
+        rate_per_second: 10,
+        burst_lines: 5,
+        ..Limits::default()
+    };
+    let chat = Chat::with(limits);
+    let mut flooder = chat.connect("flooder");
+    let start = Instant::now();
+    flooder.send_raw(&b"garbage\n".repeat(17));
+    for _ in 0..17 {
+        flooder.notice();
+    }
+    flooder.expect_end();
+    let took = start.elapsed();
+    assert!(
+        took >= Duration::from_millis(600),
+        "17 refusals came within {took:?}"
+    );
+}
+
+#[test]
+fn flooders_do_not_hold_up_a_quiet_client() {
+    let chat = Chat::with_config(Config {
+        threads: 1,
+        ..Chat::config()
+    });
+    let mut quiet = chat.join("quiet");
+    let mut flooders: Vec<LineClient> = (0..10)
+        .map(|number| chat.join(&format!("flooder{number}")))
+        .collect();
+    for flooder in &mut flooders {
+        // More than their burst of 200: they are at their rate from then on.
+        let lines: Vec<u8> = (0..1000)
+            .flat_map(|number| request("message", &number.to_string()))
+            .collect();
+        flooder.send_raw(&lines);
+    }
+    // Paced, ten of them say at most a thousand lines a second, and so the quiet one's round
+    // trip has a few lines before it, not all ten thousand.
+    for number in 0..50 {
+        let start = Instant::now();
+        quiet.say_and_skip_to(&format!("quiet {number}"));
+        let took = start.elapsed();
+        assert!(took < Duration::from_secs(10), "a round trip took {took:?}");
+    }
+    quiet.request("users", "");
+    let users = quiet_notice(&mut quiet);
+    assert!(users.starts_with("Connected users (11): "), "{users}");
+}
+
+#[track_caller]
+fn quiet_notice(client: &mut LineClient) -> String {
+    loop {
+        let (source, message) = client.must_get();
+        if source == "[Server]" && message.starts_with("Connected users (") {
+            return message;
+        }
+    }
+}
+
+#[test]
+fn a_flooder_who_never_reads_is_bounded_like_everyone() {
+    let server = RealServer::start(&with_unpaced(&["--max-lag", "262144"]));
+    let mut witness = server.join("witness");
+    let memory = server.memory_may_grow(32 * MIB);
+    let mut flooder = server.connect_narrow("flooder");
+    let name = flooder.address();
+    let flood = thread::spawn(move || {
+        let lines = request("message", &"x".repeat(4000)).repeat(64);
+        let mut sent = 0;
+        // 64 MB, if the server takes them; it closes the connection before.
+        while sent < 256 && flooder.stream.write_all(&lines).is_ok() {
+            sent += 1;
+        }
+        sent
+    });
+    witness.skip_to("[Server]", &format!("{name} has left the chat"));
+    let sent = flood.join().expect("the flooder ends");
+    assert!(sent < 256, "the flooder was never closed");
+    memory.check(&server);
+    witness.say_and_skip_to("peace");
+}
+
+#[test]
+fn connects_beyond_the_limit_do_not_grow_the_server() {
+    let server = RealServer::start(&["--max-clients", "2"]);
+    let mut witness = server.join("witness");
+    let second = server.connect("second");
+    witness.expect_notice(&format!("{} has entered the chat", second.address()));
+    let memory = server.memory_may_grow(16 * MIB);
+    for _ in 0..2000 {
+        let mut guest = server.connect_raw("guest");
+        // It is told, or, where too many are being told already, closed without a word.
+        let (lines, rest) = guest.read_until_broken();
+        assert!(rest.is_empty() && lines.len() <= 1, "{lines:?}");
+        if let Some(line) = lines.first() {
+            assert_eq!(line.1, "The chat is full (2 users); try again later");
+        }
+    }
+    memory.check(&server);
+    witness.say_and_hear("nobody came");
+}
+
+/// A server that may have only so many open files.
+fn server_with_descriptors(count: u64, arguments: &[&str]) -> RealServer {
+    let command = RealServer::command(arguments);
+    let mut shell = Command::new("sh");
+    // The shell becomes the server: its number is the server's.
+    shell.args(["-c", &format!("ulimit -n {count}; exec \"$0\" \"$@\"")]);
+    shell.arg(command.get_program()).args(command.get_args());
+    shell
+        .env_remove("RUST_LOG")
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    RealServer::from_command(shell)
+}
+
+#[test]
+fn running_out_of_descriptors_neither_ends_the_server_nor_makes_it_spin() {
+    let server = server_with_descriptors(64, &[]);
+    let mut witness = server.join("witness");
+    // More than there are descriptors for: some wait in the system until there is one.
+    let crowd: Vec<LineClient> = (0..100)
+        .map(|number| server.connect_raw(&format!("c{number}")))
+        .collect();
+    server.stderr.wait_for("cannot accept");
+    witness.say_and_skip_to("still served");
+    let (before, start) = (server.cpu_ticks(), Instant::now());
+    eventually(PATIENCE, "three seconds", || {
+        start.elapsed() >= Duration::from_secs(3)
+    });
+    match (before, server.cpu_ticks()) {
+        (Some(before), Some(after)) => {
+            let used = after - before;
+            assert!(
+                used < 100,
+                "{used} hundredths of a second were computed in three seconds of waiting"
+            );
+        }
+        _ => skip("this system does not tell the computing time of a process"),
+    }
+    drop(crowd);
+    // Those who had waited come in and find that they are gone; then there is room again.
+    wait_for_users(&mut witness, 1);
+    let mut late = server.connect("late");
+    late.say("hello");
+    late.skip_to(&late.name.clone(), "hello");
+}
+
+#[test]
+fn a_limit_of_clients_beyond_the_descriptors_is_a_clear_warning() {
+    let server = server_with_descriptors(256, &["--max-clients", "5000"]);
+    server.stderr.wait_for("--max-clients 5000");
+    server.stderr.wait_for("256");
+    let mut guest = server.connect("guest");
+    guest.say("it works all the same");
+    guest.skip_to(&guest.name.clone(), "it works all the same");
+}
+
+#[test]
+fn the_soft_limit_of_descriptors_is_raised() {
+    let Ok((_, hard)) = rlimit::Resource::NOFILE.get() else {
+        return skip("this system tells no limit of open files");
+    };
+    if hard < 200 {
+        return skip("the hard limit of open files is too low");
+    }
+    let command = RealServer::command(&[]);
+    let mut shell = Command::new("sh");
+    shell.args(["-c", "ulimit -Sn 64; exec \"$0\" \"$@\""]);
+    shell.arg(command.get_program()).args(command.get_args());
+    shell
+        .env_remove("RUST_LOG")
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let server = RealServer::from_command(shell);
+    let mut crowd: Vec<LineClient> = (0..100)
+        .map(|number| server.connect(&format!("c{number}")))
+        .collect();
+    crowd[0].say_and_skip_to("all are here");
+    wait_for_users(&mut crowd[0], 100);
+}
+
+#[test]
+fn a_request_of_the_other_side_of_the_house_is_refused_line_by_line() {
+    // A browser that is sent to the chat's port gets refusals, not the chat.
+    let chat = Chat::start();
+    let site: &Site = &chat;
+    let mut browser = site.connect("browser");
+    browser.send_raw(b"GET / HTTP/1.1\r\nHost: localhost\r\nUser-Agent: x\r\n\r\n");
+    for _ in 0..3 {
+        assert!(browser.notice().contains("JSON"));
+    }
+    browser.finish_sending();
+    browser.expect_end();
+}

@@ -1,0 +1,1107 @@
+//! The web page: by HTTP as programs see it, byte by byte, and in a real browser.
+
+mod common;
+
+use common::{Captured, Chat, LineClient, PATIENCE, RealServer, eventually, skip};
+use serde_json::{Value, json};
+use smolchat::limits::{self, Limits};
+use smolchat::server::Config;
+use socket2::{Domain, Socket, Type};
+use std::collections::HashMap;
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+const MIB: u64 = 1024 * 1024;
+
+/// A chat with its page.
+fn start() -> (Chat, SocketAddr) {
+    start_with(Limits::default())
+}
+
+fn start_with(limits: Limits) -> (Chat, SocketAddr) {
+    let chat = Chat::with_config(Config {
+        limits,
+        ..Chat::config_with_web()
+    });
+    let web = chat.web.expect("a page");
+    (chat, web)
+}
+
+fn unpaced() -> Limits {
+    Limits {
+        rate_per_second: common::UNPACED,
+        burst_lines: common::UNPACED,
+        ..Limits::default()
+    }
+}
+
+/// What a server answers to one request.
+#[derive(Clone, Debug)]
+struct Answer {
+    status: u16,
+    /// In lower case.
+    headers: HashMap<String, String>,
+    body: Vec<u8>,
+}
+
+impl Answer {
+    fn text(&self) -> String {
+        String::from_utf8(self.body.clone()).expect("UTF-8")
+    }
+
+    fn json(&self) -> Value {
+        assert_eq!(
+            self.header("content-type").split(';').next(),
+            Some("application/json")
+        );
+        serde_json::from_slice(&self.body).expect("JSON")
+    }
+
+    fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", String::as_str)
+    }
+}
+
+/// A connection to the page.
+#[derive(Debug)]
+struct Http {
+    reader: BufReader<TcpStream>,
+}
+
+impl Http {
+    fn connect(address: SocketAddr) -> Self {
+        let stream = TcpStream::connect_timeout(&address, PATIENCE).expect("the page is there");
+        Http::new(stream)
+    }
+
+    fn new(stream: TcpStream) -> Self {
+        stream.set_read_timeout(Some(PATIENCE)).expect("a deadline");
+        stream
+            .set_write_timeout(Some(PATIENCE))
+            .expect("a deadline");
+        Http {
+            reader: BufReader::new(stream),
+        }
+    }
+
+    #[track_caller]
+    fn send(&mut self, bytes: &[u8]) {
+        self.reader.get_mut().write_all(bytes).expect("sent");
+    }
+
+    /// A line without its end; empty also at the end of the stream.
+    #[track_caller]
+    fn line(&mut self) -> String {
+        let mut line = String::new();
+        self.reader.read_line(&mut line).expect("a line");
+        line.trim_end_matches(['\r', '\n']).to_owned()
+    }
+
+    /// Status and header fields of an answer.
+    #[track_caller]
+    fn head(&mut self) -> Answer {
+        let first = self.line();
+        let status = first
+            .strip_prefix("HTTP/1.1 ")
+            .and_then(|rest| rest.get(..3));
+        let status = status.and_then(|status| status.parse().ok());
+        let status = status.unwrap_or_else(|| panic!("{first:?} is no status line"));
+        let mut headers = HashMap::new();
+        loop {
+            let line = self.line();
+            let Some((name, value)) = line.split_once(':') else {
+                break;
+            };
+            headers.insert(name.to_ascii_lowercase(), value.trim().to_owned());
+        }
+        Answer {
+            status,
+            headers,
+            body: Vec::new(),
+        }
+    }
+
+    /// The next piece of a chunked body; none after the last.
+    #[track_caller]
+    fn chunk(&mut self) -> Option<Vec<u8>> {
+        let size = self.line();
+        let size = usize::from_str_radix(&size, 16)
+            .unwrap_or_else(|_| panic!("{size:?} is no chunk size"));
+        let mut chunk = vec![0; size];
+        self.reader.read_exact(&mut chunk).expect("a whole chunk");
+        assert_eq!(self.line(), "", "the end of a chunk");
+        (size > 0).then_some(chunk)
+    }
+
+    /// A whole answer to a request that was sent.
+    #[track_caller]
+    fn answer(&mut self) -> Answer {
+        let mut answer = self.head();
+        if answer
+            .header("transfer-encoding")
+            .eq_ignore_ascii_case("chunked")
+        {
+            while let Some(chunk) = self.chunk() {
+                answer.body.extend(chunk);
+            }
+        } else if let Ok(length) = answer.header("content-length").parse() {
+            answer.body = vec![0; length];
+            self.reader
+                .read_exact(&mut answer.body)
+                .expect("a whole body");
+        } else {
+            self.reader
+                .read_to_end(&mut answer.body)
+                .expect("a body to the end");
+        }
+        answer
+    }
+
+    /// The connection must be at its end.
+    #[track_caller]
+    fn expect_end(&mut self) {
+        let mut rest = Vec::new();
+        match self.reader.read_to_end(&mut rest) {
+            Ok(_) => assert_eq!(String::from_utf8_lossy(&rest), "", "nothing more"),
+            Err(error) => assert_eq!(error.kind(), ErrorKind::ConnectionReset, "{error}"),
+        }
+    }
+}
+
+fn head_of(method: &str, path: &str) -> Vec<u8> {
+    format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").into_bytes()
+}
+
+#[track_caller]
+fn get(web: SocketAddr, path: &str) -> Answer {
+    let mut http = Http::connect(web);
+    http.send(&head_of("GET", path));
+    http.answer()
+}
+
+/// A live stream of the page.
+#[derive(Debug)]
+struct Events {
+    http: Http,
+    text: String,
+}
+
+/// One frame: its event, its number and its data.
+#[derive(Debug, PartialEq)]
+struct Frame {
+    event: String,
+    id: Option<u64>,
+    data: Value,
+}
+
+impl Events {
+    #[track_caller]
+    fn open(web: SocketAddr) -> Self {
+        let mut http = Http::connect(web);
+        http.send(
+            b"GET /api/events HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n\r\n",
+        );
+        let answer = http.head();
+        assert_eq!(answer.status, 200, "{answer:?}");
+        assert_eq!(answer.header("content-type"), "text/event-stream");
+        assert!(answer.header("cache-control").contains("no-store"));
+        Events {
+            http,
+            text: String::new(),
+        }
+    }
+
+    /// The next frame; comments are passed over. None at the end.
+    #[track_caller]
+    fn next(&mut self) -> Option<Frame> {
+        loop {
+            if let Some((frame, rest)) = self.text.split_once("\n\n") {
+                let (frame, rest) = (frame.to_owned(), rest.to_owned());
+                self.text = rest;
+                if !frame.lines().all(|line| line.starts_with(':')) {
+                    return Some(parse_frame(&frame));
+                }
+                continue;
+            }
+            let Some(chunk) = self.http.chunk() else {
+                assert_eq!(self.text, "", "the stream ends inside of a frame");
+                return None;
+            };
+            // A chunk may end anywhere, but the test's texts are short.
+            self.text
+                .push_str(&String::from_utf8(chunk).expect("UTF-8"));
+        }
+    }
+
+    #[track_caller]
+    fn expect(&mut self, event: &str) -> Frame {
+        let frame = self
+            .next()
+            .unwrap_or_else(|| panic!("the stream ended before {event}"));
+        assert_eq!(frame.event, event, "{frame:?}");
+        frame
+    }
+}
+
+#[track_caller]
+fn parse_frame(text: &str) -> Frame {
+    let mut frame = Frame {
+        event: String::new(),
+        id: None,
+        data: Value::Null,
+    };
+    for line in text.lines() {
+        match line.split_once(": ") {
+            Some(("event", event)) => frame.event = event.to_owned(),
+            Some(("id", id)) => frame.id = Some(id.parse().expect("a number")),
+            Some(("data", data)) => frame.data = serde_json::from_str(data).expect("JSON"),
+            _ => panic!("{line:?} is no field of a frame"),
+        }
+    }
+    frame
+}
+
+/// Whether this is RFC 3339 in UTC with milliseconds.
+fn is_time(value: &Value) -> bool {
+    let shape: String = value
+        .as_str()
+        .unwrap_or("")
+        .chars()
+        .map(|c| if c.is_ascii_digit() { '0' } else { c })
+        .collect();
+    shape == "0000-00-00T00:00:00.000Z"
+}
+
+// What the page shows
+
+#[test]
+fn the_page_has_users_and_messages_in_the_html_that_the_server_sends() {
+    let (chat, web) = start();
+    let [mut alice, bob] = chat.room(["alice", "bob"]);
+    alice.say_and_hear("said before anyone looked");
+    let guest = chat.connect("guest");
+    let page = get(web, "/");
+    assert_eq!(page.status, 200);
+    assert_eq!(page.header("content-type"), "text/html; charset=utf-8");
+    let html = page.text();
+    assert!(html.starts_with("<!doctype html>"), "{html}");
+    for part in [
+        "alice",
+        "bob",
+        &guest.address(),
+        "said before anyone looked",
+        "everyone is here",
+    ] {
+        assert!(html.contains(part), "{part:?} is missing in:\n{html}");
+    }
+    drop(bob);
+    alice.skip_to("[Server]", "bob has left the chat");
+    let users = get(web, "/api/users").text();
+    assert!(!users.contains("bob"), "{users}");
+}
+
+#[test]
+fn everything_that_users_wrote_is_escaped() {
+    let (chat, web) = start();
+    let [mut eve] = chat.room(["<i>&\"'x"]);
+    eve.say_and_hear("</script><script>alert(\"1\")</script> & '2' {{users}}");
+    let html = get(web, "/").text();
+    assert!(html.contains("&lt;i&gt;&amp;&quot;&#39;x"), "{html}");
+    assert!(html.contains("&lt;/script&gt;&lt;script&gt;alert(&quot;1&quot;)&lt;/script&gt; &amp; &#39;2&#39; {{users}}"));
+    assert!(
+        !html.contains("<i>") && !html.contains("alert(\""),
+        "{html}"
+    );
+}
+
+#[test]
+fn the_page_of_an_empty_chat_says_so() {
+    let (_chat, web) = start();
+    let html = get(web, "/").text();
+    assert!(
+        html.contains("Nobody") && html.contains("Nothing has been said yet"),
+        "{html}"
+    );
+    assert_eq!(get(web, "/api/users").json(), json!({ "users": [] }));
+    assert_eq!(get(web, "/api/messages").json(), json!({ "messages": [] }));
+}
+
+#[test]
+fn api_users_has_names_and_times_in_order_of_arrival() {
+    let (chat, web) = start();
+    let [_alice, _bob] = chat.room(["alice", "bob"]);
+    let guest = chat.connect("guest");
+    let document = get(web, "/api/users").json();
+    let users = document["users"].as_array().expect("a list");
+    let names: Vec<&str> = users
+        .iter()
+        .filter_map(|user| user["name"].as_str())
+        .collect();
+    assert_eq!(names, ["alice", "bob", &guest.address()]);
+    for user in users {
+        assert!(
+            is_time(&user["since"]) && user.as_object().is_some_and(|user| user.len() == 2),
+            "{user}"
+        );
+    }
+    assert_eq!(document.as_object().map(serde_json::Map::len), Some(1));
+}
+
+#[test]
+fn api_messages_has_what_was_said_oldest_first() {
+    let (chat, web) = start_with(Limits {
+        history_messages: 3,
+        ..Limits::default()
+    });
+    let mut alice = chat.join("alice");
+    for text in ["gone", "one\ttab", "x"] {
+        alice.say_and_hear(text);
+    }
+    alice.rename("alicia");
+    alice.say("two\nlines");
+    alice.expect("alicia", "two ↵ lines");
+    let document = get(web, "/api/messages").json();
+    let messages = document["messages"].as_array().expect("a list");
+    let said: Vec<(&str, &str)> = messages
+        .iter()
+        .map(|message| {
+            (
+                message["source"].as_str().unwrap_or(""),
+                message["message"].as_str().unwrap_or(""),
+            )
+        })
+        .collect();
+    // A newline is one here: only terminals need a sign for it.
+    assert_eq!(
+        said,
+        [
+            ("alice", "one\ttab"),
+            ("alice", "x"),
+            ("alicia", "two\nlines")
+        ]
+    );
+    let ids: Vec<u64> = messages
+        .iter()
+        .filter_map(|message| message["id"].as_u64())
+        .collect();
+    // One arrival and one rename came before, one rename in between.
+    assert_eq!(ids, [4, 5, 7]);
+    for message in messages {
+        assert!(
+            is_time(&message["time"])
+                && message
+                    .as_object()
+                    .is_some_and(|message| message.len() == 4),
+            "{message}"
+        );
+    }
+}
+
+#[test]
+fn readers_of_the_page_are_not_in_the_chat() {
+    let (chat, web) = start();
+    let mut alice = chat.join("alice");
+    get(web, "/");
+    let mut events = Events::open(web);
+    events.expect("snapshot");
+    alice.request("users", "");
+    alice.expect_notice("Connected users (1): alice");
+    alice.say_and_hear("nobody came");
+}
+
+#[test]
+fn healthz_tells_that_the_chat_is_alive() {
+    let (_chat, web) = start();
+    let answer = get(web, "/healthz");
+    assert_eq!((answer.status, answer.text().as_str()), (200, "ok\n"));
+}
+
+#[test]
+fn the_files_of_the_page_are_there_and_nothing_is_loaded_from_elsewhere() {
+    let (_chat, web) = start();
+    let html = get(web, "/").text();
+    let mut found = 0;
+    for (attribute, ending, kind) in [
+        ("href=\"", ".css", "text/css"),
+        ("src=\"", ".js", "text/javascript"),
+        ("href=\"", ".svg", "image/svg+xml"),
+    ] {
+        let addresses = html
+            .split(attribute)
+            .skip(1)
+            .filter_map(|rest| rest.split('"').next());
+        let address = addresses
+            .into_iter()
+            .find(|address| address.ends_with(ending))
+            .expect(ending);
+        assert!(
+            address.starts_with('/') && !address.starts_with("//"),
+            "{address}"
+        );
+        let file = get(web, address);
+        assert_eq!(file.status, 200, "{address}");
+        assert_eq!(file.header("content-type").split(';').next(), Some(kind));
+        assert!(
+            file.header("cache-control").contains("immutable"),
+            "its address changes with it"
+        );
+        assert!(!file.body.is_empty());
+        found += 1;
+    }
+    assert_eq!(found, 3);
+    for forbidden in [
+        "<style", " style=", " onload", " onclick", "http://", "https://",
+    ] {
+        assert!(!html.contains(forbidden), "{forbidden} in:\n{html}");
+    }
+}
+
+// HTTP
+
+#[test]
+fn unknown_addresses_are_404() {
+    let (_chat, web) = start();
+    for path in [
+        "/nothing",
+        "/api",
+        "/api/",
+        "/api/users/x",
+        "/../etc/passwd",
+        "/%2e%2e/x",
+        "/index.html",
+        "//",
+    ] {
+        let answer = get(web, path);
+        assert_eq!(answer.status, 404, "{path}: {answer:?}");
+        assert!(!answer.text().trim().is_empty());
+    }
+}
+
+#[test]
+fn other_methods_are_405() {
+    let (chat, web) = start();
+    let mut alice = chat.join("alice");
+    for method in ["POST", "PUT", "DELETE", "PATCH", "OPTIONS"] {
+        for path in ["/", "/api/messages"] {
+            let mut http = Http::connect(web);
+            http.send(&head_of(method, path));
+            let answer = http.answer();
+            assert_eq!(answer.status, 405, "{method} {path}: {answer:?}");
+            assert!(answer.header("allow").contains("GET"), "{answer:?}");
+            http.expect_end();
+        }
+    }
+    let mut http = Http::connect(web);
+    http.send(b"POST /api/messages HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhello");
+    assert_eq!(http.answer().status, 405);
+    http.expect_end();
+    alice.say_and_hear("nobody said anything");
+}
+
+#[test]
+fn every_document_has_the_security_headers() {
+    let (_chat, web) = start();
+    for path in ["/", "/api/users", "/api/messages", "/healthz", "/nothing"] {
+        let answer = get(web, path);
+        let policy = answer.header("content-security-policy");
+        assert!(
+            policy.contains("default-src 'none'") && policy.contains("script-src 'self'"),
+            "{path}: {policy}"
+        );
+        assert!(
+            policy.contains("frame-ancestors 'none'"),
+            "{path}: {policy}"
+        );
+        assert!(
+            !policy.contains("unsafe") && !policy.contains('*'),
+            "{path}: {policy}"
+        );
+        assert_eq!(answer.header("x-content-type-options"), "nosniff", "{path}");
+        assert_eq!(answer.header("x-frame-options"), "DENY", "{path}");
+        assert_eq!(answer.header("cache-control"), "no-store", "{path}");
+    }
+}
+
+#[test]
+fn head_is_get_without_the_body() {
+    let (chat, web) = start();
+    let _room = chat.room(["alice"]);
+    for path in ["/", "/api/users", "/api/messages", "/healthz", "/nothing"] {
+        let mut http = Http::connect(web);
+        http.send(&head_of("HEAD", path));
+        let head = http.head();
+        http.expect_end();
+        let whole = get(web, path);
+        assert_eq!(head.status, whole.status, "{path}");
+        for name in [
+            "content-type",
+            "content-security-policy",
+            "x-content-type-options",
+        ] {
+            assert_eq!(head.header(name), whole.header(name), "{path}: {name}");
+        }
+    }
+    // It does not become a stream that never ends.
+    let mut http = Http::connect(web);
+    http.send(&head_of("HEAD", "/api/events"));
+    assert_eq!(http.head().status, 200);
+    http.expect_end();
+}
+
+#[test]
+fn a_connection_serves_several_requests_also_when_they_come_at_once() {
+    let (_chat, web) = start();
+    let mut http = Http::connect(web);
+    let request = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n";
+    for _ in 0..3 {
+        http.send(request);
+        assert_eq!(http.answer().text(), "ok\n");
+    }
+    http.send(&request.repeat(3));
+    for _ in 0..3 {
+        assert_eq!(http.answer().text(), "ok\n");
+    }
+    for byte in request {
+        http.send(std::slice::from_ref(byte));
+    }
+    assert_eq!(http.answer().text(), "ok\n");
+}
+
+#[test]
+fn what_is_no_good_request_gets_a_short_answer_and_an_end() {
+    let (_chat, web) = start();
+    for (request, statuses) in [
+        ("hello\r\n\r\n", &[400][..]),
+        ("GET / HTTP/1.1\r\n\r\n", &[400]),
+        ("GET / HTTP/1.1\r\nHost: x\r\nbad header\r\n\r\n", &[400]),
+        ("GET / HTTP/1.0\r\nHost: x\r\n\r\n", &[505]),
+        ("GET / HTTP/9.9\r\nHost: x\r\n\r\n", &[505]),
+        (
+            "GET / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhello",
+            &[400, 413],
+        ),
+        (
+            "GET / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+            &[400, 413],
+        ),
+        (
+            "GET / HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
+            &[400, 413],
+        ),
+        (
+            "GET / HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\n\r\n",
+            &[417],
+        ),
+        (
+            "{\"type\":\"message\",\"data\":\"hello\"}\n\r\n\r\n",
+            &[400],
+        ),
+    ] {
+        let mut http = Http::connect(web);
+        http.send(request.as_bytes());
+        let answer = http.answer();
+        assert!(statuses.contains(&answer.status), "{request:?}: {answer:?}");
+        assert!(answer.body.len() < 500);
+        http.expect_end();
+    }
+    assert_eq!(get(web, "/healthz").status, 200);
+}
+
+#[test]
+fn a_head_that_is_too_long_is_refused_and_not_stored() {
+    let server = RealServer::start(&[]);
+    let web = server.web.expect("a page");
+    let mut http = Http::connect(web);
+    let padding = "x".repeat(limits::WEB_MAX_HEAD_BYTES);
+    http.send(format!("GET / HTTP/1.1\r\nHost: x\r\nX: {padding}").as_bytes());
+    assert_eq!(http.answer().status, 431);
+    http.expect_end();
+    // A head that just fits is read.
+    let mut http = Http::connect(web);
+    let frame = "GET /healthz HTTP/1.1\r\nHost: x\r\nX: \r\n\r\n";
+    let padding = "x".repeat(limits::WEB_MAX_HEAD_BYTES - 1 - frame.len());
+    http.send(frame.replace("X: ", &format!("X: {padding}")).as_bytes());
+    assert_eq!(http.answer().status, 200);
+    // Without end and without a line end it is not stored either.
+    let memory = server.memory_may_grow(16 * MIB);
+    for _ in 0..10 {
+        let mut http = Http::connect(web);
+        let chunk = vec![b'x'; 100 * 1024];
+        // The server stops reading one day: an error is as good as success.
+        http.reader
+            .get_mut()
+            .set_write_timeout(Some(Duration::from_secs(2)))
+            .expect("a deadline");
+        let _ = (0..200).try_for_each(|_| http.reader.get_mut().write_all(&chunk));
+    }
+    memory.check(&server);
+    assert_eq!(get(web, "/healthz").status, 200);
+}
+
+#[test]
+fn a_slow_head_is_closed_however_steadily_it_drips() {
+    let (_chat, web) = start();
+    let mut http = Http::connect(web);
+    let stream = http.reader.get_ref().try_clone().expect("a second handle");
+    // A byte now and then, for as long as the server takes them.
+    let dripping = std::thread::spawn(move || {
+        let mut stream = stream;
+        let head = [&b"GET / HTTP/1.1\r\nHost: x\r\nX: "[..], &b"x".repeat(1000)].concat();
+        for byte in head {
+            if stream.write_all(&[byte]).is_err() {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    });
+    let answer = http.answer();
+    assert_eq!(answer.status, 408, "{answer:?}");
+    http.expect_end();
+    drop(http);
+    dripping.join().expect("it ends when the connection does");
+}
+
+#[test]
+fn too_many_connections_are_told_and_the_page_comes_back() {
+    rlimit::increase_nofile_limit(u64::MAX).expect("the limit of open files can be raised");
+    let server = RealServer::start(&[]);
+    let web = server.web.expect("a page");
+    // Each one has been answered, so the server counts it; then it waits for a next request.
+    let open = || {
+        let mut http = Http::connect(web);
+        http.send(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n");
+        (http.answer().status, http)
+    };
+    let mut idle = Vec::new();
+    let refused = loop {
+        let (status, http) = open();
+        if status != 200 {
+            break (status, http);
+        }
+        idle.push(http);
+        assert!(
+            idle.len() <= limits::WEB_MAX_CONNECTIONS,
+            "there is no bound"
+        );
+    };
+    assert_eq!(refused.0, 503);
+    assert_eq!(idle.len(), limits::WEB_MAX_CONNECTIONS);
+    // The chat has places of its own.
+    server.connect("alice");
+    drop(idle);
+    eventually(PATIENCE, "the page", || open().0 == 200);
+}
+
+// The live stream
+
+#[test]
+fn the_stream_begins_with_a_snapshot_and_goes_on_with_every_event() {
+    let (chat, web) = start();
+    let [mut alice] = chat.room(["alice"]);
+    let mut events = Events::open(web);
+    let snapshot = events.expect("snapshot").data;
+    assert_eq!(snapshot["users"][0]["name"], "alice");
+    assert_eq!(snapshot["messages"][0]["message"], "everyone is here");
+    assert!(
+        snapshot["epoch"]
+            .as_str()
+            .is_some_and(|epoch| !epoch.is_empty())
+    );
+    let last = snapshot["last"].as_u64().expect("a number");
+    assert_eq!(snapshot["messages"][0]["id"].as_u64(), Some(last));
+
+    let mut bob = chat.connect("bob");
+    let address = bob.address();
+    let joined = events.expect("joined");
+    assert_eq!(
+        (joined.id, &joined.data["name"]),
+        (Some(last + 1), &json!(address))
+    );
+    bob.rename("bob");
+    let renamed = events.expect("renamed");
+    assert_eq!(renamed.data["name"], address);
+    assert_eq!(renamed.data["new_name"], "bob");
+    alice.say("two\nlines <b>");
+    let message = events.expect("message");
+    assert_eq!(message.data["source"], "alice");
+    assert_eq!(message.data["message"], "two\nlines <b>");
+    drop(bob);
+    let left = events.expect("left");
+    assert_eq!(left.data["name"], "bob");
+    for (frame, id) in [(joined, 1), (renamed, 2), (message, 3), (left, 4)] {
+        assert_eq!(frame.id, Some(last + id));
+        assert_eq!(frame.data["id"].as_u64(), frame.id);
+        assert!(is_time(&frame.data["time"]), "{frame:?}");
+    }
+    // A stream that begins now has all of it.
+    let snapshot = Events::open(web).expect("snapshot").data;
+    assert_eq!(snapshot["last"].as_u64(), Some(last + 4));
+    assert_eq!(snapshot["messages"][1]["message"], "two\nlines <b>");
+}
+
+#[test]
+fn streams_that_begin_while_others_talk_have_neither_gap_nor_repetition() {
+    let (chat, web) = start_with(Limits {
+        history_messages: 10,
+        ..unpaced()
+    });
+    let mut talker = chat.join("talker");
+    let talking = std::thread::spawn(move || {
+        for number in 0..3000 {
+            talker.say_and_hear(&number.to_string());
+        }
+        talker
+    });
+    for _ in 0..20 {
+        let mut events = Events::open(web);
+        let mut last = events.expect("snapshot").data["last"]
+            .as_u64()
+            .expect("a number");
+        for _ in 0..20 {
+            if talking.is_finished() {
+                break;
+            }
+            let frame = events.expect("message");
+            assert_eq!(frame.id, Some(last + 1));
+            last += 1;
+        }
+    }
+    talking.join().expect("the talker ends well");
+}
+
+#[test]
+fn a_crowd_is_summarised_in_the_chat_but_not_on_the_page() {
+    let (chat, web) = start_with(Limits {
+        announce_limit: 0,
+        ..Limits::default()
+    });
+    let mut events = Events::open(web);
+    events.expect("snapshot");
+    let guests: Vec<LineClient> = (0..5)
+        .map(|number| chat.connect(&number.to_string()))
+        .collect();
+    for guest in &guests {
+        assert_eq!(events.expect("joined").data["name"], guest.address());
+    }
+}
+
+#[test]
+fn the_stream_says_bye_when_the_server_stops() {
+    let (mut chat, web) = start();
+    let mut events = Events::open(web);
+    events.expect("snapshot");
+    let mut alice = chat.join("alice");
+    events.expect("joined");
+    events.expect("renamed");
+    chat.begin_stop();
+    alice.expect_notice("The server is shutting down");
+    assert_eq!(events.expect("bye").data["reason"], "shutdown");
+    assert_eq!(events.next(), None);
+    chat.wait_for_end();
+}
+
+#[test]
+fn too_many_streams_are_told_and_a_gone_one_makes_room() {
+    rlimit::increase_nofile_limit(u64::MAX).expect("the limit of open files can be raised");
+    let (chat, web) = start();
+    let mut alice = chat.join("alice");
+    let mut streams: Vec<Events> = (0..limits::WEB_MAX_STREAMS)
+        .map(|_| Events::open(web))
+        .collect();
+    let answer = get(web, "/api/events");
+    assert_eq!(answer.status, 503);
+    assert!(
+        answer.header("retry-after").parse::<u32>().is_ok(),
+        "{answer:?}"
+    );
+    // The page itself is still there.
+    assert_eq!(get(web, "/").status, 200);
+    drop(streams.pop());
+    // That it is gone is noticed by what cannot be written to it.
+    let mut number = 0;
+    eventually(PATIENCE, "room for another stream", || {
+        number += 1;
+        alice.say_and_hear(&number.to_string());
+        let mut http = Http::connect(web);
+        http.send(b"GET /api/events HTTP/1.1\r\nHost: x\r\n\r\n");
+        http.head().status == 200
+    });
+}
+
+#[test]
+fn a_reader_of_the_stream_who_stands_still_costs_no_more_than_its_bound() {
+    let server = RealServer::start(&[
+        "--rate",
+        "10000000",
+        "--burst",
+        "10000000",
+        "--max-lag",
+        "1048576",
+    ]);
+    let web = server.web.expect("a page");
+    let mut alice = server.join("alice");
+    let stuck: Vec<Http> = (0..10)
+        .map(|_| {
+            let socket =
+                Socket::new(Domain::for_address(web), Type::STREAM, None).expect("a socket");
+            socket.set_recv_buffer_size(2048).expect("a small buffer");
+            socket.connect(&web.into()).expect("the page is there");
+            let mut http = Http::new(socket.into());
+            http.send(b"GET /api/events HTTP/1.1\r\nHost: x\r\n\r\n");
+            assert_eq!(http.head().status, 200);
+            http
+        })
+        .collect();
+    let memory = server.memory_may_grow(32 * MIB);
+    let text = "x".repeat(4000);
+    for number in 0..6000 {
+        alice.say_and_hear(&format!("{number} {text}"));
+    }
+    memory.check(&server);
+    // Each has fallen out of what is kept: its stream ends, and it may begin anew.
+    for mut http in stuck {
+        let mut bytes = Vec::new();
+        match http.reader.read_to_end(&mut bytes) {
+            Ok(_) => {}
+            Err(error) => assert_eq!(error.kind(), ErrorKind::ConnectionReset, "{error}"),
+        }
+    }
+    let snapshot = Events::open(web).expect("snapshot").data;
+    assert_eq!(snapshot["messages"][199]["message"], format!("5999 {text}"));
+}
+
+// In a browser
+
+/// A real browser, driven through its driver. Ended when dropped.
+struct Browser {
+    driver: Child,
+    address: SocketAddr,
+    session: String,
+    profile: PathBuf,
+}
+
+impl Browser {
+    /// None where there is no browser; there must be one where everything is to be checked.
+    fn start(name: &str) -> Option<Self> {
+        let mut command = Command::new("chromedriver");
+        command
+            .arg("--port=0")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null());
+        let browser = ["chromium", "chromium-browser", "google-chrome"]
+            .into_iter()
+            .find_map(find_program);
+        let (Some(browser), Ok(mut driver)) = (browser, command.spawn()) else {
+            let reason =
+                "no chromium with chromedriver is installed: the page was tried in no browser";
+            assert!(std::env::var("CI").as_deref() != Ok("true"), "{reason}");
+            skip(reason);
+            return None;
+        };
+        let stdout = Captured::read_all(driver.stdout.take().expect("its output"));
+        stdout.wait_for("successfully on port ");
+        let text = stdout.text();
+        let port = text.split("successfully on port ").nth(1).expect("a port");
+        let port: String = port.chars().take_while(char::is_ascii_digit).collect();
+        let address = SocketAddr::from(([127, 0, 0, 1], port.parse().expect("a port")));
+        let profile = std::env::temp_dir().join(format!("smolchat-{name}-{}", std::process::id()));
+        let mut this = Browser {
+            driver,
+            address,
+            session: String::new(),
+            profile,
+        };
+        let arguments = [
+            "--headless",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--disable-quic",
+            "--disable-dev-shm-usage",
+            "--no-first-run",
+            "--disable-background-networking",
+            "--disable-component-update",
+            "--disable-sync",
+            &format!("--user-data-dir={}", this.profile.display()),
+        ];
+        let options = json!({ "binary": browser, "args": arguments });
+        let wanted =
+            json!({ "capabilities": { "alwaysMatch": { "goog:chromeOptions": options } } });
+        let value = this.call("POST", "/session", &wanted);
+        this.session = value["sessionId"].as_str().expect("a session").to_owned();
+        Some(this)
+    }
+
+    #[track_caller]
+    fn call(&self, method: &str, path: &str, body: &Value) -> Value {
+        let body = if method == "POST" {
+            body.to_string()
+        } else {
+            String::new()
+        };
+        let mut http = Http::connect(self.address);
+        http.reader
+            .get_ref()
+            .set_read_timeout(Some(2 * PATIENCE))
+            .expect("a deadline");
+        let head = format!(
+            "{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n\
+             Content-Length: {}\r\nConnection: close\r\n\r\n{body}",
+            body.len()
+        );
+        http.send(head.as_bytes());
+        let answer = http.answer();
+        let value: Value = serde_json::from_slice(&answer.body).expect("JSON of the driver");
+        assert_eq!(answer.status, 200, "{method} {path}: {value}");
+        value["value"].clone()
+    }
+
+    #[track_caller]
+    fn open(&self, url: &str) {
+        self.call(
+            "POST",
+            &format!("/session/{}/url", self.session),
+            &json!({ "url": url }),
+        );
+    }
+
+    /// What a script returns.
+    #[track_caller]
+    fn run(&self, script: &str) -> Value {
+        let call = json!({ "script": script, "args": [] });
+        self.call(
+            "POST",
+            &format!("/session/{}/execute/sync", self.session),
+            &call,
+        )
+    }
+
+    /// The text that a reader sees in an element.
+    #[track_caller]
+    fn text(&self, selector: &str) -> String {
+        let script = format!(
+            "return document.querySelector({}).innerText",
+            json!(selector)
+        );
+        self.run(&script).as_str().unwrap_or("").to_owned()
+    }
+
+    /// Waits until an element shows this text, or shows it no more.
+    #[track_caller]
+    fn wait_for(&self, selector: &str, text: &str, is_there: bool) {
+        let end = std::time::Instant::now() + 2 * PATIENCE;
+        while self.text(selector).contains(text) != is_there {
+            assert!(
+                std::time::Instant::now() < end,
+                "{text:?} in {selector} should be there: {is_there}\n{}",
+                self.text("body")
+            );
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+}
+
+impl Drop for Browser {
+    fn drop(&mut self) {
+        // The driver ends the browser, then it is ended itself; errors have no one to go to.
+        if !self.session.is_empty()
+            && let Ok(mut stream) = TcpStream::connect_timeout(&self.address, PATIENCE)
+        {
+            let _ = stream.set_read_timeout(Some(PATIENCE));
+            let head = format!(
+                "DELETE /session/{} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n",
+                self.session
+            );
+            let _ = stream.write_all(head.as_bytes());
+            let _ = stream.read(&mut [0; 512]);
+        }
+        let _ = self.driver.kill();
+        let _ = self.driver.wait();
+        let _ = std::fs::remove_dir_all(&self.profile);
+    }
+}
+
+/// The first file of this name where the system looks for programs.
+fn find_program(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH")?;
+    std::env::split_paths(&path)
+        .map(|folder| folder.join(name))
+        .find(|file| file.is_file())
+}
+
+#[test]
+fn in_a_browser_what_is_said_over_tcp_appears_without_reloading() {
+    let Some(browser) = Browser::start("live") else {
+        return;
+    };
+    let (chat, web) = start();
+    let [mut alice] = chat.room(["alice"]);
+    alice.say_and_hear("said before the page was opened");
+    browser.open(&format!("http://{web}/"));
+    browser.run("window.neverReloaded = true");
+    browser.wait_for("#lines", "said before the page was opened", true);
+    browser.wait_for("#people", "alice", true);
+
+    alice.say_and_hear("said while it is open");
+    browser.wait_for("#lines", "said while it is open", true);
+    let mut bob = chat.connect("bob");
+    let address = bob.address();
+    browser.wait_for("#people", &address, true);
+    bob.rename("bob");
+    browser.wait_for("#people", "bob", true);
+    browser.wait_for("#people", &address, false);
+    bob.say_and_hear(
+        "<img src=x onerror=\"window.hacked = true\"><script>window.hacked = true</script>",
+    );
+    browser.wait_for(
+        "#lines",
+        "<img src=x onerror=\"window.hacked = true\">",
+        true,
+    );
+    drop(bob);
+    browser.wait_for("#people", "bob", false);
+    browser.wait_for("#people", "alice", true);
+
+    assert_eq!(
+        browser.run("return window.neverReloaded === true"),
+        json!(true)
+    );
+    assert_eq!(
+        browser.run("return window.hacked === undefined"),
+        json!(true)
+    );
+    // Each thing that was said is there once.
+    let shown = browser.text("#lines");
+    for text in ["said before the page was opened", "said while it is open"] {
+        assert_eq!(shown.matches(text).count(), 1, "{shown}");
+    }
+}
+
+#[test]
+fn in_a_browser_the_page_recovers_when_the_server_starts_again() {
+    let Some(browser) = Browser::start("restart") else {
+        return;
+    };
+    let mut first = RealServer::start(&[]);
+    let web = first.web.expect("a page");
+    let mut alice = first.join("alice");
+    alice.say_and_hear("in the first life");
+    browser.open(&format!("http://{web}/"));
+    browser.run("window.neverReloaded = true");
+    browser.wait_for("#lines", "in the first life", true);
+    first.signal("TERM");
+    assert_eq!(first.wait(PATIENCE).code(), Some(0));
+    let second = RealServer::start(&["--web-port", &web.port().to_string()]);
+    let mut carol = second.join("carol");
+    carol.say_and_hear("in the second life");
+    browser.wait_for("#lines", "in the second life", true);
+    browser.wait_for("#people", "carol", true);
+    browser.wait_for("#people", "alice", false);
+    assert_eq!(
+        browser.run("return window.neverReloaded === true"),
+        json!(true)
+    );
+}
