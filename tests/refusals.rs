@@ -602,7 +602,7 @@ fn a_half_line_at_the_end_of_the_stream_is_refused_and_then_the_rest_is_sent() {
         &[
             &whole[..],
             b"{\"type\":\"users\"}\n",
-            &request("message", "half").trim_ascii_end()[..],
+            request("message", "half").trim_ascii_end(),
         ]
         .concat(),
     );

@@ -275,10 +275,9 @@ fn a_full_standard_output_does_not_stop_the_chat_and_the_skipped_lines_are_told(
 /// The last number of skipped lines that was told.
 fn skipped_lines(stderr: &str) -> Option<u64> {
     let line = stderr.lines().rfind(|line| line.contains("skipped"))?;
-    let words = line
-        .split_whitespace()
-        .filter_map(|word| word.parse::<u64>().ok());
-    words.last()
+    line.split_whitespace()
+        .rev()
+        .find_map(|word| word.parse().ok())
 }
 
 #[test]

@@ -12,7 +12,9 @@ use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
 
 const MIB: u64 = 1024 * 1024;
 
@@ -647,14 +649,14 @@ fn a_slow_head_is_closed_however_steadily_it_drips() {
     let mut http = Http::connect(web);
     let stream = http.reader.get_ref().try_clone().expect("a second handle");
     // A byte now and then, for as long as the server takes them.
-    let dripping = std::thread::spawn(move || {
+    let dripping = thread::spawn(move || {
         let mut stream = stream;
         let head = [&b"GET / HTTP/1.1\r\nHost: x\r\nX: "[..], &b"x".repeat(1000)].concat();
         for byte in head {
             if stream.write_all(&[byte]).is_err() {
                 break;
             }
-            std::thread::sleep(Duration::from_millis(50));
+            thread::sleep(Duration::from_millis(50));
         }
     });
     let answer = http.answer();
@@ -749,27 +751,35 @@ fn streams_that_begin_while_others_talk_have_neither_gap_nor_repetition() {
         ..unpaced()
     });
     let mut talker = chat.join("talker");
-    let talking = std::thread::spawn(move || {
-        for number in 0..3000 {
-            talker.say_and_hear(&number.to_string());
-        }
-        talker
-    });
-    for _ in 0..20 {
-        let mut events = Events::open(web);
-        let mut last = events.expect("snapshot").data["last"]
-            .as_u64()
-            .expect("a number");
-        for _ in 0..20 {
-            if talking.is_finished() {
-                break;
+    let enough = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut number = 0;
+            while !enough.load(Ordering::Relaxed) {
+                talker.say_and_hear(&number.to_string());
+                number += 1;
             }
-            let frame = events.expect("message");
-            assert_eq!(frame.id, Some(last + 1));
-            last += 1;
+        });
+        // Whatever happens in here, the talker ends.
+        let _end = SetAtEnd(&enough);
+        for _ in 0..20 {
+            let mut events = Events::open(web);
+            let snapshot = events.expect("snapshot");
+            let last = snapshot.data["last"].as_u64().expect("a number");
+            for next in last + 1..last + 21 {
+                assert_eq!(events.expect("message").id, Some(next));
+            }
         }
+    });
+}
+
+/// Says that it is over when it is dropped, also by a panic.
+struct SetAtEnd<'a>(&'a AtomicBool);
+
+impl Drop for SetAtEnd<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
     }
-    talking.join().expect("the talker ends well");
 }
 
 #[test]
@@ -992,14 +1002,14 @@ impl Browser {
     /// Waits until an element shows this text, or shows it no more.
     #[track_caller]
     fn wait_for(&self, selector: &str, text: &str, is_there: bool) {
-        let end = std::time::Instant::now() + 2 * PATIENCE;
+        let end = Instant::now() + 2 * PATIENCE;
         while self.text(selector).contains(text) != is_there {
             assert!(
-                std::time::Instant::now() < end,
+                Instant::now() < end,
                 "{text:?} in {selector} should be there: {is_there}\n{}",
                 self.text("body")
             );
-            std::thread::sleep(Duration::from_millis(50));
+            thread::sleep(Duration::from_millis(50));
         }
     }
 }

@@ -318,7 +318,6 @@ impl Chat {
             web: None,
             limits: Limits::default(),
             threads: 1,
-            ..Config::default()
         }
     }
 
