@@ -176,6 +176,12 @@ pub struct Limits {
     pub max_lag_bytes: usize,
     /// Users above which arrivals and departures are told in summary.
     pub announce_limit: usize,
+    /// Time without a byte after which a half line is refused.
+    pub half_line_timeout: Duration,
+    /// Time that a reader may be more than half of the lag behind.
+    pub soft_lag_timeout: Duration,
+    /// Time that a reader may take no byte.
+    pub write_stall_timeout: Duration,
 }
 
 impl Default for Limits {
@@ -190,6 +196,9 @@ impl Default for Limits {
             burst_lines: DEFAULT_BURST_LINES,
             max_lag_bytes: DEFAULT_MAX_LAG_BYTES,
             announce_limit: DEFAULT_ANNOUNCE_LIMIT,
+            half_line_timeout: HALF_LINE_TIMEOUT,
+            soft_lag_timeout: SOFT_LAG_TIMEOUT,
+            write_stall_timeout: WRITE_STALL_TIMEOUT,
         }
     }
 }

@@ -818,6 +818,74 @@ fn a_half_closed_client_gets_a_large_reply_however_late_it_reads() {
 }
 
 #[test]
+fn what_a_client_said_before_it_closed_is_heard() {
+    let chat = Chat::start();
+    let mut alice = chat.join("alice");
+    for _ in 0..20 {
+        let mut guest = chat.connect("guest");
+        let name = guest.address();
+        guest.send_raw(&[request("message", "hello"), request("message", "bye")].concat());
+        drop(guest);
+        alice.expect_notice(&format!("{name} has entered the chat"));
+        alice.expect(&name, "hello");
+        alice.expect(&name, "bye");
+        alice.expect_notice(&format!("{name} has left the chat"));
+    }
+}
+
+#[test]
+fn a_list_of_many_users_is_one_line_also_to_a_narrow_reader() {
+    let chat = Chat::with(Limits {
+        announce_limit: 1,
+        ..unpaced()
+    });
+    let mut narrow = chat.connect_narrow("narrow");
+    narrow.chunk = 100;
+    let mut names = vec![narrow.name.clone()];
+    let clients: Vec<LineClient> = (0..250)
+        .map(|number| {
+            let mut client = chat.connect("crowd");
+            let name = format!("{}{number}", "日".repeat(28));
+            client.request("set-name", &name);
+            client.skip_to("[Server]", &format!("{} renamed to {name}", client.name));
+            names.push(name);
+            client
+        })
+        .collect();
+    let expected = format!("Connected users (251): {}", names.join(", "));
+    // More than one piece of whatever size the server makes them in.
+    assert!(expected.len() > 20_000);
+    narrow.request("users", "");
+    narrow.request("message", "and no more");
+    narrow.skip_to("[Server]", &expected);
+    narrow.skip_to(&names[0], "and no more");
+    drop(clients);
+}
+
+#[test]
+fn a_batch_larger_than_the_lag_allowed_reaches_those_who_read() {
+    let chat = Chat::with(Limits {
+        max_lag_bytes: 4096,
+        ..unpaced()
+    });
+    let mut alice = chat.join("alice");
+    let text = "x".repeat(300);
+    // Many lines in one write, with replies between them; they are less than the sockets hold.
+    let lines = [
+        request("message", &text),
+        b"{\"type\":\"users\"}\n".to_vec(),
+    ]
+    .concat();
+    for _ in 0..20 {
+        alice.send_raw(&lines.repeat(50));
+        for _ in 0..50 {
+            alice.expect("alice", &text);
+            alice.expect_notice("Connected users (1): alice");
+        }
+    }
+}
+
+#[test]
 fn a_silent_connection_is_asked_by_keepalive_within_two_minutes() {
     let chat = Chat::start();
     let alice = chat.connect("alice");

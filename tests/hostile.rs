@@ -156,7 +156,7 @@ fn a_reset_in_the_middle_of_a_line_says_nothing() {
 }
 
 #[test]
-fn thousands_of_half_lines_cost_no_more_than_they_hold() {
+fn a_thousand_half_lines_cost_no_more_than_they_hold() {
     const CLIENTS: usize = 1000;
     const HALF: usize = 20_000;
     rlimit::increase_nofile_limit(u64::MAX).expect("the limit of open files can be raised");
@@ -351,6 +351,82 @@ fn a_reader_who_is_half_the_limit_behind_is_not_closed_at_once_but_in_time() {
         .set_read_timeout(Some(2 * PATIENCE))
         .expect("a deadline");
     talker.expect_notice("stuck has left the chat");
+}
+
+#[test]
+fn a_stuck_reader_who_resets_or_closes_is_gone_at_once() {
+    let chat = Chat::with(Limits {
+        rate_per_second: common::UNPACED,
+        burst_lines: common::UNPACED,
+        max_lag_bytes: 64 * 1024 * 1024,
+        ..Limits::default()
+    });
+    let mut talker = chat.join("talker");
+    let mut stuck: Vec<LineClient> = Vec::new();
+    for number in 0..4 {
+        let mut client = chat.connect_narrow("stuck");
+        talker.expect_notice(&format!("{} has entered the chat", client.address()));
+        if number % 2 == 1 {
+            client.request("history", "");
+        }
+        stuck.push(client);
+    }
+    let text = "x".repeat(4000);
+    for number in 0..3000 {
+        talker.say_and_hear(&format!("{number} {text}"));
+    }
+    for (number, client) in stuck.into_iter().enumerate() {
+        let gone = format!("{} has left the chat", client.address());
+        if number < 2 {
+            client.reset();
+        } else {
+            drop(client);
+        }
+        talker.expect_notice(&gone);
+    }
+    talker.request("users", "");
+    talker.expect_notice("Connected users (1): talker");
+}
+
+#[test]
+fn a_server_with_nothing_to_do_computes_nothing() {
+    let server = RealServer::start(&with_unpaced(&["--max-lag", "1073741824"]));
+    let mut talker = server.join("talker");
+    // Every state in which a connection can wait: a reader who stands still, one with a reply
+    // pending, a half line, a half-closed one who does not read, the page's idle and live ones.
+    let stuck = server.connect_narrow("stuck");
+    let mut asking = server.connect_narrow("asking");
+    let mut half = server.connect("half");
+    half.send_raw(b"{\"type\":");
+    let text = "x".repeat(4000);
+    for number in 0..2000 {
+        talker.say_and_skip_to(&format!("{number} {text}"));
+    }
+    asking.request("history", "");
+    let mut closed = server.connect_narrow("closed");
+    closed.send_raw(&request("history", "").repeat(10));
+    closed.finish_sending();
+    let web = server.web.expect("a page");
+    let idle = std::net::TcpStream::connect(web).expect("the page is there");
+    let mut live = std::net::TcpStream::connect(web).expect("the page is there");
+    live.write_all(b"GET /api/events HTTP/1.1\r\nHost: x\r\n\r\n")
+        .expect("sent");
+    talker.say_and_skip_to("all is set up");
+    let (before, start) = (server.cpu_ticks(), Instant::now());
+    eventually(PATIENCE, "three seconds", || {
+        start.elapsed() >= Duration::from_secs(3)
+    });
+    match (before, server.cpu_ticks()) {
+        (Some(before), Some(after)) => {
+            let used = after - before;
+            assert!(
+                used < 30,
+                "{used} hundredths of a second were computed in three seconds"
+            );
+        }
+        _ => skip("this system does not tell the computing time of a process"),
+    }
+    drop((stuck, asking, half, closed, idle, live));
 }
 
 #[test]

@@ -123,6 +123,42 @@ fn readers_who_stand_still_do_not_hold_up_the_end() {
 }
 
 #[test]
+fn senders_who_are_held_back_do_not_hold_up_the_end() {
+    let mut server = RealServer::start(&["--rate", "1", "--burst", "1"]);
+    let mut flooder = server.connect("flooder");
+    let lines = common::request("message", "again").repeat(5000);
+    flooder.send_raw(&lines);
+    let name = flooder.name.clone();
+    flooder.expect(&name, "again");
+    server.signal("TERM");
+    flooder.skip_to("[Server]", "The server is shutting down");
+    flooder.expect_end();
+    assert_eq!(server.wait(END + GRACE).code(), Some(0));
+}
+
+#[test]
+fn newcomers_during_the_end_do_not_hold_it_up() {
+    let mut server = RealServer::start(&[]);
+    let clients = server.room(["alice", "bob"]);
+    server.signal("TERM");
+    let address = server.address;
+    // Until there is nobody to connect to any more.
+    let knocking = std::thread::spawn(move || {
+        let mut doors = Vec::new();
+        while let Ok(door) = std::net::TcpStream::connect_timeout(&address, PATIENCE) {
+            doors.push(door);
+            if doors.len() > 200 {
+                break;
+            }
+        }
+        doors.len()
+    });
+    assert_eq!(server.wait(END + GRACE).code(), Some(0));
+    knocking.join().expect("the knocking ends");
+    drop(clients);
+}
+
+#[test]
 fn readers_of_the_page_do_not_hold_up_the_end() {
     use std::io::Write;
     let mut server = RealServer::start(&[]);

@@ -579,7 +579,7 @@ fn what_is_no_good_request_gets_a_short_answer_and_an_end() {
         ("hello\r\n\r\n", &[400][..]),
         ("GET / HTTP/1.1\r\n\r\n", &[400]),
         ("GET / HTTP/1.1\r\nHost: x\r\nbad header\r\n\r\n", &[400]),
-        ("GET / HTTP/1.0\r\nHost: x\r\n\r\n", &[505]),
+        ("GET /api/events HTTP/1.0\r\nHost: x\r\n\r\n", &[505]),
         ("GET / HTTP/9.9\r\nHost: x\r\n\r\n", &[505]),
         (
             "GET / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhello",
@@ -610,6 +610,63 @@ fn what_is_no_good_request_gets_a_short_answer_and_an_end() {
         http.expect_end();
     }
     assert_eq!(get(web, "/healthz").status, 200);
+}
+
+#[test]
+fn odd_requests_are_answered_or_closed_and_harm_nothing() {
+    let server = RealServer::start(&["--log", "trace"]);
+    let web = server.web.expect("a page");
+    let heads: [&[u8]; 30] = [
+        b"GET  / HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"GET /\xff\xfe HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"GET /%ff%00%zz HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"GET /?\x7f HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"GET * HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"GET x HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"GET http://other:99999/ HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"GET http:// HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"GET //// HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"GET /[ HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost:\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: a b\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: [::1\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: x:99999\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: x:y@z/..\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: \xc3\xbc\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: x\r\nX: \xff\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: x\r\nX: \x01\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: x\r\n\xff: y\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: x\r\n folded: y\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\nContent-Length: 0\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999999999999999\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: x\r\nContent-Type: \xff;;=\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: x\r\nContent-Type: text/\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: x\r\nForwarded: for=\"\xff\"; by=;;\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: x\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n",
+        b"GET /api/events HTTP/1.1\r\nHost: x\r\nLast-Event-ID: \xff\r\nConnection: close\r\n\r\n",
+        b"\r\n\r\n\r\nGET /healthz HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+    ];
+    for head in heads {
+        let mut http = Http::connect(web);
+        http.send(head);
+        http.reader
+            .get_ref()
+            .shutdown(std::net::Shutdown::Write)
+            .expect("the end of sending");
+        // An answer with a status, or the end; nothing else, and not silence.
+        let first = http.line();
+        let shown = String::from_utf8_lossy(head).into_owned();
+        assert!(
+            first.is_empty() || first.starts_with("HTTP/1.1 "),
+            "{shown:?}: {first:?}"
+        );
+        assert_eq!(get(web, "/healthz").status, 200, "after {shown:?}");
+    }
+    server.connect("alice");
+    let log = server.stderr.text();
+    assert!(!log.contains("panicked"), "{log}");
 }
 
 #[test]

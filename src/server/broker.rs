@@ -11,7 +11,6 @@
 
 use crate::limits::{
     LAG_CHECK_INTERVAL, Limits, MAX_BATCH_BYTES, MAX_BATCH_EVENTS, MAX_CLOSING_CONNECTIONS,
-    SOFT_LAG_TIMEOUT, WRITE_STALL_TIMEOUT,
 };
 use crate::protocol::{SERVER_SOURCE, basic};
 use crate::room::{self, Event, EventKind, NoEntry, Outcome, Reply, Room, UserId};
@@ -725,7 +724,7 @@ impl Lagging {
             self.written = written;
             self.last_progress = now;
         }
-        if now.saturating_sub(self.last_progress) >= WRITE_STALL_TIMEOUT {
+        if now.saturating_sub(self.last_progress) >= limits.write_stall_timeout {
             return Some(CloseReason::Stalled);
         }
         if self.has_end {
@@ -741,7 +740,7 @@ impl Lagging {
             return None;
         }
         let since = *self.over_half_since.get_or_insert(now);
-        (now.saturating_sub(since) >= SOFT_LAG_TIMEOUT).then_some(CloseReason::BehindTooLong)
+        (now.saturating_sub(since) >= limits.soft_lag_timeout).then_some(CloseReason::BehindTooLong)
     }
 }
 

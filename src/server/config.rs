@@ -238,6 +238,7 @@ impl ServerOptions {
                 burst_lines: self.burst,
                 max_lag_bytes: self.max_lag,
                 announce_limit: self.announce_limit,
+                ..Limits::default()
             },
             threads: self.threads,
         })
@@ -338,6 +339,7 @@ mod tests {
                 burst_lines: 8,
                 max_lag_bytes: 4097,
                 announce_limit: 10,
+                ..Limits::default()
             },
             threads: 2,
         };

@@ -10,8 +10,7 @@
 
 use crate::framing::{Line, LineSplitter};
 use crate::limits::{
-    FAREWELL_TIMEOUT, HALF_LINE_TIMEOUT, LINGER_TIMEOUT, Limits, MAX_LINES_PER_TURN,
-    READ_BUFFER_BYTES,
+    FAREWELL_TIMEOUT, LINGER_TIMEOUT, Limits, MAX_LINES_PER_TURN, READ_BUFFER_BYTES,
 };
 use crate::pace::{Pacer, Rate};
 use crate::protocol::{Refusal, Request, basic};
@@ -171,7 +170,7 @@ impl<'a> Connection<'a> {
                 Woken::Signs => return Ok(Vec::new()),
                 Woken::HalfLineTimeout => {
                     self.splitter.skip_line();
-                    let seconds = HALF_LINE_TIMEOUT.as_secs();
+                    let seconds = self.common.limits.half_line_timeout.as_secs();
                     return Ok(vec![Err(Refusal::LineStalled { seconds })]);
                 }
             }
@@ -201,7 +200,7 @@ impl<'a> Connection<'a> {
         let mut deadline = self
             .splitter
             .has_unfinished_line()
-            .then(|| Box::pin(Timer::after(HALF_LINE_TIMEOUT)));
+            .then(|| Box::pin(Timer::after(self.common.limits.half_line_timeout)));
         let peer = self.peer;
         poll_fn(|context| {
             peer.register(context.waker());

@@ -15,7 +15,8 @@ use futures_lite::{AsyncReadExt, AsyncWriteExt};
 /// A whole request head that may be answered.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Head {
-    /// The bytes, up to and with the empty line.
+    /// The bytes, up to and with the empty line; of HTTP/1.0 they are those of the same request
+    /// in HTTP/1.1, since async-h1 knows no other.
     pub bytes: Vec<u8>,
     /// Whether a further request may follow.
     pub keep_alive: bool,
@@ -163,6 +164,8 @@ fn head_length(bytes: &[u8]) -> Option<usize> {
     Some(start + end + 4)
 }
 
+/// The one address that answers without end.
+pub const STREAM_PATH: &str = "/api/events";
 /// Header fields that a head may have.
 const MAX_FIELDS: usize = 64;
 
@@ -175,7 +178,10 @@ fn judge(bytes: Vec<u8>) -> Result<Head, Problem> {
         Err(httparse::Error::Version) => return Err(Problem::OtherVersion),
         Ok(httparse::Status::Partial) | Err(_) => return Err(Problem::Malformed),
     }
-    if request.version != Some(1) {
+    let is_old = request.version == Some(0);
+    let path = request.path.unwrap_or_default();
+    // A stream is sent in chunks, which HTTP/1.0 does not know.
+    if is_old && path.starts_with(STREAM_PATH) {
         return Err(Problem::OtherVersion);
     }
     let values = |name: &str| {
@@ -185,7 +191,8 @@ fn judge(bytes: Vec<u8>) -> Result<Head, Problem> {
             .filter(|field| field.name.eq_ignore_ascii_case(name));
         fields.map(|field| field.value).collect::<Vec<_>>()
     };
-    if values("host").len() != 1 {
+    let hosts = values("host").len();
+    if hosts > 1 || (hosts == 0 && !is_old) {
         return Err(Problem::Malformed);
     }
     if !matches!(request.method, Some("GET" | "HEAD")) {
@@ -197,6 +204,14 @@ fn judge(bytes: Vec<u8>) -> Result<Head, Problem> {
     let has_length = values("content-length").iter().any(|value| *value != b"0");
     if has_length || !values("transfer-encoding").is_empty() {
         return Err(Problem::HasBody);
+    }
+    if is_old {
+        let method = request.method.unwrap_or_default();
+        let bytes = format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\n\r\n").into_bytes();
+        return Ok(Head {
+            bytes,
+            keep_alive: false,
+        });
     }
     let closes = values("connection")
         .iter()
@@ -232,10 +247,12 @@ mod tests {
             "GET / HTTP/1.1\r\nHost: x\r\nHost: y\r\n\r\n",
             Err(Problem::Malformed),
         );
+        check("GET / HTTP/1.0\r\n\r\n", Ok(false));
         check(
-            "GET / HTTP/1.0\r\nHost: x\r\n\r\n",
+            "GET /api/events HTTP/1.0\r\n\r\n",
             Err(Problem::OtherVersion),
         );
+        check("POST / HTTP/1.0\r\n\r\n", Err(Problem::MethodNotAllowed));
         check(
             "GET / HTTP/2.0\r\nHost: x\r\n\r\n",
             Err(Problem::OtherVersion),

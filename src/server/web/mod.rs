@@ -153,7 +153,7 @@ fn app(broker: BrokerHandle, streams: Arc<Count>) -> tide::Server<State> {
     app.at("/").get(get_page);
     app.at("/api/users").get(get_users);
     app.at("/api/messages").get(get_messages);
-    app.at("/api/events").get(get_events);
+    app.at(head::STREAM_PATH).get(get_events);
     app.at("/healthz").get(get_health);
     for path in paths {
         app.at(&path).get(get_asset);
