@@ -10,7 +10,7 @@
 //!   person reads.
 //! * [`server`]: the broker and the log, connections, the page.
 //! * [`client`]: the session, the screen, the input.
-//! * [`arguments`] and [`exit_status`]: what both programs owe their user.
+//! * [`arguments`], [`exit_status`] and [`socket`]: what both programs have in common.
 //!
 //! Data flows one way: bytes become lines, lines requests, requests events, events bytes. The
 //! server never imports the client nor the client the server, and the core neither.
@@ -28,5 +28,6 @@ pub mod protocol;
 pub mod render;
 pub mod room;
 pub mod server;
+pub mod socket;
 pub mod summary;
 pub mod text;

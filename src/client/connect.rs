@@ -4,13 +4,11 @@
 //! it failed. The client's loop uses it. It must never try for ever.
 
 use crate::client::options::Config;
-use crate::limits::{
-    CLIENT_CONNECT_TIMEOUT, KEEPALIVE_IDLE, KEEPALIVE_INTERVAL, KEEPALIVE_RETRIES,
-};
+use crate::limits::CLIENT_CONNECT_TIMEOUT;
+use crate::socket;
 use async_net::TcpStream;
 use futures_lite::FutureExt;
 use smol::Timer;
-use socket2::{SockRef, TcpKeepalive};
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
@@ -95,12 +93,6 @@ async fn connect_to(address: SocketAddr) -> io::Result<TcpStream> {
             Err(io::ErrorKind::TimedOut.into())
         })
         .await?;
-    let socket = SockRef::from(&stream);
-    socket.set_tcp_nodelay(true)?;
-    let keepalive = TcpKeepalive::new()
-        .with_time(KEEPALIVE_IDLE)
-        .with_interval(KEEPALIVE_INTERVAL)
-        .with_retries(KEEPALIVE_RETRIES);
-    socket.set_tcp_keepalive(&keepalive)?;
+    socket::prepare(&stream)?;
     Ok(stream)
 }

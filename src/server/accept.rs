@@ -3,13 +3,10 @@
 //! What lives here: [`Acceptor`]; the chat and the page each have one. It must never end because of an error, never spin on one, and never swallow
 //! one without a pause or a reason.
 
-use crate::limits::{
-    ACCEPT_FIRST_PAUSE, ACCEPT_LAST_PAUSE, KEEPALIVE_IDLE, KEEPALIVE_INTERVAL, KEEPALIVE_RETRIES,
-    MAX_ACCEPTS_PER_TURN, TCP_USER_TIMEOUT,
-};
+use crate::limits::{ACCEPT_FIRST_PAUSE, ACCEPT_LAST_PAUSE, MAX_ACCEPTS_PER_TURN};
+use crate::socket;
 use async_net::{TcpListener, TcpStream};
 use smol::Timer;
-use socket2::{SockRef, TcpKeepalive};
 use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -43,7 +40,7 @@ impl Acceptor {
                 Ok((stream, address)) => {
                     self.last_pause = None;
                     self.in_this_turn += 1;
-                    if let Err(error) = prepare(&stream) {
+                    if let Err(error) = socket::prepare(&stream) {
                         tracing::debug!(%address, %error, "cannot prepare the connection");
                     }
                     return (stream, address);
@@ -81,20 +78,6 @@ fn next_pause(last: Option<Duration>) -> Duration {
     last.map_or(ACCEPT_FIRST_PAUSE, |last| (last * 2).min(ACCEPT_LAST_PAUSE))
 }
 
-/// Sends small lines at once, and finds out about a peer that vanished without a word.
-fn prepare(stream: &TcpStream) -> io::Result<()> {
-    let socket = SockRef::from(stream);
-    socket.set_tcp_nodelay(true)?;
-    let keepalive = TcpKeepalive::new()
-        .with_time(KEEPALIVE_IDLE)
-        .with_interval(KEEPALIVE_INTERVAL)
-        .with_retries(KEEPALIVE_RETRIES);
-    socket.set_tcp_keepalive(&keepalive)?;
-    #[cfg(any(target_os = "linux", target_os = "android"))]
-    socket.set_tcp_user_timeout(Some(TCP_USER_TIMEOUT))?;
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -117,11 +100,5 @@ mod tests {
         assert!(is_of_one_connection(
             &io::ErrorKind::ConnectionAborted.into()
         ));
-    }
-
-    #[test]
-    fn a_vanished_peer_is_found_within_two_minutes() {
-        let longest = KEEPALIVE_IDLE + KEEPALIVE_INTERVAL * KEEPALIVE_RETRIES;
-        assert!(longest.max(TCP_USER_TIMEOUT) < Duration::from_secs(120));
     }
 }

@@ -11,8 +11,9 @@ pub mod page;
 
 use crate::limits::{LINGER_TIMEOUT, WEB_MAX_CONNECTIONS, WEB_MAX_STREAMS};
 use crate::server::accept::Acceptor;
-use crate::server::broker::{BrokerHandle, SharedExecutor};
+use crate::server::broker::BrokerHandle;
 use crate::server::connection::within;
+use crate::server::delivery::SharedExecutor;
 use crate::server::frames;
 use crate::server::listen::Bound;
 use async_net::TcpStream;

@@ -1,0 +1,37 @@
+//! What both programs set on a TCP connection.
+//!
+//! What lives here: [`prepare`]. The server's acceptor and the client's connecting call it. It
+//! must never read or write.
+
+use crate::limits::{KEEPALIVE_IDLE, KEEPALIVE_INTERVAL, KEEPALIVE_RETRIES, TCP_USER_TIMEOUT};
+use socket2::{SockRef, TcpKeepalive};
+use std::io;
+
+/// Sends small lines at once, and finds out about a peer that vanished without a word.
+///
+/// # Errors
+/// The system does not let an option be set; the connection works all the same.
+pub fn prepare(stream: &async_net::TcpStream) -> io::Result<()> {
+    let socket = SockRef::from(stream);
+    socket.set_tcp_nodelay(true)?;
+    let keepalive = TcpKeepalive::new()
+        .with_time(KEEPALIVE_IDLE)
+        .with_interval(KEEPALIVE_INTERVAL)
+        .with_retries(KEEPALIVE_RETRIES);
+    socket.set_tcp_keepalive(&keepalive)?;
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    socket.set_tcp_user_timeout(Some(TCP_USER_TIMEOUT))?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn a_vanished_peer_is_found_within_two_minutes() {
+        let longest = KEEPALIVE_IDLE + KEEPALIVE_INTERVAL * KEEPALIVE_RETRIES;
+        assert!(longest.max(TCP_USER_TIMEOUT) < Duration::from_secs(120));
+    }
+}
