@@ -40,6 +40,26 @@ pub fn parse<Options: FromArgs>(program: &str) -> Result<Options, EarlyEnd> {
     parse_from(program, std::env::args_os().skip(1))
 }
 
+/// Reads the value of an option that is a port.
+///
+/// # Errors
+/// It is none; the sentence says what is one.
+pub fn parse_port(value: &str) -> Result<u16, String> {
+    value
+        .parse()
+        .map_err(|_| "a port is a number from 0 to 65535".to_owned())
+}
+
+/// Reads the value of an option that is a number.
+///
+/// # Errors
+/// It is none.
+pub fn parse_number<Number: std::str::FromStr>(value: &str) -> Result<Number, String> {
+    value
+        .parse()
+        .map_err(|_| "it is not a number in the range of this option".to_owned())
+}
+
 /// The options of these arguments; `--option=value` is understood as `--option value`.
 ///
 /// # Errors
@@ -64,7 +84,11 @@ pub fn parse_from<Options: FromArgs>(
             Some((option, value)) if option.starts_with("--") => {
                 words.extend([option.to_owned(), value.to_owned()]);
             }
-            _ => words.push(word),
+            _ => words.push(match word.as_str() {
+                "-h" => "--help".to_owned(),
+                "-V" => "--version".to_owned(),
+                _ => word,
+            }),
         }
     }
     if words.iter().any(|word| word == "--version") {
@@ -124,6 +148,8 @@ mod tests {
 
     #[test]
     fn version_and_help_are_no_mistakes() {
+        assert_eq!(parse(&["-V"]), parse(&["--version"]));
+        assert_eq!(parse(&["-h"]), parse(&["--help"]));
         let version = parse(&["--version"]).unwrap_err();
         let text = format!("smolchat-server {}", env!("CARGO_PKG_VERSION"));
         assert_eq!(version, EarlyEnd { text, status: DONE });

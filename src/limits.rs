@@ -84,8 +84,12 @@ pub const MAX_CLOSING_CONNECTIONS: usize = 256;
 
 /// Connections waiting to be accepted in the kernel; the system's own limit may be lower.
 pub const LISTEN_BACKLOG: i32 = 4096;
+/// Accepted connections that wait to be let in; more wait in the kernel.
+pub const MAX_WAITING_NEWCOMERS: usize = 8192;
+/// Newcomers that are let in with one batch: so long do those wait who are here already.
+pub const MAX_NEWCOMERS_PER_BATCH: usize = 128;
 /// Connections that the accept loop takes before others get their turn.
-pub const MAX_ACCEPTS_PER_TURN: usize = 256;
+pub const MAX_ACCEPTS_PER_TURN: usize = 1024;
 /// First pause after an accept error that is not the connection's own; doubled up to the last.
 pub const ACCEPT_FIRST_PAUSE: Duration = Duration::from_millis(10);
 /// Longest pause after an accept error.

@@ -9,9 +9,14 @@ use std::io;
 
 /// Sends small lines at once, and finds out about a peer that vanished without a word.
 ///
-/// # Errors
-/// The system does not let an option be set; the connection works all the same.
-pub fn prepare(stream: &async_net::TcpStream) -> io::Result<()> {
+/// Where the system does not let an option be set, the connection works all the same.
+pub fn prepare(stream: &async_net::TcpStream) {
+    if let Err(error) = set_options(stream) {
+        tracing::debug!(%error, "cannot set the options of a connection");
+    }
+}
+
+fn set_options(stream: &async_net::TcpStream) -> io::Result<()> {
     let socket = SockRef::from(stream);
     socket.set_tcp_nodelay(true)?;
     let keepalive = TcpKeepalive::new()

@@ -6,9 +6,10 @@
 
 mod common;
 
-use common::{Chat, LineClient, request};
+use common::{Chat, LineClient, PATIENCE, eventually, request};
 use serde_json::json;
 use smolchat::limits::Limits;
+use std::time::{Duration, Instant};
 
 /// The culprit and a witness.
 struct Bench {
@@ -690,18 +691,22 @@ fn refusals_of_every_kind_count_and_any_accepted_line_starts_the_count_again() {
         (b"{\"type\":\"message\",\"data\":\"fine\"}\n", "fine"),
     ];
     let long = "x".repeat(4097);
-    for (line, answer) in accepted {
+    let refused_sixteen_times = |culprit: &mut LineClient| {
         for index in 0..16 {
             match index % 4 {
-                0 => bench.culprit.send_raw(b"garbage\n"),
-                1 => bench.culprit.request("set-name", "witness"),
-                2 => bench.culprit.say(&long),
-                _ => bench.culprit.say(" "),
+                0 => culprit.send_raw(b"garbage\n"),
+                1 => culprit.request("set-name", "witness"),
+                2 => culprit.say(&long),
+                _ => culprit.say(" "),
             }
-            bench.culprit.notice();
+            culprit.notice();
         }
+    };
+    refused_sixteen_times(&mut bench.culprit);
+    for (line, answer) in accepted {
         bench.culprit.send_raw(line);
         assert_eq!(bench.culprit.must_get().1, answer);
+        refused_sixteen_times(&mut bench.culprit);
     }
     bench.witness.expect("culprit", "fine");
     bench.culprit.request("set-name", "new");
@@ -747,9 +752,9 @@ fn empty_lines_neither_count_as_refusals_nor_start_their_count_again() {
 fn a_half_line_that_gets_no_byte_for_too_long() {
     // The default is a minute; the protocol's bound is what `Limits` starts with.
     let default = Limits::default().half_line_timeout;
-    assert_eq!(default, std::time::Duration::from_secs(60));
+    assert_eq!(default, Duration::from_secs(60));
     let mut bench = Bench::with(Limits {
-        half_line_timeout: std::time::Duration::from_secs(2),
+        half_line_timeout: Duration::from_secs(2),
         ..Limits::default()
     });
     bench.culprit.send_raw(b"{\"type\":\"message\",");
@@ -758,4 +763,42 @@ fn a_half_line_that_gets_no_byte_for_too_long() {
     // The rest up to the newline is skipped, and told only once.
     bench.culprit.send_raw(b"\"data\":\"late\"}\n");
     bench.goes_on();
+    // Silence between lines is no half line.
+    let start = Instant::now();
+    eventually(PATIENCE, "three seconds", || {
+        start.elapsed() > Duration::from_secs(3)
+    });
+    bench.goes_on();
+}
+
+#[test]
+fn a_half_line_that_gets_a_byte_now_and_then_is_not_refused() {
+    let mut bench = Bench::with(Limits {
+        half_line_timeout: Duration::from_secs(5),
+        ..Limits::default()
+    });
+    // Half a second each, and longer than the timeout together.
+    for byte in b"            " {
+        bench.culprit.send_raw(&[*byte]);
+        std::thread::sleep(Duration::from_millis(500));
+    }
+    bench.goes_on();
+}
+
+#[test]
+fn a_half_line_is_not_refused_for_the_time_in_which_the_server_does_not_read() {
+    let mut bench = Bench::with(Limits {
+        half_line_timeout: Duration::from_secs(5),
+        rate_per_second: 1,
+        burst_lines: 3,
+        ..Limits::default()
+    });
+    let lines = request("message", "held back").repeat(10);
+    let last = request("message", "whole at last");
+    bench.culprit.send_raw(&[&lines, &last[..10]].concat());
+    for _ in 0..10 {
+        bench.culprit.expect("culprit", "held back");
+    }
+    bench.culprit.send_raw(&last[10..]);
+    bench.culprit.expect("culprit", "whole at last");
 }

@@ -953,28 +953,20 @@ struct Browser {
 impl Browser {
     /// None where there is no browser; there must be one where everything is to be checked.
     fn start(name: &str) -> Option<Self> {
-        let mut command = Command::new("chromedriver");
-        command
-            .arg("--port=0")
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null());
         let browser = ["chromium", "chromium-browser", "google-chrome"]
             .into_iter()
             .find_map(find_program);
-        let (Some(browser), Ok(mut driver)) = (browser, command.spawn()) else {
+        let (Some(browser), Some(_)) = (browser, find_program("chromedriver")) else {
             let reason =
                 "no chromium with chromedriver is installed: the page was tried in no browser";
             assert!(std::env::var("CI").as_deref() != Ok("true"), "{reason}");
             skip(reason);
             return None;
         };
-        let stdout = Captured::read_all(driver.stdout.take().expect("its output"));
-        stdout.wait_for("successfully on port ");
-        let text = stdout.text();
-        let port = text.split("successfully on port ").nth(1).expect("a port");
-        let port: String = port.chars().take_while(char::is_ascii_digit).collect();
-        let address = SocketAddr::from(([127, 0, 0, 1], port.parse().expect("a port")));
+        // It wants one port for two addresses, and gives up where only one of them is free.
+        let (driver, address) = (0..20)
+            .find_map(|_| start_driver())
+            .expect("chromedriver starts");
         let profile = std::env::temp_dir().join(format!("smolchat-{name}-{}", std::process::id()));
         let mut this = Browser {
             driver,
@@ -1089,6 +1081,40 @@ impl Drop for Browser {
         let _ = self.driver.wait();
         let _ = std::fs::remove_dir_all(&self.profile);
     }
+}
+
+/// Starts the browser's driver; none if it ends before it has a port.
+fn start_driver() -> Option<(Child, SocketAddr)> {
+    let mut driver = Command::new("chromedriver")
+        .arg("--port=0")
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("chromedriver can be run");
+    let stdout = Captured::read_all(driver.stdout.take().expect("its output"));
+    let end = Instant::now() + PATIENCE;
+    while Instant::now() < end {
+        let has_ended = driver
+            .try_wait()
+            .expect("a child can be waited for")
+            .is_some();
+        let lines = stdout.lines();
+        let port = lines
+            .iter()
+            .find_map(|line| line.split("successfully on port ").nth(1))
+            .and_then(|port| port.trim_end_matches('.').parse().ok());
+        if let Some(port) = port {
+            return Some((driver, SocketAddr::from(([127, 0, 0, 1], port))));
+        }
+        if has_ended {
+            return None;
+        }
+        thread::sleep(Duration::from_millis(10));
+    }
+    let _ = driver.kill();
+    let _ = driver.wait();
+    None
 }
 
 /// The first file of this name where the system looks for programs.

@@ -45,7 +45,7 @@ fn run() -> u8 {
         Ok(listeners) => listeners,
         Err(error) => return fail(COULD_NOT, &error.to_string()),
     };
-    tell_start(&config, &listeners);
+    tell_start(&listeners);
     match serve(listeners, &config, filter) {
         Ok(()) => DONE,
         Err(error) => fail(INTERNAL_FAILURE, &error.to_string()),
@@ -75,25 +75,28 @@ fn serve(listeners: Listeners, config: &Config, filter: EnvFilter) -> Result<(),
 }
 
 /// Says where everything is, whatever the log level.
-fn tell_start(config: &Config, listeners: &Listeners) {
+fn tell_start(listeners: &Listeners) {
     let chat = listeners.chat_address();
+    let reached_at = match chat.ip().is_unspecified() {
+        true => "ADDRESS-OF-THIS-MACHINE".to_owned(),
+        false => chat.ip().to_string(),
+    };
+    let port = chat.port();
     say(&format!(
-        "clients connect to {chat}: smolchat-client {} {}",
-        chat.ip(),
-        chat.port()
+        "clients connect to {chat}: smolchat-client {reached_at} {port}"
     ));
     if let Some(web) = listeners.web_address() {
         say(&format!("the web page is at http://{web}/"));
     }
-    if chat.ip().is_loopback() {
-        say("only this machine can connect; --host 0.0.0.0 opens the chat to the network");
+    match chat.ip().is_loopback() {
+        true => say("only this machine can connect; --host 0.0.0.0 opens the chat to the network"),
+        false => say("everyone who reaches this address can read and talk"),
     }
-    if config.web.is_some()
-        && listeners
-            .web_address()
-            .is_some_and(|web| !web.ip().is_loopback())
+    if listeners
+        .web_address()
+        .is_some_and(|web| !web.ip().is_loopback())
     {
-        say("everyone who reaches the page's address can read the chat");
+        say("everyone who reaches the page's address can read the chat there");
     }
 }
 

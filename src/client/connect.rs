@@ -93,6 +93,6 @@ async fn connect_to(address: SocketAddr) -> io::Result<TcpStream> {
             Err(io::ErrorKind::TimedOut.into())
         })
         .await?;
-    socket::prepare(&stream)?;
+    socket::prepare(&stream);
     Ok(stream)
 }

@@ -12,7 +12,7 @@ use argh::FromArgs;
 #[derive(FromArgs, Clone, Debug, PartialEq, Eq)]
 #[argh(
     note = "Lines that do not begin with / are messages. Commands: /setname NAME, /history, /users, /help, /quit; //x says /x.",
-    note = "In a pipe, what cannot be said is explained on standard error with the number of its line; after the end of the input the client prints until nothing has come for 2 seconds.",
+    note = "In a pipe, what cannot be said is explained on standard error with the number of its line; after the end of the input the client prints until the server closes or nothing has come for 2 seconds.",
     error_code(0, "done, also when the server closed the connection"),
     error_code(1, "could not connect, or not find the host"),
     error_code(2, "used wrongly: an unknown option, a bad port"),

@@ -28,6 +28,10 @@ use std::time::{Duration, Instant};
 /// What is said when the server closes the connection.
 pub const DISCONNECTED: &str = "Server disconnected\n";
 
+/// What is told when nothing was understood.
+const STRANGE: &str = "Nothing that came from there was a line of a chat; check that \
+                       smolchat-server is at this address and port";
+
 /// Why a client ends other than at its user's or its server's wish. Its `Display` is one
 /// sentence.
 #[derive(Debug)]
@@ -142,6 +146,14 @@ async fn chat(stream: &TcpStream, config: &Config, edge: Edge<'_>) -> io::Result
                 last_line = Instant::now();
                 // If the connection is gone already, the next reading tells.
                 let _ = stream.shutdown(Shutdown::Write);
+            }
+            Step::Closed | Step::Silence if session.is_strange() => {
+                edge.screen.borrow_mut().tell(STRANGE);
+                return if input_has_ended {
+                    Ok(())
+                } else {
+                    edge.screen.borrow_mut().show(DISCONNECTED)
+                };
             }
             Step::Closed if input_has_ended => return Ok(()),
             Step::Closed => return edge.screen.borrow_mut().show(DISCONNECTED),

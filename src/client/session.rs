@@ -14,6 +14,8 @@ use crate::render::{Style, chat_line};
 pub struct Session {
     splitter: LineSplitter,
     style: Style,
+    lines: u64,
+    understood: u64,
 }
 
 impl Session {
@@ -22,16 +24,25 @@ impl Session {
         Session {
             splitter: LineSplitter::new(CLIENT_MAX_LINE_BYTES),
             style,
+            lines: 0,
+            understood: 0,
         }
+    }
+
+    /// Whether lines came and none of them was understood: something else than a chat speaks.
+    pub fn is_strange(&self) -> bool {
+        self.lines > 0 && self.understood == 0
     }
 
     /// Takes bytes of the server and gives the lines to be shown, each with its newline.
     pub fn receive(&mut self, mut bytes: &[u8]) -> String {
         let mut shown = String::new();
         while let Some(line) = self.splitter.next_line(&mut bytes) {
+            self.lines += 1;
             if let Line::Complete(line) = line
                 && let Some(message) = decode_server_line(line)
             {
+                self.understood += 1;
                 chat_line(&mut shown, &message.source, &message.message, self.style);
             }
         }

@@ -4,7 +4,6 @@
 //! one without a pause or a reason.
 
 use crate::limits::{ACCEPT_FIRST_PAUSE, ACCEPT_LAST_PAUSE, MAX_ACCEPTS_PER_TURN};
-use crate::socket;
 use async_net::{TcpListener, TcpStream};
 use smol::Timer;
 use std::io;
@@ -40,9 +39,6 @@ impl Acceptor {
                 Ok((stream, address)) => {
                     self.last_pause = None;
                     self.in_this_turn += 1;
-                    if let Err(error) = socket::prepare(&stream) {
-                        tracing::debug!(%address, %error, "cannot prepare the connection");
-                    }
                     return (stream, address);
                 }
                 Err(error) if is_of_one_connection(&error) => {

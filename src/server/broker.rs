@@ -24,6 +24,7 @@ use crate::server::transcript::Transcript;
 use crate::summary::{self, Summary};
 use async_channel::{Receiver, Sender};
 use jiff::Timestamp;
+use smol::lock::SemaphoreGuardArc;
 use std::io::Write;
 use std::sync::Arc;
 use std::time::Duration;
@@ -92,6 +93,8 @@ pub struct Broker {
     /// Users whose arrival waits for the summary: each gets its own line instead of being
     /// counted to itself.
     unsummarised: Vec<(ClientKey, UserId)>,
+    /// Of the newcomers of this batch.
+    permits: Vec<SemaphoreGuardArc>,
     /// One more for each connection that is being told that it cannot come in.
     refused: Arc<()>,
     is_stopping: bool,
@@ -126,6 +129,7 @@ impl Broker {
             snapshot: None,
             summary: Summary::default(),
             unsummarised: Vec::new(),
+            permits: Vec::new(),
             refused: Arc::new(()),
             is_stopping: false,
             now: Timestamp::now(),
@@ -174,11 +178,15 @@ impl Broker {
             self.leave(key, reason);
         }
         self.publish_batch();
+        self.permits.clear();
     }
 
     fn take(&mut self, input: Input) {
         match input {
-            Input::Connected(socket, address) => self.admit(Peer::new(socket, address)),
+            Input::Connected(newcomer) => {
+                self.permits.push(newcomer.permit);
+                self.admit(Peer::new(newcomer.socket, newcomer.address));
+            }
             Input::Lines {
                 from,
                 lines,

@@ -4,6 +4,7 @@
 //! tests make a `Config`; the server reads it. It must never bind, read a file or look at the
 //! environment.
 
+use crate::arguments::{parse_number, parse_port};
 use crate::limits::{
     self, DEFAULT_PORT, DEFAULT_WEB_PORT, Limits, MAX_CLIENTS_RANGE, MAX_HISTORY_RANGE,
     MAX_LAG_RANGE, MAX_LINE_RANGE, MAX_MESSAGE_RANGE, MAX_RATE_RANGE, MAX_THREADS_RANGE,
@@ -28,7 +29,7 @@ pub struct ServerOptions {
     pub host: String,
 
     /// port that clients connect to; 0 takes any free one (default 5555)
-    #[argh(option, default = "DEFAULT_PORT")]
+    #[argh(option, default = "DEFAULT_PORT", from_str_fn(parse_port))]
     pub port: u16,
 
     /// address of the web page, independent of --host (default 127.0.0.1)
@@ -36,7 +37,7 @@ pub struct ServerOptions {
     pub web_host: String,
 
     /// port of the web page; 0 takes any free one (default 8080, or the next free one if that is taken)
-    #[argh(option)]
+    #[argh(option, from_str_fn(parse_port))]
     pub web_port: Option<u16>,
 
     /// serve no web page
@@ -44,43 +45,75 @@ pub struct ServerOptions {
     pub no_web: bool,
 
     /// users who may be here at once, 1 to 1000000 (default 1000)
-    #[argh(option, default = "limits::DEFAULT_MAX_CLIENTS")]
+    #[argh(
+        option,
+        default = "limits::DEFAULT_MAX_CLIENTS",
+        from_str_fn(parse_number)
+    )]
     pub max_clients: usize,
 
     /// users from one address at once, IPv6 counted by /64, 1 to 1000000 (default: no limit)
-    #[argh(option)]
+    #[argh(option, from_str_fn(parse_number))]
     pub max_clients_per_address: Option<usize>,
 
     /// messages kept in memory for /history and the page, 0 to 1000000, and never more than 16 MiB (default 200)
-    #[argh(option, default = "limits::DEFAULT_HISTORY_MESSAGES")]
+    #[argh(
+        option,
+        default = "limits::DEFAULT_HISTORY_MESSAGES",
+        from_str_fn(parse_number)
+    )]
     pub history: usize,
 
     /// longest message, in bytes of UTF-8, 1 to 1048576 (default 4096)
-    #[argh(option, default = "limits::DEFAULT_MAX_MESSAGE_BYTES")]
+    #[argh(
+        option,
+        default = "limits::DEFAULT_MAX_MESSAGE_BYTES",
+        from_str_fn(parse_number)
+    )]
     pub max_message: usize,
 
     /// longest line, in bytes, up to 16777216; must be able to hold the longest message, escaped (default 65536)
-    #[argh(option, default = "limits::DEFAULT_MAX_LINE_BYTES")]
+    #[argh(
+        option,
+        default = "limits::DEFAULT_MAX_LINE_BYTES",
+        from_str_fn(parse_number)
+    )]
     pub max_line: usize,
 
     /// lines a second that a connection may send; a faster one is read more slowly, 1 to 10000000 (default 100)
-    #[argh(option, default = "limits::DEFAULT_RATE_PER_SECOND")]
+    #[argh(
+        option,
+        default = "limits::DEFAULT_RATE_PER_SECOND",
+        from_str_fn(parse_number)
+    )]
     pub rate: u32,
 
     /// lines that a connection may send at once after a pause, 1 to 10000000 (default 200)
-    #[argh(option, default = "limits::DEFAULT_BURST_LINES")]
+    #[argh(
+        option,
+        default = "limits::DEFAULT_BURST_LINES",
+        from_str_fn(parse_number)
+    )]
     pub burst: u32,
 
     /// bytes that a reader may be behind before it is closed, 4096 to 1073741824 (default 4194304)
-    #[argh(option, default = "limits::DEFAULT_MAX_LAG_BYTES")]
+    #[argh(
+        option,
+        default = "limits::DEFAULT_MAX_LAG_BYTES",
+        from_str_fn(parse_number)
+    )]
     pub max_lag: usize,
 
     /// users above which arrivals and departures are told in summary, once a second (default 500)
-    #[argh(option, default = "limits::DEFAULT_ANNOUNCE_LIMIT")]
+    #[argh(
+        option,
+        default = "limits::DEFAULT_ANNOUNCE_LIMIT",
+        from_str_fn(parse_number)
+    )]
     pub announce_limit: usize,
 
     /// threads that serve, 1 to 256 (default 1)
-    #[argh(option, default = "1")]
+    #[argh(option, default = "1", from_str_fn(parse_number))]
     pub threads: usize,
 
     /// what is logged on standard error: off, error, warn, info, debug or trace, or filters as in RUST_LOG (default: RUST_LOG, or info)

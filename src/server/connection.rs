@@ -19,7 +19,7 @@ use crate::server::inbox::{ClientKey, Input, Submission};
 use crate::server::log::Log;
 use crate::server::outbound::{Outbound, Progress};
 use crate::server::peer::{Mailbox, Peer, Sign};
-use async_channel::Sender;
+use async_channel::{Sender, TrySendError};
 use futures_lite::FutureExt;
 use smol::Timer;
 use std::cell::RefCell;
@@ -30,6 +30,9 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
+
+/// A future that is only made when it is needed.
+type BoxedFuture<'a> = Pin<Box<dyn Future<Output = ()> + Send + 'a>>;
 
 /// What all connections of a server have in common.
 #[derive(Debug)]
@@ -50,6 +53,18 @@ impl Common {
         self.started.elapsed()
     }
 
+    /// Tells the broker something; if its inbox is full, what is given is to be awaited.
+    fn tell(&self, input: Input) -> Option<BoxedFuture<'_>> {
+        match self.inbox.try_send(input) {
+            // Boxed, since every connection has room for its largest future.
+            Err(TrySendError::Full(input)) => Some(Box::pin(async {
+                // Closed only when the server has ended, and then nobody needs to know.
+                let _ = self.inbox.send(input).await;
+            })),
+            Ok(()) | Err(TrySendError::Closed(_)) => None,
+        }
+    }
+
     fn rate(&self) -> Rate {
         Rate::new(self.limits.rate_per_second, self.limits.burst_lines)
     }
@@ -62,15 +77,16 @@ thread_local! {
 
 /// Serves one connection to its end, which it reports.
 pub async fn serve(common: Arc<Common>, key: ClientKey, peer: Arc<Peer>) {
-    let connection = Connection::new(&common, key, &peer);
+    let mut connection = Connection::new(&common, key, &peer);
     // A panic ends this connection and no other; the panic hook has told where it was.
     let reason = AssertUnwindSafe(connection.run())
         .catch_unwind()
         .await
         .unwrap_or(CloseReason::Fault);
     peer.abort();
-    // The inbox is closed only when the server has ended, and then nobody needs to know.
-    let _ = common.inbox.send(Input::Ended(key, reason)).await;
+    if let Some(waiting) = common.tell(Input::Ended(key, reason)) {
+        waiting.await;
+    }
 }
 
 struct Connection<'a> {
@@ -107,10 +123,10 @@ impl<'a> Connection<'a> {
         }
     }
 
-    async fn run(mut self) -> CloseReason {
+    async fn run(&mut self) -> CloseReason {
         loop {
             if self.peer.signs().has(Sign::CLOSE.or(Sign::BROKEN)) {
-                return self.close().await;
+                return close(self.peer).await;
             }
             let lines = match self.next_lines().await {
                 Ok(lines) => lines,
@@ -129,7 +145,7 @@ impl<'a> Connection<'a> {
                 if self.peer.wait(done.or(Sign::CLOSE)).await.has(done) {
                     return CloseReason::Closed;
                 }
-                return self.close().await;
+                return close(self.peer).await;
             }
             self.peer
                 .wait(Sign::NEXT.or(Sign::CLOSE).or(Sign::BROKEN))
@@ -138,18 +154,16 @@ impl<'a> Connection<'a> {
     }
 
     /// Hands lines to the broker; [`Sign::NEXT`] tells when they are done and answered.
-    async fn hand_in(&mut self, lines: Vec<Submission>, has_ended: bool) {
+    async fn hand_in(&self, lines: Vec<Submission>, has_ended: bool) {
         self.peer.clear(Sign::NEXT);
-        // Closed only when the server has ended, which the signs tell.
-        let _ = self
-            .common
-            .inbox
-            .send(Input::Lines {
-                from: self.key,
-                lines,
-                has_ended,
-            })
-            .await;
+        let input = Input::Lines {
+            from: self.key,
+            lines,
+            has_ended,
+        };
+        if let Some(waiting) = self.common.tell(input) {
+            waiting.await;
+        }
     }
 
     /// The next lines, as many as this connection may send now; none when something else
@@ -288,18 +302,22 @@ impl<'a> Connection<'a> {
         self.pacer.spend(rate, now, lines.len() as u64);
         lines
     }
+}
 
-    /// Ends a connection that the server closes, or that broke.
-    async fn close(self) -> CloseReason {
-        let done = Sign::WRITTEN.or(Sign::BROKEN);
-        let written = self.peer.wait(done);
+/// Ends a connection that the server closes, or that broke.
+async fn close(peer: &Peer) -> CloseReason {
+    // Boxed, since every connection has room for its largest future and few are ever closed
+    // from here.
+    Box::pin(async {
+        let written = peer.wait(Sign::WRITTEN.or(Sign::BROKEN));
         let in_time = within(FAREWELL_TIMEOUT, written).await;
         if in_time.is_some_and(|signs| !signs.has(Sign::BROKEN)) {
-            self.peer.finish_sending();
-            within(LINGER_TIMEOUT, discard_input(self.peer)).await;
+            peer.finish_sending();
+            within(LINGER_TIMEOUT, discard_input(peer)).await;
         }
         CloseReason::Lost
-    }
+    })
+    .await
 }
 
 fn is_temporary(error: &io::Error) -> bool {
@@ -349,11 +367,10 @@ pub async fn catch_up(
     match AssertUnwindSafe(writing).catch_unwind().await {
         Ok(Some(outbound)) if outbound.is_finished() => peer.give(Sign::WRITTEN),
         Ok(Some(outbound)) => {
-            // Closed only when the server has ended.
-            let _ = common
-                .inbox
-                .send(Input::CaughtUp(key, mailbox, outbound))
-                .await;
+            let caught_up = Input::CaughtUp(key, mailbox, Box::new(outbound));
+            if let Some(waiting) = common.tell(caught_up) {
+                waiting.await;
+            }
         }
         Ok(None) | Err(_) => {
             peer.abort();

@@ -338,7 +338,12 @@ impl Delivery {
     }
 
     /// Takes back a client that has caught up.
-    pub fn take_back(&mut self, key: ClientKey, mailbox: &Arc<Mailbox>, mut outbound: Outbound) {
+    pub fn take_back(
+        &mut self,
+        key: ClientKey,
+        mailbox: &Arc<Mailbox>,
+        mut outbound: Box<Outbound>,
+    ) {
         let Some(client) = self.clients.get_mut(key.0) else {
             return;
         };
@@ -347,7 +352,7 @@ impl Delivery {
             _ => return,
         }
         connection::collect_mail(&self.common.log, mailbox, &mut outbound);
-        client.output = Output::Pending(Box::new(outbound));
+        client.output = Output::Pending(outbound);
         self.lagging_count -= 1;
         self.pending.push(key);
     }

@@ -12,6 +12,7 @@ use crate::server::peer::Mailbox;
 use crate::server::snapshot::Snapshot;
 use async_channel::Sender;
 use smol::Async;
+use smol::lock::SemaphoreGuardArc;
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 
@@ -22,11 +23,22 @@ pub struct ClientKey(pub usize);
 /// One line of a client, as it was understood.
 pub type Submission = Result<Request, Refusal>;
 
+/// A client that connected and is not yet in the room.
+#[derive(Debug)]
+pub struct Newcomer {
+    /// Its socket.
+    pub socket: Arc<Async<TcpStream>>,
+    /// Its address.
+    pub address: SocketAddr,
+    /// Given back when the batch that lets it in is delivered: there are only so many.
+    pub permit: SemaphoreGuardArc,
+}
+
 /// Something that happened.
 #[derive(Debug)]
 pub enum Input {
     /// A client connected.
-    Connected(Arc<Async<TcpStream>>, SocketAddr),
+    Connected(Newcomer),
     /// A client sent lines, and perhaps ended its sending side after them.
     Lines {
         /// The client.
@@ -38,7 +50,7 @@ pub enum Input {
     },
     /// A client that was behind is no more; the mailbox tells which lagging it was, since the
     /// key may be another's by now.
-    CaughtUp(ClientKey, Arc<Mailbox>, Outbound),
+    CaughtUp(ClientKey, Arc<Mailbox>, Box<Outbound>),
     /// A connection's task ended; the last that is heard of it.
     Ended(ClientKey, CloseReason),
     /// The page wants to know who is here and what was said.

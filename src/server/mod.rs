@@ -28,21 +28,26 @@ pub mod web;
 pub use config::{Config, ServerOptions, WebConfig};
 pub use listen::{BindError, Listeners};
 
-use crate::limits::{INBOX_EVENTS, STOP_DEADLINE};
+use crate::limits::{INBOX_EVENTS, MAX_NEWCOMERS_PER_BATCH, MAX_WAITING_NEWCOMERS, STOP_DEADLINE};
 use crate::render::Style;
+use crate::socket;
 use accept::Acceptor;
+use async_channel::{Receiver, Sender};
+use async_net::TcpStream;
 use broker::{Broker, BrokerHandle};
 use connection::{Common, within};
 use delivery::SharedExecutor;
 use futures_lite::FutureExt;
-use inbox::Input;
+use inbox::{Input, Newcomer};
 use listen::Bound;
 use log::Log;
 use sink::LossySink;
 use smol::Executor;
+use smol::lock::Semaphore;
 use std::fmt;
 use std::future::Future;
 use std::io::{self, Write};
+use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::thread;
@@ -162,7 +167,9 @@ async fn serve(
     let broker = executor.spawn(AssertUnwindSafe(broker.run()).catch_unwind());
     let handle = BrokerHandle::new(sender);
     let (chat, web) = listeners.into_parts();
-    let accepting = executor.spawn(accept_clients(chat, handle.clone()));
+    let (newcomers, waiting) = async_channel::bounded(MAX_WAITING_NEWCOMERS);
+    let accepting = executor.spawn(accept_clients(chat, newcomers));
+    let letting_in = executor.spawn(let_in(waiting, handle.clone()));
     let streams = Arc::new(web::Count::default());
     let web = web.map(|web| {
         executor.spawn(web::serve(
@@ -180,6 +187,7 @@ async fn serve(
     let mut broker = broker;
     let failed = stopped.or(async { Some((&mut broker).await) }).await;
     accepting.cancel().await;
+    letting_in.cancel().await;
     if failed.is_some() {
         return Err(RunError::BrokerFailed);
     }
@@ -201,15 +209,25 @@ async fn serve(
     }
 }
 
-async fn accept_clients(chat: Bound, handle: BrokerHandle) {
+/// Accepts whoever comes, at once, so that the kernel's queue does not overflow.
+async fn accept_clients(chat: Bound, waiting: Sender<(TcpStream, SocketAddr)>) {
     let mut acceptor = Acceptor::new(chat.listener);
-    loop {
-        let (stream, address) = acceptor.next().await;
-        if handle
-            .tell(Input::Connected(stream.into(), address))
-            .await
-            .is_err()
-        {
+    while waiting.send(acceptor.next().await).await.is_ok() {}
+}
+
+/// Lets in those who wait, so many with each batch: a crowd at the door does not hold up those
+/// who are here.
+async fn let_in(waiting: Receiver<(TcpStream, SocketAddr)>, handle: BrokerHandle) {
+    let permits = Arc::new(Semaphore::new(MAX_NEWCOMERS_PER_BATCH));
+    while let Ok((stream, address)) = waiting.recv().await {
+        let permit = permits.acquire_arc().await;
+        socket::prepare(&stream);
+        let newcomer = Newcomer {
+            socket: stream.into(),
+            address,
+            permit,
+        };
+        if handle.tell(Input::Connected(newcomer)).await.is_err() {
             return;
         }
     }

@@ -15,8 +15,9 @@ use futures_lite::{AsyncReadExt, AsyncWriteExt};
 /// A whole request head that may be answered.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Head {
-    /// The bytes, up to and with the empty line; of HTTP/1.0 they are those of the same request
-    /// in HTTP/1.1, since async-h1 knows no other.
+    /// The request as async-h1 gets it: its line and its host. What else a head may hold, no
+    /// route looks at; http-types panics at some of it (a header value that is not ASCII), and
+    /// async-h1 knows HTTP/1.1 only.
     pub bytes: Vec<u8>,
     /// Whether a further request may follow.
     pub keep_alive: bool,
@@ -205,20 +206,21 @@ fn judge(bytes: Vec<u8>) -> Result<Head, Problem> {
     if has_length || !values("transfer-encoding").is_empty() {
         return Err(Problem::HasBody);
     }
-    if is_old {
-        let method = request.method.unwrap_or_default();
-        let bytes = format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\n\r\n").into_bytes();
-        return Ok(Head {
-            bytes,
-            keep_alive: false,
-        });
-    }
     let closes = values("connection")
         .iter()
         .any(|value| value.eq_ignore_ascii_case(b"close"));
+    let host = values("host").first().copied().unwrap_or(b"localhost");
+    let (Ok(host), true) = (
+        std::str::from_utf8(host),
+        host.is_ascii() && path.is_ascii(),
+    ) else {
+        return Err(Problem::Malformed);
+    };
+    let method = request.method.unwrap_or_default();
+    let bytes = format!("{method} {path} HTTP/1.1\r\nHost: {host}\r\n\r\n").into_bytes();
     Ok(Head {
-        keep_alive: !closes,
         bytes,
+        keep_alive: !closes && !is_old,
     })
 }
 
@@ -248,6 +250,12 @@ mod tests {
             Err(Problem::Malformed),
         );
         check("GET / HTTP/1.0\r\n\r\n", Ok(false));
+        check("GET / HTTP/1.1\r\nHost: x\r\nCookie: n=é\r\n\r\n", Ok(true));
+        check("GET / HTTP/1.1\r\nHost: é\r\n\r\n", Err(Problem::Malformed));
+        check(
+            "GET /é HTTP/1.1\r\nHost: x\r\n\r\n",
+            Err(Problem::Malformed),
+        );
         check(
             "GET /api/events HTTP/1.0\r\n\r\n",
             Err(Problem::OtherVersion),

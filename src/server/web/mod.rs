@@ -16,6 +16,7 @@ use crate::server::connection::within;
 use crate::server::delivery::SharedExecutor;
 use crate::server::frames;
 use crate::server::listen::Bound;
+use crate::socket;
 use async_net::TcpStream;
 use event_listener::Event;
 use events::EventStream;
@@ -289,6 +290,7 @@ pub async fn serve(
     let mut acceptor = Acceptor::new(bound.listener);
     loop {
         let (stream, address) = acceptor.next().await;
+        socket::prepare(&stream);
         let counted = connections.enter(WEB_MAX_CONNECTIONS);
         let serving = serve_connection(stream, address, app.clone(), counted);
         // It ends by itself: every wait in it has a bound, and its number has one too.
