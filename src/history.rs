@@ -81,7 +81,7 @@ impl History {
     }
 
     /// The messages, oldest first.
-    pub fn messages(&self) -> impl ExactSizeIterator<Item = &Arc<Message>> {
+    pub fn messages(&self) -> impl ExactSizeIterator<Item = &Arc<Message>> + DoubleEndedIterator {
         self.messages.iter()
     }
 

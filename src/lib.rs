@@ -10,7 +10,8 @@
 //!   person reads.
 //! * [`server`]: the broker and the log, connections, the page.
 //! * [`client`]: the session, the screen, the input.
-//! * [`arguments`], [`exit_status`] and [`socket`]: what both programs have in common.
+//! * [`arguments`], [`exit_status`], [`signals`] and [`socket`]: what the programs need of their
+//!   surroundings.
 //!
 //! Data flows one way: bytes become lines, lines requests, requests events, events bytes. The
 //! server never imports the client nor the client the server, and the core neither.
@@ -28,6 +29,7 @@ pub mod protocol;
 pub mod render;
 pub mod room;
 pub mod server;
+pub mod signals;
 pub mod socket;
 pub mod summary;
 pub mod text;

@@ -109,8 +109,10 @@ pub const SUMMARY_INTERVAL: Duration = Duration::from_secs(1);
 pub const FAREWELL_TIMEOUT: Duration = Duration::from_secs(3);
 /// Time that a closed connection is still read and discarded, so that the farewell arrives.
 pub const LINGER_TIMEOUT: Duration = Duration::from_secs(1);
+/// Bytes that are read and discarded at most meanwhile.
+pub const LINGER_MAX_BYTES: usize = 1024 * 1024;
 /// Time from the signal to the end of the server.
-pub const STOP_DEADLINE: Duration = Duration::from_millis(4800);
+pub const STOP_DEADLINE: Duration = Duration::from_millis(4700);
 
 /// Idle time after which TCP asks a silent peer whether it is still there.
 pub const KEEPALIVE_IDLE: Duration = Duration::from_secs(45);
@@ -127,9 +129,9 @@ pub const TRANSCRIPT_BATCHES: usize = 256;
 pub const TRANSCRIPT_BYTES: usize = 4 * 1024 * 1024;
 
 /// HTTP connections of the page at once.
-pub const WEB_MAX_CONNECTIONS: usize = 512;
+pub const WEB_MAX_CONNECTIONS: usize = 256;
 /// Live streams of the page at once.
-pub const WEB_MAX_STREAMS: usize = 256;
+pub const WEB_MAX_STREAMS: usize = 200;
 /// Bytes of a request head that are read before it is refused.
 pub const WEB_MAX_HEAD_BYTES: usize = 8 * 1024;
 /// Time for a whole request head, from its first byte.
@@ -138,6 +140,10 @@ pub const WEB_HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 pub const WEB_IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 /// Time without progress after which a response is dropped.
 pub const WEB_WRITE_STALL_TIMEOUT: Duration = Duration::from_secs(30);
+/// Time for a whole response that is no stream.
+pub const WEB_RESPONSE_DEADLINE: Duration = Duration::from_secs(60);
+/// Bytes of message texts that the page and its documents show; the newest that fit.
+pub const WEB_MAX_TEXT_BYTES: usize = 1024 * 1024;
 /// Time between two comment lines of a silent live stream.
 pub const WEB_HEARTBEAT_INTERVAL: Duration = Duration::from_secs(15);
 

@@ -11,6 +11,7 @@ const MAX_LINES = 1000; // kept in the log
 const MAX_FOLD = 500; // comings and goings in one line
 const FOLD_TIME = 10 * 60e3;
 const NAMES_SHOWN = 6; // of each kind in such a line
+const LIST_ROWS = 100; // of the users, as the server divides them
 const TICK = 5e3; // the watchdog's step
 const SILENT_TICKS = 8; // 40 s; the server beats every 15 s
 const MAX_WAIT = 15e3; // between two attempts
@@ -21,7 +22,6 @@ const log = find('log');
 const lines = find('lines');
 const people = find('people');
 const count = find('count');
-const newer = find('newer');
 const link = find('link');
 const spoken = find('spoken');
 const title = document.title;
@@ -43,6 +43,13 @@ function hue(name) {
   for (const byte of utf8.encode(name)) hash = Math.imul(hash ^ byte, 0x01000193);
   return `hue-${(hash >>> 0) % 12}`;
 }
+
+// Only of use with scripts, so it is made here.
+const newer = make('button', 'newer');
+newer.type = 'button';
+newer.id = 'newer';
+newer.hidden = true;
+log.after(newer);
 
 const nameTag = (name, className) => make('bdi', className, name);
 
@@ -159,7 +166,8 @@ function prune() {
   }
 }
 
-// Who is here, in order of arrival.
+// Who is here, in order of arrival. One list of ten thousand would be laid out as a whole at each
+// arrival and departure; lists of a hundred are skipped while they are out of sight.
 
 const rows = new Map(); // name: { row, since }
 
@@ -176,8 +184,24 @@ function enter(name, since) {
 
 function exit(name) {
   const known = rows.get(name);
-  if (known) known.row.remove();
+  if (known) takeOut(known.row);
   rows.delete(name);
+}
+
+function seat(row) {
+  let list = people.lastElementChild;
+  if (!list || list.childElementCount >= LIST_ROWS) {
+    list = make('ul');
+    list.setAttribute('role', 'list');
+    people.append(list);
+  }
+  list.append(row);
+}
+
+function takeOut(row) {
+  const list = row.parentNode;
+  row.remove();
+  if (list && !list.childElementCount) list.remove();
 }
 
 function rename(name, newName) {
@@ -194,11 +218,15 @@ function rename(name, newName) {
 function replacePeople(users) {
   const now = new Set(users.map(({ name }) => name));
   for (const name of [...rows.keys()]) if (!now.has(name)) exit(name);
-  let next = people.firstElementChild;
+  let next = people.querySelector('li:not(.nobody)');
   for (const { name, since } of users) {
     const row = enter(name, since);
-    if (row === next) next = next.nextElementSibling;
-    else people.insertBefore(row, next);
+    if (row === next) next = row.nextElementSibling || row.parentNode.nextElementSibling?.firstElementChild;
+    else {
+      takeOut(row);
+      if (next) next.before(row);
+      else seat(row);
+    }
   }
 }
 
@@ -228,37 +256,29 @@ function flush() {
   queue = [];
   const stay = !atEnd();
   const before = stay ? lines.offsetHeight : 0;
-  const arrivals = document.createDocumentFragment();
-  const settle = () => arrivals.firstChild && people.append(arrivals);
 
-  let skip = events.length - MAX_LINES; // those would be dropped again at once
-  let messages = 0;
+  // Messages that would be dropped again at once are not drawn.
+  const messages = events.filter(({ kind }) => kind === 'message').length;
+  let undrawn = messages - MAX_LINES;
   for (const { kind, data } of events) {
-    skip -= 1;
-    if (kind === 'joined') arrivals.append(enter(data.name, data.time));
+    if (kind === 'joined') seat(enter(data.name, data.time));
     else if (kind === 'left') exit(data.name);
     else if (kind === 'renamed') rename(data.name, data.new_name);
-    else if (kind === 'people') {
-      settle();
-      replacePeople(data);
-      continue;
-    }
-    if (kind === 'message') messages += 1;
-    if (skip >= 0) continue;
-    if (kind === 'mark') mark(data);
-    else if (kind === 'message') {
+    else if (kind === 'people') replacePeople(data);
+    else if (kind === 'mark') mark(data);
+    else if ((undrawn -= 1) < 0) {
       const { line, date, author } = messageLine(data);
       put(line, date, author);
-    } else presence(kind, data);
+    }
+    if (kind === 'joined' || kind === 'left' || kind === 'renamed') presence(kind, data);
   }
-  settle();
   folded.forEach(writeFold);
   folded.clear();
 
-  empty(people, rows.size, 'nobody', 'Nobody');
+  empty(people, seat, rows.size, 'nobody', 'Nobody');
   if (count.textContent !== String(rows.size)) count.textContent = rows.size;
   if (batch.firstChild) lines.append(batch);
-  empty(lines, length, 'nothing', 'Nothing has been said yet. New messages appear here by themselves.');
+  empty(lines, (note) => lines.append(note), length, 'nothing', 'Nothing has been said yet. New messages appear here by themselves.');
   if (stay) {
     log.scrollTop -= lines.offsetHeight - before;
     newCount += messages;
@@ -271,10 +291,10 @@ function flush() {
   }
 }
 
-function empty(list, size, className, text) {
-  const note = list.querySelector(`:scope > .${className}`);
-  if (size && note) note.remove();
-  else if (!size && !note) list.append(make('li', className, text));
+function empty(place, add, size, className, text) {
+  const note = place.querySelector(`.${className}`);
+  if (size && note) takeOut(note);
+  else if (!size && !note) add(make('li', className, text));
 }
 
 function showNewer() {
@@ -470,14 +490,14 @@ document.addEventListener('visibilitychange', () => {
 document.addEventListener('pointerover', ({ target }) => {
   const time = target.closest('time[datetime]');
   if (time && !time.title) time.title = full.format(new Date(time.dateTime));
-  const row = target.closest('#people > li');
+  const row = target.closest('#people li');
   const known = row && rows.get(row.textContent);
   if (known) row.title = `${row.textContent}\nsince ${full.format(new Date(known.since))}`;
 });
 
 // Start: take over what the server has drawn, in local time.
 
-for (const row of people.children) {
+for (const row of people.querySelectorAll('li')) {
   if (row.className !== 'nobody') rows.set(row.textContent, { row, since: '' });
 }
 for (const line of [...lines.children]) {

@@ -2,10 +2,10 @@
 //! library.
 #![forbid(unsafe_code)]
 
-use smolchat::exit_status::{COULD_NOT, DONE, INTERNAL_FAILURE, INTERRUPTED, WRONG_USE};
+use smolchat::exit_status::{COULD_NOT, DONE, INTERNAL_FAILURE, WRONG_USE};
 use smolchat::server::sink::{LineWriter, LossySink};
 use smolchat::server::{self, Config, Listeners, RunError, ServerOptions, TranscriptOutput};
-use smolchat::{arguments, limits};
+use smolchat::{arguments, limits, signals};
 use std::io::{IsTerminal, Write, stderr, stdout};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -41,18 +41,28 @@ fn run() -> u8 {
         Ok(config) => config,
         Err(error) => return fail(WRONG_USE, &error.to_string()),
     };
+    // Before anything is told: whoever reads the start-up lines may send a signal at once.
+    let stop = match signals::watch(PROGRAM) {
+        Ok(stop) => stop,
+        Err(error) => return fail(INTERNAL_FAILURE, &RunError::NoThread(error).to_string()),
+    };
     let listeners = match Listeners::bind(&config) {
         Ok(listeners) => listeners,
         Err(error) => return fail(COULD_NOT, &error.to_string()),
     };
     tell_start(&listeners);
-    match serve(listeners, &config, filter) {
+    match serve(listeners, &config, filter, stop) {
         Ok(()) => DONE,
         Err(error) => fail(INTERNAL_FAILURE, &error.to_string()),
     }
 }
 
-fn serve(listeners: Listeners, config: &Config, filter: EnvFilter) -> Result<(), RunError> {
+fn serve(
+    listeners: Listeners,
+    config: &Config,
+    filter: EnvFilter,
+    stop: async_channel::Receiver<()>,
+) -> Result<(), RunError> {
     let log = LossySink::start("log", Box::new(stderr())).map_err(RunError::NoThread)?;
     let writer = log.clone();
     tracing_subscriber::fmt()
@@ -61,7 +71,6 @@ fn serve(listeners: Listeners, config: &Config, filter: EnvFilter) -> Result<(),
         .with_writer(move || LineWriter::new(writer.clone()))
         .init();
     warn_of_descriptors(config);
-    let stop = stop_signal().map_err(RunError::NoThread)?;
     let transcript = TranscriptOutput {
         output: Box::new(stdout()),
         style: arguments::style_of_stdout(),
@@ -113,25 +122,6 @@ fn warn_of_descriptors(config: &Config) {
         Ok(_) => {}
         Err(error) => tracing::warn!(%error, "cannot raise the limit of open files"),
     }
-}
-
-/// A channel that tells of the first SIGINT or SIGTERM; the second ends the process at once.
-fn stop_signal() -> std::io::Result<async_channel::Receiver<()>> {
-    use signal_hook::consts::{SIGINT, SIGTERM};
-    let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM])?;
-    let (sender, receiver) = async_channel::bounded(1);
-    std::thread::Builder::new()
-        .name("signals".to_owned())
-        .spawn(move || {
-            for (count, _signal) in signals.forever().enumerate() {
-                if count > 0 {
-                    std::process::exit(i32::from(INTERRUPTED));
-                }
-                // The server listens to this one, or is at its end anyway.
-                let _ = sender.try_send(());
-            }
-        })?;
-    Ok(receiver)
 }
 
 fn say(sentence: &str) {

@@ -20,9 +20,10 @@ use futures_lite::{AsyncReadExt, AsyncWriteExt, FutureExt};
 use smol::Timer;
 use std::cell::RefCell;
 use std::fmt;
+use std::future::Future;
 use std::io;
 use std::net::Shutdown;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::time::{Duration, Instant};
 
 /// What is said when the server closes the connection.
@@ -117,21 +118,24 @@ async fn chat(stream: &TcpStream, config: &Config, edge: Edge<'_>) -> io::Result
         InputKind::Pipe => CLIENT_DRAIN_TIMEOUT,
     };
     let mut sending = pin!(send_input(stream, config, &edge));
-    let mut input_has_ended = false;
+    let mut input_ended_at = None;
     let mut last_line = Instant::now();
     loop {
         // Only a reading may lose the race: nothing of it is lost with it.
         let reading = read(stream, &mut buffer);
-        let step = if input_has_ended {
-            let left = patience.saturating_sub(last_line.elapsed());
-            reading.or(silence(left)).await
-        } else {
-            reading
-                .or(async {
-                    sending.as_mut().await;
-                    Step::InputEnded
-                })
-                .await
+        let step = match input_ended_at {
+            Some(ended_at) => {
+                // One who leaves a terminal does not stay because others talk on.
+                let since = match edge.input_kind {
+                    InputKind::Terminal => ended_at,
+                    InputKind::Pipe => last_line,
+                };
+                silence(patience.saturating_sub(since.elapsed()))
+                    .or(reading)
+                    .await
+            }
+            // What is typed goes first, however much comes in.
+            None => input_end(sending.as_mut()).or(reading).await,
         };
         match step {
             Step::Received(count) => {
@@ -142,20 +146,20 @@ async fn chat(stream: &TcpStream, config: &Config, edge: Edge<'_>) -> io::Result
                 }
             }
             Step::InputEnded => {
-                input_has_ended = true;
                 last_line = Instant::now();
+                input_ended_at = Some(last_line);
                 // If the connection is gone already, the next reading tells.
                 let _ = stream.shutdown(Shutdown::Write);
             }
             Step::Closed | Step::Silence if session.is_strange() => {
                 edge.screen.borrow_mut().tell(STRANGE);
-                return if input_has_ended {
+                return if input_ended_at.is_some() {
                     Ok(())
                 } else {
                     edge.screen.borrow_mut().show(DISCONNECTED)
                 };
             }
-            Step::Closed if input_has_ended => return Ok(()),
+            Step::Closed if input_ended_at.is_some() => return Ok(()),
             Step::Closed => return edge.screen.borrow_mut().show(DISCONNECTED),
             Step::Silence => return Ok(()),
         }
@@ -167,6 +171,11 @@ async fn read(stream: &TcpStream, buffer: &mut [u8]) -> Step {
         Ok(0) | Err(_) => Step::Closed,
         Ok(count) => Step::Received(count),
     }
+}
+
+async fn input_end(sending: Pin<&mut impl Future<Output = ()>>) -> Step {
+    sending.await;
+    Step::InputEnded
 }
 
 async fn silence(time: Duration) -> Step {
@@ -195,6 +204,8 @@ async fn send_input(stream: &TcpStream, config: &Config, edge: &Edge<'_>) {
         if wants_to_leave {
             return;
         }
+        // However much is typed, what comes in is read as well.
+        smol::future::yield_now().await;
     }
 }
 

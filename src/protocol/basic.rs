@@ -23,7 +23,7 @@ pub fn decode_request(line: &[u8], max_message_bytes: usize) -> Result<Request, 
     let text = std::str::from_utf8(line).map_err(|_| Refusal::NotUtf8)?;
     let envelope = read_envelope(text)?;
     let kind = envelope.kind.ok_or(Refusal::MissingType)?;
-    let kind = read_string(kind).ok_or(Refusal::TypeNotAString)?;
+    let kind = read_string(kind, "type", Refusal::TypeNotAString)?;
     match &*kind {
         "message" => decode_message(required_data(envelope.data, "message")?, max_message_bytes),
         "set-name" => {
@@ -53,15 +53,24 @@ fn required_data<'a>(
     kind: &'static str,
 ) -> Result<Cow<'a, str>, Refusal> {
     let data = data.ok_or(Refusal::MissingData(kind))?;
-    read_string(data).ok_or(Refusal::DataNotAString(kind))
+    read_string(data, "data", Refusal::DataNotAString(kind))
 }
 
-/// A JSON string, borrowed where it holds no escape; none for another JSON value.
-fn read_string(raw: &RawValue) -> Option<Cow<'_, str>> {
+/// The JSON string under a key, borrowed where it holds no escape; `other` refuses another
+/// JSON value.
+fn read_string<'a>(
+    raw: &'a RawValue,
+    key: &'static str,
+    other: Refusal,
+) -> Result<Cow<'a, str>, Refusal> {
     #[derive(Deserialize)]
     struct Borrowed<'a>(#[serde(borrow)] Cow<'a, str>);
-    let borrowed: Borrowed<'_> = serde_json::from_str(raw.get()).ok()?;
-    Some(borrowed.0)
+    if !raw.get().starts_with('"') {
+        return Err(other);
+    }
+    let borrowed: Borrowed<'_> =
+        serde_json::from_str(raw.get()).map_err(|_| Refusal::BadEscape(key))?;
+    Ok(borrowed.0)
 }
 
 /// The two keys of a line, not yet looked into: what stands beside them is skipped without
@@ -309,7 +318,7 @@ mod tests {
         );
         check(
             r#"{"type":"message","data":"\ud800"}"#,
-            Err(Refusal::DataNotAString("message")),
+            Err(Refusal::BadEscape("data")),
         );
         check(
             r#"{"type":"users","type":"users"}"#,

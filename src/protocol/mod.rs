@@ -49,6 +49,8 @@ pub enum Refusal {
     MissingData(&'static str),
     /// `data` is not a string, and the type needs one.
     DataNotAString(&'static str),
+    /// A string has an escape that stands for no character.
+    BadEscape(&'static str),
     /// The line is longer than this many bytes.
     LineTooLong {
         /// Bytes allowed.
@@ -108,6 +110,10 @@ impl fmt::Display for Refusal {
                     "\"data\" is not a string; a \"{kind}\" line needs one there"
                 )
             }
+            Refusal::BadEscape(key) => write!(
+                out,
+                "The string in \"{key}\" has an escape that stands for no character; send whole surrogate pairs"
+            ),
             Refusal::LineTooLong { limit } => write!(
                 out,
                 "The line is longer than {limit} bytes and was skipped; send shorter lines"

@@ -8,7 +8,10 @@
 //! Order: the inbox is the order. A reply has the place in the log where the room was when it
 //! answered.
 
-use crate::limits::{LINGER_TIMEOUT, MAX_BATCH_BYTES, MAX_BATCH_EVENTS, MAX_CLOSING_CONNECTIONS};
+use crate::history::{History, Message};
+use crate::limits::{
+    LINGER_TIMEOUT, MAX_BATCH_BYTES, MAX_BATCH_EVENTS, MAX_CLOSING_CONNECTIONS, WEB_MAX_TEXT_BYTES,
+};
 use crate::protocol::{SERVER_SOURCE, basic};
 use crate::room::{self, Event, EventKind, NoEntry, Outcome, Reply, Room, UserId};
 use crate::server::closing::CloseReason;
@@ -401,15 +404,29 @@ impl Broker {
                 name: name.clone(),
                 since,
             };
-            Arc::new(Snapshot {
-                epoch: epoch.clone(),
-                last: room.last_event(),
-                users: room.users().map(present).collect(),
-                messages: room.history().messages().cloned().collect(),
-            })
+            let users = room.users().map(present).collect();
+            let messages = newest(room.history(), WEB_MAX_TEXT_BYTES);
+            Arc::new(Snapshot::new(
+                epoch.clone(),
+                room.last_event(),
+                users,
+                messages,
+            ))
         });
         snapshot.clone()
     }
+}
+
+/// The newest messages whose texts fit into so many bytes, oldest first.
+fn newest(history: &History, max_bytes: usize) -> Vec<Arc<Message>> {
+    let mut bytes = 0;
+    let fits = |message: &&Arc<Message>| {
+        bytes += message.text.len();
+        bytes <= max_bytes
+    };
+    let mut messages: Vec<_> = history.messages().rev().take_while(fits).cloned().collect();
+    messages.reverse();
+    messages
 }
 
 /// What everyone is told when the server stops.

@@ -10,7 +10,8 @@
 
 use crate::framing::{Line, LineSplitter};
 use crate::limits::{
-    FAREWELL_TIMEOUT, LINGER_TIMEOUT, Limits, MAX_LINES_PER_TURN, READ_BUFFER_BYTES,
+    FAREWELL_TIMEOUT, LINGER_MAX_BYTES, LINGER_TIMEOUT, Limits, MAX_LINES_PER_TURN,
+    READ_BUFFER_BYTES,
 };
 use crate::pace::{Pacer, Rate};
 use crate::protocol::{Refusal, Request, basic};
@@ -125,7 +126,7 @@ impl<'a> Connection<'a> {
 
     async fn run(&mut self) -> CloseReason {
         loop {
-            if self.peer.signs().has(Sign::CLOSE.or(Sign::BROKEN)) {
+            if self.peer.signs().has(Sign::CLOSE) {
                 return close(self.peer).await;
             }
             let lines = match self.next_lines().await {
@@ -137,6 +138,8 @@ impl<'a> Connection<'a> {
             };
             let has_ended = self.has_ended && self.unread.0.is_empty();
             if lines.is_empty() && !has_ended {
+                // Whoever sends without end, but no lines, lets others have their turn.
+                smol::future::yield_now().await;
                 continue;
             }
             self.hand_in(lines, has_ended).await;
@@ -178,7 +181,9 @@ impl<'a> Connection<'a> {
         if self.has_ended {
             return Ok(Vec::new());
         }
-        if self.is_drained {
+        // What a client said before its connection broke is still to be read: nothing of it is
+        // waited for.
+        if self.is_drained && !self.peer.signs().has(Sign::BROKEN) {
             match self.wait_for_bytes().await? {
                 Woken::Readable => {}
                 Woken::Signs => return Ok(Vec::new()),
@@ -192,15 +197,14 @@ impl<'a> Connection<'a> {
         self.read_lines()
     }
 
-    /// Waits while this connection is over its rate; false if a sign came first.
+    /// Waits while this connection is over its rate; false if the server closes it meanwhile.
     async fn wait_for_its_share(&mut self) -> bool {
         let wait = self.pacer.wait(self.common.rate(), self.common.now());
         if wait.is_zero() {
             return true;
         }
-        let signs = Sign::CLOSE.or(Sign::BROKEN);
         let mut timer = Box::pin(Timer::after(wait));
-        let mut sign = Box::pin(self.peer.wait(signs));
+        let mut sign = Box::pin(self.peer.wait(Sign::CLOSE));
         poll_fn(|context| {
             if sign.as_mut().poll(context).is_ready() {
                 return Poll::Ready(false);
@@ -241,12 +245,16 @@ impl<'a> Connection<'a> {
                     return Ok(self.lines_at_the_end());
                 }
                 Ok(count) => count,
-                Err(error) if is_temporary(&error) => 0,
+                Err(error) if is_temporary(&error) && !self.peer.signs().has(Sign::BROKEN) => 0,
                 Err(error) => return Err(error),
             };
             self.is_drained = count < buffer.len();
             let mut input = &buffer[..count];
             let lines = self.take_lines(&mut input);
+            if lines.is_empty() && !self.is_drained {
+                // A flood without lines counts as a line for each reading.
+                self.pacer.spend(self.common.rate(), self.common.now(), 1);
+            }
             self.unread = (input.to_vec(), 0);
             Ok(lines)
         })
@@ -310,8 +318,9 @@ async fn close(peer: &Peer) -> CloseReason {
     // from here.
     Box::pin(async {
         let written = peer.wait(Sign::WRITTEN.or(Sign::BROKEN));
-        let in_time = within(FAREWELL_TIMEOUT, written).await;
-        if in_time.is_some_and(|signs| !signs.has(Sign::BROKEN)) {
+        within(FAREWELL_TIMEOUT, written).await;
+        if !peer.signs().has(Sign::BROKEN) {
+            // Also when time ran out: what the socket holds may still arrive.
             peer.finish_sending();
             within(LINGER_TIMEOUT, discard_input(peer)).await;
         }
@@ -340,11 +349,15 @@ pub async fn within<T>(time: Duration, future: impl Future<Output = T>) -> Optio
 /// Reads and throws away until the peer has ended its side: closing with unread input would
 /// reset the connection, and the peer could lose the last lines.
 pub async fn discard_input(peer: &Peer) {
-    loop {
+    let mut discarded = 0;
+    while discarded < LINGER_MAX_BYTES {
         let count = READ_BUFFER.with_borrow_mut(|buffer| peer.socket().get_ref().read(buffer));
         match count {
             Ok(0) => return,
-            Ok(_) => smol::future::yield_now().await,
+            Ok(count) => {
+                discarded += count;
+                smol::future::yield_now().await;
+            }
             Err(error) if is_temporary(&error) => {
                 if peer.socket().readable().await.is_err() {
                     return;
@@ -365,36 +378,34 @@ pub async fn catch_up(
 ) {
     let writing = write_until_caught_up(&common.log, &peer, &mailbox, outbound);
     match AssertUnwindSafe(writing).catch_unwind().await {
-        Ok(Some(outbound)) if outbound.is_finished() => peer.give(Sign::WRITTEN),
-        Ok(Some(outbound)) => {
+        Ok(Ok(Some(outbound))) if outbound.is_finished() => peer.give(Sign::WRITTEN),
+        Ok(Ok(Some(outbound))) => {
             let caught_up = Input::CaughtUp(key, mailbox, Box::new(outbound));
             if let Some(waiting) = common.tell(caught_up) {
                 waiting.await;
             }
         }
-        Ok(None) | Err(_) => {
-            peer.abort();
-            peer.give(Sign::BROKEN);
-        }
+        // What the client said before is still to be read.
+        Ok(Err(_broken)) => peer.give(Sign::BROKEN),
+        Ok(Ok(None)) | Err(_) => peer.give(Sign::BROKEN.or(Sign::CLOSE)),
     }
 }
 
-/// Writes until everything is written; none if the connection is broken or what comes next is
-/// not kept any more.
+/// Writes until everything is written; none if what comes next is not kept any more.
 async fn write_until_caught_up(
     log: &Log,
     peer: &Peer,
     mailbox: &Mailbox,
     mut outbound: Outbound,
-) -> Option<Outbound> {
+) -> io::Result<Option<Outbound>> {
     loop {
-        let progress = write_once(log, peer, mailbox, &mut outbound);
+        let progress = write_once(log, peer, mailbox, &mut outbound)?;
         mailbox.tell(outbound.position(), outbound.written());
         match progress {
-            Ok(Progress::Blocked) => peer.socket().writable().await.ok()?,
-            Ok(Progress::Yield) => smol::future::yield_now().await,
-            Ok(Progress::CaughtUp | Progress::Finished) => return Some(outbound),
-            Ok(Progress::FellOut) | Err(_) => return None,
+            Progress::Blocked => peer.socket().writable().await?,
+            Progress::Yield => smol::future::yield_now().await,
+            Progress::CaughtUp | Progress::Finished => return Ok(Some(outbound)),
+            Progress::FellOut => return Ok(None),
         }
     }
 }

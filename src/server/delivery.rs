@@ -198,6 +198,8 @@ impl Delivery {
                 self.pending.push(key);
             }
             Output::Pending(outbound) => outbound.add(reply),
+            // Nobody writes to a connection that is broken, so nothing is kept for it.
+            Output::Behind(_) if client.peer.signs().has(Sign::BROKEN) => {}
             Output::Behind(lagging) => lagging.mailbox.mail().replies.push(reply),
             Output::Done => {}
         }
@@ -299,7 +301,11 @@ impl Delivery {
                 let outbound = std::mem::replace(&mut **outbound, Outbound::new(head));
                 self.let_catch_up(key, outbound, now);
             }
-            Ok(Progress::FellOut) | Err(_) => client.break_off(),
+            Ok(Progress::FellOut) => {
+                client.break_off();
+                client.peer.give(Sign::CLOSE);
+            }
+            Err(_) => client.break_off(),
         }
     }
 
@@ -391,7 +397,8 @@ impl Delivery {
 }
 
 impl Client {
-    /// Gives up writing to a connection that is broken; its task then ends it.
+    /// Gives up writing to a connection that is broken; its task ends it when it has read what
+    /// the client said before.
     fn break_off(&mut self) {
         self.output = Output::Done;
         self.peer.give(Sign::BROKEN);

@@ -25,7 +25,7 @@ impl Sign {
     pub const CLOSE: Sign = Sign(2);
     /// Everything that this connection gets is written.
     pub const WRITTEN: Sign = Sign(4);
-    /// The connection is broken.
+    /// Nothing more can be written. What was received before can still be read.
     pub const BROKEN: Sign = Sign(8);
 
     /// Both signs.

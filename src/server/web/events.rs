@@ -9,6 +9,7 @@ use crate::limits::{MAX_BYTES_PER_WRITE, WEB_HEARTBEAT_INTERVAL};
 use crate::server::frames::{self, HEARTBEAT};
 use crate::server::inbox::Subscription;
 use crate::server::log::{Log, Slice, TooFarBehind};
+use crate::server::snapshot::Snapshot;
 use crate::server::web::Counted;
 use event_listener::EventListener;
 use futures_lite::{AsyncBufRead, AsyncRead};
@@ -19,10 +20,18 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
+/// The first frame, made once for all streams that begin at the same moment.
+fn snapshot_frame(snapshot: &Snapshot) -> Arc<str> {
+    snapshot
+        .frame
+        .get_or_init(|| frames::snapshot_frame(snapshot).into())
+        .clone()
+}
+
 /// What is being read.
 #[derive(Debug)]
 enum Chunk {
-    Text(String),
+    Text(Arc<str>),
     Slice(Slice),
 }
 
@@ -57,7 +66,7 @@ impl EventStream {
         EventStream {
             log: subscription.log,
             position: subscription.position,
-            chunk: Chunk::Text(frames::snapshot_frame(&subscription.snapshot)),
+            chunk: Chunk::Text(snapshot_frame(&subscription.snapshot)),
             read: 0,
             listener: None,
             heartbeat: Timer::after(WEB_HEARTBEAT_INTERVAL),
@@ -89,7 +98,7 @@ impl EventStream {
                 return Poll::Ready(());
             }
             if Pin::new(&mut self.heartbeat).poll(context).is_ready() {
-                self.take(Chunk::Text(HEARTBEAT.to_owned()));
+                self.take(Chunk::Text(HEARTBEAT.into()));
                 return Poll::Ready(());
             }
             // Listen first, then look again: what is published in between is not missed.

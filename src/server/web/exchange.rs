@@ -52,12 +52,16 @@ impl Exchange {
         self.shared.has_written.load(Ordering::Acquire)
     }
 
-    /// Waits until the reader has taken nothing for too long. Cancel-safe.
-    pub async fn wait_for_stall(&self) {
+    /// Waits until the reader has taken nothing for too long, or the deadline for the whole
+    /// answer has passed, if there is one. Cancel-safe.
+    pub async fn wait_for_stall(&self, deadline: Option<Duration>) {
+        let start = Instant::now();
         loop {
             Timer::after(STALL_CHECK_INTERVAL).await;
             let blocked_since = *lock(&self.shared.blocked_since);
-            if blocked_since.is_some_and(|since| since.elapsed() >= WEB_WRITE_STALL_TIMEOUT) {
+            let has_stalled =
+                blocked_since.is_some_and(|since| since.elapsed() >= WEB_WRITE_STALL_TIMEOUT);
+            if has_stalled || deadline.is_some_and(|deadline| start.elapsed() >= deadline) {
                 return;
             }
         }

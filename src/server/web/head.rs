@@ -21,6 +21,8 @@ pub struct Head {
     pub bytes: Vec<u8>,
     /// Whether a further request may follow.
     pub keep_alive: bool,
+    /// Whether the answer goes on without end.
+    pub is_stream: bool,
 }
 
 /// Why a request is not answered as it wishes.
@@ -88,6 +90,7 @@ pub async fn tell(stream: &TcpStream, problem: Problem) {
     let answer = format!(
         "HTTP/1.1 {status}\r\n{allow}Content-Type: text/plain; charset=utf-8\r\n\
          Content-Length: {length}\r\nX-Content-Type-Options: nosniff\r\n\
+         Content-Security-Policy: default-src 'none'; frame-ancestors 'none'\r\n\
          Cache-Control: no-store\r\nConnection: close\r\n\r\n{sentence}\n"
     );
     // One who is gone by now is not told.
@@ -181,8 +184,10 @@ fn judge(bytes: Vec<u8>) -> Result<Head, Problem> {
     }
     let is_old = request.version == Some(0);
     let path = request.path.unwrap_or_default();
-    // A stream is sent in chunks, which HTTP/1.0 does not know.
-    if is_old && path.starts_with(STREAM_PATH) {
+    // A stream is sent in chunks, which HTTP/1.0 does not know; so none of its addresses, however
+    // it is written, is answered there.
+    let is_plain = path.starts_with('/') && !path.contains("/.") && !path.contains('%');
+    if is_old && (!is_plain || path.starts_with(STREAM_PATH)) {
         return Err(Problem::OtherVersion);
     }
     let values = |name: &str| {
@@ -206,21 +211,22 @@ fn judge(bytes: Vec<u8>) -> Result<Head, Problem> {
     if has_length || !values("transfer-encoding").is_empty() {
         return Err(Problem::HasBody);
     }
-    let closes = values("connection")
-        .iter()
-        .any(|value| value.eq_ignore_ascii_case(b"close"));
+    let closes = values("connection").iter().any(|value| {
+        let mut options = value.split(|&byte| byte == b',').map(<[u8]>::trim_ascii);
+        options.any(|option| option.eq_ignore_ascii_case(b"close"))
+    });
     let host = values("host").first().copied().unwrap_or(b"localhost");
-    let (Ok(host), true) = (
-        std::str::from_utf8(host),
-        host.is_ascii() && path.is_ascii(),
-    ) else {
+    let is_usable = !host.is_empty() && host.is_ascii() && path.is_ascii();
+    let (Ok(host), true) = (std::str::from_utf8(host), is_usable) else {
         return Err(Problem::Malformed);
     };
     let method = request.method.unwrap_or_default();
     let bytes = format!("{method} {path} HTTP/1.1\r\nHost: {host}\r\n\r\n").into_bytes();
+    let is_stream = path.contains(STREAM_PATH);
     Ok(Head {
         bytes,
         keep_alive: !closes && !is_old,
+        is_stream,
     })
 }
 
@@ -250,6 +256,17 @@ mod tests {
             Err(Problem::Malformed),
         );
         check("GET / HTTP/1.0\r\n\r\n", Ok(false));
+        for other in ["/./api/events", "http://x/api/events", "/api/%65vents"] {
+            check(
+                &format!("GET {other} HTTP/1.0\r\n\r\n"),
+                Err(Problem::OtherVersion),
+            );
+        }
+        check("GET / HTTP/1.1\r\nHost:\r\n\r\n", Err(Problem::Malformed));
+        check(
+            "GET / HTTP/1.1\r\nHost: x\r\nConnection: keep-alive, close\r\n\r\n",
+            Ok(false),
+        );
         check("GET / HTTP/1.1\r\nHost: x\r\nCookie: n=é\r\n\r\n", Ok(true));
         check("GET / HTTP/1.1\r\nHost: é\r\n\r\n", Err(Problem::Malformed));
         check(

@@ -9,7 +9,7 @@ pub mod exchange;
 pub mod head;
 pub mod page;
 
-use crate::limits::{LINGER_TIMEOUT, WEB_MAX_CONNECTIONS, WEB_MAX_STREAMS};
+use crate::limits::{LINGER_TIMEOUT, WEB_MAX_CONNECTIONS, WEB_MAX_STREAMS, WEB_RESPONSE_DEADLINE};
 use crate::server::accept::Acceptor;
 use crate::server::broker::BrokerHandle;
 use crate::server::connection::within;
@@ -193,30 +193,30 @@ async fn get_page(request: Request<State>) -> tide::Result {
     let Ok(snapshot) = state.broker.snapshot().await else {
         return Ok(unavailable());
     };
-    Ok(document(
-        page::render(&snapshot, &state.urls),
-        "text/html; charset=utf-8",
-    ))
+    let page = snapshot
+        .page
+        .get_or_init(|| page::render(&snapshot, &state.urls).into());
+    Ok(shared_document(page, "text/html; charset=utf-8"))
 }
 
 async fn get_users(request: Request<State>) -> tide::Result {
     let Ok(snapshot) = request.state().broker.snapshot().await else {
         return Ok(unavailable());
     };
-    Ok(document(
-        frames::users_document(&snapshot),
-        "application/json",
-    ))
+    let users = snapshot
+        .users_document
+        .get_or_init(|| frames::users_document(&snapshot).into());
+    Ok(shared_document(users, "application/json"))
 }
 
 async fn get_messages(request: Request<State>) -> tide::Result {
     let Ok(snapshot) = request.state().broker.snapshot().await else {
         return Ok(unavailable());
     };
-    Ok(document(
-        frames::messages_document(&snapshot),
-        "application/json",
-    ))
+    let messages = snapshot
+        .messages_document
+        .get_or_init(|| frames::messages_document(&snapshot).into());
+    Ok(shared_document(messages, "application/json"))
 }
 
 async fn get_health(request: Request<State>) -> tide::Result {
@@ -259,6 +259,25 @@ async fn get_asset(request: Request<State>) -> tide::Result {
     response.insert_header("content-type", asset.mime);
     response.insert_header("cache-control", "public, max-age=31536000, immutable");
     Ok(response)
+}
+
+/// A document that all who ask for it share.
+fn shared_document(text: &Arc<str>, mime: &str) -> Response {
+    let length = text.len();
+    let reader = futures_lite::io::Cursor::new(SharedText(text.clone()));
+    let mut response = Response::new(StatusCode::Ok);
+    response.set_body(Body::from_reader(reader, Some(length)));
+    response.insert_header("content-type", mime);
+    response
+}
+
+/// Text as the bytes that a reader wants.
+struct SharedText(Arc<str>);
+
+impl AsRef<[u8]> for SharedText {
+    fn as_ref(&self) -> &[u8] {
+        self.0.as_bytes()
+    }
 }
 
 fn document(text: String, mime: &str) -> Response {
@@ -327,6 +346,11 @@ async fn serve_requests(stream: &TcpStream, app: tide::Server<State>) -> Option<
             Err(problem) => return Some(problem),
         };
         let keep_alive = head.keep_alive;
+        let deadline = if head.is_stream {
+            None
+        } else {
+            Some(WEB_RESPONSE_DEADLINE)
+        };
         let exchange = Exchange::new(stream.clone(), head.bytes);
         let mut server = async_h1::server::Server::new(exchange.clone(), |request| {
             let app = app.clone();
@@ -334,10 +358,12 @@ async fn serve_requests(stream: &TcpStream, app: tide::Server<State>) -> Option<
         });
         let answered = async { Some(server.accept_one().await) }
             .or(async {
-                exchange.wait_for_stall().await;
+                exchange.wait_for_stall(deadline).await;
                 None
             })
             .await;
+        // Whoever asks without pause lets others have their turn.
+        smol::future::yield_now().await;
         match answered {
             Some(Ok(async_h1::server::ConnectionStatus::KeepAlive)) if keep_alive => {}
             Some(Err(_)) if !exchange.has_written() => return Some(Problem::Malformed),

@@ -13,6 +13,10 @@ use jiff::{Timestamp, tz::Offset};
 
 use crate::server::snapshot::Snapshot;
 
+/// As in the page's script.
+const USERS_PER_LIST: usize = 100;
+const LIST: &str = "<ul role=\"list\">";
+
 const TEMPLATE: &str = include_str!("../../../web/index.html");
 
 /// Under which addresses the server offers the files that the page refers to.
@@ -131,16 +135,24 @@ fn fill<'a>(template: &str, capacity: usize, value: impl Fn(&str) -> Option<Valu
     out
 }
 
+/// Lists of a hundred users each: a browser leaves those out of its layout that are out of sight.
 fn write_users<'a>(out: &mut String, names: impl Iterator<Item = &'a str>) {
-    let before = out.len();
+    let mut count = 0_usize;
     for name in names {
+        if count.is_multiple_of(USERS_PER_LIST) {
+            out.push_str(if count == 0 { "" } else { "</ul>\n" });
+            out.push_str(LIST);
+        }
+        count += 1;
         push(out, format_args!("<li class=\"hue-{}\"><bdi>", hue(name)));
         escape(out, name);
         out.push_str("</bdi></li>\n");
     }
-    if out.len() == before {
+    if count == 0 {
+        out.push_str(LIST);
         out.push_str("<li class=\"nobody\">Nobody</li>");
     }
+    out.push_str("</ul>");
 }
 
 /// One row for each message; a heading where a day begins. A row whose author is that of the row
@@ -306,6 +318,27 @@ mod tests {
         assert!(page.contains("<bdi>alice</bdi></li>\n<li class=\"hue-"));
         assert!(page.contains("<bdi>127.0.0.1:50112</bdi>"));
         assert!(!page.contains("nobody"));
+    }
+
+    #[test]
+    fn users_come_in_lists_of_a_hundred() {
+        let lists = |count: usize| {
+            let page = page(&vec!["alice"; count], &[]);
+            let people = page.split_once("<div id=\"people\">").unwrap().1;
+            let people = people.split_once("</div>").unwrap().0;
+            assert_eq!(
+                people.matches("<ul ").count(),
+                people.matches("</ul>").count()
+            );
+            people
+                .split_terminator("</ul>")
+                .map(|list| list.matches("alice").count())
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(lists(0), [0]);
+        assert_eq!(lists(1), [1]);
+        assert_eq!(lists(100), [100]);
+        assert_eq!(lists(201), [100, 100, 1]);
     }
 
     #[test]
