@@ -6,6 +6,7 @@
 
 use crate::exit_status::{DONE, WRONG_USE};
 use crate::render::Style;
+use crate::text::quoted;
 use argh::FromArgs;
 use std::ffi::OsString;
 use std::io::{IsTerminal, Write, stderr, stdout};
@@ -101,18 +102,41 @@ pub fn parse_from<Options: FromArgs>(
             text: exit.output.trim_end().to_owned(),
             status: DONE,
         },
-        Err(()) => wrong(&first_sentence(&exit.output)),
+        Err(()) => wrong(&sentence(&exit.output)),
     })
 }
 
-/// What argh says of a mistake, on one line and without its own hint at the help.
-fn first_sentence(output: &str) -> String {
-    let lines = output
-        .lines()
-        .map(str::trim)
-        .filter(|line| !line.is_empty());
-    let lines: Vec<&str> = lines.filter(|line| !line.starts_with("Run ")).collect();
-    lines.join(" ").trim_end_matches('.').to_owned()
+/// One sentence, without final stop, of what argh says of a mistake in several lines.
+fn sentence(output: &str) -> String {
+    let output = output.trim();
+    if let Some(argument) = output.strip_prefix("Unrecognized argument: ") {
+        return if argument.starts_with('-') {
+            format!("the option {} is unknown", quoted(argument))
+        } else {
+            format!("the argument {} is one too many", quoted(argument))
+        };
+    }
+    if let Some((_, missing)) = output.split_once("not provided:") {
+        let missing: Vec<&str> = missing.split_whitespace().collect();
+        return format!("missing: {}", missing.join(", "));
+    }
+    if let Some(option) = output.strip_prefix("No value provided for option '") {
+        return format!("{} needs a value", option.trim_end_matches(['.', '\'']));
+    }
+    bad_value(output).unwrap_or_else(|| output.replace('\n', " "))
+}
+
+/// The sentence on `Error parsing option 'OPTION' with value 'VALUE': REASON`.
+fn bad_value(output: &str) -> Option<String> {
+    let rest = output
+        .strip_prefix("Error parsing option '")
+        .or_else(|| output.strip_prefix("Error parsing positional argument '"))?;
+    let (option, rest) = rest.split_once("' with value '")?;
+    let (value, reason) = rest.rsplit_once("': ")?;
+    if reason == "duplicate values provided" {
+        return Some(format!("{option} is given more than once"));
+    }
+    Some(format!("{option} cannot be {}: {reason}", quoted(value)))
 }
 
 /// How lines look on standard output: coloured on a terminal that shows colours and where
@@ -171,6 +195,30 @@ mod tests {
             assert_eq!(told.text.lines().count(), 1, "{}", told.text);
             assert!(told.text.contains(arguments[0]), "{}", told.text);
         }
+    }
+
+    #[test]
+    fn a_mistake_is_told_in_our_own_words() {
+        let check = |arguments: &[&str], expected: &str| {
+            let told = parse(arguments).unwrap_err().text;
+            let start = format!("smolchat-server: {expected}; ");
+            assert!(told.starts_with(&start), "{told}");
+        };
+        check(&["--prot", "1"], "the option \"--prot\" is unknown");
+        check(
+            &["\u{1b}[2J"],
+            "the argument \"\u{fffd}[2J\" is one too many",
+        );
+        check(&["--port"], "--port needs a value");
+        check(
+            &["--port", "x"],
+            "--port cannot be \"x\": a port is a number from 0 to 65535",
+        );
+        check(&["--port=1", "--port=2"], "--port is given more than once");
+        assert_eq!(
+            sentence("Required positional arguments not provided:\n    host\n    port\n"),
+            "missing: host, port"
+        );
     }
 
     #[cfg(unix)]

@@ -150,17 +150,19 @@ pub const WEB_HEARTBEAT_INTERVAL: Duration = Duration::from_secs(15);
 /// Typed lines that wait in the client between standard input and the socket.
 pub const CLIENT_INPUT_LINES: usize = 1024;
 /// Longest line that the client reads from a server, in bytes; a longer one is passed over.
-pub const CLIENT_MAX_LINE_BYTES: usize = 4 * 1024 * 1024;
-/// Longest line that the client reads from its input, in bytes; a longer one is not sent.
-pub const CLIENT_MAX_INPUT_LINE_BYTES: usize = MAX_MESSAGE_RANGE + 1024;
+pub const CLIENT_MAX_LINE_BYTES: usize = 8 * 1024 * 1024;
+/// Bytes of typed lines that wait there; whichever of the two is reached first counts.
+pub const CLIENT_INPUT_BYTES: usize = 4 * 1024 * 1024;
+/// Pieces of text, each about one read of the socket, that wait for the client's screen.
+pub const CLIENT_SCREEN_PIECES: usize = 8;
 /// Bytes that the client reads from a server in one step.
 pub const CLIENT_READ_BUFFER_BYTES: usize = 64 * 1024;
 /// Bytes of requests that the client sends in one step.
 pub const CLIENT_WRITE_BYTES: usize = 64 * 1024;
 /// Time that the client tries an address.
 pub const CLIENT_CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// Time that a client whose user leaves waits for the server's end, so that what was typed
-/// arrives.
+/// Time that a client whose user leaves a terminal, or interrupts it, waits for the server's
+/// end, so that what was typed arrives.
 pub const CLIENT_LEAVE_TIMEOUT: Duration = Duration::from_millis(500);
 /// Time that a client at the end of its piped input waits for a further line.
 pub const CLIENT_DRAIN_TIMEOUT: Duration = Duration::from_secs(2);

@@ -18,12 +18,15 @@ pub enum Style {
     Colours256,
 }
 
-/// Colours of names among 256: each has a contrast of at least 3 on black and on white.
-const NAME_COLOURS_256: [u8; 14] = [
-    31, 64, 67, 95, 96, 99, 125, 130, 133, 136, 161, 166, 29, 203,
+/// Colours of names among 256: each has a contrast of at least 4 on black and on white.
+const NAME_COLOURS_256: [u8; 16] = [
+    27, 28, 30, 31, 63, 64, 98, 99, 129, 130, 131, 132, 133, 161, 163, 164,
 ];
-/// Colours of names among 16: red, green, blue, magenta and cyan.
-const NAME_COLOURS_16: [u8; 5] = [31, 32, 34, 35, 36];
+/// Colours of names among 16: red, green, magenta and cyan. Yellow is lost on white, and blue
+/// on black.
+const NAME_COLOURS_16: [u8; 4] = [31, 32, 35, 36];
+/// Of the server among 256: the grey that is equally far from black and white.
+const SERVER_COLOUR_256: u8 = 243;
 const RESET: &str = "\u{1b}[0m";
 
 impl Style {
@@ -44,9 +47,9 @@ impl Style {
         let is_server = source == SERVER_SOURCE;
         match self {
             Style::Plain => None,
-            Style::Colours16 if is_server => Some("\u{1b}[90m".to_owned()),
-            Style::Colours256 if is_server => Some("\u{1b}[38;5;244m".to_owned()),
-            Style::Colours16 => Some(format!("\u{1b}[1;{}m", pick(&NAME_COLOURS_16, source))),
+            Style::Colours16 if is_server => Some("\u{1b}[1m".to_owned()),
+            Style::Colours256 if is_server => Some(format!("\u{1b}[38;5;{SERVER_COLOUR_256}m")),
+            Style::Colours16 => Some(format!("\u{1b}[{}m", pick(&NAME_COLOURS_16, source))),
             Style::Colours256 => Some(format!(
                 "\u{1b}[1;38;5;{}m",
                 pick(&NAME_COLOURS_256, source)
@@ -124,6 +127,34 @@ mod tests {
         let different: std::collections::HashSet<u8> =
             names.iter().map(|name| colour(name)).collect();
         assert!(different.len() > 3, "{different:?}");
+    }
+
+    /// Contrast as WCAG 2 has it, on black and on white.
+    fn contrasts(colour: u8) -> [f64; 2] {
+        let level = |step: u8| match step {
+            0 => 0.0,
+            _ => f64::from(step) * 40.0 + 55.0,
+        };
+        let parts = if colour >= 232 {
+            [f64::from(colour - 232) * 10.0 + 8.0; 3]
+        } else {
+            let cube = colour - 16;
+            [level(cube / 36), level(cube / 6 % 6), level(cube % 6)]
+        };
+        let [red, green, blue] = parts.map(|part| ((part / 255.0 + 0.055) / 1.055).powf(2.4));
+        let light = 0.2126 * red + 0.7152 * green + 0.0722 * blue;
+        [(light + 0.05) / 0.05, 1.05 / (light + 0.05)]
+    }
+
+    #[test]
+    fn every_colour_is_readable_on_black_and_on_white() {
+        for colour in NAME_COLOURS_256.into_iter().chain([SERVER_COLOUR_256]) {
+            let contrasts = contrasts(colour);
+            assert!(
+                contrasts.iter().all(|&contrast| contrast >= 4.0),
+                "{colour}: {contrasts:?}"
+            );
+        }
     }
 
     #[test]

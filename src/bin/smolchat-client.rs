@@ -1,22 +1,23 @@
 //! The client program: arguments, signals, exit status. Everything else is in the library.
 #![forbid(unsafe_code)]
 
+use async_channel::Receiver;
 use smolchat::arguments;
 use smolchat::client::input;
-use smolchat::client::options::ClientOptions;
-use smolchat::client::run::{Edge, InputKind, run};
-use smolchat::client::screen::{PlainScreen, Screen};
+use smolchat::client::options::{ClientOptions, Config};
+use smolchat::client::run::{Edge, Ended, InputKind, run};
+use smolchat::client::screen::{PlainScreen, ScreenHandle};
 use smolchat::exit_status::{COULD_NOT, DONE, INTERNAL_FAILURE, INTERRUPTED, WRONG_USE};
-use std::cell::RefCell;
 use std::io::{self, IsTerminal, Write, stderr, stdin};
+use std::panic;
 use std::process::{ExitCode, exit};
 use std::thread;
 
 const PROGRAM: &str = "smolchat-client";
 
 fn main() -> ExitCode {
-    // The panic hook has told what happened and where.
-    let status = std::panic::catch_unwind(run_program).unwrap_or(INTERNAL_FAILURE);
+    end_at_panics();
+    let status = run_program();
     // The input's thread may still be blocked in a read; leaving `main` does not wait for it.
     ExitCode::from(status)
 }
@@ -30,8 +31,8 @@ fn run_program() -> u8 {
         Ok(config) => config,
         Err(sentence) => return fail(WRONG_USE, &sentence),
     };
-    let input = match end_on_interrupt().and_then(|()| input::start()) {
-        Ok(input) => input,
+    let edge = match edge(&config) {
+        Ok(edge) => edge,
         Err(error) => {
             return fail(
                 COULD_NOT,
@@ -39,37 +40,58 @@ fn run_program() -> u8 {
             );
         }
     };
+    match smol::block_on(run(&config, edge)) {
+        Ok(Ended::Done) => DONE,
+        Ok(Ended::Interrupted) => {
+            if stdin().is_terminal() {
+                // The terminal shows `^C`; the prompt belongs on a line of its own.
+                let _ = writeln!(stderr());
+            }
+            INTERRUPTED
+        }
+        Err(error) => fail(COULD_NOT, &error.to_string()),
+    }
+}
+
+fn edge(config: &Config) -> io::Result<Edge> {
     let input_kind = if stdin().is_terminal() {
         InputKind::Terminal
     } else {
         InputKind::Pipe
     };
-    let screen: &RefCell<dyn Screen> = &RefCell::new(PlainScreen);
-    let edge = Edge {
-        input,
+    Ok(Edge {
+        interrupted: interrupts()?,
+        input: input::start(config.max_message_bytes)?,
         input_kind,
-        screen,
+        screen: ScreenHandle::start(Box::new(PlainScreen))?,
         style: arguments::style_of_stdout(),
-    };
-    match smol::block_on(run(&config, edge)) {
-        Ok(()) => DONE,
-        Err(error) => fail(COULD_NOT, &error.to_string()),
-    }
+    })
 }
 
-/// Ends the process at Ctrl-C and at SIGTERM, wherever it is: what was typed is on its way and
-/// what was received is shown, and an output that stands still must not hold up the end.
-fn end_on_interrupt() -> io::Result<()> {
+/// A channel that tells of the first Ctrl-C or SIGTERM; the second ends the process at once.
+fn interrupts() -> io::Result<Receiver<()>> {
     use signal_hook::consts::{SIGINT, SIGTERM};
     let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM])?;
+    let (sender, receiver) = async_channel::bounded(1);
     thread::Builder::new()
         .name("signals".to_owned())
         .spawn(move || {
-            if signals.forever().next().is_some() {
-                exit(i32::from(INTERRUPTED));
+            for (count, _signal) in signals.forever().enumerate() {
+                if count > 0 || sender.try_send(()).is_err() {
+                    exit(i32::from(INTERRUPTED));
+                }
             }
         })?;
-    Ok(())
+    Ok(receiver)
+}
+
+/// A panic of whichever thread tells what happened and where, and ends the program.
+fn end_at_panics() {
+    let tell = panic::take_hook();
+    panic::set_hook(Box::new(move |fault| {
+        tell(fault);
+        exit(i32::from(INTERNAL_FAILURE));
+    }));
 }
 
 fn fail(status: u8, sentence: &str) -> u8 {

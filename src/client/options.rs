@@ -3,6 +3,7 @@
 //! What lives here: [`ClientOptions`], as typed, and [`Config`], checked. It must never connect
 //! or resolve anything.
 
+use crate::arguments::parse_number;
 use crate::limits::{DEFAULT_MAX_MESSAGE_BYTES, MAX_MESSAGE_RANGE};
 use crate::text::quoted;
 use argh::FromArgs;
@@ -29,7 +30,11 @@ pub struct ClientOptions {
     pub port: String,
 
     /// longest message that is sent, in bytes of UTF-8: what the server takes, 1 to 1048576 (default 4096)
-    #[argh(option, default = "DEFAULT_MAX_MESSAGE_BYTES")]
+    #[argh(
+        option,
+        default = "DEFAULT_MAX_MESSAGE_BYTES",
+        from_str_fn(parse_number)
+    )]
     pub max_message: usize,
 
     /// print the version and end

@@ -1,30 +1,39 @@
 //! The client's loop: what is typed goes out, what comes in is shown.
 //!
-//! What lives here: [`run`]. Sending and receiving never wait for each other, except that a
-//! server that reads slowly holds the input back. It must never wait for the server to speak
-//! first, and never leave before what was typed has been handed to the network.
+//! What lives here: [`run`], with one future that reads the socket and one that writes it, side
+//! by side on the calling thread. The program calls it. What it must never do is let the one
+//! wait for the other:
+//!
+//! 1. What is typed is sent at once, whether or not the server ever spoke.
+//! 2. A server that does not read holds back the input, never the showing.
+//! 3. Only the reading ends the chat: what arrived before a close or a reset is shown first,
+//!    whoever noticed the end first.
+//! 4. Everything typed before the end of the input, or before `/quit`, is handed to the network
+//!    before the sending side is shut down.
+//! 5. Each loop yields, so that a flood from one side starves neither the other nor a signal.
+//!
+//! Only what is cancel-safe may lose a race: reads of the socket, receives, timers.
 
 use crate::client::commands::{self, Typed};
 use crate::client::connect::{ConnectError, connect};
 use crate::client::input::{BadLine, InputLine};
 use crate::client::options::Config;
-use crate::client::screen::Screen;
+use crate::client::screen::ScreenHandle;
 use crate::client::session::Session;
 use crate::limits::{
     CLIENT_DRAIN_TIMEOUT, CLIENT_LEAVE_TIMEOUT, CLIENT_READ_BUFFER_BYTES, CLIENT_WRITE_BYTES,
 };
 use crate::render::Style;
-use async_channel::Receiver;
+use async_channel::{Receiver, Sender};
 use async_net::TcpStream;
-use futures_lite::{AsyncReadExt, AsyncWriteExt, FutureExt};
+use futures_lite::future::{or, pending, yield_now};
+use futures_lite::{AsyncReadExt, AsyncWriteExt};
 use smol::Timer;
-use std::cell::RefCell;
+use std::cell::Cell;
 use std::fmt;
-use std::future::Future;
 use std::io;
 use std::net::Shutdown;
-use std::pin::{Pin, pin};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// What is said when the server closes the connection.
 pub const DISCONNECTED: &str = "Server disconnected\n";
@@ -32,6 +41,15 @@ pub const DISCONNECTED: &str = "Server disconnected\n";
 /// What is told when nothing was understood.
 const STRANGE: &str = "Nothing that came from there was a line of a chat; check that \
                        smolchat-server is at this address and port";
+
+/// How a client ends well.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// The user left, the server closed, or nobody reads the output any more.
+    Done,
+    /// A signal came.
+    Interrupted,
+}
 
 /// Why a client ends other than at its user's or its server's wish. Its `Display` is one
 /// sentence.
@@ -69,167 +87,233 @@ pub enum InputKind {
 }
 
 /// Where a client reads and shows.
-pub struct Edge<'a> {
+#[derive(Debug)]
+pub struct Edge {
     /// The lines of the input; closed at its end.
     pub input: Receiver<InputLine>,
     /// How the input is used.
     pub input_kind: InputKind,
     /// Where things are shown.
-    pub screen: &'a RefCell<dyn Screen>,
+    pub screen: ScreenHandle,
     /// How they look.
     pub style: Style,
+    /// Tells of a signal to end.
+    pub interrupted: Receiver<()>,
 }
 
-impl fmt::Debug for Edge<'_> {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.debug_struct("Edge")
-            .field("input_kind", &self.input_kind)
-            .finish_non_exhaustive()
+/// Connects, and chats until the server closes the connection, or the input has ended and
+/// what is owed has come, or a signal comes.
+///
+/// # Errors
+/// There is no connection, or what is received cannot be written.
+pub async fn run(config: &Config, edge: Edge) -> Result<Ended, RunError> {
+    let connected = Cell::new(false);
+    let interrupted = Cell::new(false);
+    let interruption = async {
+        if edge.interrupted.recv().await.is_err() {
+            // Nobody will ever interrupt.
+            return pending().await;
+        }
+        interrupted.set(true);
+        // What was typed so far is still sent, what arrived is still shown, but not for long.
+        edge.input.close();
+        if connected.get() {
+            Timer::after(CLIENT_LEAVE_TIMEOUT).await;
+        }
+        Ok(())
+    };
+    let conversation = async {
+        let stream = connect(config).await.map_err(RunError::Connect)?;
+        connected.set(true);
+        let talk = async {
+            chat(&stream, config, &edge).await;
+            edge.screen.close();
+            pending().await
+        };
+        // The end of the chat ends the screen, but a screen may fail before.
+        let shown = async { edge.screen.ended().await.map_err(RunError::Output) };
+        or(talk, shown).await
+    };
+    let result = or(interruption, conversation).await;
+    match result {
+        _ if interrupted.get() => Ok(Ended::Interrupted),
+        // Whoever read the output has enough: a quiet end.
+        Err(RunError::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => {
+            Ok(Ended::Done)
+        }
+        other => other.map(|()| Ended::Done),
     }
+}
+
+/// Chats to the end; everything to be shown is on its way to the screen then.
+async fn chat(stream: &TcpStream, config: &Config, edge: &Edge) {
+    let (all_sent, sent) = async_channel::bounded(1);
+    let sending = async {
+        send_input(stream.clone(), config, edge, all_sent).await;
+        // Only the reading ends the chat.
+        pending().await
+    };
+    let end = or(receive(stream.clone(), edge, &sent), sending).await;
+    // A closed channel is an input that has ended, even if not all of it was sent.
+    if end == ChatEnd::ServerClosed && !edge.input.is_closed() {
+        edge.screen.show(DISCONNECTED.to_owned()).await;
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum ChatEnd {
+    /// The server closed or reset the connection.
+    ServerClosed,
+    /// All was sent, and nothing has come for long enough.
+    Silence,
 }
 
 /// What happened next.
 enum Step {
-    Received(usize),
-    Closed,
-    InputEnded,
+    Read(io::Result<usize>),
+    AllSent,
     Silence,
 }
 
-/// Connects, and chats until the server closes the connection, or the input has ended and
-/// what is owed has come.
-///
-/// # Errors
-/// There is no connection, or what is received cannot be written.
-pub async fn run(config: &Config, edge: Edge<'_>) -> Result<(), RunError> {
-    let stream = connect(config).await.map_err(RunError::Connect)?;
-    match chat(&stream, config, edge).await {
-        // Whoever read the output has enough: a quiet end.
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        other => other.map_err(RunError::Output),
-    }
-}
-
-async fn chat(stream: &TcpStream, config: &Config, edge: Edge<'_>) -> io::Result<()> {
+/// Shows what arrives until the server closes, or until all is sent and it is time to go.
+async fn receive(mut stream: TcpStream, edge: &Edge, sent: &Receiver<()>) -> ChatEnd {
     let mut session = Session::new(edge.style);
     let mut buffer = vec![0; CLIENT_READ_BUFFER_BYTES];
-    let patience = match edge.input_kind {
-        InputKind::Terminal => CLIENT_LEAVE_TIMEOUT,
-        InputKind::Pipe => CLIENT_DRAIN_TIMEOUT,
-    };
-    let mut sending = pin!(send_input(stream, config, &edge));
-    let mut input_ended_at = None;
+    let mut sent_at = None;
     let mut last_line = Instant::now();
-    loop {
-        // Only a reading may lose the race: nothing of it is lost with it.
-        let reading = read(stream, &mut buffer);
-        let step = match input_ended_at {
-            Some(ended_at) => {
-                // One who leaves a terminal does not stay because others talk on.
-                let since = match edge.input_kind {
-                    InputKind::Terminal => ended_at,
-                    InputKind::Pipe => last_line,
-                };
-                silence(patience.saturating_sub(since.elapsed()))
-                    .or(reading)
-                    .await
+    let end = loop {
+        let reading = async { Step::Read(stream.read(&mut buffer).await) };
+        let step = match sent_at {
+            None => or(reading, all_sent(sent)).await,
+            Some(sent_at) => {
+                let deadline = patience_ends(edge.input_kind, sent_at, last_line);
+                or(reading, silence(deadline)).await
             }
-            // What is typed goes first, however much comes in.
-            None => input_end(sending.as_mut()).or(reading).await,
         };
         match step {
-            Step::Received(count) => {
+            Step::Read(Ok(count)) if count > 0 => {
                 let shown = session.receive(&buffer[..count]);
                 if !shown.is_empty() {
+                    edge.screen.show(shown).await;
                     last_line = Instant::now();
-                    edge.screen.borrow_mut().show(&shown)?;
                 }
+                yield_now().await;
             }
-            Step::InputEnded => {
-                last_line = Instant::now();
-                input_ended_at = Some(last_line);
-                // If the connection is gone already, the next reading tells.
-                let _ = stream.shutdown(Shutdown::Write);
-            }
-            Step::Closed | Step::Silence if session.is_strange() => {
-                edge.screen.borrow_mut().tell(STRANGE);
-                return if input_ended_at.is_some() {
-                    Ok(())
-                } else {
-                    edge.screen.borrow_mut().show(DISCONNECTED)
-                };
-            }
-            Step::Closed if input_ended_at.is_some() => return Ok(()),
-            Step::Closed => return edge.screen.borrow_mut().show(DISCONNECTED),
-            Step::Silence => return Ok(()),
+            Step::Read(_) => break ChatEnd::ServerClosed,
+            Step::AllSent => sent_at = Some(Instant::now()),
+            Step::Silence => break ChatEnd::Silence,
         }
+    };
+    if session.is_strange() {
+        edge.screen.tell(STRANGE.to_owned()).await;
+    }
+    end
+}
+
+async fn all_sent(sent: &Receiver<()>) -> Step {
+    match sent.recv().await {
+        Ok(()) => Step::AllSent,
+        // The sending failed: the reading will tell.
+        Err(_) => pending().await,
     }
 }
 
-async fn read(stream: &TcpStream, buffer: &mut [u8]) -> Step {
-    match stream.clone().read(buffer).await {
-        Ok(0) | Err(_) => Step::Closed,
-        Ok(count) => Step::Received(count),
-    }
-}
-
-async fn input_end(sending: Pin<&mut impl Future<Output = ()>>) -> Step {
-    sending.await;
-    Step::InputEnded
-}
-
-async fn silence(time: Duration) -> Step {
-    Timer::after(time).await;
+async fn silence(deadline: Instant) -> Step {
+    Timer::at(deadline).await;
     Step::Silence
 }
 
-/// Sends what is typed until the input ends or the user wants to leave.
-async fn send_input(stream: &TcpStream, config: &Config, edge: &Edge<'_>) {
-    let mut stream = stream.clone();
-    let mut lines = Vec::new();
-    while let Ok(line) = edge.input.recv().await {
-        let mut next = Some(line);
-        let mut wants_to_leave = false;
-        while let Some(line) = next.take() {
-            wants_to_leave = take_line(&line, config, edge, &mut lines);
-            if !wants_to_leave && lines.len() < CLIENT_WRITE_BYTES {
-                next = edge.input.try_recv().ok();
-            }
-        }
-        if stream.write_all(&lines).await.is_err() {
-            // The connection is gone; what came before that is still to be read and shown.
-            std::future::pending::<()>().await;
-        }
-        lines.clear();
-        if wants_to_leave {
-            return;
-        }
-        // However much is typed, what comes in is read as well.
-        smol::future::yield_now().await;
+/// When a client that has sent everything leaves: in a pipe each line gives the server more
+/// time, at a terminal somebody wants to go.
+fn patience_ends(input_kind: InputKind, sent_at: Instant, last_line: Instant) -> Instant {
+    match input_kind {
+        InputKind::Pipe => last_line.max(sent_at) + CLIENT_DRAIN_TIMEOUT,
+        // One who leaves does not stay because others talk on.
+        InputKind::Terminal => sent_at + CLIENT_LEAVE_TIMEOUT,
     }
 }
 
-/// Does what a line says; true if the user wants to leave.
-fn take_line(line: &InputLine, config: &Config, edge: &Edge<'_>, lines: &mut Vec<u8>) -> bool {
+/// Sends what is typed until the input ends or the user wants to leave; then shuts down the
+/// sending side, and says so.
+///
+/// On a connection that takes no more it just ends: the reading notices too.
+async fn send_input(mut stream: TcpStream, config: &Config, edge: &Edge, all_sent: Sender<()>) {
+    let mut requests = Vec::new();
+    while let Ok(line) = edge.input.recv().await {
+        let typed = take_lines(line, config, edge, &mut requests);
+        if stream.write_all(&requests).await.is_err() {
+            // Wakes the reading even where the system does not; what arrived stays readable.
+            let _ = stream.shutdown(Shutdown::Both);
+            return;
+        }
+        requests.clear();
+        match typed {
+            Typed::Send(_) | Typed::Nothing => {}
+            Typed::Help(text) | Typed::Refused(text) => edge.screen.tell(text).await,
+            Typed::Quit => {
+                edge.input.close();
+                break;
+            }
+        }
+        yield_now().await;
+    }
+    // If the connection is gone already, the reading tells.
+    let _ = stream.shutdown(Shutdown::Write);
+    let _ = all_sent.send(()).await;
+}
+
+/// Takes this line and those that wait behind it, up to the first that asks for more than to
+/// be sent, or until it is enough for one write.
+fn take_lines(line: InputLine, config: &Config, edge: &Edge, requests: &mut Vec<u8>) -> Typed {
+    let mut next = Some(line);
+    while let Some(line) = next.take() {
+        match understand(&line, config, edge.input_kind) {
+            Typed::Send(bytes) => requests.extend_from_slice(&bytes),
+            Typed::Nothing => {}
+            other => return other,
+        }
+        if requests.len() < CLIENT_WRITE_BYTES {
+            next = edge.input.try_recv().ok();
+        }
+    }
+    Typed::Nothing
+}
+
+fn understand(line: &InputLine, config: &Config, input_kind: InputKind) -> Typed {
     let typed = match &line.text {
         Ok(text) => commands::interpret(text, config.max_message_bytes),
         Err(BadLine::TooLong) => Typed::Refused(commands::too_long(config.max_message_bytes)),
         Err(BadLine::NotUtf8) => {
             Typed::Refused("The line is not valid UTF-8 and was not sent; write UTF-8".to_owned())
         }
+        Err(BadLine::Unreadable(reason)) => {
+            Typed::Refused(format!("Cannot read standard input: {reason}"))
+        }
     };
     match typed {
-        Typed::Send(bytes) => lines.extend_from_slice(&bytes),
-        Typed::Nothing => {}
-        Typed::Help(text) => edge.screen.borrow_mut().tell(&text),
-        Typed::Refused(sentence) => {
-            let told = match edge.input_kind {
-                InputKind::Terminal => sentence,
-                InputKind::Pipe => format!("line {}: {sentence}", line.number),
-            };
-            edge.screen.borrow_mut().tell(&told);
+        Typed::Refused(sentence) if input_kind == InputKind::Pipe => {
+            Typed::Refused(format!("line {}: {sentence}", line.number))
         }
-        Typed::Quit => return true,
+        other => other,
     }
-    false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn patience_begins_anew_with_each_line_but_not_at_a_terminal() {
+        let sent_at = Instant::now();
+        let later = sent_at + Duration::from_secs(60);
+        for (kind, last_line, expected) in [
+            (InputKind::Pipe, sent_at, sent_at + CLIENT_DRAIN_TIMEOUT),
+            (InputKind::Pipe, later, later + CLIENT_DRAIN_TIMEOUT),
+            (InputKind::Terminal, sent_at, sent_at + CLIENT_LEAVE_TIMEOUT),
+            (InputKind::Terminal, later, sent_at + CLIENT_LEAVE_TIMEOUT),
+        ] {
+            assert_eq!(patience_ends(kind, sent_at, last_line), expected);
+        }
+    }
 }
