@@ -122,7 +122,8 @@ struct User {
 #[derive(Debug)]
 pub struct Room {
     limits: Limits,
-    users: BTreeMap<UserId, User>,
+    /// Boxed, since the nodes of the tree are half empty when keys only ever grow.
+    users: BTreeMap<UserId, Box<User>>,
     taken: TakenNames,
     per_address: HashMap<IpAddr, usize>,
     history: History,
@@ -170,7 +171,7 @@ impl Room {
             refusals_in_a_row: 0,
             has_chosen: false,
         };
-        self.users.insert(id, user);
+        self.users.insert(id, Box::new(user));
         self.roster = None;
         let summarised = self.users.len() > self.limits.announce_limit;
         Ok((id, self.event(now, EventKind::Joined { name, summarised })))

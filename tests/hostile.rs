@@ -7,7 +7,7 @@
 mod common;
 
 use common::{Chat, LineClient, PATIENCE, RealServer, Said, Site, eventually, request, skip};
-use smolchat::limits::Limits;
+use smolchat::limits::{Limits, MAX_LINES_PER_TURN};
 use smolchat::server::Config;
 use std::io::Write;
 use std::process::{Command, Stdio};
@@ -669,6 +669,40 @@ fn flooders_do_not_hold_up_a_quiet_client() {
     quiet.request("users", "");
     let users = quiet_notice(&mut quiet);
     assert!(users.starts_with("Connected users (11): "), "{users}");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_quiet_clients_message_is_delivered_within_a_few_batches() {
+    const FLOOD: usize = 1000;
+    let server = RealServer::start(&UNPACED);
+    let [mut quiet, mut flooder, mut witness] = server.room(["quiet", "flooder", "witness"]);
+    // While the server is halted, both wait in the kernel, the flood first: from then on the
+    // order is the server's choice alone.
+    halt(&server);
+    let flood: Vec<u8> = (0..FLOOD)
+        .flat_map(|number| request("message", &number.to_string()))
+        .collect();
+    flooder.send_raw(&flood);
+    quiet.say("excuse me");
+    server.signal("CONT");
+    let before = witness.skip_to("quiet", "excuse me").len();
+    assert!(
+        before <= 4 * MAX_LINES_PER_TURN,
+        "{before} lines of the flood came before the quiet client's"
+    );
+    let rest = witness.skip_to("flooder", &(FLOOD - 1).to_string()).len();
+    assert_eq!(before + rest + 1, FLOOD, "and none of the flood is lost");
+}
+
+/// Halts the program, and waits until it is.
+#[cfg(target_os = "linux")]
+fn halt(server: &RealServer) {
+    server.signal("STOP");
+    eventually(PATIENCE, "the server is halted", || {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", server.id()));
+        stat.is_ok_and(|stat| stat.rsplit(") ").next().is_some_and(|s| s.starts_with('T')))
+    });
 }
 
 #[track_caller]

@@ -51,6 +51,12 @@ pub(crate) struct TalkPlan {
     pub(crate) until_stopped: bool,
 }
 
+/// Longer than the server collects arrivals: its summary of the last of them is not measured.
+const SETTLE_SECONDS: f64 = 1.3;
+
+/// The first messages over new connections cost half as much again, on either side.
+const WARM_UP_SECONDS: f64 = 1.0;
+
 impl TalkPlan {
     /// A plan without deaf receivers, not yet pointed at a program.
     pub(crate) fn new(receivers: usize, talkers: usize, pace: Pace, seconds: f64) -> Self {
@@ -62,9 +68,9 @@ impl TalkPlan {
             deaf: 0,
             talkers,
             pace,
-            settle_seconds: 0.05,
+            settle_seconds: SETTLE_SECONDS,
             warm_up_pace: pace,
-            warm_up_seconds: (seconds / 4.0).min(0.5),
+            warm_up_seconds: (seconds / 2.0).min(WARM_UP_SECONDS),
             warm_up_messages: 0,
             seconds,
             until_stopped: false,

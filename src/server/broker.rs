@@ -358,8 +358,9 @@ impl Broker {
             self.page_log.publish(Arc::from(self.page_batch.as_slice()));
             self.page_batch.clear();
         }
-        self.transcript.flush();
         self.delivery.publish(self.uptime);
+        // Its thread is woken when the clients have theirs: nobody's message waits for it.
+        self.transcript.flush();
     }
 
     // Summaries
@@ -373,11 +374,15 @@ impl Broker {
             return;
         };
         let skip = line.len() as u64;
+        // To one who was told of its own arrival, that is not one of those counted.
+        let others = entered
+            .checked_sub(1)
+            .and_then(|entered| summary_line(entered, left));
+        let others = others.unwrap_or_default();
         for (key, user) in std::mem::take(&mut self.unsummarised) {
             if self.delivery.user(key) == Some(user) {
-                // It was told of its own arrival; to itself it is not one of those counted.
-                let others = summary_line(entered - 1, left).unwrap_or_default();
-                self.delivery.reply(key, Content::Bytes(others), skip);
+                self.delivery
+                    .reply(key, Content::Bytes(others.clone()), skip);
             }
         }
         self.delivery.batch().extend_from_slice(&line);
@@ -432,7 +437,7 @@ fn newest(history: &History, max_bytes: usize) -> Vec<Arc<Message>> {
 /// What everyone is told when the server stops.
 const SHUTDOWN_SENTENCE: &str = "The server is shutting down";
 
-fn summary_line(entered: usize, left: usize) -> Option<Box<[u8]>> {
+fn summary_line(entered: usize, left: usize) -> Option<Arc<[u8]>> {
     summary::sentence(entered, left).map(|sentence| notice(&sentence))
 }
 

@@ -96,11 +96,16 @@ struct Connection<'a> {
     peer: &'a Peer,
     splitter: LineSplitter,
     pacer: Pacer,
-    /// Bytes that were read but not yet looked at, from the offset on.
-    unread: (Vec<u8>, usize),
+    unread: Option<Box<Unread>>,
     /// Whether the socket had nothing more at the last reading.
     is_drained: bool,
     has_ended: bool,
+}
+
+/// Bytes that were read but not yet looked at: those from `start` on, at least one.
+struct Unread {
+    bytes: Vec<u8>,
+    start: usize,
 }
 
 /// What ended a wait for bytes.
@@ -118,7 +123,7 @@ impl<'a> Connection<'a> {
             peer,
             splitter: LineSplitter::new(common.limits.max_line_bytes),
             pacer: Pacer::default(),
-            unread: (Vec::new(), 0),
+            unread: None,
             is_drained: true,
             has_ended: false,
         }
@@ -136,7 +141,7 @@ impl<'a> Connection<'a> {
                     return CloseReason::Lost;
                 }
             };
-            let has_ended = self.has_ended && self.unread.0.is_empty();
+            let has_ended = self.has_ended && self.unread.is_none();
             if lines.is_empty() && !has_ended {
                 // Whoever sends without end, but no lines, lets others have their turn.
                 smol::future::yield_now().await;
@@ -175,8 +180,8 @@ impl<'a> Connection<'a> {
         if !self.wait_for_its_share().await {
             return Ok(Vec::new());
         }
-        if !self.unread.0.is_empty() {
-            return Ok(self.lines_of_unread());
+        if let Some(unread) = self.unread.take() {
+            return Ok(self.lines_of(unread));
         }
         if self.has_ended {
             return Ok(Vec::new());
@@ -255,18 +260,21 @@ impl<'a> Connection<'a> {
                 // A flood without lines counts as a line for each reading.
                 self.pacer.spend(self.common.rate(), self.common.now(), 1);
             }
-            self.unread = (input.to_vec(), 0);
+            if !input.is_empty() {
+                let (bytes, start) = (input.to_vec(), 0);
+                self.unread = Some(Box::new(Unread { bytes, start }));
+            }
             Ok(lines)
         })
     }
 
-    fn lines_of_unread(&mut self) -> Vec<Submission> {
-        let (bytes, start) = std::mem::take(&mut self.unread);
-        let mut input = &bytes[start..];
+    fn lines_of(&mut self, mut unread: Box<Unread>) -> Vec<Submission> {
+        let mut input = &unread.bytes[unread.start..];
         let mut lines = self.take_lines(&mut input);
-        let start = bytes.len() - input.len();
-        if start < bytes.len() {
-            self.unread = (bytes, start);
+        let left = input.len();
+        if left > 0 {
+            unread.start = unread.bytes.len() - left;
+            self.unread = Some(unread);
         } else if self.has_ended {
             lines.extend(self.lines_at_the_end());
         }

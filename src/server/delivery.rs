@@ -17,9 +17,12 @@ use crate::server::peer::{Mailbox, Peer, Sign};
 use slab::Slab;
 use smol::Executor;
 use std::io::{self, Write};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::time::Duration;
+
+/// Clients whose sockets the sweep looks up together.
+const SWEEP_CHUNK: usize = 32;
 
 /// The executor on which the tasks of connections run.
 pub type SharedExecutor = Arc<Executor<'static>>;
@@ -36,8 +39,10 @@ struct Client {
 /// Who writes to a client.
 #[derive(Debug)]
 enum Output {
-    /// The sweep: everything before this position is written.
-    Current(u64),
+    /// The sweep: everything before the batch in the making is written.
+    Current,
+    /// The sweep: it came with the batch in the making, at this position.
+    Newcomer(u64),
     /// The broker: there are replies, an end, or more than the newest batch.
     Pending(Box<Outbound>),
     /// A task that catches up.
@@ -68,6 +73,8 @@ pub struct Delivery {
     batch: Vec<u8>,
     /// Clients whose output is [`Output::Pending`].
     pending: Vec<ClientKey>,
+    /// Clients whose output is, or was in this batch, [`Output::Newcomer`].
+    newcomers: Vec<ClientKey>,
     /// Clients whose lines are done, and whether they got replies: to be told when the batch
     /// is written.
     answered: Vec<(ClientKey, bool)>,
@@ -85,6 +92,7 @@ impl Delivery {
             clients: Slab::new(),
             batch: Vec::new(),
             pending: Vec::new(),
+            newcomers: Vec::new(),
             answered: Vec::new(),
             lagging_count: 0,
             next_lag_check: None,
@@ -97,13 +105,13 @@ impl Delivery {
     /// [`Input::Ended`](crate::server::inbox::Input::Ended) last.
     pub fn connect(&mut self, peer: Peer, user: UserId) -> ClientKey {
         let peer = Arc::new(peer);
-        let output = Output::Current(self.position());
         let client = Client {
             peer: peer.clone(),
             user: Some(user),
-            output,
+            output: Output::Newcomer(self.position()),
         };
         let key = ClientKey(self.clients.insert(client));
+        self.newcomers.push(key);
         let serving = connection::serve(self.common.clone(), key, peer);
         // The broker notices its end by its last input.
         self.executor.spawn(serving).detach();
@@ -127,7 +135,7 @@ impl Delivery {
     }
 
     /// Closes a connection after everything up to here and, perhaps, a last line.
-    pub fn close(&mut self, key: ClientKey, last_line: Option<Box<[u8]>>) {
+    pub fn close(&mut self, key: ClientKey, last_line: Option<Arc<[u8]>>) {
         if let Some(line) = last_line {
             self.reply(key, Content::Bytes(line), 0);
         }
@@ -190,18 +198,16 @@ impl Delivery {
         let Some(client) = self.clients.get_mut(key.0) else {
             return;
         };
+        if let Some(position) = client.swept_from(self.batch_start) {
+            client.output = Output::Pending(Box::new(Outbound::new(position)));
+            self.pending.push(key);
+        }
         match &mut client.output {
-            Output::Current(position) => {
-                let mut outbound = Outbound::new(*position);
-                outbound.add(reply);
-                client.output = Output::Pending(Box::new(outbound));
-                self.pending.push(key);
-            }
             Output::Pending(outbound) => outbound.add(reply),
             // Nobody writes to a connection that is broken, so nothing is kept for it.
             Output::Behind(_) if client.peer.signs().has(Sign::BROKEN) => {}
             Output::Behind(lagging) => lagging.mailbox.mail().replies.push(reply),
-            Output::Done => {}
+            _ => {}
         }
     }
 
@@ -212,20 +218,18 @@ impl Delivery {
         let Some(client) = self.clients.get_mut(key.0) else {
             return;
         };
+        if let Some(position) = client.swept_from(self.batch_start) {
+            client.output = Output::Pending(Box::new(Outbound::new(position)));
+            self.pending.push(key);
+        }
         match &mut client.output {
-            Output::Current(position) => {
-                let mut outbound = Outbound::new(*position);
-                outbound.end_at(end);
-                client.output = Output::Pending(Box::new(outbound));
-                self.pending.push(key);
-            }
             // The first end stays: what is said after a user has left is not for it.
             Output::Pending(outbound) if !outbound.has_end() => outbound.end_at(end),
             Output::Behind(lagging) if !lagging.has_end => {
                 lagging.has_end = true;
                 lagging.mailbox.mail().end = Some(end);
             }
-            Output::Pending(_) | Output::Behind(_) | Output::Done => {}
+            _ => {}
         }
     }
 
@@ -239,13 +243,14 @@ impl Delivery {
 
     /// Publishes the batch and writes it, and what else waits, to every client who keeps up.
     pub fn publish(&mut self, now: Duration) {
-        if !self.batch.is_empty() {
-            let batch: Arc<[u8]> = Arc::from(self.batch.as_slice());
-            let start = self.batch_start;
+        let start = self.batch_start;
+        let batch: Arc<[u8]> = Arc::from(self.batch.as_slice());
+        if !batch.is_empty() {
             self.batch_start = self.common.log.publish(batch.clone());
             self.batch.clear();
             self.sweep(&batch, start);
         }
+        self.write_to_newcomers(&batch, start);
         for key in std::mem::take(&mut self.pending) {
             self.write_pending(key, now);
         }
@@ -254,26 +259,72 @@ impl Delivery {
         }
     }
 
-    /// One direct write of the batch to each client who keeps up; who does not take everything
-    /// has something pending.
+    /// One direct write of the batch to each client who keeps up.
     fn sweep(&mut self, batch: &[u8], start: u64) {
-        let head = self.batch_start;
-        for (key, client) in &mut self.clients {
-            let Output::Current(position) = &mut client.output else {
+        let mut incomplete = Vec::new();
+        let mut chunk = Vec::with_capacity(SWEEP_CHUNK);
+        let mut clients = self.clients.iter();
+        loop {
+            // The sockets of a chunk are looked up before the first of them is written: each is
+            // somewhere else in memory, and the processor waits for all of them at once. After a
+            // write, which throws much out of its caches, it would wait for each by itself.
+            let current = clients
+                .by_ref()
+                .filter_map(|(key, client)| client.if_current(key));
+            chunk.extend(current.take(SWEEP_CHUNK));
+            if chunk.is_empty() {
+                break;
+            }
+            for (key, stream) in chunk.drain(..) {
+                match write_now(stream, batch) {
+                    Ok(count) if count == batch.len() => {}
+                    other => incomplete.push((key, other.map(|count| start + count as u64))),
+                }
+            }
+        }
+        for (key, written) in incomplete {
+            self.after_incomplete_write(key, written);
+        }
+    }
+
+    /// Writes to those who came with the batch what of it came after them.
+    fn write_to_newcomers(&mut self, batch: &[u8], start: u64) {
+        for key in std::mem::take(&mut self.newcomers) {
+            let Some(client) = self.clients.get_mut(key.0) else {
                 continue;
             };
-            // It had everything up to this batch, or came in the midst of it: the position is
-            // not before the start, and the rest not longer than the batch.
-            let rest = &batch[(*position - start) as usize..];
-            match write_now(&client.peer, rest) {
-                Ok(count) if count == rest.len() => *position = head,
-                Ok(count) => {
-                    let outbound = Outbound::new(*position + count as u64);
-                    client.output = Output::Pending(Box::new(outbound));
-                    self.pending.push(ClientKey(key));
-                }
-                Err(_) => client.break_off(),
+            let Output::Newcomer(position) = client.output else {
+                continue;
+            };
+            client.output = Output::Current;
+            // It came in the midst of the batch: its position is not before the start, and the
+            // rest not longer than the batch.
+            let rest = &batch[(position - start) as usize..];
+            if rest.is_empty() {
+                continue;
             }
+            match write_now(client.peer.stream(), rest) {
+                Ok(count) if count == rest.len() => {}
+                other => {
+                    let written = other.map(|count| position + count as u64);
+                    self.after_incomplete_write(key, written);
+                }
+            }
+        }
+    }
+
+    /// What becomes of a client that did not take all of the newest batch, but everything up
+    /// to this position.
+    fn after_incomplete_write(&mut self, key: ClientKey, written: io::Result<u64>) {
+        let Some(client) = self.clients.get_mut(key.0) else {
+            return;
+        };
+        match written {
+            Ok(position) => {
+                client.output = Output::Pending(Box::new(Outbound::new(position)));
+                self.pending.push(key);
+            }
+            Err(_) => client.break_off(),
         }
     }
 
@@ -292,7 +343,7 @@ impl Delivery {
             client.peer.give(Sign::NEXT);
         }
         match progress {
-            Ok(Progress::CaughtUp) => client.output = Output::Current(head),
+            Ok(Progress::CaughtUp) => client.output = Output::Current,
             Ok(Progress::Finished) => {
                 client.output = Output::Done;
                 client.peer.give(Sign::WRITTEN);
@@ -397,6 +448,21 @@ impl Delivery {
 }
 
 impl Client {
+    /// Its key and stream, if the sweep writes to it the whole batch.
+    fn if_current(&self, key: usize) -> Option<(ClientKey, &TcpStream)> {
+        matches!(self.output, Output::Current).then(|| (ClientKey(key), self.peer.stream()))
+    }
+
+    /// Where its writing goes on if the sweep writes to it; the batch in the making starts at
+    /// `batch_start`.
+    fn swept_from(&self, batch_start: u64) -> Option<u64> {
+        match self.output {
+            Output::Current => Some(batch_start),
+            Output::Newcomer(position) => Some(position),
+            Output::Pending(_) | Output::Behind(_) | Output::Done => None,
+        }
+    }
+
     /// Gives up writing to a connection that is broken; its task ends it when it has read what
     /// the client said before.
     fn break_off(&mut self) {
@@ -434,16 +500,16 @@ impl Lagging {
 }
 
 /// A line of the server itself.
-pub fn notice(sentence: &str) -> Box<[u8]> {
+pub fn notice(sentence: &str) -> Arc<[u8]> {
     let mut line = Vec::new();
     basic::encode_notice(&mut line, sentence);
-    line.into_boxed_slice()
+    line.into()
 }
 
 /// One write that does not block; a socket that is full takes nothing.
-fn write_now(peer: &Peer, bytes: &[u8]) -> io::Result<usize> {
+fn write_now(mut stream: &TcpStream, bytes: &[u8]) -> io::Result<usize> {
     loop {
-        return match peer.writer().write(bytes) {
+        return match stream.write(bytes) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(0),
             other => other,

@@ -27,7 +27,7 @@ pub type Submission = Result<Request, Refusal>;
 #[derive(Debug)]
 pub struct Newcomer {
     /// Its socket.
-    pub socket: Arc<Async<TcpStream>>,
+    pub socket: Async<TcpStream>,
     /// Its address.
     pub address: SocketAddr,
     /// Given back when the batch that lets it in is delivered: there are only so many.

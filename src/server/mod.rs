@@ -42,8 +42,8 @@ use inbox::{Input, Newcomer};
 use listen::Bound;
 use log::Log;
 use sink::LossySink;
-use smol::Executor;
 use smol::lock::Semaphore;
+use smol::{Async, Executor};
 use std::fmt;
 use std::future::Future;
 use std::io::{self, Write};
@@ -222,8 +222,10 @@ async fn let_in(waiting: Receiver<(TcpStream, SocketAddr)>, handle: BrokerHandle
     while let Ok((stream, address)) = waiting.recv().await {
         let permit = permits.acquire_arc().await;
         socket::prepare(&stream);
+        let shared: Arc<Async<std::net::TcpStream>> = stream.into();
         let newcomer = Newcomer {
-            socket: stream.into(),
+            // It was accepted just now and moved to here: there is no second handle.
+            socket: Arc::into_inner(shared).expect("the only handle"),
             address,
             permit,
         };

@@ -31,8 +31,8 @@ pub struct Placed {
 /// What a reply says, encoded piece by piece as the socket takes it.
 #[derive(Debug)]
 pub enum Content {
-    /// These bytes.
-    Bytes(Box<[u8]>),
+    /// These bytes, which many may share.
+    Bytes(Arc<[u8]>),
     /// The lines of these messages, from the index on.
     History(Vec<Arc<Message>>, usize),
     /// One line with these names, from the index on.
@@ -44,7 +44,7 @@ pub enum Content {
 /// Bytes that are being written.
 #[derive(Debug)]
 enum Piece {
-    Own(Box<[u8]>),
+    Own(Arc<[u8]>),
     Line(Arc<Message>),
 }
 
@@ -108,6 +108,10 @@ impl Outbound {
 
     /// Adds a reply; its place is not before that of an earlier one.
     pub fn add(&mut self, reply: Placed) {
+        if self.replies.is_empty() {
+            // Mostly there is one, and thousands may have theirs at the same time.
+            self.replies.reserve_exact(1);
+        }
         self.replies.push_back(reply);
     }
 
@@ -145,7 +149,7 @@ impl Outbound {
     ///
     /// Where the rest of that line is not at hand, the stream ends without a farewell: a line
     /// is never cut by another.
-    pub fn cut(&mut self, log: &Log, farewell: Box<[u8]>) {
+    pub fn cut(&mut self, log: &Log, farewell: Arc<[u8]>) {
         let inside_reply = self.finish_reply_line();
         let at = match inside_reply {
             None => {
@@ -349,7 +353,7 @@ fn next_piece(content: &mut Content) -> Option<Piece> {
 }
 
 /// The next piece of the one line that tells who is here.
-fn users_piece(names: &[Name], next: &mut usize) -> Option<Box<[u8]>> {
+fn users_piece(names: &[Name], next: &mut usize) -> Option<Arc<[u8]>> {
     // The index is 0 before the line has begun, and then one more than the names written.
     if *next > names.len() {
         return None;
@@ -363,7 +367,7 @@ fn users_piece(names: &[Name], next: &mut usize) -> Option<Box<[u8]>> {
     }
     while let Some(name) = names.get(*next - 1) {
         if whole.len() >= REPLY_PIECE_BYTES {
-            return Some(whole.into_boxed_slice());
+            return Some(whole.into());
         }
         if *next > 1 {
             basic::continue_text(&mut whole, ", ");
@@ -373,7 +377,7 @@ fn users_piece(names: &[Name], next: &mut usize) -> Option<Box<[u8]>> {
     }
     basic::close_message(&mut whole);
     *next = names.len() + 2;
-    Some(whole.into_boxed_slice())
+    Some(whole.into())
 }
 
 #[cfg(test)]

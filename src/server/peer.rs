@@ -42,7 +42,8 @@ impl Sign {
 /// The socket of a connection and its signs.
 #[derive(Debug)]
 pub struct Peer {
-    socket: Arc<Async<TcpStream>>,
+    // Held here and not shared once more, so that a sweep finds it with one look into memory.
+    socket: Async<TcpStream>,
     address: SocketAddr,
     waker: AtomicWaker,
     signs: AtomicU8,
@@ -50,7 +51,7 @@ pub struct Peer {
 
 impl Peer {
     /// A connection of which nothing was heard yet.
-    pub fn new(socket: Arc<Async<TcpStream>>, address: SocketAddr) -> Self {
+    pub fn new(socket: Async<TcpStream>, address: SocketAddr) -> Self {
         Peer {
             socket,
             address,
@@ -66,6 +67,11 @@ impl Peer {
 
     /// A writer that takes what the socket takes at once.
     pub fn writer(&self) -> impl Write + '_ {
+        self.stream()
+    }
+
+    /// The stream, which never blocks.
+    pub fn stream(&self) -> &TcpStream {
         self.socket.get_ref()
     }
 
@@ -148,7 +154,7 @@ pub struct Mail {
     /// Where the stream ends.
     pub end: Option<u64>,
     /// Give up everything but the line begun, say this and end.
-    pub cut: Option<Box<[u8]>>,
+    pub cut: Option<Arc<[u8]>>,
 }
 
 impl Mailbox {
