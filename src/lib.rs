@@ -19,6 +19,7 @@
 
 pub mod arguments;
 pub mod client;
+pub mod connect_rate;
 pub mod exit_status;
 pub mod framing;
 pub mod history;

@@ -40,6 +40,8 @@ pub const MAX_MESSAGE_RANGE: usize = 1024 * 1024;
 pub const MAX_LINE_RANGE: usize = 16 * 1024 * 1024;
 /// Largest `--rate` and `--burst`, in lines.
 pub const MAX_RATE_RANGE: u32 = 10_000_000;
+/// Largest `--connect-rate`, in connections a minute.
+pub const MAX_CONNECT_RATE_RANGE: u32 = 1_000_000;
 /// Largest `--max-lag`, in bytes.
 pub const MAX_LAG_RANGE: usize = 1024 * 1024 * 1024;
 /// Largest `--threads`.
@@ -90,6 +92,9 @@ pub const MAX_WAITING_NEWCOMERS: usize = 8192;
 pub const MAX_NEWCOMERS_PER_BATCH: usize = 128;
 /// Connections that the accept loop takes before others get their turn.
 pub const MAX_ACCEPTS_PER_TURN: usize = 1024;
+/// Addresses whose new connections are counted by themselves (`--connect-rate`); all beyond
+/// share one count.
+pub const MAX_PACED_ADDRESSES: usize = 16 * 1024;
 /// First pause after an accept error that is not the connection's own; doubled up to the last.
 pub const ACCEPT_FIRST_PAUSE: Duration = Duration::from_millis(10);
 /// Longest pause after an accept error.
@@ -184,6 +189,8 @@ pub struct Limits {
     pub rate_per_second: u32,
     /// Lines at once of one connection.
     pub burst_lines: u32,
+    /// New connections a minute from one address; none means no limit.
+    pub connects_per_minute: Option<u32>,
     /// Bytes that a reader may be behind.
     pub max_lag_bytes: usize,
     /// Users above which arrivals and departures are told in summary.
@@ -206,6 +213,7 @@ impl Default for Limits {
             max_line_bytes: DEFAULT_MAX_LINE_BYTES,
             rate_per_second: DEFAULT_RATE_PER_SECOND,
             burst_lines: DEFAULT_BURST_LINES,
+            connects_per_minute: None,
             max_lag_bytes: DEFAULT_MAX_LAG_BYTES,
             announce_limit: DEFAULT_ANNOUNCE_LIMIT,
             half_line_timeout: HALF_LINE_TIMEOUT,

@@ -24,6 +24,16 @@ impl Rate {
             burst_lines: u64::from(burst_lines.max(1)),
         }
     }
+
+    /// So many a minute on average, and as many at once after a minute of silence. Zero counts
+    /// as one.
+    pub fn per_minute(count: u32) -> Self {
+        let count = u64::from(count.max(1));
+        Rate {
+            nanos_per_line: (60 * NANOS_PER_SECOND).div_ceil(count),
+            burst_lines: count,
+        }
+    }
 }
 
 /// How far ahead of its rate one connection is.
@@ -45,6 +55,11 @@ impl Pacer {
     /// Counts lines that were sent.
     pub fn spend(&mut self, rate: Rate, now: Duration, lines: u64) {
         self.due_nanos = self.due_nanos.max(nanos(now)) + lines * rate.nanos_per_line;
+    }
+
+    /// Whether there is anything to remember: otherwise it is as one that never sent.
+    pub fn is_ahead(&self, now: Duration) -> bool {
+        self.due_nanos > nanos(now)
     }
 
     /// How long to wait until a line may be sent; zero if one may be sent now.

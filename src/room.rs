@@ -7,6 +7,7 @@
 //!
 //! Protocol: the tables of events and of refusals.
 
+use crate::connect_rate::counted_as;
 use crate::history::{History, Message};
 use crate::limits::{Limits, MAX_HISTORY_BYTES, MAX_REFUSALS_IN_A_ROW};
 use crate::name::{Name, NameKeys};
@@ -358,18 +359,6 @@ impl Room {
         *count -= 1;
         if *count == 0 {
             self.per_address.remove(&address);
-        }
-    }
-}
-
-/// What counts as one address: IPv4 by itself, also in its mapped form, and IPv6 by its /64,
-/// since whoever has one address there usually has all of them.
-fn counted_as(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V4(address) => IpAddr::V4(address),
-        IpAddr::V6(address) => {
-            let network = u128::from(address) >> 64 << 64;
-            IpAddr::V6(network.into())
         }
     }
 }

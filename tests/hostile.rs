@@ -7,7 +7,9 @@
 mod common;
 
 use common::{Chat, LineClient, PATIENCE, RealServer, Said, Site, eventually, request, skip};
-use smolchat::limits::{Limits, MAX_LINES_PER_TURN};
+use smolchat::limits::{
+    DEFAULT_MAX_LINE_BYTES, Limits, MAX_HISTORY_BYTES, MAX_LINES_PER_TURN, TRANSCRIPT_BYTES,
+};
 use smolchat::server::Config;
 use std::io::Write;
 use std::process::{Command, Stdio};
@@ -177,6 +179,78 @@ fn a_thousand_half_lines_cost_no_more_than_they_hold() {
     witness.say_and_skip_to("nobody is held up");
     drop(clients);
     wait_for_users(&mut witness, 1);
+}
+
+#[test]
+fn ten_thousand_half_lines_cost_no_more_than_they_hold() {
+    const CLIENTS: usize = 10_000;
+    const HALF: usize = 4000;
+    let most = rlimit::increase_nofile_limit(u64::MAX).unwrap_or(0);
+    if most < CLIENTS as u64 + 100 {
+        return skip("this process may not have ten thousand open files");
+    }
+    let server = RealServer::start(&["--announce-limit", "5", "--max-clients", "20000"]);
+    let mut witness = server.join("witness");
+    let memory = server.memory_may_grow((CLIENTS * (2 * HALF + 4096)) as u64 + 32 * MIB);
+    let half = vec![b'x'; HALF];
+    let clients: Vec<LineClient> = (0..CLIENTS)
+        .map(|number| {
+            let mut client = server.connect_raw(&format!("half{number}"));
+            client.send_raw(&half);
+            client
+        })
+        .collect();
+    wait_for_users(&mut witness, CLIENTS + 1);
+    memory.check(&server);
+    witness.say_and_skip_to("nobody is held up");
+    drop(clients);
+    wait_for_users(&mut witness, 1);
+}
+
+/// The worst case of memory that docs/limits.md promises, for these sizes and without a page.
+fn most_memory(limits: &Limits) -> usize {
+    let each =
+        limits.max_line_bytes + 64 * 1024 + 8 * limits.history_messages + 16 * limits.max_clients;
+    let log = limits.max_lag_bytes + 1024 * 1024;
+    limits.max_clients * each + 2 * log + MAX_HISTORY_BYTES + 2 * TRANSCRIPT_BYTES
+}
+
+#[test]
+fn a_thousand_clients_at_every_bound_take_no_more_memory_than_is_written_down() {
+    const CLIENTS: usize = 999;
+    rlimit::increase_nofile_limit(u64::MAX).expect("the limit of open files can be raised");
+    let server = RealServer::start(&["--no-web", "--announce-limit", "5"]);
+    let memory = server.memory_may_grow(most_memory(&Limits::default()) as u64);
+    // A full history, of the longest messages.
+    let mut talker = server.join("talker");
+    for number in 0..200 {
+        talker.say_and_hear(&format!("{number:04}{}", "x".repeat(4092)));
+    }
+    // Each reads nothing, has as many answers coming as it may ask for at once, and a line
+    // begun that is as long as one may be.
+    let mut greedy = request("history", "").repeat(32);
+    greedy.extend(request("users", "").repeat(32));
+    greedy.extend(vec![b'x'; DEFAULT_MAX_LINE_BYTES]);
+    let crowd: Vec<LineClient> = (0..CLIENTS)
+        .map(|number| {
+            let client = server.connect_narrow(&format!("greedy{number}"));
+            client
+                .stream
+                .set_nonblocking(true)
+                .expect("the option is there");
+            client
+        })
+        .collect();
+    for client in &crowd {
+        // What the socket does not take now, the server does not read: that is its bound.
+        let _ = (&client.stream).write(&greedy);
+    }
+    for number in 0..50 {
+        talker.say_and_skip_to(&format!("{number:04}{}", "y".repeat(4092)));
+    }
+    memory.check(&server);
+    drop(crowd);
+    wait_for_users(&mut talker, 1);
 }
 
 #[test]
@@ -777,11 +851,14 @@ fn server_with_descriptors(count: u64, arguments: &[&str]) -> RealServer {
 fn running_out_of_descriptors_neither_ends_the_server_nor_makes_it_spin() {
     let server = server_with_descriptors(64, &[]);
     let mut witness = server.join("witness");
-    // More than there are descriptors for: some wait in the system until there is one.
-    let crowd: Vec<LineClient> = (0..100)
+    // More than there are descriptors for: the last are told so, and closed.
+    let mut crowd: Vec<LineClient> = (0..100)
         .map(|number| server.connect_raw(&format!("c{number}")))
         .collect();
-    server.stderr.wait_for("cannot accept");
+    server.stderr.wait_for("no file descriptor is left");
+    let mut last = crowd.pop().expect("the last of them");
+    last.expect_notice("The server has no room for a further connection; try again later");
+    last.expect_end();
     witness.say_and_skip_to("still served");
     let (before, start) = (server.cpu_ticks(), Instant::now());
     eventually(PATIENCE, "three seconds", || {

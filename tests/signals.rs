@@ -206,6 +206,62 @@ fn a_talking_crowd_does_not_hold_up_the_end() {
     }
 }
 
+/// What a client got until the end of its stream: the last two lines.
+fn last_two_lines(mut client: LineClient) -> Vec<String> {
+    let mut bytes = Vec::new();
+    std::io::Read::read_to_end(&mut client.stream, &mut bytes).expect("an end without a reset");
+    assert_eq!(bytes.last(), Some(&b'\n'), "the last line is whole");
+    let text = String::from_utf8(bytes).expect("text");
+    let lines: Vec<&str> = text.lines().collect();
+    lines[lines.len() - 2..]
+        .iter()
+        .map(|line| line.to_string())
+        .collect()
+}
+
+#[test]
+fn at_the_end_a_thousand_talkers_have_one_and_the_same_last_message() {
+    const CLIENTS: usize = 1000;
+    rlimit::increase_nofile_limit(u64::MAX).expect("the limit of open files can be raised");
+    let mut server = RealServer::start(&["--announce-limit", "0", "--max-clients", "1001"]);
+    let stuck = server.connect_narrow("stuck");
+    let mut clients: Vec<LineClient> = (0..CLIENTS)
+        .map(|number| server.connect(&format!("talker{number}")))
+        .collect();
+    for (number, client) in clients.iter_mut().enumerate() {
+        let lines: Vec<u8> = (0..3)
+            .flat_map(|line| common::request("message", &format!("{number}.{line}")))
+            .collect();
+        client.send_raw(&lines);
+        if number == CLIENTS / 2 {
+            server.signal("TERM");
+        }
+    }
+    let mut groups = Vec::new();
+    while !clients.is_empty() {
+        let group = clients.split_off(clients.len().saturating_sub(CLIENTS / 10));
+        groups.push(std::thread::spawn(move || {
+            group.into_iter().map(last_two_lines).collect::<Vec<_>>()
+        }));
+    }
+    let status = server.wait(END + GRACE);
+    assert_eq!(status.code(), Some(0), "{}", server.stderr.text());
+    let mut ends: Vec<Vec<String>> = Vec::new();
+    for group in groups {
+        ends.extend(group.join().expect("every client reads to the end"));
+    }
+    assert_eq!(ends.len(), CLIENTS);
+    assert!(
+        ends[0][1].contains("The server is shutting down"),
+        "{:?}",
+        ends[0]
+    );
+    ends.sort();
+    ends.dedup();
+    assert_eq!(ends.len(), 1, "all have the same end: {ends:?}");
+    drop(stuck);
+}
+
 /// A server with a reader who stands still is told twice to stop; its status.
 fn stop_twice() -> Option<i32> {
     let mut server = RealServer::start(&[

@@ -4,7 +4,9 @@
 
 use smolchat::exit_status::{COULD_NOT, DONE, INTERNAL_FAILURE, WRONG_USE};
 use smolchat::server::sink::{LineWriter, LossySink};
-use smolchat::server::{self, Config, Listeners, RunError, ServerOptions, TranscriptOutput};
+use smolchat::server::{
+    self, Config, Listeners, LogFormat, RunError, ServerOptions, TranscriptOutput,
+};
 use smolchat::{arguments, limits, signals};
 use std::io::{IsTerminal, Write, stderr, stdout};
 use std::process::ExitCode;
@@ -37,6 +39,7 @@ fn run() -> u8 {
             );
         }
     };
+    let log_format = options.log_format;
     let config = match options.check() {
         Ok(config) => config,
         Err(error) => return fail(WRONG_USE, &error.to_string()),
@@ -51,7 +54,7 @@ fn run() -> u8 {
         Err(error) => return fail(COULD_NOT, &error.to_string()),
     };
     tell_start(&listeners);
-    match serve(listeners, &config, filter, stop) {
+    match serve(listeners, &config, (filter, log_format), stop) {
         Ok(()) => DONE,
         Err(error) => fail(INTERNAL_FAILURE, &error.to_string()),
     }
@@ -60,16 +63,19 @@ fn run() -> u8 {
 fn serve(
     listeners: Listeners,
     config: &Config,
-    filter: EnvFilter,
+    (filter, log_format): (EnvFilter, LogFormat),
     stop: async_channel::Receiver<()>,
 ) -> Result<(), RunError> {
     let log = LossySink::start("log", Box::new(stderr())).map_err(RunError::NoThread)?;
     let writer = log.clone();
-    tracing_subscriber::fmt()
+    let subscriber = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_ansi(stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none())
-        .with_writer(move || LineWriter::new(writer.clone()))
-        .init();
+        .with_writer(move || LineWriter::new(writer.clone()));
+    let has_color = stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    match log_format {
+        LogFormat::Text => subscriber.with_ansi(has_color).init(),
+        LogFormat::Json => subscriber.json().flatten_event(true).init(),
+    }
     warn_of_descriptors(config);
     let transcript = TranscriptOutput {
         output: Box::new(stdout()),

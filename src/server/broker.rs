@@ -10,16 +10,18 @@
 
 use crate::history::{History, Message};
 use crate::limits::{
-    LINGER_TIMEOUT, MAX_BATCH_BYTES, MAX_BATCH_EVENTS, MAX_CLOSING_CONNECTIONS, WEB_MAX_TEXT_BYTES,
+    MAX_BATCH_BYTES, MAX_BATCH_EVENTS, MAX_CLOSING_CONNECTIONS, WEB_MAX_TEXT_BYTES,
 };
 use crate::protocol::{SERVER_SOURCE, basic};
 use crate::room::{self, Event, EventKind, NoEntry, Outcome, Reply, Room, UserId};
 use crate::server::closing::CloseReason;
-use crate::server::connection::{self, Common, within};
+use crate::server::connection::{Common, within};
 use crate::server::delivery::{Delivery, SharedExecutor, notice};
+use crate::server::door::Door;
 use crate::server::frames;
 use crate::server::inbox::{ClientKey, Input, Submission, Subscription};
 use crate::server::log::Log;
+use crate::server::metrics::BatchFigures;
 use crate::server::outbound::Content;
 use crate::server::peer::Peer;
 use crate::server::snapshot::{PresentUser, Snapshot};
@@ -28,7 +30,7 @@ use crate::summary::{self, Summary};
 use async_channel::{Receiver, Sender};
 use jiff::Timestamp;
 use smol::lock::SemaphoreGuardArc;
-use std::io::Write;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -46,6 +48,11 @@ impl BrokerHandle {
     /// A handle to the broker of this inbox.
     pub fn new(inbox: Sender<Input>) -> Self {
         BrokerHandle { inbox }
+    }
+
+    /// Inputs that wait for the broker.
+    pub fn waiting(&self) -> usize {
+        self.inbox.len()
     }
 
     /// Tells the broker something; waits while its inbox is full.
@@ -84,7 +91,6 @@ pub struct Broker {
     delivery: Delivery,
     common: Arc<Common>,
     inbox: Receiver<Input>,
-    executor: SharedExecutor,
     transcript: Transcript,
     epoch: Arc<str>,
     page_log: Arc<Log>,
@@ -98,8 +104,9 @@ pub struct Broker {
     unsummarised: Vec<(ClientKey, UserId)>,
     /// Of the newcomers of this batch.
     permits: Vec<SemaphoreGuardArc>,
-    /// One more for each connection that is being told that it cannot come in.
-    refused: Arc<()>,
+    door: Door,
+    /// When the oldest line of this batch was read.
+    oldest_line: Option<Duration>,
     is_stopping: bool,
     /// Time of this batch.
     now: Timestamp,
@@ -116,14 +123,14 @@ impl Broker {
         transcript: Transcript,
         page_log: Arc<Log>,
         epoch: Arc<str>,
+        door: Door,
     ) -> Self {
         Broker {
             room: Room::new(common.limits.clone()),
-            delivery: Delivery::new(common.clone(), executor.clone()),
+            delivery: Delivery::new(common.clone(), executor),
             uptime: common.now(),
             common,
             inbox,
-            executor,
             transcript,
             epoch,
             page_log,
@@ -133,7 +140,8 @@ impl Broker {
             summary: Summary::default(),
             unsummarised: Vec::new(),
             permits: Vec::new(),
-            refused: Arc::new(()),
+            door,
+            oldest_line: None,
             is_stopping: false,
             now: Timestamp::now(),
         }
@@ -177,11 +185,24 @@ impl Broker {
         }
         self.tell_summary_if_due();
         for (key, reason) in self.delivery.too_slow(self.uptime) {
-            self.delivery.cut(key, reason);
-            self.leave(key, reason);
+            self.end(key, reason, reason.farewell().map(notice));
         }
-        self.publish_batch();
+        let bytes = self.publish_batch();
         self.permits.clear();
+        self.count_batch(events, bytes);
+    }
+
+    fn count_batch(&mut self, inputs: usize, bytes: usize) {
+        let metrics = &self.common.metrics;
+        metrics.set_connections(self.delivery.figures(self.room.user_count()));
+        if inputs > 0 {
+            let read_at = self.oldest_line.take();
+            metrics.observe_batch(BatchFigures {
+                inputs,
+                bytes,
+                delivery: read_at.map(|read_at| self.common.now().saturating_sub(read_at)),
+            });
+        }
     }
 
     fn take(&mut self, input: Input) {
@@ -194,7 +215,12 @@ impl Broker {
                 from,
                 lines,
                 has_ended,
-            } => self.take_lines(from, lines, has_ended),
+                read_at,
+            } => {
+                let oldest = self.oldest_line.unwrap_or(read_at);
+                self.oldest_line = Some(oldest.min(read_at));
+                self.take_lines(from, lines, has_ended);
+            }
             Input::CaughtUp(key, mailbox, outbound) => {
                 self.delivery.take_back(key, &mailbox, outbound);
             }
@@ -213,15 +239,16 @@ impl Broker {
     fn admit(&mut self, peer: Peer) {
         let limits = &self.common.limits;
         if self.is_stopping {
-            return self.turn_away(peer, SHUTDOWN_SENTENCE);
+            let reason = CloseReason::Shutdown;
+            return self.door.turn_away(peer, reason, SHUTDOWN_SENTENCE);
         }
         if self.delivery.connection_count() >= limits.max_clients + MAX_CLOSING_CONNECTIONS {
             let full = NoEntry::Full(limits.max_clients);
-            return self.turn_away(peer, &full.to_string());
+            return self.turn_away(peer, full);
         }
         let (user, event) = match self.room.enter(peer.address(), self.now) {
             Ok(entered) => entered,
-            Err(no_entry) => return self.turn_away(peer, &no_entry.to_string()),
+            Err(no_entry) => return self.turn_away(peer, no_entry),
         };
         let key = self.delivery.connect(peer, user);
         if let EventKind::Joined {
@@ -236,23 +263,19 @@ impl Broker {
         self.publish(&event);
     }
 
-    /// Tells a newcomer why it cannot come in, and closes the connection.
-    fn turn_away(&self, peer: Peer, sentence: &str) {
-        tracing::debug!(address = %peer.address(), sentence, "turned away");
-        let line = notice(sentence);
-        // A new socket takes one line at once; one that does not is not waited for.
-        let told = peer.writer().write(&line);
-        if told.is_err() || Arc::strong_count(&self.refused) > MAX_CLOSING_CONNECTIONS {
-            return;
+    fn turn_away(&self, peer: Peer, no_entry: NoEntry) {
+        let sentence = no_entry.to_string();
+        self.door.turn_away(peer, no_entry.into(), &sentence);
+    }
+
+    /// Ends a user for this reason, which decides whether what is owed is written first.
+    fn end(&mut self, key: ClientKey, reason: CloseReason, last_line: Option<Arc<[u8]>>) {
+        if reason.flushes_first() {
+            self.delivery.close(key, last_line);
+        } else {
+            self.delivery.cut(key, last_line);
         }
-        let being_refused = self.refused.clone();
-        let lingering = async move {
-            peer.finish_sending();
-            within(LINGER_TIMEOUT, connection::discard_input(&peer)).await;
-            drop(being_refused);
-        };
-        // It ends by itself within the linger time, and is counted while it lasts.
-        self.executor.spawn(lingering).detach();
+        self.leave(key, reason);
     }
 
     /// Takes a user out of the room and tells everyone; the connection may have to be written on.
@@ -260,22 +283,33 @@ impl Broker {
         let Some((user, address)) = self.delivery.take_user(key) else {
             return;
         };
-        let Some(event) = self.room.leave(user, self.now) else {
-            return;
-        };
-        if let EventKind::Left { name, .. } = &event.kind {
-            tracing::debug!(%address, %name, %reason, "left");
+        self.note_end(user, address, reason);
+        if let Some(event) = self.room.leave(user, self.now) {
+            self.publish(&event);
         }
-        self.publish(&event);
+    }
+
+    /// Logs and counts the end of a user; called once for each.
+    fn note_end(&self, user: UserId, address: SocketAddr, reason: CloseReason) {
+        self.common.metrics.count_ended(reason);
+        let name = self.room.name(user).map_or("", |name| name.as_str());
+        match reason {
+            CloseReason::Fault => {
+                tracing::error!(%address, name, %reason, "a connection's task failed");
+            }
+            // What is no more than a departure stands in the transcript; a reset is one too,
+            // of a client that left with something unread.
+            CloseReason::Closed | CloseReason::Reset | CloseReason::Shutdown => {
+                tracing::debug!(%address, name, %reason, "left");
+            }
+            _ => tracing::info!(%address, name, %reason, "left"),
+        }
     }
 
     /// Forgets a connection whose task has ended.
     fn forget(&mut self, key: ClientKey, reason: CloseReason) {
         self.leave(key, reason);
-        let address = self.delivery.forget(key);
-        if let (Some(address), CloseReason::Fault) = (address, reason) {
-            tracing::error!(%address, "a connection's task failed");
-        }
+        self.delivery.forget(key);
     }
 
     fn stop(&mut self) {
@@ -285,13 +319,17 @@ impl Broker {
         self.transcript.line(SERVER_SOURCE, SHUTDOWN_SENTENCE);
         basic::encode_notice(self.delivery.batch(), SHUTDOWN_SENTENCE);
         self.page_batch.extend_from_slice(frames::BYE.as_bytes());
-        self.delivery.close_all();
+        for (user, address) in self.delivery.close_all() {
+            self.note_end(user, address, CloseReason::Shutdown);
+        }
     }
 
     // Lines of clients
 
     fn take_lines(&mut self, key: ClientKey, lines: Vec<Submission>, has_ended: bool) {
         let mut has_replies = false;
+        let refused = lines.iter().filter(|line| line.is_err()).count();
+        self.common.metrics.count_lines(lines.len(), refused);
         for line in lines {
             let Some(user) = self.delivery.user(key) else {
                 break;
@@ -307,8 +345,7 @@ impl Broker {
                     self.delivery.reply(key, content(reply), 0);
                 }
                 Some(Outcome::Close(sentence)) => {
-                    self.delivery.close(key, Some(notice(&sentence)));
-                    self.leave(key, CloseReason::Refused);
+                    self.end(key, CloseReason::Refused, Some(notice(&sentence)));
                 }
                 None => break,
             }
@@ -353,7 +390,9 @@ impl Broker {
         }
     }
 
-    fn publish_batch(&mut self) {
+    /// Publishes what the batch made; gives how many bytes it had for clients.
+    fn publish_batch(&mut self) -> usize {
+        let bytes = self.delivery.batch().len();
         if !self.page_batch.is_empty() {
             self.page_log.publish(Arc::from(self.page_batch.as_slice()));
             self.page_batch.clear();
@@ -361,6 +400,9 @@ impl Broker {
         self.delivery.publish(self.uptime);
         // Its thread is woken when the clients have theirs: nobody's message waits for it.
         self.transcript.flush();
+        let skipped = self.transcript.skipped_lines();
+        self.common.metrics.set_transcript_skipped(skipped);
+        bytes
     }
 
     // Summaries

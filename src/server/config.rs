@@ -6,8 +6,9 @@
 
 use crate::arguments::{parse_number, parse_port};
 use crate::limits::{
-    self, DEFAULT_PORT, DEFAULT_WEB_PORT, Limits, MAX_CLIENTS_RANGE, MAX_HISTORY_RANGE,
-    MAX_LAG_RANGE, MAX_LINE_RANGE, MAX_MESSAGE_RANGE, MAX_RATE_RANGE, MAX_THREADS_RANGE,
+    self, DEFAULT_PORT, DEFAULT_WEB_PORT, Limits, MAX_CLIENTS_RANGE, MAX_CONNECT_RATE_RANGE,
+    MAX_HISTORY_RANGE, MAX_LAG_RANGE, MAX_LINE_RANGE, MAX_MESSAGE_RANGE, MAX_RATE_RANGE,
+    MAX_THREADS_RANGE,
 };
 use argh::FromArgs;
 use std::fmt;
@@ -96,6 +97,10 @@ pub struct ServerOptions {
     )]
     pub burst: u32,
 
+    /// new connections a minute from one address, IPv6 counted by /64, 1 to 1000000 (default: no limit)
+    #[argh(option, from_str_fn(parse_number))]
+    pub connect_rate: Option<u32>,
+
     /// bytes that a reader may be behind before it is closed, 4096 to 1073741824 (default 4194304)
     #[argh(
         option,
@@ -120,9 +125,30 @@ pub struct ServerOptions {
     #[argh(option)]
     pub log: Option<String>,
 
+    /// how the log is written: text, or json with one object a line (default text)
+    #[argh(option, default = "LogFormat::Text", from_str_fn(parse_log_format))]
+    pub log_format: LogFormat,
+
     /// print the version and end
     #[argh(switch)]
     pub version: bool,
+}
+
+/// How the log is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// Lines for people.
+    Text,
+    /// One JSON object a line, for programs.
+    Json,
+}
+
+fn parse_log_format(value: &str) -> Result<LogFormat, String> {
+    match value {
+        "text" => Ok(LogFormat::Text),
+        "json" => Ok(LogFormat::Json),
+        _ => Err("a log is written as text or as json".to_owned()),
+    }
 }
 
 const LOOPBACK: &str = "127.0.0.1";
@@ -248,6 +274,9 @@ impl ServerOptions {
         check_range("--max-line", self.max_line, 1, MAX_LINE_RANGE)?;
         check_range("--rate", self.rate as usize, 1, MAX_RATE_RANGE as usize)?;
         check_range("--burst", self.burst as usize, 1, MAX_RATE_RANGE as usize)?;
+        let connect_rate = self.connect_rate.unwrap_or(1) as usize;
+        let most_connects = MAX_CONNECT_RATE_RANGE as usize;
+        check_range("--connect-rate", connect_rate, 1, most_connects)?;
         check_range("--max-lag", self.max_lag, LEAST_LAG_BYTES, MAX_LAG_RANGE)?;
         check_range("--announce-limit", self.announce_limit, 0, most)?;
         check_range("--threads", self.threads, 1, MAX_THREADS_RANGE)?;
@@ -269,6 +298,7 @@ impl ServerOptions {
                 max_line_bytes: self.max_line,
                 rate_per_second: self.rate,
                 burst_lines: self.burst,
+                connects_per_minute: self.connect_rate,
                 max_lag_bytes: self.max_lag,
                 announce_limit: self.announce_limit,
                 ..Limits::default()

@@ -18,6 +18,7 @@ use crate::protocol::{Refusal, Request, basic};
 use crate::server::closing::CloseReason;
 use crate::server::inbox::{ClientKey, Input, Submission};
 use crate::server::log::Log;
+use crate::server::metrics::Metrics;
 use crate::server::outbound::{Outbound, Progress};
 use crate::server::peer::{Mailbox, Peer, Sign};
 use async_channel::{Sender, TrySendError};
@@ -46,6 +47,8 @@ pub struct Common {
     pub log: Arc<Log>,
     /// When the server's own time began.
     pub started: Instant,
+    /// What the operator can count.
+    pub metrics: Arc<Metrics>,
 }
 
 impl Common {
@@ -84,6 +87,7 @@ pub async fn serve(common: Arc<Common>, key: ClientKey, peer: Arc<Peer>) {
         .catch_unwind()
         .await
         .unwrap_or(CloseReason::Fault);
+    let reason = known_better(reason, peer.broken_by());
     peer.abort();
     if let Some(waiting) = common.tell(Input::Ended(key, reason)) {
         waiting.await;
@@ -136,10 +140,7 @@ impl<'a> Connection<'a> {
             }
             let lines = match self.next_lines().await {
                 Ok(lines) => lines,
-                Err(error) => {
-                    tracing::debug!(address = %self.peer.address(), %error, "cannot read");
-                    return CloseReason::Lost;
-                }
+                Err(error) => return CloseReason::of_error(&error),
             };
             let has_ended = self.has_ended && self.unread.is_none();
             if lines.is_empty() && !has_ended {
@@ -168,6 +169,7 @@ impl<'a> Connection<'a> {
             from: self.key,
             lines,
             has_ended,
+            read_at: self.common.now(),
         };
         if let Some(waiting) = self.common.tell(input) {
             waiting.await;
@@ -249,7 +251,10 @@ impl<'a> Connection<'a> {
                     self.has_ended = true;
                     return Ok(self.lines_at_the_end());
                 }
-                Ok(count) => count,
+                Ok(count) => {
+                    self.common.metrics.count_read(count);
+                    count
+                }
                 Err(error) if is_temporary(&error) && !self.peer.signs().has(Sign::BROKEN) => 0,
                 Err(error) => return Err(error),
             };
@@ -320,6 +325,17 @@ impl<'a> Connection<'a> {
     }
 }
 
+/// The reason, corrected by what writing has found out: who ended the sending side has done so,
+/// even if nothing could be written after that, but a peer that is gone never said so.
+pub fn known_better(reason: CloseReason, broken_by: Option<CloseReason>) -> CloseReason {
+    match (reason, broken_by) {
+        (CloseReason::Fault, _) => reason,
+        (CloseReason::Closed, Some(CloseReason::DeadPeer)) => CloseReason::DeadPeer,
+        (CloseReason::Closed, _) => reason,
+        (_, broken_by) => broken_by.unwrap_or(reason),
+    }
+}
+
 /// Ends a connection that the server closes, or that broke.
 async fn close(peer: &Peer) -> CloseReason {
     // Boxed, since every connection has room for its largest future and few are ever closed
@@ -384,7 +400,7 @@ pub async fn catch_up(
     mailbox: Arc<Mailbox>,
     outbound: Outbound,
 ) {
-    let writing = write_until_caught_up(&common.log, &peer, &mailbox, outbound);
+    let writing = write_until_caught_up(&common, &peer, &mailbox, outbound);
     match AssertUnwindSafe(writing).catch_unwind().await {
         Ok(Ok(Some(outbound))) if outbound.is_finished() => peer.give(Sign::WRITTEN),
         Ok(Ok(Some(outbound))) => {
@@ -394,20 +410,30 @@ pub async fn catch_up(
             }
         }
         // What the client said before is still to be read.
-        Ok(Err(_broken)) => peer.give(Sign::BROKEN),
-        Ok(Ok(None)) | Err(_) => peer.give(Sign::BROKEN.or(Sign::CLOSE)),
+        Ok(Err(error)) => peer.break_off(CloseReason::of_error(&error)),
+        Ok(Ok(None)) => {
+            peer.break_off(CloseReason::Lag);
+            peer.give(Sign::CLOSE);
+        }
+        Err(_panic) => {
+            peer.break_off(CloseReason::Fault);
+            peer.give(Sign::CLOSE);
+        }
     }
 }
 
 /// Writes until everything is written; none if what comes next is not kept any more.
 async fn write_until_caught_up(
-    log: &Log,
+    common: &Common,
     peer: &Peer,
     mailbox: &Mailbox,
     mut outbound: Outbound,
 ) -> io::Result<Option<Outbound>> {
     loop {
-        let progress = write_once(log, peer, mailbox, &mut outbound)?;
+        let progress = write_once(&common.log, peer, mailbox, &mut outbound);
+        let (bytes, lines) = outbound.take_figures();
+        common.metrics.count_written(bytes, lines);
+        let progress = progress?;
         mailbox.tell(outbound.position(), outbound.written());
         match progress {
             Progress::Blocked => peer.socket().writable().await?,

@@ -12,7 +12,8 @@ use crate::room::UserId;
 use crate::server::closing::CloseReason;
 use crate::server::connection::{self, Common};
 use crate::server::inbox::ClientKey;
-use crate::server::outbound::{Content, Outbound, Placed, Progress};
+use crate::server::metrics::ConnectionFigures;
+use crate::server::outbound::{Content, Outbound, Placed, Progress, line_ends};
 use crate::server::peer::{Mailbox, Peer, Sign};
 use slab::Slab;
 use smol::Executor;
@@ -146,22 +147,23 @@ impl Delivery {
     }
 
     /// Closes every connection after everything up to here.
-    pub fn close_all(&mut self) {
+    /// Gives those who were users until now.
+    pub fn close_all(&mut self) -> Vec<(UserId, SocketAddr)> {
         let keys: Vec<ClientKey> = self.clients.iter().map(|(key, _)| ClientKey(key)).collect();
-        for key in keys {
-            self.close(key, None);
-            self.take_user(key);
+        for key in &keys {
+            self.close(*key, None);
         }
+        keys.iter().filter_map(|key| self.take_user(*key)).collect()
     }
 
     /// Closes a connection that is too slow, with a farewell if its socket takes it.
-    pub fn cut(&mut self, key: ClientKey, reason: CloseReason) {
+    pub fn cut(&mut self, key: ClientKey, last_line: Option<Arc<[u8]>>) {
         let Some(client) = self.clients.get_mut(key.0) else {
             return;
         };
         if let Output::Behind(lagging) = &mut client.output {
             lagging.has_end = true;
-            lagging.mailbox.mail().cut = reason.farewell().map(notice);
+            lagging.mailbox.mail().cut = last_line;
         }
         client.peer.give(Sign::CLOSE);
     }
@@ -261,6 +263,7 @@ impl Delivery {
 
     /// One direct write of the batch to each client who keeps up.
     fn sweep(&mut self, batch: &[u8], start: u64) {
+        let mut complete = 0;
         let mut incomplete = Vec::new();
         let mut chunk = Vec::with_capacity(SWEEP_CHUNK);
         let mut clients = self.clients.iter();
@@ -277,12 +280,20 @@ impl Delivery {
             }
             for (key, stream) in chunk.drain(..) {
                 match write_now(stream, batch) {
-                    Ok(count) if count == batch.len() => {}
+                    Ok(count) if count == batch.len() => complete += 1,
                     other => incomplete.push((key, other.map(|count| start + count as u64))),
                 }
             }
         }
+        let lines = line_ends(batch);
+        let metrics = &self.common.metrics;
+        metrics.count_written(complete * batch.len() as u64, complete * lines);
         for (key, written) in incomplete {
+            if let Ok(position) = written {
+                let taken = &batch[..(position - start) as usize];
+                let metrics = &self.common.metrics;
+                metrics.count_written(taken.len() as u64, line_ends(taken));
+            }
             self.after_incomplete_write(key, written);
         }
     }
@@ -303,12 +314,14 @@ impl Delivery {
             if rest.is_empty() {
                 continue;
             }
-            match write_now(client.peer.stream(), rest) {
-                Ok(count) if count == rest.len() => {}
-                other => {
-                    let written = other.map(|count| position + count as u64);
-                    self.after_incomplete_write(key, written);
-                }
+            let written = write_now(client.peer.stream(), rest);
+            if let Ok(count) = written {
+                let lines = line_ends(&rest[..count]);
+                self.common.metrics.count_written(count as u64, lines);
+            }
+            if !written.as_ref().is_ok_and(|count| *count == rest.len()) {
+                let written = written.map(|count| position + count as u64);
+                self.after_incomplete_write(key, written);
             }
         }
     }
@@ -324,7 +337,7 @@ impl Delivery {
                 client.output = Output::Pending(Box::new(Outbound::new(position)));
                 self.pending.push(key);
             }
-            Err(_) => client.break_off(),
+            Err(error) => client.break_off(CloseReason::of_error(&error)),
         }
     }
 
@@ -339,6 +352,8 @@ impl Delivery {
             return;
         };
         let progress = outbound.write(&self.common.log, head, &mut client.peer.writer());
+        let (bytes, lines) = outbound.take_figures();
+        self.common.metrics.count_written(bytes, lines);
         if outbound.take_answered() {
             client.peer.give(Sign::NEXT);
         }
@@ -353,10 +368,10 @@ impl Delivery {
                 self.let_catch_up(key, outbound, now);
             }
             Ok(Progress::FellOut) => {
-                client.break_off();
+                client.break_off(CloseReason::Lag);
                 client.peer.give(Sign::CLOSE);
             }
-            Err(_) => client.break_off(),
+            Err(error) => client.break_off(CloseReason::of_error(&error)),
         }
     }
 
@@ -419,6 +434,24 @@ impl Delivery {
         self.next_lag_check
     }
 
+    /// How many bytes the clients are behind who are behind.
+    fn lags(&self, head: u64) -> impl Iterator<Item = u64> {
+        let clients = self.clients.iter();
+        clients.filter_map(move |(_, client)| match &client.output {
+            Output::Behind(lagging) => Some(lagging.lag(head)),
+            _ => None,
+        })
+    }
+
+    /// How many connections there are, of whom so many are users.
+    pub fn figures(&self, users: usize) -> ConnectionFigures {
+        ConnectionFigures {
+            users,
+            connections: self.clients.len(),
+            behind: self.lagging_count,
+        }
+    }
+
     /// The clients who are too slow, and why.
     pub fn too_slow(&mut self, now: Duration) -> Vec<(ClientKey, CloseReason)> {
         let Some(at) = self.next_lag_check else {
@@ -426,14 +459,18 @@ impl Delivery {
         };
         if self.lagging_count == 0 {
             self.next_lag_check = None;
+            self.common.metrics.observe_lags(std::iter::empty());
             return Vec::new();
         }
         // Who is too far behind for the log is found with each batch, the rest at the interval.
         if at > now && self.batch.is_empty() {
             return Vec::new();
         }
-        self.next_lag_check = Some(now + LAG_CHECK_INTERVAL);
         let head = self.position();
+        if at <= now {
+            self.next_lag_check = Some(now + LAG_CHECK_INTERVAL);
+            self.common.metrics.observe_lags(self.lags(head));
+        }
         let limits = &self.common.limits;
         let clients = self.clients.iter_mut();
         clients
@@ -465,13 +502,18 @@ impl Client {
 
     /// Gives up writing to a connection that is broken; its task ends it when it has read what
     /// the client said before.
-    fn break_off(&mut self) {
+    fn break_off(&mut self, reason: CloseReason) {
         self.output = Output::Done;
-        self.peer.give(Sign::BROKEN);
+        self.peer.break_off(reason);
     }
 }
 
 impl Lagging {
+    /// How many bytes it is behind.
+    fn lag(&self, head: u64) -> u64 {
+        head.saturating_sub(self.mailbox.position())
+    }
+
     /// Why this client is too slow; none if it is not.
     fn too_slow(&mut self, limits: &Limits, head: u64, now: Duration) -> Option<CloseReason> {
         let written = self.mailbox.written();
@@ -480,22 +522,22 @@ impl Lagging {
             self.last_progress = now;
         }
         if now.saturating_sub(self.last_progress) >= limits.write_stall_timeout {
-            return Some(CloseReason::Stalled);
+            return Some(CloseReason::WriteTimeout);
         }
         if self.has_end {
             return None;
         }
-        let lag = head.saturating_sub(self.mailbox.position());
+        let lag = self.lag(head);
         let max_lag = limits.max_lag_bytes as u64;
         if lag > max_lag {
-            return Some(CloseReason::TooFarBehind);
+            return Some(CloseReason::Lag);
         }
         if lag <= max_lag / 2 {
             self.over_half_since = None;
             return None;
         }
         let since = *self.over_half_since.get_or_insert(now);
-        (now.saturating_sub(since) >= limits.soft_lag_timeout).then_some(CloseReason::BehindTooLong)
+        (now.saturating_sub(since) >= limits.soft_lag_timeout).then_some(CloseReason::LagTime)
     }
 }
 
@@ -544,7 +586,7 @@ mod tests {
     fn a_reader_is_too_far_behind_above_the_bound_and_not_at_it() {
         assert_eq!(lagging(0).too_slow(&limits(), 1000, SECOND), None);
         let told = lagging(0).too_slow(&limits(), 1001, SECOND);
-        assert_eq!(told, Some(CloseReason::TooFarBehind));
+        assert_eq!(told, Some(CloseReason::Lag));
     }
 
     #[test]
@@ -553,7 +595,7 @@ mod tests {
         assert_eq!(reader.too_slow(&limits(), 501, SECOND), None);
         assert_eq!(reader.too_slow(&limits(), 501, SECOND * 10), None);
         let told = reader.too_slow(&limits(), 501, SECOND * 11);
-        assert_eq!(told, Some(CloseReason::BehindTooLong));
+        assert_eq!(told, Some(CloseReason::LagTime));
         // Half and no more starts the time again.
         assert_eq!(reader.too_slow(&limits(), 500, SECOND * 11), None);
         assert_eq!(reader.too_slow(&limits(), 501, SECOND * 12), None);
@@ -573,7 +615,7 @@ mod tests {
         assert_eq!(reader.too_slow(&limits(), 1, SECOND * 59), None);
         assert_eq!(
             reader.too_slow(&limits(), 1, SECOND * 60),
-            Some(CloseReason::Stalled)
+            Some(CloseReason::WriteTimeout)
         );
     }
 
@@ -584,7 +626,7 @@ mod tests {
         assert_eq!(reader.too_slow(&limits(), 5000, SECOND), None);
         assert_eq!(
             reader.too_slow(&limits(), 5000, SECOND * 30),
-            Some(CloseReason::Stalled)
+            Some(CloseReason::WriteTimeout)
         );
     }
 }

@@ -15,6 +15,7 @@ use smol::Async;
 use smol::lock::SemaphoreGuardArc;
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// The broker's number for a connection; used again only after its [`Input::Ended`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,6 +48,8 @@ pub enum Input {
         lines: Vec<Submission>,
         /// Whether no further line will come.
         has_ended: bool,
+        /// When they were read, in the server's own time.
+        read_at: Duration,
     },
     /// A client that was behind is no more; the mailbox tells which lagging it was, since the
     /// key may be another's by now.

@@ -14,10 +14,12 @@ pub mod closing;
 pub mod config;
 pub mod connection;
 pub mod delivery;
+pub mod door;
 pub mod frames;
 pub mod inbox;
 pub mod listen;
 pub mod log;
+pub mod metrics;
 pub mod outbound;
 pub mod peer;
 pub mod sink;
@@ -25,29 +27,23 @@ pub mod snapshot;
 pub mod transcript;
 pub mod web;
 
-pub use config::{Config, ServerOptions, WebConfig};
+pub use config::{Config, LogFormat, ServerOptions, WebConfig};
 pub use listen::{BindError, Listeners};
 
-use crate::limits::{INBOX_EVENTS, MAX_NEWCOMERS_PER_BATCH, MAX_WAITING_NEWCOMERS, STOP_DEADLINE};
+use crate::limits::{INBOX_EVENTS, STOP_DEADLINE};
 use crate::render::Style;
-use crate::socket;
-use accept::Acceptor;
-use async_channel::{Receiver, Sender};
-use async_net::TcpStream;
 use broker::{Broker, BrokerHandle};
 use connection::{Common, within};
 use delivery::SharedExecutor;
+use door::Door;
 use futures_lite::FutureExt;
-use inbox::{Input, Newcomer};
-use listen::Bound;
+use inbox::Input;
 use log::Log;
 use sink::LossySink;
-use smol::lock::Semaphore;
-use smol::{Async, Executor};
+use smol::Executor;
 use std::fmt;
 use std::future::Future;
 use std::io::{self, Write};
-use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::thread;
@@ -154,22 +150,25 @@ async fn serve(
         inbox: sender.clone(),
         log: Arc::new(Log::new(config.limits.max_lag_bytes)),
         started: Instant::now(),
+        metrics: Arc::default(),
     });
+    let door = Door::new(common.clone(), executor.clone());
     let page_log = Arc::new(Log::new(config.limits.max_lag_bytes));
     let broker = Broker::new(
-        common,
+        common.clone(),
         inbox,
         executor.clone(),
         transcript,
         page_log.clone(),
         new_epoch(),
+        door.clone(),
     );
     let broker = executor.spawn(AssertUnwindSafe(broker.run()).catch_unwind());
     let handle = BrokerHandle::new(sender);
     let (chat, web) = listeners.into_parts();
-    let (newcomers, waiting) = async_channel::bounded(MAX_WAITING_NEWCOMERS);
-    let accepting = executor.spawn(accept_clients(chat, newcomers));
-    let letting_in = executor.spawn(let_in(waiting, handle.clone()));
+    let (newcomers, waiting) = door::waiting_room();
+    let accepting = executor.spawn(door::accept_clients(chat, newcomers, door));
+    let letting_in = executor.spawn(door::let_in(waiting, common.clone()));
     let streams = Arc::new(web::Count::default());
     let web = web.map(|web| {
         executor.spawn(web::serve(
@@ -177,6 +176,7 @@ async fn serve(
             handle.clone(),
             executor.clone(),
             streams.clone(),
+            common.metrics.clone(),
         ))
     });
 
@@ -205,32 +205,6 @@ async fn serve(
         None => {
             tracing::warn!("some connections did not end in time and were cut off");
             Ok(())
-        }
-    }
-}
-
-/// Accepts whoever comes, at once, so that the kernel's queue does not overflow.
-async fn accept_clients(chat: Bound, waiting: Sender<(TcpStream, SocketAddr)>) {
-    let mut acceptor = Acceptor::new(chat.listener);
-    while waiting.send(acceptor.next().await).await.is_ok() {}
-}
-
-/// Lets in those who wait, so many with each batch: a crowd at the door does not hold up those
-/// who are here.
-async fn let_in(waiting: Receiver<(TcpStream, SocketAddr)>, handle: BrokerHandle) {
-    let permits = Arc::new(Semaphore::new(MAX_NEWCOMERS_PER_BATCH));
-    while let Ok((stream, address)) = waiting.recv().await {
-        let permit = permits.acquire_arc().await;
-        socket::prepare(&stream);
-        let shared: Arc<Async<std::net::TcpStream>> = stream.into();
-        let newcomer = Newcomer {
-            // It was accepted just now and moved to here: there is no second handle.
-            socket: Arc::into_inner(shared).expect("the only handle"),
-            address,
-            permit,
-        };
-        if handle.tell(Input::Connected(newcomer)).await.is_err() {
-            return;
         }
     }
 }

@@ -80,6 +80,8 @@ pub struct Outbound {
     piece: Option<(Piece, usize)>,
     end: Option<u64>,
     written: u64,
+    /// Bytes and line ends written that [`Outbound::take_figures`] has not told yet.
+    figures: (u64, u64),
     answer_due: bool,
 }
 
@@ -92,6 +94,7 @@ impl Outbound {
             piece: None,
             end: None,
             written: 0,
+            figures: (0, 0),
             answer_due: false,
         }
     }
@@ -104,6 +107,11 @@ impl Outbound {
     /// Bytes written since it was made.
     pub fn written(&self) -> u64 {
         self.written
+    }
+
+    /// Bytes and line ends written since this was last asked.
+    pub fn take_figures(&mut self) -> (u64, u64) {
+        std::mem::take(&mut self.figures)
     }
 
     /// Adds a reply; its place is not before that of an earlier one.
@@ -275,8 +283,11 @@ impl Outbound {
         let rest = &piece.bytes()[*done..];
         let length = rest.len();
         let count = write_some(socket, &[IoSlice::new(rest)])?;
+        let line_ends = line_ends(&rest[..count]);
         *done += count;
         self.written += count as u64;
+        self.figures.0 += count as u64;
+        self.figures.1 += line_ends;
         if count < length {
             return Ok(false);
         }
@@ -294,8 +305,20 @@ impl Outbound {
         let count = write_some(socket, &buffers)?;
         self.position += count as u64;
         self.written += count as u64;
+        self.figures.0 += count as u64;
+        let mut left = count;
+        for slice in slices {
+            let taken = left.min(slice.bytes().len());
+            self.figures.1 += line_ends(&slice.bytes()[..taken]);
+            left -= taken;
+        }
         Ok(count == length)
     }
+}
+
+/// Line ends among these bytes.
+pub fn line_ends(bytes: &[u8]) -> u64 {
+    memchr::memchr_iter(b'\n', bytes).count() as u64
 }
 
 /// The position after the line in which `position` stands; none if it is not in the log.

@@ -4,6 +4,7 @@
 //! connection give each other, and [`Mailbox`], what the broker leaves for a task that catches
 //! up. It must never be locked across a system call or an await.
 
+use crate::server::closing::CloseReason;
 use crate::server::outbound::Placed;
 use atomic_waker::AtomicWaker;
 use smol::Async;
@@ -47,6 +48,8 @@ pub struct Peer {
     address: SocketAddr,
     waker: AtomicWaker,
     signs: AtomicU8,
+    /// Why nothing more can be written: an index into [`CloseReason::ALL`], or beyond it.
+    broken_by: AtomicU8,
 }
 
 impl Peer {
@@ -57,6 +60,7 @@ impl Peer {
             address,
             waker: AtomicWaker::new(),
             signs: AtomicU8::new(0),
+            broken_by: AtomicU8::new(u8::MAX),
         }
     }
 
@@ -84,6 +88,20 @@ impl Peer {
     pub fn give(&self, sign: Sign) {
         self.signs.fetch_or(sign.0, Ordering::AcqRel);
         self.waker.wake();
+    }
+
+    /// Gives the sign that nothing more can be written, and remembers why: reading may tell
+    /// another reason afterwards, or none.
+    pub fn break_off(&self, reason: CloseReason) {
+        // There are far fewer reasons than bytes have values.
+        self.broken_by.store(reason as u8, Ordering::Release);
+        self.give(Sign::BROKEN);
+    }
+
+    /// Why nothing more can be written; none while something can.
+    pub fn broken_by(&self) -> Option<CloseReason> {
+        let index = self.broken_by.load(Ordering::Acquire);
+        CloseReason::ALL.get(usize::from(index)).copied()
     }
 
     /// Takes a sign down, before what it will tell is begun.

@@ -52,6 +52,11 @@ impl Transcript {
         }
     }
 
+    /// Lines that were skipped up to now.
+    pub fn skipped_lines(&self) -> u64 {
+        self.sink.skipped_lines()
+    }
+
     fn tell_skipped(&mut self) {
         let now = Instant::now();
         if self

@@ -78,21 +78,28 @@ impl Problem {
     }
 }
 
+impl Problem {
+    /// The whole answer, after which the connection is closed.
+    pub fn text(self) -> String {
+        let (status, sentence) = self.answer();
+        let allow = if self == Problem::MethodNotAllowed {
+            "Allow: GET, HEAD\r\n"
+        } else {
+            ""
+        };
+        let length = sentence.len() + 1;
+        format!(
+            "HTTP/1.1 {status}\r\n{allow}Content-Type: text/plain; charset=utf-8\r\n\
+             Content-Length: {length}\r\nX-Content-Type-Options: nosniff\r\n\
+             Content-Security-Policy: default-src 'none'; frame-ancestors 'none'\r\n\
+             Cache-Control: no-store\r\nConnection: close\r\n\r\n{sentence}\n"
+        )
+    }
+}
+
 /// Writes the answer to a problem.
 pub async fn tell(stream: &TcpStream, problem: Problem) {
-    let (status, sentence) = problem.answer();
-    let allow = if problem == Problem::MethodNotAllowed {
-        "Allow: GET, HEAD\r\n"
-    } else {
-        ""
-    };
-    let length = sentence.len() + 1;
-    let answer = format!(
-        "HTTP/1.1 {status}\r\n{allow}Content-Type: text/plain; charset=utf-8\r\n\
-         Content-Length: {length}\r\nX-Content-Type-Options: nosniff\r\n\
-         Content-Security-Policy: default-src 'none'; frame-ancestors 'none'\r\n\
-         Cache-Control: no-store\r\nConnection: close\r\n\r\n{sentence}\n"
-    );
+    let answer = problem.text();
     // One who is gone by now is not told.
     let _ = stream.clone().write_all(answer.as_bytes()).await;
 }

@@ -16,6 +16,7 @@ use crate::server::connection::within;
 use crate::server::delivery::SharedExecutor;
 use crate::server::frames;
 use crate::server::listen::Bound;
+use crate::server::metrics::Metrics;
 use crate::socket;
 use async_net::TcpStream;
 use event_listener::Event;
@@ -303,10 +304,13 @@ pub async fn serve(
     broker: BrokerHandle,
     executor: SharedExecutor,
     streams: Arc<Count>,
+    metrics: Arc<Metrics>,
 ) {
     let app = app(broker, streams);
     let connections = Arc::new(Count::default());
-    let mut acceptor = Acceptor::new(bound.listener);
+    let farewell = Problem::TooManyConnections.text().into_bytes();
+    let turned_away = metrics.web_refused();
+    let mut acceptor = Acceptor::new(bound.listener, farewell, turned_away);
     loop {
         let (stream, address) = acceptor.next().await;
         socket::prepare(&stream);

@@ -1,0 +1,128 @@
+//! The door: who is accepted, who is let in, and how the others are turned away.
+//!
+//! What lives here: the accept loop of the chat, the rate of new connections from one address,
+//! the letting in of a bounded number with each batch, and [`Door`], which tells one who cannot
+//! come in why. The server starts the loops; the broker turns away who finds no room. It must
+//! never know the room, and a crowd at the door must never hold up those who are inside.
+
+use crate::connect_rate::ConnectRate;
+use crate::limits::{
+    LINGER_TIMEOUT, MAX_CLOSING_CONNECTIONS, MAX_NEWCOMERS_PER_BATCH, MAX_WAITING_NEWCOMERS,
+};
+use crate::server::accept::Acceptor;
+use crate::server::closing::CloseReason;
+use crate::server::connection::{self, Common, within};
+use crate::server::delivery::{SharedExecutor, notice};
+use crate::server::inbox::{Input, Newcomer};
+use crate::server::listen::Bound;
+use crate::server::peer::Peer;
+use crate::socket;
+use async_channel::{Receiver, Sender};
+use async_net::TcpStream;
+use smol::Async;
+use smol::lock::Semaphore;
+use std::io::Write;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+/// Turns away those who cannot come in.
+#[derive(Clone, Debug)]
+pub struct Door {
+    common: Arc<Common>,
+    executor: SharedExecutor,
+    /// One more for each connection that is being told that it cannot come in.
+    being_refused: Arc<()>,
+}
+
+impl Door {
+    /// A door at which nobody waits.
+    pub fn new(common: Arc<Common>, executor: SharedExecutor) -> Self {
+        Door {
+            common,
+            executor,
+            being_refused: Arc::new(()),
+        }
+    }
+
+    /// Tells a newcomer in one sentence why it cannot come in, and closes the connection.
+    pub fn turn_away(&self, peer: Peer, reason: CloseReason, sentence: &str) {
+        self.common.metrics.count_refused(reason);
+        // Not louder: how often this is logged is up to strangers.
+        tracing::debug!(address = %peer.address(), %reason, "turned away");
+        // A new socket takes one line at once; one that does not is not waited for.
+        let told = peer.writer().write(&notice(sentence));
+        if told.is_err() || Arc::strong_count(&self.being_refused) > MAX_CLOSING_CONNECTIONS {
+            return;
+        }
+        let being_refused = self.being_refused.clone();
+        let lingering = async move {
+            peer.finish_sending();
+            within(LINGER_TIMEOUT, connection::discard_input(&peer)).await;
+            drop(being_refused);
+        };
+        // It ends by itself within the linger time, and is counted while it lasts.
+        self.executor.spawn(lingering).detach();
+    }
+}
+
+/// One who was accepted.
+type Accepted = (TcpStream, SocketAddr);
+
+/// Where accepted connections wait to be let in.
+pub fn waiting_room() -> (Sender<Accepted>, Receiver<Accepted>) {
+    async_channel::bounded(MAX_WAITING_NEWCOMERS)
+}
+
+/// Accepts whoever comes, at once, so that the kernel's queue does not overflow. Who comes too
+/// often is turned away here: nobody else waits for it.
+pub async fn accept_clients(chat: Bound, waiting: Sender<Accepted>, door: Door) {
+    let no_descriptor = CloseReason::NoDescriptor;
+    let farewell = no_descriptor.farewell().map(notice).unwrap_or_default();
+    let turned_away = door.common.metrics.refused_by(no_descriptor);
+    let mut acceptor = Acceptor::new(chat.listener, farewell.to_vec(), turned_away);
+    let limits = &door.common.limits;
+    let mut rate = limits.connects_per_minute.map(ConnectRate::new);
+    loop {
+        let (stream, address) = acceptor.next().await;
+        door.common.metrics.count_accepted();
+        let wait = rate
+            .as_mut()
+            .and_then(|rate| rate.check(address.ip(), door.common.now()).err());
+        if let Some(wait) = wait {
+            let seconds = wait.as_secs() + 1;
+            let sentence =
+                format!("Too many new connections from your address; try again in {seconds} s");
+            let peer = Peer::new(sole_handle(stream), address);
+            door.turn_away(peer, CloseReason::ConnectRate, &sentence);
+        } else if waiting.send((stream, address)).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Lets in those who wait, so many with each batch: a crowd at the door does not hold up those
+/// who are here.
+pub async fn let_in(waiting: Receiver<Accepted>, common: Arc<Common>) {
+    let permits = Arc::new(Semaphore::new(MAX_NEWCOMERS_PER_BATCH));
+    while let Ok((stream, address)) = waiting.recv().await {
+        common.metrics.set_waiting(waiting.len());
+        let permit = permits.acquire_arc().await;
+        socket::prepare(&stream);
+        let newcomer = Newcomer {
+            socket: sole_handle(stream),
+            address,
+            permit,
+        };
+        let connected = Input::Connected(newcomer);
+        if common.inbox.send(connected).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// The socket by itself.
+fn sole_handle(stream: TcpStream) -> Async<std::net::TcpStream> {
+    let shared: Arc<Async<std::net::TcpStream>> = stream.into();
+    // It was accepted just now and moved to here: there is no second handle.
+    Arc::into_inner(shared).expect("the only handle")
+}

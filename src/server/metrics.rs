@@ -1,0 +1,320 @@
+//! What the operator can count.
+//!
+//! What lives here: [`Metrics`], every counter, gauge and histogram of a server, and their text
+//! in the OpenMetrics format. Everything in the server may count; the page's `/metrics` reads.
+//! It must never hold a name, an address or a word that somebody said, and counting must never
+//! wait for anything but a few steps in memory.
+
+use crate::server::closing::CloseReason;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::metrics::info::Info;
+use prometheus_client::registry::{Registry, Unit};
+use std::fmt;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+/// The label of what is counted by reason.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByReason {
+    reason: CloseReason,
+}
+
+impl EncodeLabelValue for CloseReason {
+    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> Result<(), fmt::Error> {
+        self.word().encode(encoder)
+    }
+}
+
+/// The label of what is counted by state.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByState {
+    state: &'static str,
+}
+
+/// Everything that a server counts. Counters only ever grow.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    accepted: Counter,
+    refused: Family<ByReason, Counter>,
+    ended: Family<ByReason, Counter>,
+    users: Gauge,
+    present: Gauge,
+    closing: Gauge,
+    behind: Gauge,
+    waiting: Gauge,
+    lines_in: Counter,
+    lines_refused: Counter,
+    lines_out: Counter,
+    bytes_in: Counter,
+    bytes_out: Counter,
+    batch_inputs: Histogram,
+    batch_bytes: Histogram,
+    delivery_seconds: Histogram,
+    lag_bytes: Histogram,
+    lag_most_bytes: Gauge,
+    web_refused: Counter,
+    inbox_waiting: Gauge,
+    transcript_skipped: Gauge,
+    uptime: Gauge<f64, AtomicU64>,
+}
+
+/// One batch of the broker.
+#[derive(Clone, Copy, Debug)]
+pub struct BatchFigures {
+    /// Inputs that it took.
+    pub inputs: usize,
+    /// Bytes of lines that it published.
+    pub bytes: usize,
+    /// From the reading of its oldest line to the last write of the sweep; none if no line of a
+    /// client was in it.
+    pub delivery: Option<Duration>,
+}
+
+/// Connections by state, as they are after a batch.
+#[derive(Clone, Copy, Debug)]
+pub struct ConnectionFigures {
+    /// Users who are here.
+    pub users: usize,
+    /// Connections, those included that are being closed.
+    pub connections: usize,
+    /// Connections that a task of their own writes to, since they are behind.
+    pub behind: usize,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let mut registry = Registry::with_prefix("smolchat");
+        let all = &mut registry;
+        let build = Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]);
+        all.register("build", "The program", build);
+        let uptime = Gauge::default();
+        let help = "How long the server has been running";
+        all.register_with_unit("uptime", help, Unit::Seconds, uptime.clone());
+        let connections = Family::<ByState, Gauge>::default();
+        all.register("connections", "Connections by state", connections.clone());
+        let in_state = |state| connections.get_or_create_owned(&ByState { state });
+        let help = "Connections that were not let in, by reason";
+        let refused = by_reason(all, "connections_refused", help);
+        let help = "Connections of users that ended, by reason";
+        let ended = by_reason(all, "connections_ended", help);
+        let help = "From the reading of a line to the last write of its batch to those who keep up";
+        // 16 microseconds to 4 seconds.
+        let delivery = Histogram::new(exponential_buckets(0.000_016, 4.0, 10));
+        all.register_with_unit("delivery", help, Unit::Seconds, delivery.clone());
+        let help = "How far the readers who are behind are, whenever they are looked at";
+        let lag = Histogram::new(exponential_buckets(1024.0, 8.0, 6));
+        all.register_with_unit("lag", help, Unit::Bytes, lag.clone());
+        let batch_bytes = Histogram::new(exponential_buckets(64.0, 8.0, 6));
+        let help = "Lines that a batch published";
+        all.register_with_unit("batch", help, Unit::Bytes, batch_bytes.clone());
+        let batch_inputs = Histogram::new(exponential_buckets(1.0, 4.0, 6));
+        all.register(
+            "batch_inputs",
+            "Inputs that a batch took",
+            batch_inputs.clone(),
+        );
+        Metrics {
+            accepted: counter(
+                all,
+                "connections_accepted",
+                "Connections that were accepted",
+            ),
+            users: gauge(all, "users", "Users who are here"),
+            present: in_state("present"),
+            closing: in_state("closing"),
+            behind: in_state("behind"),
+            waiting: in_state("waiting"),
+            lines_in: counter(all, "lines_in", "Lines of clients"),
+            lines_refused: counter(all, "lines_refused", "Lines of clients that were refused"),
+            lines_out: counter(all, "lines_out", "Lines written to clients"),
+            bytes_in: counter(all, "bytes_in", "Bytes read from clients"),
+            bytes_out: counter(all, "bytes_out", "Bytes written to clients"),
+            lag_most_bytes: gauge(all, "lag_most_bytes", "The most bytes a reader is behind"),
+            web_refused: counter(
+                all,
+                "web_connections_refused",
+                "Connections of the page for which there was no room",
+            ),
+            inbox_waiting: gauge(all, "inbox_waiting", "Inputs that wait for the broker"),
+            transcript_skipped: gauge(
+                all,
+                "transcript_skipped_lines",
+                "Transcript lines that standard output did not take",
+            ),
+            refused,
+            ended,
+            batch_inputs,
+            batch_bytes,
+            delivery_seconds: delivery,
+            lag_bytes: lag,
+            uptime,
+            registry,
+        }
+    }
+}
+
+fn counter(registry: &mut Registry, name: &str, help: &str) -> Counter {
+    let counter = Counter::default();
+    registry.register(name, help, counter.clone());
+    counter
+}
+
+fn gauge(registry: &mut Registry, name: &str, help: &str) -> Gauge {
+    let gauge = Gauge::default();
+    registry.register(name, help, gauge.clone());
+    gauge
+}
+
+/// A counter that has every reason from the start, so that none is missing until it happens.
+fn by_reason(registry: &mut Registry, name: &str, help: &str) -> Family<ByReason, Counter> {
+    let family = Family::<ByReason, Counter>::default();
+    for reason in CloseReason::ALL {
+        let _at_zero = family.get_or_create(&ByReason { reason });
+    }
+    registry.register(name, help, family.clone());
+    family
+}
+
+impl Metrics {
+    /// A connection was accepted.
+    pub fn count_accepted(&self) {
+        self.accepted.inc();
+    }
+
+    /// A connection was not let in.
+    pub fn count_refused(&self, reason: CloseReason) {
+        self.refused.get_or_create(&ByReason { reason }).inc();
+    }
+
+    /// The counter of connections that were not let in for this reason.
+    pub fn refused_by(&self, reason: CloseReason) -> Counter {
+        self.refused.get_or_create_owned(&ByReason { reason })
+    }
+
+    /// The counter of connections of the page for which there was no room.
+    pub fn web_refused(&self) -> Counter {
+        self.web_refused.clone()
+    }
+
+    /// A user's connection ended, or will when what is owed is written.
+    pub fn count_ended(&self, reason: CloseReason) {
+        self.ended.get_or_create(&ByReason { reason }).inc();
+    }
+
+    /// Bytes were read from a client.
+    pub fn count_read(&self, bytes: usize) {
+        self.bytes_in.inc_by(bytes as u64);
+    }
+
+    /// Lines of a client were done, of which so many were refused.
+    pub fn count_lines(&self, lines: usize, refused: usize) {
+        self.lines_in.inc_by(lines as u64);
+        self.lines_refused.inc_by(refused as u64);
+    }
+
+    /// Bytes were written to clients, and so many line ends with them.
+    pub fn count_written(&self, bytes: u64, lines: u64) {
+        self.bytes_out.inc_by(bytes);
+        self.lines_out.inc_by(lines);
+    }
+
+    /// So many accepted connections wait to be let in.
+    pub fn set_waiting(&self, waiting: usize) {
+        self.waiting.set(signed(waiting));
+    }
+
+    /// So many transcript lines were skipped up to now.
+    pub fn set_transcript_skipped(&self, lines: u64) {
+        self.transcript_skipped
+            .set(i64::try_from(lines).unwrap_or(i64::MAX));
+    }
+
+    /// A batch was delivered.
+    pub fn observe_batch(&self, batch: BatchFigures) {
+        self.batch_inputs.observe(batch.inputs as f64);
+        if batch.bytes > 0 {
+            self.batch_bytes.observe(batch.bytes as f64);
+        }
+        if let Some(delivery) = batch.delivery {
+            self.delivery_seconds.observe(delivery.as_secs_f64());
+        }
+    }
+
+    /// How many connections there are now.
+    pub fn set_connections(&self, now: ConnectionFigures) {
+        self.users.set(signed(now.users));
+        self.present.set(signed(now.users));
+        self.closing
+            .set(signed(now.connections.saturating_sub(now.users)));
+        self.behind.set(signed(now.behind));
+    }
+
+    /// How far the readers are behind who are behind at all.
+    pub fn observe_lags(&self, lags: impl Iterator<Item = u64>) {
+        let mut most = 0;
+        for lag in lags {
+            self.lag_bytes.observe(lag as f64);
+            most = most.max(lag);
+        }
+        self.lag_most_bytes
+            .set(i64::try_from(most).unwrap_or(i64::MAX));
+    }
+
+    /// Everything as OpenMetrics text; what is looked up only now is given.
+    ///
+    /// # Errors
+    /// There is no memory for it.
+    pub fn text(&self, inbox_waiting: usize, uptime: Duration) -> Result<String, fmt::Error> {
+        self.inbox_waiting.set(signed(inbox_waiting));
+        self.uptime.set(uptime.as_secs_f64());
+        let mut text = String::new();
+        encode(&mut text, &self.registry)?;
+        Ok(text)
+    }
+}
+
+fn signed(count: usize) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn everything_counted_is_in_the_text_and_every_reason_is_there_from_the_start() {
+        let metrics = Metrics::default();
+        metrics.count_accepted();
+        metrics.count_ended(CloseReason::Lag);
+        metrics.count_written(120, 2);
+        metrics.observe_lags([5000, 100].into_iter());
+        metrics.observe_batch(BatchFigures {
+            inputs: 3,
+            bytes: 500,
+            delivery: Some(Duration::from_millis(2)),
+        });
+        let text = metrics.text(7, Duration::from_secs(90)).unwrap();
+        for line in [
+            "smolchat_connections_accepted_total 1",
+            "smolchat_connections_ended_total{reason=\"lag\"} 1",
+            "smolchat_connections_ended_total{reason=\"dead-peer\"} 0",
+            "smolchat_connections_refused_total{reason=\"full\"} 0",
+            "smolchat_bytes_out_total 120",
+            "smolchat_lines_out_total 2",
+            "smolchat_lag_most_bytes 5000",
+            "smolchat_inbox_waiting 7",
+            "smolchat_uptime_seconds 90.0",
+            "smolchat_delivery_seconds_count 1",
+            "smolchat_batch_bytes_sum 500.0",
+        ] {
+            assert!(text.lines().any(|each| each == line), "{line}\n{text}");
+        }
+        assert!(text.ends_with("# EOF\n"), "{text}");
+    }
+}

@@ -1,0 +1,158 @@
+//! What the operator sees: why connections end, in the log and in the counts, and a log that
+//! cannot be written.
+//!
+//! The real program, its standard error and its page. No test may depend on the wording of a
+//! log line beyond its fields.
+
+mod common;
+
+use common::{LineClient, PATIENCE, RealServer, eventually, skip};
+use serde_json::Value;
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::process::{Child, Stdio};
+
+/// Sends lines that are refused until the server closes the connection.
+fn be_refused(mut client: LineClient) {
+    for _ in 0..17 {
+        client.send_raw(b"nonsense\n");
+    }
+    let last = client.read_to_end().pop().expect("a farewell");
+    assert!(last.1.ends_with("the connection is closed"), "{}", last.1);
+}
+
+fn end_in_each_way(server: &RealServer) {
+    let witness = server.join("witness");
+    drop(server.join("quitter"));
+    server.stderr.wait_for("quitter");
+    server.join("resetter").reset();
+    server.stderr.wait_for("resetter");
+    be_refused(server.join("refused"));
+    let crowd = [server.connect("third"), server.connect("fourth")];
+    let mut fifth = server.connect_raw("fifth");
+    fifth.expect_notice("The chat is full (3 users); try again later");
+    fifth.expect_end();
+    drop((witness, crowd));
+}
+
+#[test]
+fn every_end_is_logged_once_with_address_name_and_reason() {
+    let server = RealServer::start(&["--log", "debug", "--max-clients", "3"]);
+    end_in_each_way(&server);
+    let fields = [
+        ("quitter", "closed"),
+        ("resetter", "reset"),
+        ("refused", "refused"),
+    ];
+    for (name, reason) in fields {
+        let part = format!("name=\"{name}\" reason={reason}");
+        server.stderr.wait_for(&part);
+        let lines = server.stderr.lines();
+        let of_it = lines
+            .iter()
+            .filter(|line| line.contains(&format!("name=\"{name}\"")));
+        let of_it: Vec<_> = of_it.collect();
+        assert_eq!(of_it.len(), 1, "{of_it:?}");
+        assert!(of_it[0].contains("address=127.0.0.1:"), "{of_it:?}");
+    }
+    server.stderr.wait_for("reason=full");
+}
+
+#[test]
+fn the_log_for_programs_is_one_object_a_line_and_holds_nothing_that_was_said() {
+    let server = RealServer::start(&["--log", "trace", "--log-format", "json"]);
+    let mut talker = server.join("talker");
+    talker.say_and_hear("a secret between us");
+    talker.request("history", "");
+    talker.expect("talker", "a secret between us");
+    be_refused(server.join("refused"));
+    server.stderr.wait_for("\"reason\":\"refused\"");
+    let lines = server.stderr.lines();
+    let of_the_log = lines
+        .iter()
+        .filter(|line| !line.starts_with("smolchat-server: "));
+    let mut ends = 0;
+    for line in of_the_log {
+        let entry: Value = serde_json::from_str(line).unwrap_or_else(|_| panic!("{line}"));
+        assert!(
+            entry["timestamp"].is_string() && entry["level"].is_string(),
+            "{line}"
+        );
+        assert!(!line.contains("secret"), "{line}");
+        if entry["name"] == "refused" {
+            ends += 1;
+            assert_eq!(entry["reason"], "refused");
+            assert_eq!(entry["level"], "INFO");
+        }
+    }
+    assert_eq!(ends, 1);
+}
+
+#[test]
+fn who_connects_too_often_is_told_and_closed_and_never_announced() {
+    let server = RealServer::start(&["--connect-rate", "3"]);
+    let mut first = server.join("first");
+    let second = server.connect("second");
+    first.expect_notice(&format!("{} has entered the chat", second.address()));
+    let third = server.connect("third");
+    first.expect_notice(&format!("{} has entered the chat", third.address()));
+    for _ in 0..20 {
+        let mut one_too_many = server.connect_raw("one too many");
+        let sentence = one_too_many.notice();
+        let rest =
+            sentence.strip_prefix("Too many new connections from your address; try again in ");
+        let seconds: Option<u64> = rest.and_then(|rest| rest.strip_suffix(" s")?.parse().ok());
+        assert!(
+            seconds.is_some_and(|seconds| (1..=20).contains(&seconds)),
+            "{sentence}"
+        );
+        one_too_many.expect_end();
+    }
+    first.say_and_hear("nobody else came");
+}
+
+/// A server whose log goes there; its port is in the answer.
+fn server_with_log(log: Stdio) -> (Child, u16) {
+    let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
+    let port = free.local_addr().expect("its address").port();
+    drop(free);
+    let mut command = RealServer::bare_command(&["--no-web", "--log", "trace"]);
+    command.args(["--port", &port.to_string()]);
+    command.stdout(Stdio::null()).stderr(log);
+    let child = command.spawn().expect("the server starts");
+    (child, port)
+}
+
+#[track_caller]
+fn serves_without_a_log(log: Stdio) {
+    let (mut child, port) = server_with_log(log);
+    let trace = common::Trace::default();
+    let mut stream = None;
+    eventually(PATIENCE, "the server listens", || {
+        stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).ok();
+        stream.is_some()
+    });
+    let mut client = LineClient::new(stream.expect("connected"), "client", &trace);
+    client.expect_own_arrival();
+    for number in 0..100 {
+        client.say_and_hear(&number.to_string());
+    }
+    common::send_signal(child.id(), "TERM");
+    client.expect_notice("The server is shutting down");
+    let status = child.wait().expect("the server ends");
+    assert_eq!(status.code(), Some(0));
+}
+
+#[test]
+fn a_closed_log_does_not_stop_the_chat() {
+    let (reader, writer) = std::io::pipe().expect("a pipe");
+    drop(reader);
+    serves_without_a_log(Stdio::from(writer));
+}
+
+#[test]
+fn a_full_disk_under_the_log_does_not_stop_the_chat() {
+    match std::fs::OpenOptions::new().write(true).open("/dev/full") {
+        Ok(full) => serves_without_a_log(Stdio::from(full)),
+        Err(_) => skip("this system has no /dev/full"),
+    }
+}
