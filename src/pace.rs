@@ -132,4 +132,50 @@ mod tests {
         let rate = Rate::new(10_000_000, 1);
         assert_eq!(sent(rate, Duration::from_nanos(100), 1000), 1001);
     }
+
+    proptest::proptest! {
+        #[test]
+        fn no_pattern_of_sending_gets_more_than_was_promised(
+            lines_per_second in 1_u32..10_000,
+            burst in 1_u32..1000,
+            tries in proptest::collection::vec((0_u64..3_000_000_000, 0_u64..2000), 1..60),
+        ) {
+            let rate = Rate::new(lines_per_second, burst);
+            let mut pacer = Pacer::default();
+            let mut now = Duration::ZERO;
+            // When how many lines were sent in all.
+            let mut sent = vec![(Duration::ZERO, 0_u64)];
+            for (gap, wanted) in tries {
+                now += Duration::from_nanos(gap);
+                let lines = pacer.allowance(rate, now).min(wanted);
+                proptest::prop_assert!(lines > 0 || wanted == 0 || !pacer.wait(rate, now).is_zero());
+                pacer.spend(rate, now, lines);
+                sent.push((now, sent[sent.len() - 1].1 + lines));
+            }
+            for (first, &(from, _)) in sent.iter().enumerate().skip(1) {
+                let before = sent[first - 1].1;
+                for &(to, total) in &sent[first..] {
+                    let window = (to - from).as_secs_f64();
+                    let most = f64::from(burst) + window * f64::from(lines_per_second);
+                    proptest::prop_assert!((total - before) as f64 <= most + 1e-6);
+                }
+            }
+        }
+
+        #[test]
+        fn whoever_waits_as_long_as_told_may_send(
+            lines_per_second in 1_u32..10_000,
+            burst in 1_u32..1000,
+            spent in 1_u64..5000,
+        ) {
+            let rate = Rate::new(lines_per_second, burst);
+            let mut pacer = Pacer::default();
+            pacer.spend(rate, Duration::ZERO, spent);
+            let wait = pacer.wait(rate, Duration::ZERO);
+            proptest::prop_assert!(pacer.allowance(rate, wait) >= 1);
+            if let Some(sooner) = wait.checked_sub(Duration::from_nanos(1)) {
+                proptest::prop_assert_eq!(pacer.allowance(rate, sooner), 0);
+            }
+        }
+    }
 }

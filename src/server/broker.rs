@@ -334,6 +334,8 @@ impl Broker {
             let Some(user) = self.delivery.user(key) else {
                 break;
             };
+            #[cfg(test)]
+            crate::server::tests::fail_if_asked(&line, crate::server::tests::BROKER_FAULT);
             let outcome = match line {
                 Ok(request) => self.room.request(user, request, self.now),
                 Err(refusal) => self.room.refuse(user, &refusal),

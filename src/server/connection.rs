@@ -314,6 +314,8 @@ impl<'a> Connection<'a> {
                     limit: self.common.limits.max_line_bytes,
                 }),
             };
+            #[cfg(test)]
+            crate::server::tests::fail_if_asked(&line, crate::server::tests::CONNECTION_FAULT);
             let has_long_answer = matches!(line, Ok(Request::History | Request::Users));
             lines.push(line);
             if has_long_answer {

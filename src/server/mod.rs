@@ -214,3 +214,105 @@ fn new_epoch() -> Arc<str> {
     let nanos = jiff::Timestamp::now().as_nanosecond();
     format!("{nanos:x}-{:x}", std::process::id()).into()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::Request;
+    use crate::server::inbox::Submission;
+    use std::io::{BufRead, BufReader};
+    use std::net::{SocketAddr, TcpStream};
+    use std::thread::JoinHandle;
+
+    /// What a client says to make its connection's task fail, in these tests only.
+    pub(crate) const CONNECTION_FAULT: &str = "fail, connection";
+    /// What a client says to make the broker fail.
+    pub(crate) const BROKER_FAULT: &str = "fail, broker";
+
+    /// A fault of the program, at a place where there is none.
+    pub(crate) fn fail_if_asked(line: &Submission, words: &str) {
+        if matches!(line, Ok(Request::Say(text)) if **text == *words) {
+            panic!("a fault that a test asked for");
+        }
+    }
+
+    struct Running {
+        address: SocketAddr,
+        stop: async_channel::Sender<()>,
+        thread: JoinHandle<Result<(), RunError>>,
+    }
+
+    fn start() -> Running {
+        let config = Config {
+            chat_port: 0,
+            web: None,
+            ..Config::default()
+        };
+        let listeners = Listeners::bind(&config).expect("a free port");
+        let address = listeners.chat_address();
+        let (stop, stopped) = async_channel::bounded::<()>(1);
+        let transcript = TranscriptOutput {
+            output: Box::new(io::sink()),
+            style: Style::Plain,
+        };
+        let thread = thread::spawn(move || {
+            run(listeners, &config, transcript, async move {
+                let _ = stopped.recv().await;
+            })
+        });
+        Running {
+            address,
+            stop,
+            thread,
+        }
+    }
+
+    fn connect(address: SocketAddr) -> BufReader<TcpStream> {
+        let stream = TcpStream::connect(address).expect("the server listens");
+        let patience = Duration::from_secs(30);
+        stream.set_read_timeout(Some(patience)).expect("a deadline");
+        let mut client = BufReader::new(stream);
+        let mut line = String::new();
+        client.read_line(&mut line).expect("its own arrival");
+        client
+    }
+
+    fn say(client: &BufReader<TcpStream>, text: &str) {
+        let line = format!("{{\"type\":\"message\",\"data\":\"{text}\"}}\n");
+        client.get_ref().write_all(line.as_bytes()).expect("sent");
+    }
+
+    fn skip_to(client: &mut BufReader<TcpStream>, part: &str) {
+        let mut line = String::new();
+        while !line.contains(part) {
+            line.clear();
+            let count = client.read_line(&mut line).expect("a line in time");
+            assert_ne!(count, 0, "the stream ended before {part:?} came");
+        }
+    }
+
+    #[test]
+    fn a_panic_in_one_connection_ends_that_one_and_no_other() {
+        let running = start();
+        let mut witness = connect(running.address);
+        let mut victim = connect(running.address);
+        say(&victim, CONNECTION_FAULT);
+        skip_to(&mut witness, "has left the chat");
+        let mut rest = String::new();
+        while victim.read_line(&mut rest).is_ok_and(|count| count > 0) {}
+        say(&witness, "still here");
+        skip_to(&mut witness, "still here");
+        drop(running.stop);
+        let ended = running.thread.join().expect("the server's thread ends");
+        assert!(ended.is_ok(), "{ended:?}");
+    }
+
+    #[test]
+    fn a_panic_in_the_broker_ends_the_server_and_says_so() {
+        let running = start();
+        let client = connect(running.address);
+        say(&client, BROKER_FAULT);
+        let ended = running.thread.join().expect("the server's thread ends");
+        assert!(matches!(ended, Err(RunError::BrokerFailed)), "{ended:?}");
+    }
+}
