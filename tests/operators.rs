@@ -8,6 +8,7 @@ mod common;
 
 use common::{LineClient, PATIENCE, RealServer, eventually, skip};
 use serde_json::Value;
+use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::process::{Child, Stdio};
 
@@ -108,6 +109,71 @@ fn who_connects_too_often_is_told_and_closed_and_never_announced() {
         one_too_many.expect_end();
     }
     first.say_and_hear("nobody else came");
+}
+
+/// The answer of the page to a request for this path: its head and its body.
+fn get(server: &RealServer, path: &str) -> (String, String) {
+    let web = server.web.expect("a page");
+    let mut stream = TcpStream::connect(web).expect("the page listens");
+    stream.set_read_timeout(Some(PATIENCE)).expect("a deadline");
+    let request = format!("GET {path} HTTP/1.1\r\nHost: {web}\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).expect("sent");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("an answer");
+    let (head, body) = answer.split_once("\r\n\r\n").expect("a head");
+    (head.to_owned(), body.to_owned())
+}
+
+/// The value of a metric.
+fn value(text: &str, name: &str) -> f64 {
+    let line = text
+        .lines()
+        .find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    let line = line.unwrap_or_else(|| panic!("no {name} in\n{text}"));
+    line.parse().expect("a number")
+}
+
+#[test]
+fn the_counts_are_those_of_what_happened() {
+    let server = RealServer::start(&["--log", "debug", "--max-clients", "3"]);
+    end_in_each_way(&server);
+    eventually(PATIENCE, "everyone has left", || {
+        value(&get(&server, "/metrics").1, "smolchat_users") == 0.0
+    });
+    let mut alice = server.connect("alice");
+    alice.say_and_hear("one");
+    alice.send_raw(b"nonsense\n");
+    alice.notice();
+    let ended = "smolchat_connections_ended_total";
+    let (head, text) = get(&server, "/metrics");
+    assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
+    let mime = "application/openmetrics-text; version=1.0.0";
+    assert!(head.contains(mime), "{head}");
+    assert_eq!(value(&text, "smolchat_users"), 1.0);
+    assert_eq!(value(&text, "smolchat_connections_accepted_total"), 8.0);
+    let full = "smolchat_connections_refused_total{reason=\"full\"}";
+    assert_eq!(value(&text, full), 1.0);
+    let of = |reason: &str| value(&text, &format!("{ended}{{reason=\"{reason}\"}}"));
+    assert_eq!(of("refused"), 1.0);
+    assert_eq!(
+        of("closed") + of("reset"),
+        5.0,
+        "the others left by themselves"
+    );
+    assert!(of("reset") >= 1.0 && of("closed") >= 1.0);
+    assert_eq!(of("fault"), 0.0);
+    // Four names, seventeen lines of nonsense, and what alice sent.
+    assert_eq!(value(&text, "smolchat_lines_in_total"), 23.0);
+    assert_eq!(value(&text, "smolchat_lines_refused_total"), 18.0);
+    assert!(value(&text, "smolchat_lines_out_total") >= 30.0);
+    assert!(value(&text, "smolchat_bytes_out_total") > value(&text, "smolchat_bytes_in_total"));
+    assert!(value(&text, "smolchat_delivery_seconds_count") >= 10.0);
+    assert_eq!(value(&text, "smolchat_connections{state=\"behind\"}"), 0.0);
+    assert!(
+        !text.contains("alice") && !text.contains("127.0.0.1"),
+        "{text}"
+    );
+    assert!(text.ends_with("# EOF\n"));
 }
 
 /// A server whose log goes there; its port is in the answer.

@@ -41,6 +41,10 @@ pub struct ServerOptions {
     #[argh(option, from_str_fn(parse_port))]
     pub web_port: Option<u16>,
 
+    /// let others than this machine read /metrics of the page
+    #[argh(switch)]
+    pub public_metrics: bool,
+
     /// serve no web page
     #[argh(switch)]
     pub no_web: bool,
@@ -177,6 +181,8 @@ pub struct WebConfig {
     pub port: u16,
     /// Whether somebody asked for this port; otherwise the next free one does as well.
     pub port_was_chosen: bool,
+    /// Whether others than this machine may read the metrics.
+    pub metrics_are_public: bool,
 }
 
 impl Default for Config {
@@ -188,6 +194,7 @@ impl Default for Config {
                 host: LOOPBACK.to_owned(),
                 port: DEFAULT_WEB_PORT,
                 port_was_chosen: false,
+                metrics_are_public: false,
             }),
             limits: Limits::default(),
             threads: 1,
@@ -285,6 +292,7 @@ impl ServerOptions {
             host: self.web_host,
             port: self.web_port.unwrap_or(DEFAULT_WEB_PORT),
             port_was_chosen: self.web_port.is_some(),
+            metrics_are_public: self.public_metrics,
         };
         Ok(Config {
             chat_host: self.host,
@@ -390,6 +398,7 @@ mod tests {
             web: Some(WebConfig {
                 host: "0.0.0.0".into(),
                 port: 81,
+                metrics_are_public: false,
                 port_was_chosen: true,
             }),
             limits: Limits {

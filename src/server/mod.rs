@@ -176,7 +176,14 @@ async fn serve(
             handle.clone(),
             executor.clone(),
             streams.clone(),
-            common.metrics.clone(),
+            Arc::new(web::Counts {
+                metrics: common.metrics.clone(),
+                started: common.started,
+                is_public: config
+                    .web
+                    .as_ref()
+                    .is_some_and(|web| web.metrics_are_public),
+            }),
         ))
     });
 

@@ -326,6 +326,7 @@ impl Chat {
         let web = WebConfig {
             host: "127.0.0.1".into(),
             port: 0,
+            metrics_are_public: false,
             port_was_chosen: true,
         };
         Config {

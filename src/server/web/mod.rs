@@ -28,6 +28,7 @@ use page::AssetUrls;
 use std::net::{Shutdown, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
 use tide::http::headers::HeaderName;
 use tide::http::{Body, Mime};
 use tide::{Request, Response, StatusCode};
@@ -89,6 +90,18 @@ struct State {
     assets: Arc<[Asset]>,
     urls: Arc<AssetUrls>,
     streams: Arc<Count>,
+    counts: Arc<Counts>,
+}
+
+/// What `/metrics` tells, and to whom.
+#[derive(Debug)]
+pub struct Counts {
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
+    /// When the server started.
+    pub started: Instant,
+    /// Whether others than this machine may read it.
+    pub is_public: bool,
 }
 
 /// A file of the page.
@@ -118,7 +131,7 @@ fn fnv1a(bytes: &[u8]) -> u64 {
 }
 
 /// The page as a whole: every request that it answers.
-fn app(broker: BrokerHandle, streams: Arc<Count>) -> tide::Server<State> {
+fn app(broker: BrokerHandle, streams: Arc<Count>, counts: Arc<Counts>) -> tide::Server<State> {
     let assets = [
         Asset::new(
             "style",
@@ -150,6 +163,7 @@ fn app(broker: BrokerHandle, streams: Arc<Count>) -> tide::Server<State> {
         assets: Arc::from(assets),
         urls: Arc::new(urls),
         streams,
+        counts,
     };
     let mut app = tide::with_state(state);
     app.with(tide::utils::After(finish_response));
@@ -158,6 +172,7 @@ fn app(broker: BrokerHandle, streams: Arc<Count>) -> tide::Server<State> {
     app.at("/api/messages").get(get_messages);
     app.at(head::STREAM_PATH).get(get_events);
     app.at("/healthz").get(get_health);
+    app.at("/metrics").get(get_metrics);
     for path in paths {
         app.at(&path).get(get_asset);
     }
@@ -183,6 +198,9 @@ async fn finish_response(mut response: Response) -> tide::Result {
 fn sentence_of(status: StatusCode) -> &'static str {
     match status {
         StatusCode::NotFound => "There is nothing at this address; the page is at /",
+        StatusCode::Forbidden => {
+            "Only this machine may read this; --public-metrics lets others read it too"
+        }
         StatusCode::MethodNotAllowed => "Only GET and HEAD are understood here",
         StatusCode::ServiceUnavailable => "Too many readers or a stopping server; try again later",
         _ => "The request could not be answered",
@@ -225,6 +243,26 @@ async fn get_health(request: Request<State>) -> tide::Result {
         Ok(_) => Ok(document("ok\n".to_owned(), "text/plain; charset=utf-8")),
         Err(_) => Ok(unavailable()),
     }
+}
+
+/// The media type of OpenMetrics text.
+const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+async fn get_metrics(request: Request<State>) -> tide::Result {
+    let State { broker, counts, .. } = request.state();
+    let peer = request.peer_addr().and_then(|peer| peer.parse().ok());
+    if !counts.is_public && !is_this_machine(peer) {
+        return Ok(Response::new(StatusCode::Forbidden));
+    }
+    let uptime = counts.started.elapsed();
+    Ok(match counts.metrics.text(broker.waiting(), uptime) {
+        Ok(text) => document(text, OPEN_METRICS),
+        Err(_) => unavailable(),
+    })
+}
+
+fn is_this_machine(peer: Option<SocketAddr>) -> bool {
+    peer.is_some_and(|peer| peer.ip().to_canonical().is_loopback())
 }
 
 async fn get_events(request: Request<State>) -> tide::Result {
@@ -304,12 +342,12 @@ pub async fn serve(
     broker: BrokerHandle,
     executor: SharedExecutor,
     streams: Arc<Count>,
-    metrics: Arc<Metrics>,
+    counts: Arc<Counts>,
 ) {
-    let app = app(broker, streams);
+    let turned_away = counts.metrics.web_refused();
+    let app = app(broker, streams, counts);
     let connections = Arc::new(Count::default());
     let farewell = Problem::TooManyConnections.text().into_bytes();
-    let turned_away = metrics.web_refused();
     let mut acceptor = Acceptor::new(bound.listener, farewell, turned_away);
     loop {
         let (stream, address) = acceptor.next().await;
@@ -328,7 +366,7 @@ async fn serve_connection(
     counted: Option<Counted>,
 ) {
     let problem = match &counted {
-        Some(_) => serve_requests(&stream, app).await,
+        Some(_) => serve_requests(&stream, address, app).await,
         None => Some(Problem::TooManyConnections),
     };
     if let Some(problem) = problem {
@@ -341,7 +379,11 @@ async fn serve_connection(
 }
 
 /// Answers one request after the other; gives what is wrong with the last one, if anything is.
-async fn serve_requests(stream: &TcpStream, app: tide::Server<State>) -> Option<Problem> {
+async fn serve_requests(
+    stream: &TcpStream,
+    address: SocketAddr,
+    app: tide::Server<State>,
+) -> Option<Problem> {
     let mut reader = HeadReader::new(stream.clone());
     loop {
         let head = match reader.next_head().await {
@@ -358,6 +400,8 @@ async fn serve_requests(stream: &TcpStream, app: tide::Server<State>) -> Option<
         let exchange = Exchange::new(stream.clone(), head.bytes);
         let mut server = async_h1::server::Server::new(exchange.clone(), |request| {
             let app = app.clone();
+            let mut request: tide::http::Request = request;
+            request.set_peer_addr(Some(address));
             async move { app.respond(request).await }
         });
         let answered = async { Some(server.accept_one().await) }
@@ -380,4 +424,25 @@ async fn serve_requests(stream: &TcpStream, app: tide::Server<State>) -> Option<
 async fn read_to_the_end(mut stream: TcpStream) {
     let mut buffer = [0; 512];
     while let Ok(1..) = stream.read(&mut buffer).await {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_machine_is_whoever_comes_over_loopback() {
+        for (peer, expected) in [
+            ("127.0.0.1:5", true),
+            ("127.9.9.9:5", true),
+            ("[::1]:5", true),
+            ("[::ffff:127.0.0.1]:5", true),
+            ("192.0.2.1:5", false),
+            ("[2001:db8::1]:5", false),
+            ("0.0.0.0:5", false),
+        ] {
+            assert_eq!(is_this_machine(peer.parse().ok()), expected, "{peer}");
+        }
+        assert!(!is_this_machine(None));
+    }
 }
