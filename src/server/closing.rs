@@ -122,6 +122,17 @@ impl CloseReason {
         )
     }
 
+    /// Whether it is for one who was never let in.
+    pub fn is_at_the_door(self) -> bool {
+        matches!(
+            self,
+            CloseReason::Full
+                | CloseReason::AddressFull
+                | CloseReason::ConnectRate
+                | CloseReason::NoDescriptor
+        )
+    }
+
     /// Whether the server, not the client or the network, ends the connection.
     pub fn is_decided_here(self) -> bool {
         !matches!(

@@ -100,9 +100,12 @@ impl Default for Metrics {
         all.register("connections", "Connections by state", connections.clone());
         let in_state = |state| connections.get_or_create_owned(&ByState { state });
         let help = "Connections that were not let in, by reason";
-        let refused = by_reason(all, "connections_refused", help);
+        let at_the_door =
+            |reason: &CloseReason| reason.is_at_the_door() || *reason == CloseReason::Shutdown;
+        let refused = by_reason(all, "connections_refused", help, at_the_door);
         let help = "Connections of users that ended, by reason";
-        let ended = by_reason(all, "connections_ended", help);
+        let inside = |reason: &CloseReason| !reason.is_at_the_door();
+        let ended = by_reason(all, "connections_ended", help, inside);
         let help = "From the reading of a line to the last write of its batch to those who keep up";
         // 16 microseconds to 4 seconds.
         let delivery = Histogram::new(exponential_buckets(0.000_016, 4.0, 10));
@@ -171,10 +174,16 @@ fn gauge(registry: &mut Registry, name: &str, help: &str) -> Gauge {
     gauge
 }
 
-/// A counter that has every reason from the start, so that none is missing until it happens.
-fn by_reason(registry: &mut Registry, name: &str, help: &str) -> Family<ByReason, Counter> {
+/// A counter that has every reason that can be from the start, so that none is missing until it
+/// happens.
+fn by_reason(
+    registry: &mut Registry,
+    name: &str,
+    help: &str,
+    can_be: impl Fn(&CloseReason) -> bool,
+) -> Family<ByReason, Counter> {
     let family = Family::<ByReason, Counter>::default();
-    for reason in CloseReason::ALL {
+    for reason in CloseReason::ALL.into_iter().filter(can_be) {
         let _at_zero = family.get_or_create(&ByReason { reason });
     }
     registry.register(name, help, family.clone());
