@@ -25,7 +25,7 @@ mod idle {
     pub(super) fn measure(options: &Options) -> Result<Table> {
         let receivers = options.receivers_or(10_000);
         let mut plan = TalkPlan::new(receivers, 1, Pace::Silence, options.seconds_or(5.0));
-        plan.settle_seconds = if options.quick { 0.1 } else { SETTLE_SECONDS };
+        plan.settle_seconds = SETTLE_SECONDS;
         plan.warm_up_seconds = 0.0;
         let metrics = vec![
             Metric::new("memory of each", Unit::Bytes, Goal::AtMost(1536.0)),

@@ -102,7 +102,7 @@ pub(crate) struct Options {
     #[argh(switch)]
     pub(crate) self_check: bool,
     /// seconds after which no further round of runs begins
-    #[argh(option, default = "170")]
+    #[argh(option, default = "290")]
     pub(crate) time_limit: u64,
     /// seconds that a single run may take
     #[argh(option, default = "60")]
@@ -203,6 +203,8 @@ impl Options {
             target: self.spoken_by(target),
             address: program.address(),
             pid: program.pid(),
+            // A handful of clients is never told of in summary: there is nothing to wait for.
+            settle_seconds: if self.quick { 0.1 } else { plan.settle_seconds },
             ..plan.clone()
         }
     }

@@ -70,7 +70,7 @@ impl TalkPlan {
             pace,
             settle_seconds: SETTLE_SECONDS,
             warm_up_pace: pace,
-            warm_up_seconds: (seconds / 2.0).min(WARM_UP_SECONDS),
+            warm_up_seconds: seconds.min(WARM_UP_SECONDS),
             warm_up_messages: 0,
             seconds,
             until_stopped: false,

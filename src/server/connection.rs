@@ -275,13 +275,11 @@ impl<'a> Connection<'a> {
 
     fn lines_of(&mut self, mut unread: Box<Unread>) -> Vec<Submission> {
         let mut input = &unread.bytes[unread.start..];
-        let mut lines = self.take_lines(&mut input);
+        let lines = self.take_lines(&mut input);
         let left = input.len();
         if left > 0 {
             unread.start = unread.bytes.len() - left;
             self.unread = Some(unread);
-        } else if self.has_ended {
-            lines.extend(self.lines_at_the_end());
         }
         lines
     }

@@ -171,6 +171,8 @@ impl Delivery {
     /// Forgets a connection whose task has ended; gives its address.
     pub fn forget(&mut self, key: ClientKey) -> Option<SocketAddr> {
         let client = self.clients.try_remove(key.0)?;
+        // The key may be another's before the batch is written.
+        self.answered.retain(|(answered, _)| *answered != key);
         if matches!(client.output, Output::Behind(_)) {
             self.lagging_count -= 1;
         }
