@@ -135,6 +135,8 @@ pub const TRANSCRIPT_BYTES: usize = 4 * 1024 * 1024;
 
 /// HTTP connections of the page at once.
 pub const WEB_MAX_CONNECTIONS: usize = 256;
+/// HTTP connections beyond those that are only told that there are too many, and closed.
+pub const WEB_MAX_CLOSING_CONNECTIONS: usize = 64;
 /// Live streams of the page at once.
 pub const WEB_MAX_STREAMS: usize = 200;
 /// Bytes of a request head that are read before it is refused.
@@ -147,6 +149,8 @@ pub const WEB_IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 pub const WEB_WRITE_STALL_TIMEOUT: Duration = Duration::from_secs(30);
 /// Time for a whole response that is no stream.
 pub const WEB_RESPONSE_DEADLINE: Duration = Duration::from_secs(60);
+/// Time in which the chat must answer to be called ready.
+pub const WEB_HEALTH_TIMEOUT: Duration = Duration::from_secs(5);
 /// Bytes of message texts that the page and its documents show; the newest that fit.
 pub const WEB_MAX_TEXT_BYTES: usize = 1024 * 1024;
 /// Time between two comment lines of a silent live stream.
@@ -201,6 +205,41 @@ pub struct Limits {
     pub soft_lag_timeout: Duration,
     /// Time that a reader may take no byte.
     pub write_stall_timeout: Duration,
+    /// The bounds of the page.
+    pub web: WebLimits,
+}
+
+/// The bounds of the page: what an operator chooses, and times that tests shorten.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WebLimits {
+    /// HTTP connections from one address (`--web-connections-per-address`); none means no limit.
+    pub connections_per_address: Option<usize>,
+    /// Live streams from one address (`--web-streams-per-address`); none means no limit.
+    pub streams_per_address: Option<usize>,
+    /// Time for a whole request head.
+    pub head_timeout: Duration,
+    /// Time that a connection may wait for its next request.
+    pub idle_timeout: Duration,
+    /// Time without progress after which a response is dropped.
+    pub write_stall_timeout: Duration,
+    /// Time for a whole response that is no stream.
+    pub response_deadline: Duration,
+    /// Time in which the chat must answer to be called ready.
+    pub health_timeout: Duration,
+}
+
+impl Default for WebLimits {
+    fn default() -> Self {
+        WebLimits {
+            connections_per_address: None,
+            streams_per_address: None,
+            head_timeout: WEB_HEAD_TIMEOUT,
+            idle_timeout: WEB_IDLE_TIMEOUT,
+            write_stall_timeout: WEB_WRITE_STALL_TIMEOUT,
+            response_deadline: WEB_RESPONSE_DEADLINE,
+            health_timeout: WEB_HEALTH_TIMEOUT,
+        }
+    }
 }
 
 impl Default for Limits {
@@ -219,6 +258,7 @@ impl Default for Limits {
             half_line_timeout: HALF_LINE_TIMEOUT,
             soft_lag_timeout: SOFT_LAG_TIMEOUT,
             write_stall_timeout: WRITE_STALL_TIMEOUT,
+            web: WebLimits::default(),
         }
     }
 }

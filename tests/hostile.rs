@@ -519,7 +519,7 @@ fn a_server_with_nothing_to_do_computes_nothing() {
     let web = server.web.expect("a page");
     let idle = std::net::TcpStream::connect(web).expect("the page is there");
     let mut live = std::net::TcpStream::connect(web).expect("the page is there");
-    live.write_all(b"GET /api/events HTTP/1.1\r\nHost: x\r\n\r\n")
+    live.write_all(b"GET /api/events HTTP/1.1\r\nHost: localhost\r\n\r\n")
         .expect("sent");
     talker.say_and_skip_to("all is set up");
     let (before, start) = (server.cpu_ticks(), Instant::now());

@@ -21,7 +21,7 @@ fn flood_with_requests(web: std::net::SocketAddr, stop: Arc<AtomicBool>) -> thre
         while answers.read(&mut buffer).is_ok_and(|count| count > 0) {}
     });
     thread::spawn(move || {
-        let requests = "GET /nothing HTTP/1.1\r\nHost: x\r\n\r\n".repeat(500);
+        let requests = "GET /nothing HTTP/1.1\r\nHost: localhost\r\n\r\n".repeat(500);
         while !stop.load(Ordering::Relaxed) && stream.write_all(requests.as_bytes()).is_ok() {}
         let _ = stream.shutdown(std::net::Shutdown::Both);
         let _ = reading.join();

@@ -167,7 +167,7 @@ fn readers_of_the_page_do_not_hold_up_the_end() {
         .map(|_| {
             let mut reader = std::net::TcpStream::connect(web).expect("the page is there");
             reader
-                .write_all(b"GET /api/events HTTP/1.1\r\nHost: x\r\n\r\n")
+                .write_all(b"GET /api/events HTTP/1.1\r\nHost: localhost\r\n\r\n")
                 .expect("sent");
             reader
         })

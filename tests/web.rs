@@ -4,7 +4,7 @@ mod common;
 
 use common::{Captured, Chat, LineClient, PATIENCE, RealServer, eventually, skip};
 use serde_json::{Value, json};
-use smolchat::limits::{self, Limits};
+use smolchat::limits::{self, Limits, WebLimits};
 use smolchat::server::Config;
 use socket2::{Domain, Socket, Type};
 use std::collections::HashMap;
@@ -497,7 +497,7 @@ fn other_methods_are_405() {
         }
     }
     let mut http = Http::connect(web);
-    http.send(b"POST /api/messages HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhello");
+    http.send(b"POST /api/messages HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\n\r\nhello");
     assert_eq!(http.answer().status, 405);
     http.expect_end();
     alice.say_and_hear("nobody said anything");
@@ -557,7 +557,7 @@ fn head_is_get_without_the_body() {
 fn a_connection_serves_several_requests_also_when_they_come_at_once() {
     let (_chat, web) = start();
     let mut http = Http::connect(web);
-    let request = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n";
+    let request = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n";
     for _ in 0..3 {
         http.send(request);
         assert_eq!(http.answer().text(), "ok\n");
@@ -578,23 +578,29 @@ fn what_is_no_good_request_gets_a_short_answer_and_an_end() {
     for (request, statuses) in [
         ("hello\r\n\r\n", &[400][..]),
         ("GET / HTTP/1.1\r\n\r\n", &[400]),
-        ("GET / HTTP/1.1\r\nHost: x\r\nbad header\r\n\r\n", &[400]),
-        ("GET /api/events HTTP/1.0\r\nHost: x\r\n\r\n", &[505]),
-        ("GET / HTTP/9.9\r\nHost: x\r\n\r\n", &[505]),
         (
-            "GET / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhello",
+            "GET / HTTP/1.1\r\nHost: localhost\r\nbad header\r\n\r\n",
+            &[400],
+        ),
+        (
+            "GET /api/events HTTP/1.0\r\nHost: localhost\r\n\r\n",
+            &[505],
+        ),
+        ("GET / HTTP/9.9\r\nHost: localhost\r\n\r\n", &[505]),
+        (
+            "GET / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\n\r\nhello",
             &[400, 413],
         ),
         (
-            "GET / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+            "GET / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
             &[400, 413],
         ),
         (
-            "GET / HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
+            "GET / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
             &[400, 413],
         ),
         (
-            "GET / HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\n\r\n",
+            "GET / HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\n\r\n",
             &[417],
         ),
         (
@@ -617,35 +623,35 @@ fn odd_requests_are_answered_or_closed_and_harm_nothing() {
     let server = RealServer::start(&["--log", "trace"]);
     let web = server.web.expect("a page");
     let heads: [&[u8]; 30] = [
-        b"GET  / HTTP/1.1\r\nHost: x\r\n\r\n",
-        b"GET /\xff\xfe HTTP/1.1\r\nHost: x\r\n\r\n",
-        b"GET /%ff%00%zz HTTP/1.1\r\nHost: x\r\n\r\n",
-        b"GET /?\x7f HTTP/1.1\r\nHost: x\r\n\r\n",
-        b"GET * HTTP/1.1\r\nHost: x\r\n\r\n",
-        b"GET x HTTP/1.1\r\nHost: x\r\n\r\n",
-        b"GET http://other:99999/ HTTP/1.1\r\nHost: x\r\n\r\n",
-        b"GET http:// HTTP/1.1\r\nHost: x\r\n\r\n",
-        b"GET //// HTTP/1.1\r\nHost: x\r\n\r\n",
-        b"GET /[ HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"GET  / HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        b"GET /\xff\xfe HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        b"GET /%ff%00%zz HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        b"GET /?\x7f HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        b"GET * HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        b"GET x HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        b"GET http://other:99999/ HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        b"GET http:// HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        b"GET //// HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        b"GET /[ HTTP/1.1\r\nHost: localhost\r\n\r\n",
         b"GET / HTTP/1.1\r\nHost:\r\n\r\n",
         b"GET / HTTP/1.1\r\nHost: a b\r\n\r\n",
         b"GET / HTTP/1.1\r\nHost: [::1\r\n\r\n",
         b"GET / HTTP/1.1\r\nHost: x:99999\r\n\r\n",
         b"GET / HTTP/1.1\r\nHost: x:y@z/..\r\n\r\n",
         b"GET / HTTP/1.1\r\nHost: \xc3\xbc\r\n\r\n",
-        b"GET / HTTP/1.1\r\nHost: x\r\nX: \xff\r\n\r\n",
-        b"GET / HTTP/1.1\r\nHost: x\r\nX: \x01\r\n\r\n",
-        b"GET / HTTP/1.1\r\nHost: x\r\n\xff: y\r\n\r\n",
-        b"GET / HTTP/1.1\r\nHost: x\r\n folded: y\r\n\r\n",
-        b"GET / HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n",
-        b"GET / HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\nContent-Length: 0\r\n\r\n",
-        b"GET / HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999999999999999\r\n\r\n",
-        b"GET / HTTP/1.1\r\nHost: x\r\nContent-Type: \xff;;=\r\n\r\n",
-        b"GET / HTTP/1.1\r\nHost: x\r\nContent-Type: text/\r\n\r\n",
-        b"GET / HTTP/1.1\r\nHost: x\r\nForwarded: for=\"\xff\"; by=;;\r\n\r\n",
-        b"GET / HTTP/1.1\r\nHost: x\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n",
-        b"GET /api/events HTTP/1.1\r\nHost: x\r\nLast-Event-ID: \xff\r\nConnection: close\r\n\r\n",
-        b"\r\n\r\n\r\nGET /healthz HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: localhost\r\nX: \xff\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: localhost\r\nX: \x01\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: localhost\r\n\xff: y\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: localhost\r\n folded: y\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: localhost\r\nContent-Length: -1\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\nContent-Length: 0\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99999999999999999999\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: localhost\r\nContent-Type: \xff;;=\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: localhost\r\nContent-Type: text/\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: localhost\r\nForwarded: for=\"\xff\"; by=;;\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n",
+        b"GET /api/events HTTP/1.1\r\nHost: localhost\r\nLast-Event-ID: \xff\r\nConnection: close\r\n\r\n",
+        b"\r\n\r\n\r\nGET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n",
         b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
     ];
     for head in heads {
@@ -675,12 +681,12 @@ fn a_head_that_is_too_long_is_refused_and_not_stored() {
     let web = server.web.expect("a page");
     let mut http = Http::connect(web);
     let padding = "x".repeat(limits::WEB_MAX_HEAD_BYTES);
-    http.send(format!("GET / HTTP/1.1\r\nHost: x\r\nX: {padding}").as_bytes());
+    http.send(format!("GET / HTTP/1.1\r\nHost: localhost\r\nX: {padding}").as_bytes());
     assert_eq!(http.answer().status, 431);
     http.expect_end();
     // A head that just fits is read.
     let mut http = Http::connect(web);
-    let frame = "GET /healthz HTTP/1.1\r\nHost: x\r\nX: \r\n\r\n";
+    let frame = "GET /healthz HTTP/1.1\r\nHost: localhost\r\nX: \r\n\r\n";
     let padding = "x".repeat(limits::WEB_MAX_HEAD_BYTES - 1 - frame.len());
     http.send(frame.replace("X: ", &format!("X: {padding}")).as_bytes());
     assert_eq!(http.answer().status, 200);
@@ -702,13 +708,23 @@ fn a_head_that_is_too_long_is_refused_and_not_stored() {
 
 #[test]
 fn a_slow_head_is_closed_however_steadily_it_drips() {
-    let (_chat, web) = start();
+    let (_chat, web) = start_with(Limits {
+        web: WebLimits {
+            head_timeout: Duration::from_secs(1),
+            ..WebLimits::default()
+        },
+        ..Limits::default()
+    });
     let mut http = Http::connect(web);
     let stream = http.reader.get_ref().try_clone().expect("a second handle");
     // A byte now and then, for as long as the server takes them.
     let dripping = thread::spawn(move || {
         let mut stream = stream;
-        let head = [&b"GET / HTTP/1.1\r\nHost: x\r\nX: "[..], &b"x".repeat(1000)].concat();
+        let head = [
+            &b"GET / HTTP/1.1\r\nHost: localhost\r\nX: "[..],
+            &b"x".repeat(1000),
+        ]
+        .concat();
         for byte in head {
             if stream.write_all(&[byte]).is_err() {
                 break;
@@ -731,7 +747,7 @@ fn too_many_connections_are_told_and_the_page_comes_back() {
     // Each one has been answered, so the server counts it; then it waits for a next request.
     let open = || {
         let mut http = Http::connect(web);
-        http.send(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n");
+        http.send(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n");
         (http.answer().status, http)
     };
     let mut idle = Vec::new();
@@ -893,7 +909,7 @@ fn too_many_streams_are_told_and_a_gone_one_makes_room() {
         number += 1;
         alice.say_and_hear(&number.to_string());
         let mut http = Http::connect(web);
-        http.send(b"GET /api/events HTTP/1.1\r\nHost: x\r\n\r\n");
+        http.send(b"GET /api/events HTTP/1.1\r\nHost: localhost\r\n\r\n");
         http.head().status == 200
     });
 }
@@ -917,7 +933,7 @@ fn a_reader_of_the_stream_who_stands_still_costs_no_more_than_its_bound() {
             socket.set_recv_buffer_size(2048).expect("a small buffer");
             socket.connect(&web.into()).expect("the page is there");
             let mut http = Http::new(socket.into());
-            http.send(b"GET /api/events HTTP/1.1\r\nHost: x\r\n\r\n");
+            http.send(b"GET /api/events HTTP/1.1\r\nHost: localhost\r\n\r\n");
             assert_eq!(http.head().status, 200);
             http
         })

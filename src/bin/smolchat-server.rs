@@ -40,10 +40,11 @@ fn run() -> u8 {
         }
     };
     let log_format = options.log_format;
-    let config = match options.check() {
+    let mut config = match options.check() {
         Ok(config) => config,
         Err(error) => return fail(WRONG_USE, &error.to_string()),
     };
+    config.allow_machine_name(&gethostname::gethostname().to_string_lossy());
     // Before anything is told: whoever reads the start-up lines may send a signal at once.
     let stop = match signals::watch(PROGRAM) {
         Ok(stop) => stop,
@@ -118,7 +119,7 @@ fn tell_start(listeners: &Listeners) {
 /// Raises the limit of open files, and warns if the users asked for do not fit.
 fn warn_of_descriptors(config: &Config) {
     let needed = config.limits.max_clients as u64
-        + limits::WEB_MAX_CONNECTIONS as u64
+        + (limits::WEB_MAX_CONNECTIONS + limits::WEB_MAX_CLOSING_CONNECTIONS) as u64
         + limits::MAX_CLOSING_CONNECTIONS as u64;
     match rlimit::increase_nofile_limit(u64::MAX) {
         Ok(most) if most < needed => tracing::warn!(

@@ -8,8 +8,9 @@ use crate::arguments::{parse_number, parse_port};
 use crate::limits::{
     self, DEFAULT_PORT, DEFAULT_WEB_PORT, Limits, MAX_CLIENTS_RANGE, MAX_CONNECT_RATE_RANGE,
     MAX_HISTORY_RANGE, MAX_LAG_RANGE, MAX_LINE_RANGE, MAX_MESSAGE_RANGE, MAX_RATE_RANGE,
-    MAX_THREADS_RANGE,
+    MAX_THREADS_RANGE, WebLimits,
 };
+use crate::server::web::host::HostName;
 use argh::FromArgs;
 use std::fmt;
 
@@ -44,6 +45,17 @@ pub struct ServerOptions {
     /// let others than this machine read /metrics of the page
     #[argh(switch)]
     pub public_metrics: bool,
+    /// further host name under which the page may be asked for, besides addresses, localhost and this machine's own name; may be given more than once
+    #[argh(option, from_str_fn(parse_host_name))]
+    pub web_name: Vec<HostName>,
+
+    /// connections to the page from one address at once, IPv6 counted by /64, 1 to 1000000 (default: no limit)
+    #[argh(option, from_str_fn(parse_number))]
+    pub web_connections_per_address: Option<usize>,
+
+    /// live streams of the page to one address at once, IPv6 counted by /64, 1 to 1000000 (default: no limit)
+    #[argh(option, from_str_fn(parse_number))]
+    pub web_streams_per_address: Option<usize>,
 
     /// serve no web page
     #[argh(switch)]
@@ -183,6 +195,8 @@ pub struct WebConfig {
     pub port_was_chosen: bool,
     /// Whether others than this machine may read the metrics.
     pub metrics_are_public: bool,
+    /// Host names under which the page may be asked for, beside `localhost`; addresses always may.
+    pub names: Vec<HostName>,
 }
 
 impl Default for Config {
@@ -195,6 +209,7 @@ impl Default for Config {
                 port: DEFAULT_WEB_PORT,
                 port_was_chosen: false,
                 metrics_are_public: false,
+                names: Vec::new(),
             }),
             limits: Limits::default(),
             threads: 1,
@@ -262,6 +277,20 @@ const MESSAGE_FRAME_BYTES: usize = 28;
 /// Least `--max-lag`, in bytes.
 const LEAST_LAG_BYTES: usize = 4096;
 
+/// Reads the value of `--web-name`.
+fn parse_host_name(value: &str) -> Result<HostName, String> {
+    HostName::parse(value).map_err(|error| error.to_string())
+}
+
+impl Config {
+    /// Lets the page be asked for by the name of the machine that it runs on.
+    pub fn allow_machine_name(&mut self, name: &str) {
+        if let Some(web) = &mut self.web {
+            web.names.extend(HostName::of_machine(name));
+        }
+    }
+}
+
 impl ServerOptions {
     /// Checks every value.
     ///
@@ -276,6 +305,15 @@ impl ServerOptions {
             1,
             most,
         )?;
+        for (option, value) in [
+            (
+                "--web-connections-per-address",
+                self.web_connections_per_address,
+            ),
+            ("--web-streams-per-address", self.web_streams_per_address),
+        ] {
+            check_range(option, value.unwrap_or(1), 1, most)?;
+        }
         check_range("--history", self.history, 0, MAX_HISTORY_RANGE)?;
         check_range("--max-message", self.max_message, 1, MAX_MESSAGE_RANGE)?;
         check_range("--max-line", self.max_line, 1, MAX_LINE_RANGE)?;
@@ -293,6 +331,7 @@ impl ServerOptions {
             port: self.web_port.unwrap_or(DEFAULT_WEB_PORT),
             port_was_chosen: self.web_port.is_some(),
             metrics_are_public: self.public_metrics,
+            names: self.web_name,
         };
         Ok(Config {
             chat_host: self.host,
@@ -309,6 +348,11 @@ impl ServerOptions {
                 connects_per_minute: self.connect_rate,
                 max_lag_bytes: self.max_lag,
                 announce_limit: self.announce_limit,
+                web: WebLimits {
+                    connections_per_address: self.web_connections_per_address,
+                    streams_per_address: self.web_streams_per_address,
+                    ..WebLimits::default()
+                },
                 ..Limits::default()
             },
             threads: self.threads,
@@ -371,6 +415,14 @@ mod tests {
             "0.0.0.0",
             "--web-port",
             "81",
+            "--web-name",
+            "Chat.example.org",
+            "--web-name",
+            "box.lan.",
+            "--web-connections-per-address",
+            "11",
+            "--web-streams-per-address",
+            "12",
             "--max-clients",
             "2",
             "--max-clients-per-address",
@@ -400,6 +452,9 @@ mod tests {
                 port: 81,
                 metrics_are_public: false,
                 port_was_chosen: true,
+                names: ["chat.example.org", "box.lan"]
+                    .map(|name| HostName::parse(name).unwrap())
+                    .to_vec(),
             }),
             limits: Limits {
                 max_clients: 2,
@@ -411,6 +466,11 @@ mod tests {
                 burst_lines: 8,
                 max_lag_bytes: 4097,
                 announce_limit: 10,
+                web: WebLimits {
+                    connections_per_address: Some(11),
+                    streams_per_address: Some(12),
+                    ..WebLimits::default()
+                },
                 ..Limits::default()
             },
             threads: 2,
@@ -425,6 +485,8 @@ mod tests {
             ("--max-clients", "0", 1, 1_000_000),
             ("--max-clients", "1000001", 1, 1_000_000),
             ("--max-clients-per-address", "0", 1, 1_000_000),
+            ("--web-connections-per-address", "0", 1, 1_000_000),
+            ("--web-streams-per-address", "1000001", 1, 1_000_000),
             ("--history", "1000001", 0, 1_000_000),
             ("--max-message", "0", 1, 1_048_576),
             ("--rate", "0", 1, 10_000_000),
@@ -440,6 +502,18 @@ mod tests {
             assert_eq!(told, expected);
         }
         assert!(parse(&["--rate", "10000000", "--max-clients", "1000000"]).is_ok());
+    }
+
+    #[test]
+    fn the_machine_may_be_asked_for_by_its_name() {
+        let mut config = parse(&["--web-name", "chat.example.org"]).unwrap();
+        config.allow_machine_name("box");
+        let names = ["chat.example.org", "box", "box.local"];
+        let names = names.map(|name| HostName::parse(name).unwrap());
+        assert_eq!(config.web.unwrap().names, names);
+        let mut config = parse(&["--no-web"]).unwrap();
+        config.allow_machine_name("box");
+        assert_eq!(config.web, None);
     }
 
     #[test]

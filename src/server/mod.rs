@@ -49,6 +49,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 use transcript::Transcript;
+use web::gate::Gate;
 
 /// Where the transcript goes, and in which style.
 pub struct TranscriptOutput {
@@ -169,13 +170,14 @@ async fn serve(
     let (newcomers, waiting) = door::waiting_room();
     let accepting = executor.spawn(door::accept_clients(chat, newcomers, door));
     let letting_in = executor.spawn(door::let_in(waiting, common.clone()));
-    let streams = Arc::new(web::Count::default());
+    let names = config.web.iter().flat_map(|web| web.names.clone());
+    let gate = Arc::new(Gate::new(config.limits.web.clone(), names.collect()));
     let web = web.map(|web| {
         executor.spawn(web::serve(
             web,
             handle.clone(),
             executor.clone(),
-            streams.clone(),
+            gate.clone(),
             Arc::new(web::Counts {
                 metrics: common.metrics.clone(),
                 started: common.started,
@@ -198,11 +200,12 @@ async fn serve(
     if failed.is_some() {
         return Err(RunError::BrokerFailed);
     }
+    gate.begin_stop();
     // The broker ends only after this, or by a fault, which the next lines notice.
     let _ = handle.tell(Input::Stop).await;
     let ended = within(STOP_DEADLINE, broker).await;
     page_log.close();
-    within(PAGE_DEADLINE, streams.wait_for_none()).await;
+    within(PAGE_DEADLINE, gate.wait_for_no_stream()).await;
     if let Some(web) = web {
         web.cancel().await;
     }

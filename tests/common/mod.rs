@@ -328,6 +328,7 @@ impl Chat {
             port: 0,
             metrics_are_public: false,
             port_was_chosen: true,
+            names: Vec::new(),
         };
         Config {
             web: Some(web),

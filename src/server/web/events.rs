@@ -10,7 +10,7 @@ use crate::server::frames::{self, HEARTBEAT};
 use crate::server::inbox::Subscription;
 use crate::server::log::{Log, Slice, TooFarBehind};
 use crate::server::snapshot::Snapshot;
-use crate::server::web::Counted;
+use crate::server::web::gate::Counted;
 use event_listener::EventListener;
 use futures_lite::{AsyncBufRead, AsyncRead};
 use smol::Timer;

@@ -4,7 +4,6 @@
 //! What lives here: [`Exchange`]. It must never let async-h1 read from the socket, and it
 //! notes when a reader takes nothing, since async-h1 would wait for ever.
 
-use crate::limits::WEB_WRITE_STALL_TIMEOUT;
 use async_net::TcpStream;
 use futures_lite::{AsyncRead, AsyncWrite};
 use smol::Timer;
@@ -30,8 +29,8 @@ struct Shared {
     blocked_since: Mutex<Option<Instant>>,
 }
 
-/// How often a blocked answer is looked at.
-const STALL_CHECK_INTERVAL: Duration = Duration::from_secs(5);
+/// How often a blocked answer is looked at before its time is over.
+const STALL_CHECKS: u32 = 6;
 
 impl Exchange {
     /// An exchange about a request with this head.
@@ -52,15 +51,16 @@ impl Exchange {
         self.shared.has_written.load(Ordering::Acquire)
     }
 
-    /// Waits until the reader has taken nothing for too long, or the deadline for the whole
+    /// Waits until the reader has taken nothing for so long, or the deadline for the whole
     /// answer has passed, if there is one. Cancel-safe.
-    pub async fn wait_for_stall(&self, deadline: Option<Duration>) {
+    pub async fn wait_for_stall(&self, stall: Duration, deadline: Option<Duration>) {
         let start = Instant::now();
         loop {
-            Timer::after(STALL_CHECK_INTERVAL).await;
+            let left = deadline.map(|deadline| deadline.saturating_sub(start.elapsed()));
+            let check = stall / STALL_CHECKS;
+            Timer::after(left.map_or(check, |left| left.min(check))).await;
             let blocked_since = *lock(&self.shared.blocked_since);
-            let has_stalled =
-                blocked_since.is_some_and(|since| since.elapsed() >= WEB_WRITE_STALL_TIMEOUT);
+            let has_stalled = blocked_since.is_some_and(|since| since.elapsed() >= stall);
             if has_stalled || deadline.is_some_and(|deadline| start.elapsed() >= deadline) {
                 return;
             }

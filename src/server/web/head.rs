@@ -7,17 +7,21 @@
 //!
 //! It must never store more than one head, or wait longer than its bounds.
 
-use crate::limits::{WEB_HEAD_TIMEOUT, WEB_IDLE_TIMEOUT, WEB_MAX_HEAD_BYTES};
+use crate::limits::WEB_MAX_HEAD_BYTES;
 use crate::server::connection::within;
+use crate::server::web::gate::{Full, Gate};
+use crate::server::web::host::{AllowedHosts, BadHost};
 use async_net::TcpStream;
 use futures_lite::{AsyncReadExt, AsyncWriteExt};
+use std::borrow::Cow;
+use std::sync::Arc;
 
 /// A whole request head that may be answered.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Head {
-    /// The request as async-h1 gets it: its line and its host. What else a head may hold, no
-    /// route looks at; http-types panics at some of it (a header value that is not ASCII), and
-    /// async-h1 knows HTTP/1.1 only.
+    /// The request as async-h1 gets it: its method and its path, and always the same host, since
+    /// that of the request was judged. What else a head may hold, no route looks at; http-types
+    /// panics at some of it (a header value that is not ASCII), and async-h1 knows HTTP/1.1 only.
     pub bytes: Vec<u8>,
     /// Whether a further request may follow.
     pub keep_alive: bool,
@@ -44,8 +48,10 @@ pub enum Problem {
     Expectation,
     /// It is of another version of HTTP.
     OtherVersion,
-    /// Too many connections are open.
-    TooManyConnections,
+    /// It is for another host than this one.
+    Misdirected,
+    /// Too many connections are open, in all or from this address.
+    TooManyConnections(Full),
 }
 
 impl Problem {
@@ -70,26 +76,38 @@ impl Problem {
                 "505 HTTP Version Not Supported",
                 "Only HTTP/1.1 is understood here",
             ),
-            Problem::TooManyConnections => (
+            Problem::Misdirected => (
+                "421 Misdirected Request",
+                "The page is not served under this host name; its address works, and the server's \
+                 option --web-name allows further names",
+            ),
+            Problem::TooManyConnections(Full::InAll) => (
                 "503 Service Unavailable",
                 "Too many connections are open; try again later",
+            ),
+            Problem::TooManyConnections(Full::Address) => (
+                "503 Service Unavailable",
+                "Too many connections are open from your address; close one or try again later",
             ),
         }
     }
 }
 
+/// When one who finds no place may come again.
+pub const RETRY_AFTER_SECONDS: &str = "5";
+
 impl Problem {
     /// The whole answer, after which the connection is closed.
     pub fn text(self) -> String {
         let (status, sentence) = self.answer();
-        let allow = if self == Problem::MethodNotAllowed {
-            "Allow: GET, HEAD\r\n"
-        } else {
-            ""
+        let special = match self {
+            Problem::MethodNotAllowed => "Allow: GET, HEAD\r\n".to_owned(),
+            Problem::TooManyConnections(_) => format!("Retry-After: {RETRY_AFTER_SECONDS}\r\n"),
+            _ => String::new(),
         };
         let length = sentence.len() + 1;
         format!(
-            "HTTP/1.1 {status}\r\n{allow}Content-Type: text/plain; charset=utf-8\r\n\
+            "HTTP/1.1 {status}\r\n{special}Content-Type: text/plain; charset=utf-8\r\n\
              Content-Length: {length}\r\nX-Content-Type-Options: nosniff\r\n\
              Content-Security-Policy: default-src 'none'; frame-ancestors 'none'\r\n\
              Cache-Control: no-store\r\nConnection: close\r\n\r\n{sentence}\n"
@@ -108,15 +126,17 @@ pub async fn tell(stream: &TcpStream, problem: Problem) {
 #[derive(Debug)]
 pub struct HeadReader {
     stream: TcpStream,
+    gate: Arc<Gate>,
     /// What was read beyond the last head.
     bytes: Vec<u8>,
 }
 
 impl HeadReader {
     /// A reader of this connection.
-    pub fn new(stream: TcpStream) -> Self {
+    pub fn new(stream: TcpStream, gate: Arc<Gate>) -> Self {
         HeadReader {
             stream,
+            gate,
             bytes: Vec::new(),
         }
     }
@@ -126,13 +146,14 @@ impl HeadReader {
     /// # Errors
     /// There is none, or it is not one that may be answered.
     pub async fn next_head(&mut self) -> Result<Head, Problem> {
+        let gate = self.gate.clone();
         if self.bytes.is_empty() {
             // Silence between requests is no offence: it just ends.
-            within(WEB_IDLE_TIMEOUT, self.read_more())
+            within(gate.limits.idle_timeout, self.read_more())
                 .await
                 .unwrap_or(Err(Problem::Ended))?;
         }
-        within(WEB_HEAD_TIMEOUT, self.collect())
+        within(gate.limits.head_timeout, self.collect())
             .await
             .unwrap_or(Err(Problem::TooSlow))
     }
@@ -142,7 +163,7 @@ impl HeadReader {
             if let Some(length) = head_length(&self.bytes) {
                 let rest = self.bytes.split_off(length);
                 let bytes = std::mem::replace(&mut self.bytes, rest);
-                return judge(bytes);
+                return judge(&bytes, &self.gate.hosts);
             }
             if self.bytes.len() >= WEB_MAX_HEAD_BYTES {
                 return Err(Problem::TooLarge);
@@ -180,23 +201,16 @@ pub const STREAM_PATH: &str = "/api/events";
 /// Header fields that a head may have.
 const MAX_FIELDS: usize = 64;
 
-fn judge(bytes: Vec<u8>) -> Result<Head, Problem> {
+fn judge(bytes: &[u8], allowed: &AllowedHosts) -> Result<Head, Problem> {
     let mut fields = [httparse::EMPTY_HEADER; MAX_FIELDS];
     let mut request = httparse::Request::new(&mut fields);
-    match request.parse(&bytes) {
+    match request.parse(bytes) {
         Ok(httparse::Status::Complete(_)) => {}
         Err(httparse::Error::TooManyHeaders) => return Err(Problem::TooLarge),
         Err(httparse::Error::Version) => return Err(Problem::OtherVersion),
         Ok(httparse::Status::Partial) | Err(_) => return Err(Problem::Malformed),
     }
     let is_old = request.version == Some(0);
-    let path = request.path.unwrap_or_default();
-    // A stream is sent in chunks, which HTTP/1.0 does not know; so none of its addresses, however
-    // it is written, is answered there.
-    let is_plain = path.starts_with('/') && !path.contains("/.") && !path.contains('%');
-    if is_old && (!is_plain || path.starts_with(STREAM_PATH)) {
-        return Err(Problem::OtherVersion);
-    }
     let values = |name: &str| {
         let fields = request
             .headers
@@ -204,12 +218,31 @@ fn judge(bytes: Vec<u8>) -> Result<Head, Problem> {
             .filter(|field| field.name.eq_ignore_ascii_case(name));
         fields.map(|field| field.value).collect::<Vec<_>>()
     };
-    let hosts = values("host").len();
-    if hosts > 1 || (hosts == 0 && !is_old) {
+    let hosts = values("host");
+    if hosts.len() > 1 || (hosts.is_empty() && !is_old) {
         return Err(Problem::Malformed);
     }
-    if !matches!(request.method, Some("GET" | "HEAD")) {
-        return Err(Problem::MethodNotAllowed);
+    let (authority, path) = split_target(request.path.unwrap_or_default());
+    match (authority, hosts.first()) {
+        // Where the target names its host, the field does not count (RFC 9112, section 3.2.2).
+        (Some(authority), _) => check_host(authority.as_bytes(), allowed)?,
+        (None, Some(host)) => check_host(host, allowed)?,
+        // HTTP/1.0 does not have to say.
+        (None, None) => {}
+    }
+    let method = match request.method {
+        Some("GET") => "GET",
+        Some("HEAD") => "HEAD",
+        _ => return Err(Problem::MethodNotAllowed),
+    };
+    if !path.starts_with('/') || !path.is_ascii() || path.contains('#') {
+        return Err(Problem::Malformed);
+    }
+    // A stream is sent in chunks, which HTTP/1.0 does not know; so none of its addresses, however
+    // it is written, is answered there.
+    let is_plain = !path.contains("/.") && !path.contains('%');
+    if is_old && (!is_plain || path.starts_with(STREAM_PATH)) {
+        return Err(Problem::OtherVersion);
     }
     if !values("expect").is_empty() {
         return Err(Problem::Expectation);
@@ -222,95 +255,181 @@ fn judge(bytes: Vec<u8>) -> Result<Head, Problem> {
         let mut options = value.split(|&byte| byte == b',').map(<[u8]>::trim_ascii);
         options.any(|option| option.eq_ignore_ascii_case(b"close"))
     });
-    let host = values("host").first().copied().unwrap_or(b"localhost");
-    let is_usable = !host.is_empty() && host.is_ascii() && path.is_ascii();
-    let (Ok(host), true) = (std::str::from_utf8(host), is_usable) else {
-        return Err(Problem::Malformed);
-    };
-    let method = request.method.unwrap_or_default();
-    let bytes = format!("{method} {path} HTTP/1.1\r\nHost: {host}\r\n\r\n").into_bytes();
-    let is_stream = path.contains(STREAM_PATH);
     Ok(Head {
-        bytes,
+        bytes: format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\n\r\n").into_bytes(),
         keep_alive: !closes && !is_old,
-        is_stream,
+        is_stream: path.contains(STREAM_PATH),
+    })
+}
+
+/// The host that a request's target names, if it is a whole address, and its path.
+fn split_target(target: &str) -> (Option<&str>, Cow<'_, str>) {
+    let rest = ["http://", "https://"].iter().find_map(|scheme| {
+        let start = target.get(..scheme.len())?;
+        start
+            .eq_ignore_ascii_case(scheme)
+            .then(|| &target[scheme.len()..])
+    });
+    let Some(rest) = rest else {
+        return (None, target.into());
+    };
+    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    let (authority, path) = rest.split_at(end);
+    let path = match path.starts_with('/') {
+        true => path.into(),
+        false => format!("/{path}").into(),
+    };
+    (Some(authority), path)
+}
+
+fn check_host(host: &[u8], allowed: &AllowedHosts) -> Result<(), Problem> {
+    let host = std::str::from_utf8(host).map_err(|_| Problem::Malformed)?;
+    allowed.check(host).map_err(|bad| match bad {
+        BadHost::Malformed => Problem::Malformed,
+        BadHost::Foreign => Problem::Misdirected,
     })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::server::web::host::HostName;
 
-    fn check(head: &str, expected: Result<bool, Problem>) {
-        let judged = judge(head.as_bytes().to_vec()).map(|head| head.keep_alive);
-        assert_eq!(judged, expected, "{head:?}");
+    /// Judges by the names `x` and `chat.example`.
+    fn judged(head: &str) -> Result<Head, Problem> {
+        let names = ["x", "chat.example"].map(|name| HostName::parse(name).unwrap());
+        judge(head.as_bytes(), &AllowedHosts::new(names.to_vec()))
+    }
+
+    /// What async-h1 gets to read, in its first line.
+    fn line_of(head: &Head) -> String {
+        let text = String::from_utf8(head.bytes.clone()).unwrap();
+        let (line, rest) = text.split_once("\r\n").unwrap();
+        assert_eq!(rest, "Host: localhost\r\n\r\n");
+        line.to_owned()
     }
 
     #[test]
     fn only_whole_reading_requests_pass() {
-        check("GET / HTTP/1.1\r\nHost: x\r\n\r\n", Ok(true));
-        check(
-            "HEAD /a?b HTTP/1.1\r\nhost: x\r\nConnection: Close\r\n\r\n",
-            Ok(false),
-        );
-        check(
-            "GET / HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n",
-            Ok(true),
-        );
-        check("GET / HTTP/1.1\r\n\r\n", Err(Problem::Malformed));
-        check(
-            "GET / HTTP/1.1\r\nHost: x\r\nHost: y\r\n\r\n",
-            Err(Problem::Malformed),
-        );
-        check("GET / HTTP/1.0\r\n\r\n", Ok(false));
-        for other in ["/./api/events", "http://x/api/events", "/api/%65vents"] {
-            check(
-                &format!("GET {other} HTTP/1.0\r\n\r\n"),
-                Err(Problem::OtherVersion),
+        for (head, keep_alive) in [
+            ("GET / HTTP/1.1\r\nHost: x\r\n\r\n", true),
+            (
+                "HEAD /a?b HTTP/1.1\r\nhost: x\r\nConnection: Close\r\n\r\n",
+                false,
+            ),
+            (
+                "GET / HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n",
+                true,
+            ),
+            ("GET / HTTP/1.0\r\n\r\n", false),
+            ("GET / HTTP/1.0\r\nHost: x\r\n\r\n", false),
+            (
+                "GET / HTTP/1.1\r\nHost: x\r\nConnection: keep-alive, close\r\n\r\n",
+                false,
+            ),
+            ("GET / HTTP/1.1\r\nHost: x\r\nCookie: n=é\r\n\r\n", true),
+        ] {
+            assert_eq!(
+                judged(head).map(|head| head.keep_alive),
+                Ok(keep_alive),
+                "{head:?}"
             );
         }
-        check("GET / HTTP/1.1\r\nHost:\r\n\r\n", Err(Problem::Malformed));
-        check(
-            "GET / HTTP/1.1\r\nHost: x\r\nConnection: keep-alive, close\r\n\r\n",
-            Ok(false),
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_request_is_told_apart() {
+        use Problem::{
+            Expectation, HasBody, Malformed, MethodNotAllowed, Misdirected, OtherVersion, TooLarge,
+        };
+        let many = format!(
+            "GET / HTTP/1.1\r\nHost: x\r\n{}",
+            "A: b\r\n".repeat(MAX_FIELDS)
         );
-        check("GET / HTTP/1.1\r\nHost: x\r\nCookie: n=é\r\n\r\n", Ok(true));
-        check("GET / HTTP/1.1\r\nHost: é\r\n\r\n", Err(Problem::Malformed));
-        check(
-            "GET /é HTTP/1.1\r\nHost: x\r\n\r\n",
-            Err(Problem::Malformed),
-        );
-        check(
-            "GET /api/events HTTP/1.0\r\n\r\n",
-            Err(Problem::OtherVersion),
-        );
-        check("POST / HTTP/1.0\r\n\r\n", Err(Problem::MethodNotAllowed));
-        check(
-            "GET / HTTP/2.0\r\nHost: x\r\n\r\n",
-            Err(Problem::OtherVersion),
-        );
-        check("hello\r\n\r\n", Err(Problem::Malformed));
-        check(
-            "POST / HTTP/1.1\r\nHost: x\r\n\r\n",
-            Err(Problem::MethodNotAllowed),
-        );
-        check(
-            "GET / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\n",
-            Err(Problem::HasBody),
-        );
-        check(
-            "GET / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n",
-            Err(Problem::HasBody),
-        );
-        check(
-            "GET / HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\n\r\n",
-            Err(Problem::Expectation),
-        );
-        let many = "A: b\r\n".repeat(MAX_FIELDS);
-        check(
-            &format!("GET / HTTP/1.1\r\nHost: x\r\n{many}\r\n"),
-            Err(Problem::TooLarge),
-        );
+        for (head, problem) in [
+            ("hello", Malformed),
+            ("GET / HTTP/1.1", Malformed),
+            ("GET / HTTP/1.1\r\nHost: x\r\nHost: x", Malformed),
+            ("GET / HTTP/1.0\r\nHost: x\r\nHost: x", Malformed),
+            ("GET / HTTP/1.1\r\nHost:", Malformed),
+            ("GET / HTTP/1.1\r\nHost: é", Malformed),
+            ("GET / HTTP/1.1\r\nHost: x y", Malformed),
+            ("GET /é HTTP/1.1\r\nHost: x", Malformed),
+            ("GET * HTTP/1.1\r\nHost: x", Malformed),
+            ("GET x HTTP/1.1\r\nHost: x", Malformed),
+            ("GET ftp://x/ HTTP/1.1\r\nHost: x", Malformed),
+            ("GET /#x HTTP/1.1\r\nHost: x", Malformed),
+            ("GET /api/events HTTP/1.0", OtherVersion),
+            ("GET /./api/events HTTP/1.0", OtherVersion),
+            ("GET /api/%65vents HTTP/1.0", OtherVersion),
+            ("GET http://x/api/events HTTP/1.0", OtherVersion),
+            ("GET / HTTP/2.0\r\nHost: x", OtherVersion),
+            ("POST / HTTP/1.0", MethodNotAllowed),
+            ("POST / HTTP/1.1\r\nHost: x", MethodNotAllowed),
+            ("get / HTTP/1.1\r\nHost: x", MethodNotAllowed),
+            ("OPTIONS * HTTP/1.1\r\nHost: x", MethodNotAllowed),
+            ("CONNECT x:80 HTTP/1.1\r\nHost: x", MethodNotAllowed),
+            (
+                "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 5",
+                MethodNotAllowed,
+            ),
+            ("POST / HTTP/1.1\r\nHost: evil.example", Misdirected),
+            ("GET / HTTP/1.1\r\nHost: x\r\nContent-Length: 5", HasBody),
+            (
+                "GET / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked",
+                HasBody,
+            ),
+            (
+                "GET / HTTP/1.1\r\nHost: x\r\nExpect: 100-continue",
+                Expectation,
+            ),
+            (many.trim_end(), TooLarge),
+        ] {
+            assert_eq!(judged(&format!("{head}\r\n\r\n")), Err(problem), "{head:?}");
+        }
+    }
+
+    #[test]
+    fn a_request_is_for_a_host_of_the_page() {
+        for (target, host, expected) in [
+            ("/", "x", Ok("/")),
+            ("/", "X:8080", Ok("/")),
+            ("/", "chat.example.", Ok("/")),
+            ("/", "localhost", Ok("/")),
+            ("/", "10.0.0.1:80", Ok("/")),
+            ("/", "[::1]:80", Ok("/")),
+            ("/", "evil.example", Err(Problem::Misdirected)),
+            ("/", "x.evil.example:8080", Err(Problem::Misdirected)),
+            ("/", "evil.example@x", Err(Problem::Malformed)),
+            // The target's own host is the one that counts.
+            ("http://x/a?b", "evil.example", Ok("/a?b")),
+            ("HTTP://X", "x", Ok("/")),
+            ("https://localhost:1?b", "x", Ok("/?b")),
+            ("http://evil.example/", "x", Err(Problem::Misdirected)),
+            ("http://evil.example:80?x", "x", Err(Problem::Misdirected)),
+            ("HtTpS://evil.example", "x", Err(Problem::Misdirected)),
+            ("http://x@evil.example/", "x", Err(Problem::Malformed)),
+            ("http://", "x", Err(Problem::Malformed)),
+            ("http:///", "x", Err(Problem::Malformed)),
+            ("http://x#@evil.example/", "x", Err(Problem::Malformed)),
+            // This is a path, however it looks.
+            ("//evil.example/", "x", Ok("//evil.example/")),
+        ] {
+            for version in ["1.0", "1.1"] {
+                let head = format!("GET {target} HTTP/{version}\r\nHost: {host}\r\n\r\n");
+                let expected = expected.map(|path| format!("GET {path} HTTP/1.1"));
+                let line = judged(&head).map(|head| line_of(&head));
+                assert_eq!(line, expected, "{head:?}");
+            }
+        }
+        // Without the field, HTTP/1.0 passes, but not with a foreign target.
+        for (target, expected) in [
+            ("/", Ok("GET / HTTP/1.1".to_owned())),
+            ("http://evil.example/", Err(Problem::Misdirected)),
+        ] {
+            let line = judged(&format!("GET {target} HTTP/1.0\r\n\r\n"));
+            assert_eq!(line.map(|head| line_of(&head)), expected, "{target}");
+        }
     }
 
     #[test]

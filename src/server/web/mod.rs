@@ -6,12 +6,14 @@
 
 pub mod events;
 pub mod exchange;
+pub mod gate;
 pub mod head;
+pub mod host;
 pub mod page;
 
-use crate::limits::{LINGER_TIMEOUT, WEB_MAX_CONNECTIONS, WEB_MAX_STREAMS, WEB_RESPONSE_DEADLINE};
+use crate::limits::{LINGER_MAX_BYTES, LINGER_TIMEOUT};
 use crate::server::accept::Acceptor;
-use crate::server::broker::BrokerHandle;
+use crate::server::broker::{BrokerEnded, BrokerHandle};
 use crate::server::connection::within;
 use crate::server::delivery::SharedExecutor;
 use crate::server::frames;
@@ -19,15 +21,14 @@ use crate::server::listen::Bound;
 use crate::server::metrics::Metrics;
 use crate::socket;
 use async_net::TcpStream;
-use event_listener::Event;
 use events::EventStream;
 use exchange::Exchange;
 use futures_lite::{AsyncReadExt, FutureExt};
+use gate::{Full, Gate};
 use head::{HeadReader, Problem};
 use page::AssetUrls;
-use std::net::{Shutdown, SocketAddr};
+use std::net::{IpAddr, Shutdown, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 use tide::http::headers::HeaderName;
 use tide::http::{Body, Mime};
@@ -46,50 +47,12 @@ const SECURITY_HEADERS: [(&str, &str); 5] = [
     ("cross-origin-resource-policy", "same-origin"),
 ];
 
-/// How many of something there are, and whether there is still one.
-#[derive(Debug, Default)]
-pub struct Count {
-    current: AtomicUsize,
-    fell: Event,
-}
-
-/// One of those counted; dropping it takes it off.
-#[derive(Debug)]
-pub struct Counted(Arc<Count>);
-
-impl Count {
-    /// One more, unless there are `most` already.
-    pub fn enter(self: &Arc<Self>, most: usize) -> Option<Counted> {
-        let counted = Counted(self.clone());
-        let before = self.current.fetch_add(1, Ordering::AcqRel);
-        (before < most).then_some(counted)
-    }
-
-    /// Waits until there is none. Cancel-safe.
-    pub async fn wait_for_none(&self) {
-        loop {
-            let listener = self.fell.listen();
-            if self.current.load(Ordering::Acquire) == 0 {
-                return;
-            }
-            listener.await;
-        }
-    }
-}
-
-impl Drop for Counted {
-    fn drop(&mut self) {
-        self.0.current.fetch_sub(1, Ordering::AcqRel);
-        self.0.fell.notify(usize::MAX);
-    }
-}
-
 #[derive(Clone)]
 struct State {
     broker: BrokerHandle,
     assets: Arc<[Asset]>,
     urls: Arc<AssetUrls>,
-    streams: Arc<Count>,
+    gate: Arc<Gate>,
     counts: Arc<Counts>,
 }
 
@@ -103,6 +66,10 @@ pub struct Counts {
     /// Whether others than this machine may read it.
     pub is_public: bool,
 }
+
+/// Whom a request is from.
+#[derive(Clone, Copy)]
+struct Peer(IpAddr);
 
 /// A file of the page.
 struct Asset {
@@ -131,7 +98,7 @@ fn fnv1a(bytes: &[u8]) -> u64 {
 }
 
 /// The page as a whole: every request that it answers.
-fn app(broker: BrokerHandle, streams: Arc<Count>, counts: Arc<Counts>) -> tide::Server<State> {
+fn app(broker: BrokerHandle, gate: Arc<Gate>, counts: Arc<Counts>) -> tide::Server<State> {
     let assets = [
         Asset::new(
             "style",
@@ -162,7 +129,7 @@ fn app(broker: BrokerHandle, streams: Arc<Count>, counts: Arc<Counts>) -> tide::
         broker,
         assets: Arc::from(assets),
         urls: Arc::new(urls),
-        streams,
+        gate,
         counts,
     };
     let mut app = tide::with_state(state);
@@ -187,7 +154,8 @@ async fn finish_response(mut response: Response) -> tide::Result {
     if response.header("cache-control").is_none() {
         response.insert_header("cache-control", "no-store");
     }
-    if response.status().is_client_error() || response.status().is_server_error() {
+    let is_error = response.status().is_client_error() || response.status().is_server_error();
+    if is_error && response.is_empty() == Some(true) {
         let sentence = sentence_of(response.status());
         response.set_body(Body::from_string(format!("{sentence}\n")));
         response.set_content_type(tide::http::mime::PLAIN);
@@ -202,7 +170,6 @@ fn sentence_of(status: StatusCode) -> &'static str {
             "Only this machine may read this; --public-metrics lets others read it too"
         }
         StatusCode::MethodNotAllowed => "Only GET and HEAD are understood here",
-        StatusCode::ServiceUnavailable => "Too many readers or a stopping server; try again later",
         _ => "The request could not be answered",
     }
 }
@@ -210,7 +177,7 @@ fn sentence_of(status: StatusCode) -> &'static str {
 async fn get_page(request: Request<State>) -> tide::Result {
     let state = request.state();
     let Ok(snapshot) = state.broker.snapshot().await else {
-        return Ok(unavailable());
+        return Ok(unavailable(STOPPING));
     };
     let page = snapshot
         .page
@@ -220,7 +187,7 @@ async fn get_page(request: Request<State>) -> tide::Result {
 
 async fn get_users(request: Request<State>) -> tide::Result {
     let Ok(snapshot) = request.state().broker.snapshot().await else {
-        return Ok(unavailable());
+        return Ok(unavailable(STOPPING));
     };
     let users = snapshot
         .users_document
@@ -230,7 +197,7 @@ async fn get_users(request: Request<State>) -> tide::Result {
 
 async fn get_messages(request: Request<State>) -> tide::Result {
     let Ok(snapshot) = request.state().broker.snapshot().await else {
-        return Ok(unavailable());
+        return Ok(unavailable(STOPPING));
     };
     let messages = snapshot
         .messages_document
@@ -238,11 +205,19 @@ async fn get_messages(request: Request<State>) -> tide::Result {
     Ok(shared_document(messages, "application/json"))
 }
 
+/// Whether the chat is ready: any answer at all says that the program lives.
 async fn get_health(request: Request<State>) -> tide::Result {
-    match request.state().broker.snapshot().await {
-        Ok(_) => Ok(document("ok\n".to_owned(), "text/plain; charset=utf-8")),
-        Err(_) => Ok(unavailable()),
+    let State { broker, gate, .. } = request.state();
+    if gate.is_stopping() {
+        return Ok(unavailable(STOPPING));
     }
+    Ok(
+        match within(gate.limits.health_timeout, broker.snapshot()).await {
+            Some(Ok(_)) => document("ok\n".to_owned(), "text/plain; charset=utf-8"),
+            Some(Err(BrokerEnded)) => unavailable(STOPPING),
+            None => unavailable("The chat does not answer in time; it is overloaded"),
+        },
+    )
 }
 
 /// The media type of OpenMetrics text.
@@ -250,31 +225,50 @@ const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset
 
 async fn get_metrics(request: Request<State>) -> tide::Result {
     let State { broker, counts, .. } = request.state();
-    let peer = request.peer_addr().and_then(|peer| peer.parse().ok());
-    if !counts.is_public && !is_this_machine(peer) {
+    let is_local = request
+        .ext::<Peer>()
+        .is_some_and(|peer| is_this_machine(peer.0));
+    if !counts.is_public && !is_local {
         return Ok(Response::new(StatusCode::Forbidden));
     }
     let uptime = counts.started.elapsed();
     Ok(match counts.metrics.text(broker.waiting(), uptime) {
         Ok(text) => document(text, OPEN_METRICS),
-        Err(_) => unavailable(),
+        Err(_) => unavailable("The counts could not be written"),
     })
 }
 
-fn is_this_machine(peer: Option<SocketAddr>) -> bool {
-    peer.is_some_and(|peer| peer.ip().to_canonical().is_loopback())
+fn is_this_machine(peer: IpAddr) -> bool {
+    peer.to_canonical().is_loopback()
 }
 
 async fn get_events(request: Request<State>) -> tide::Result {
-    let state = request.state();
-    let Some(counted) = state.streams.enter(WEB_MAX_STREAMS) else {
-        return Ok(unavailable());
+    let State { broker, gate, .. } = request.state();
+    if gate.is_stopping() {
+        return Ok(unavailable(STOPPING));
+    }
+    // Whoever makes a request says whom it is from.
+    let Some(&Peer(address)) = request.ext::<Peer>() else {
+        return Ok(Response::new(StatusCode::InternalServerError));
+    };
+    let counted = match gate.enter_stream(address) {
+        Ok(counted) => counted,
+        Err(Full::InAll) => {
+            return Ok(unavailable(
+                "Too many live streams are open; try again later",
+            ));
+        }
+        Err(Full::Address) => {
+            return Ok(unavailable(
+                "Too many live streams are open from your address; close one or try again later",
+            ));
+        }
     };
     if request.method() == tide::http::Method::Head {
         return Ok(document(String::new(), "text/event-stream"));
     }
-    let Ok(subscription) = state.broker.subscribe().await else {
-        return Ok(unavailable());
+    let Ok(subscription) = broker.subscribe().await else {
+        return Ok(unavailable(STOPPING));
     };
     let stream = EventStream::new(subscription, counted);
     let mut response = document(String::new(), "text/event-stream");
@@ -330,9 +324,13 @@ fn document(text: String, mime: &str) -> Response {
     response
 }
 
-fn unavailable() -> Response {
-    let mut response = Response::new(StatusCode::ServiceUnavailable);
-    response.insert_header("retry-after", "5");
+/// What is said while there is no chat to ask.
+const STOPPING: &str = "The server is stopping";
+
+fn unavailable(sentence: &str) -> Response {
+    let mut response = document(format!("{sentence}\n"), "text/plain; charset=utf-8");
+    response.set_status(StatusCode::ServiceUnavailable);
+    response.insert_header("retry-after", head::RETRY_AFTER_SECONDS);
     response
 }
 
@@ -341,39 +339,50 @@ pub async fn serve(
     bound: Bound,
     broker: BrokerHandle,
     executor: SharedExecutor,
-    streams: Arc<Count>,
+    gate: Arc<Gate>,
     counts: Arc<Counts>,
 ) {
+    let farewell = Problem::TooManyConnections(Full::InAll).text().into_bytes();
     let turned_away = counts.metrics.web_refused();
-    let app = app(broker, streams, counts);
-    let connections = Arc::new(Count::default());
-    let farewell = Problem::TooManyConnections.text().into_bytes();
     let mut acceptor = Acceptor::new(bound.listener, farewell, turned_away);
+    let app = app(broker, gate.clone(), counts);
     loop {
         let (stream, address) = acceptor.next().await;
         socket::prepare(&stream);
-        let counted = connections.enter(WEB_MAX_CONNECTIONS);
-        let serving = serve_connection(stream, address, app.clone(), counted);
-        // It ends by itself: every wait in it has a bound, and its number has one too.
-        executor.spawn(serving).detach();
+        // They end by themselves: every wait in them has a bound, and their number has one too.
+        match gate.enter_connection(address.ip()) {
+            Ok(counted) => {
+                let (app, gate) = (app.clone(), gate.clone());
+                let serving = async move {
+                    let problem = serve_requests(&stream, address, app, gate).await;
+                    end_connection(stream, address, problem).await;
+                    drop(counted);
+                };
+                executor.spawn(serving).detach();
+            }
+            Err(full) => {
+                // One more than can be told of it is just closed.
+                let Ok(counted) = gate.enter_closing(address.ip()) else {
+                    continue;
+                };
+                let telling = async move {
+                    let problem = Problem::TooManyConnections(full);
+                    end_connection(stream, address, Some(problem)).await;
+                    drop(counted);
+                };
+                executor.spawn(telling).detach();
+            }
+        }
     }
 }
 
-async fn serve_connection(
-    stream: TcpStream,
-    address: SocketAddr,
-    app: tide::Server<State>,
-    counted: Option<Counted>,
-) {
-    let problem = match &counted {
-        Some(_) => serve_requests(&stream, address, app).await,
-        None => Some(Problem::TooManyConnections),
-    };
+/// Tells what was wrong, if anything was, and closes so that the answer arrives.
+async fn end_connection(stream: TcpStream, address: SocketAddr, problem: Option<Problem>) {
     if let Some(problem) = problem {
         tracing::debug!(%address, ?problem, "a request was refused");
         within(LINGER_TIMEOUT, head::tell(&stream, problem)).await;
     }
-    if stream.shutdown(Shutdown::Write).is_ok() && counted.is_some() {
+    if stream.shutdown(Shutdown::Write).is_ok() {
         within(LINGER_TIMEOUT, read_to_the_end(stream)).await;
     }
 }
@@ -383,8 +392,13 @@ async fn serve_requests(
     stream: &TcpStream,
     address: SocketAddr,
     app: tide::Server<State>,
+    gate: Arc<Gate>,
 ) -> Option<Problem> {
-    let mut reader = HeadReader::new(stream.clone());
+    let (stall, deadline) = (
+        gate.limits.write_stall_timeout,
+        gate.limits.response_deadline,
+    );
+    let mut reader = HeadReader::new(stream.clone(), gate);
     loop {
         let head = match reader.next_head().await {
             Ok(head) => head,
@@ -392,21 +406,17 @@ async fn serve_requests(
             Err(problem) => return Some(problem),
         };
         let keep_alive = head.keep_alive;
-        let deadline = if head.is_stream {
-            None
-        } else {
-            Some(WEB_RESPONSE_DEADLINE)
-        };
+        let deadline = (!head.is_stream).then_some(deadline);
         let exchange = Exchange::new(stream.clone(), head.bytes);
-        let mut server = async_h1::server::Server::new(exchange.clone(), |request| {
-            let app = app.clone();
-            let mut request: tide::http::Request = request;
-            request.set_peer_addr(Some(address));
-            async move { app.respond(request).await }
-        });
+        let mut server =
+            async_h1::server::Server::new(exchange.clone(), |mut request: tide::http::Request| {
+                request.ext_mut().insert(Peer(address.ip()));
+                let app = app.clone();
+                async move { app.respond(request).await }
+            });
         let answered = async { Some(server.accept_one().await) }
             .or(async {
-                exchange.wait_for_stall(deadline).await;
+                exchange.wait_for_stall(stall, deadline).await;
                 None
             })
             .await;
@@ -420,29 +430,78 @@ async fn serve_requests(
     }
 }
 
-/// Reads and throws away: closing with unread input could take the answer from the reader.
+/// Reads and throws away, for a while: closing with unread input could take the answer from the
+/// reader.
 async fn read_to_the_end(mut stream: TcpStream) {
     let mut buffer = [0; 512];
-    while let Ok(1..) = stream.read(&mut buffer).await {}
+    let mut discarded = 0;
+    while discarded < LINGER_MAX_BYTES {
+        match stream.read(&mut buffer).await {
+            Ok(count @ 1..) => {
+                discarded += count;
+                // One who sends without pause leaves no other way to be noticed by the clock.
+                smol::future::yield_now().await;
+            }
+            _ => return,
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limits::WebLimits;
+    use std::time::Duration;
+    use tide::http::{Method, Url};
+
+    /// The status and the sentence of `/healthz`, asked of a broker that never answers.
+    fn health(inbox_is_open: bool, is_stopping: bool) -> (StatusCode, String) {
+        let limits = WebLimits {
+            health_timeout: Duration::from_millis(10),
+            ..WebLimits::default()
+        };
+        let gate = Arc::new(Gate::new(limits, Vec::new()));
+        if is_stopping {
+            gate.begin_stop();
+        }
+        let (sender, inbox) = async_channel::bounded(1);
+        let _inbox = inbox_is_open.then_some(inbox);
+        let counts = Arc::new(Counts {
+            metrics: Arc::default(),
+            started: Instant::now(),
+            is_public: false,
+        });
+        let app = app(BrokerHandle::new(sender), gate, counts);
+        let address = Url::parse("http://localhost/healthz").unwrap();
+        smol::block_on(async {
+            let request = tide::http::Request::new(Method::Get, address);
+            let mut response: tide::http::Response = app.respond(request).await.unwrap();
+            (response.status(), response.body_string().await.unwrap())
+        })
+    }
+
+    #[test]
+    fn a_chat_that_cannot_answer_is_not_ready() {
+        let unavailable =
+            |sentence: &str| (StatusCode::ServiceUnavailable, format!("{sentence}\n"));
+        let overloaded = unavailable("The chat does not answer in time; it is overloaded");
+        assert_eq!(health(true, false), overloaded);
+        assert_eq!(health(false, false), unavailable("The server is stopping"));
+        assert_eq!(health(true, true), unavailable("The server is stopping"));
+    }
 
     #[test]
     fn this_machine_is_whoever_comes_over_loopback() {
         for (peer, expected) in [
-            ("127.0.0.1:5", true),
-            ("127.9.9.9:5", true),
-            ("[::1]:5", true),
-            ("[::ffff:127.0.0.1]:5", true),
-            ("192.0.2.1:5", false),
-            ("[2001:db8::1]:5", false),
-            ("0.0.0.0:5", false),
+            ("127.0.0.1", true),
+            ("127.9.9.9", true),
+            ("::1", true),
+            ("::ffff:127.0.0.1", true),
+            ("192.0.2.1", false),
+            ("2001:db8::1", false),
+            ("0.0.0.0", false),
         ] {
-            assert_eq!(is_this_machine(peer.parse().ok()), expected, "{peer}");
+            assert_eq!(is_this_machine(peer.parse().unwrap()), expected, "{peer}");
         }
-        assert!(!is_this_machine(None));
     }
 }

@@ -1,0 +1,629 @@
+//! The walls of the page: what it refuses, how many it lets in, how long it waits, for which
+//! hosts it answers, and what it says of its own health.
+//!
+//! Whatever would take its time here has a time of its own, chosen for the test.
+
+mod common;
+
+use common::{Chat, PATIENCE, RealServer, eventually, run_to_end};
+use smolchat::limits::{self, Limits, WebLimits};
+use smolchat::server::web::host::HostName;
+use smolchat::server::{Config, WebConfig};
+use socket2::{Domain, Socket, Type};
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// Far longer than a test runs.
+const LONG: Duration = Duration::from_secs(3600);
+/// Short for a test, long for what is done in between.
+const SHORT: Duration = Duration::from_millis(1500);
+
+/// A chat whose page has these bounds.
+fn start(web: WebLimits) -> (Chat, SocketAddr) {
+    start_with(Limits {
+        web,
+        ..Limits::default()
+    })
+}
+
+fn start_with(limits: Limits) -> (Chat, SocketAddr) {
+    let chat = Chat::with_config(Config {
+        limits,
+        ..Chat::config_with_web()
+    });
+    let web = chat.web.expect("a page");
+    (chat, web)
+}
+
+/// A connection to the page from this address of this machine.
+#[track_caller]
+fn connect_from(source: Ipv4Addr, web: SocketAddr) -> TcpStream {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+    let source = SocketAddr::from((source, 0));
+    socket
+        .bind(&source.into())
+        .expect("an address of this machine");
+    socket.connect(&web.into()).expect("the page is there");
+    with_deadlines(socket.into())
+}
+
+#[track_caller]
+fn connect(web: SocketAddr) -> TcpStream {
+    with_deadlines(TcpStream::connect(web).expect("the page is there"))
+}
+
+/// One whose receive buffer is as small as the system allows.
+#[track_caller]
+fn connect_narrow(web: SocketAddr) -> TcpStream {
+    let socket = Socket::new(Domain::for_address(web), Type::STREAM, None).expect("a socket");
+    socket.set_recv_buffer_size(2048).expect("a small buffer");
+    socket.connect(&web.into()).expect("the page is there");
+    with_deadlines(socket.into())
+}
+
+#[track_caller]
+fn with_deadlines(stream: TcpStream) -> TcpStream {
+    stream.set_read_timeout(Some(PATIENCE)).expect("a deadline");
+    stream
+        .set_write_timeout(Some(PATIENCE))
+        .expect("a deadline");
+    stream
+}
+
+/// An answer, taken apart.
+#[derive(Debug)]
+struct Answer {
+    status: u16,
+    head: String,
+    body: String,
+}
+
+impl Answer {
+    #[track_caller]
+    fn parse(text: &str) -> Self {
+        let (head, body) = text
+            .split_once("\r\n\r\n")
+            .unwrap_or_else(|| panic!("{text:?} is no answer"));
+        let status = head.strip_prefix("HTTP/1.1 ").and_then(|s| s.get(..3));
+        Answer {
+            status: status
+                .and_then(|status| status.parse().ok())
+                .expect("a status"),
+            head: head.to_owned(),
+            body: body.to_owned(),
+        }
+    }
+
+    /// The value of a header field; empty if there is none.
+    fn field(&self, name: &str) -> &str {
+        let fields = self.head.lines().filter_map(|line| line.split_once(':'));
+        fields
+            .filter(|(field, _)| field.eq_ignore_ascii_case(name))
+            .map(|(_, value)| value.trim())
+            .next()
+            .unwrap_or("")
+    }
+}
+
+/// Everything up to the end of the connection.
+#[track_caller]
+fn rest(stream: &mut TcpStream) -> String {
+    let mut bytes = Vec::new();
+    match stream.read_to_end(&mut bytes) {
+        Ok(_) => {}
+        Err(error) => assert_eq!(error.kind(), ErrorKind::ConnectionReset, "{error}"),
+    }
+    String::from_utf8(bytes).expect("UTF-8")
+}
+
+/// An answer with a length, after which the connection stays open.
+#[track_caller]
+fn answer(stream: &mut TcpStream) -> Answer {
+    let mut text = String::new();
+    let mut byte = [0];
+    while !text.ends_with("\r\n\r\n") {
+        stream.read_exact(&mut byte).expect("a head");
+        text.push(char::from(byte[0]));
+    }
+    let mut answer = Answer::parse(&text);
+    let length = answer.field("content-length").parse().expect("a length");
+    let mut body = vec![0; length];
+    stream.read_exact(&mut body).expect("a body");
+    answer.body = String::from_utf8(body).expect("UTF-8");
+    answer
+}
+
+fn head(path: &str) -> String {
+    format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n")
+}
+
+fn closing_head(path: &str) -> String {
+    format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+}
+
+/// The last answer of a connection that sends this.
+#[track_caller]
+fn ask_on(mut stream: TcpStream, request: &str) -> Answer {
+    // One that is refused at the door may be told so, and closed, before it has asked.
+    if let Err(error) = stream.write_all(request.as_bytes()) {
+        assert!(
+            [ErrorKind::ConnectionReset, ErrorKind::BrokenPipe].contains(&error.kind()),
+            "{error}"
+        );
+    }
+    Answer::parse(&rest(&mut stream))
+}
+
+#[track_caller]
+fn ask(web: SocketAddr, request: &str) -> Answer {
+    ask_on(connect(web), request)
+}
+
+#[track_caller]
+fn get(web: SocketAddr, path: &str) -> Answer {
+    ask(web, &closing_head(path))
+}
+
+/// The answer is one plain sentence, and the connection has ended.
+#[track_caller]
+fn is_a_refusal(answer: &Answer, status: u16, words: &str) {
+    assert_eq!(answer.status, status, "{answer:?}");
+    let reason = answer.head.lines().next().expect("a line");
+    assert!(reason.len() > "HTTP/1.1 503 ".len(), "{reason:?}");
+    assert!(answer.body.contains(words), "{answer:?}");
+    assert!(
+        answer.body.ends_with('\n') && answer.body.lines().count() == 1,
+        "{answer:?}"
+    );
+    assert_eq!(
+        answer.field("content-type").split(';').next(),
+        Some("text/plain")
+    );
+    assert_eq!(answer.field("x-content-type-options"), "nosniff");
+    assert_eq!(answer.field("cache-control"), "no-store");
+    let length = answer.field("content-length").parse();
+    assert_eq!(length, Ok(answer.body.len()), "{answer:?}");
+    match status {
+        405 => assert_eq!(answer.field("allow"), "GET, HEAD"),
+        503 => assert!(answer.field("retry-after").parse::<u32>().is_ok()),
+        _ => {}
+    }
+}
+
+// Requests
+
+#[test]
+fn each_wrong_request_gets_its_own_answer() {
+    let (_chat, web) = start(WebLimits::default());
+    let line_without_end = "x".repeat(limits::WEB_MAX_HEAD_BYTES);
+    let long_field = format!("GET / HTTP/1.1\r\nHost: localhost\r\nX: {line_without_end}");
+    let many_fields = format!(
+        "GET / HTTP/1.1\r\nHost: localhost\r\n{}\r\n",
+        "X: y\r\n".repeat(100)
+    );
+    for (request, status, words) in [
+        ("hello\r\n\r\n", 400, "not valid HTTP"),
+        ("GET / HTTP/1.1\r\n\r\n", 400, "not valid HTTP"),
+        (
+            "GET * HTTP/1.1\r\nHost: localhost\r\n\r\n",
+            400,
+            "not valid HTTP",
+        ),
+        (&closing_head("/nothing"), 404, "nothing at this address"),
+        (
+            "POST / HTTP/1.1\r\nHost: localhost\r\n\r\n",
+            405,
+            "Only GET and HEAD",
+        ),
+        (
+            "OPTIONS * HTTP/1.1\r\nHost: localhost\r\n\r\n",
+            405,
+            "Only GET and HEAD",
+        ),
+        (
+            "DELETE /nothing HTTP/1.1\r\nHost: localhost\r\n\r\n",
+            405,
+            "Only GET and HEAD",
+        ),
+        (
+            "GET / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\n\r\nhello",
+            413,
+            "No request body",
+        ),
+        (
+            "GET / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+            413,
+            "No request body",
+        ),
+        (
+            "GET / HTTP/1.1\r\nHost: evil.example\r\n\r\n",
+            421,
+            "--web-name",
+        ),
+        (&line_without_end, 431, "larger than 8 KiB"),
+        (&long_field, 431, "larger than 8 KiB"),
+        (&many_fields, 431, "larger than 8 KiB"),
+    ] {
+        is_a_refusal(&ask(web, request), status, words);
+    }
+    assert_eq!(get(web, "/healthz").status, 200);
+}
+
+#[test]
+fn nothing_but_reading_does_anything() {
+    let (chat, web) = start(WebLimits::default());
+    let mut alice = chat.join("alice");
+    for method in ["POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "get"] {
+        for path in [
+            "/",
+            "/api/users",
+            "/api/messages",
+            "/api/events",
+            "/healthz",
+        ] {
+            let request = format!(
+                "{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\n\r\nhello"
+            );
+            is_a_refusal(&ask(web, &request), 405, "Only GET and HEAD");
+        }
+    }
+    alice.say_and_hear("nothing happened");
+    let messages = get(web, "/api/messages").body;
+    assert_eq!(messages.matches("\"id\"").count(), 1, "{messages}");
+}
+
+// Times
+
+#[test]
+fn a_head_that_does_not_end_in_time_is_told() {
+    let (_chat, web) = start(WebLimits {
+        head_timeout: SHORT,
+        idle_timeout: LONG,
+        ..WebLimits::default()
+    });
+    for begun in ["G", "GET / HTTP/1.1\r\nHost: localhost\r\n", "\r\n"] {
+        is_a_refusal(&ask(web, begun), 408, "too long to arrive");
+    }
+    // That of a later request just the same.
+    let mut stream = connect(web);
+    let requests = head("/healthz") + "GET /";
+    stream.write_all(requests.as_bytes()).expect("sent");
+    assert_eq!(answer(&mut stream).status, 200);
+    is_a_refusal(
+        &Answer::parse(&rest(&mut stream)),
+        408,
+        "too long to arrive",
+    );
+}
+
+#[test]
+fn a_connection_without_a_request_is_closed_without_a_word() {
+    let (_chat, web) = start(WebLimits {
+        head_timeout: LONG,
+        idle_timeout: SHORT,
+        ..WebLimits::default()
+    });
+    let mut used = connect(web);
+    used.write_all(head("/healthz").as_bytes()).expect("sent");
+    assert_eq!(answer(&mut used).status, 200);
+    let mut fresh = connect(web);
+    assert_eq!((rest(&mut used), rest(&mut fresh)), Default::default());
+}
+
+/// Has a reader who takes nothing, and waits until its response is dropped. A live stream with
+/// nothing to tell meanwhile goes on.
+fn check_that_a_stuck_reader_is_dropped(web: WebLimits) {
+    let (chat, web) = start_with(Limits {
+        rate_per_second: common::UNPACED,
+        burst_lines: common::UNPACED,
+        history_messages: 300,
+        web: WebLimits {
+            connections_per_address: Some(2),
+            ..web
+        },
+        ..Limits::default()
+    });
+    let mut alice = chat.join("alice");
+    // On the page each takes five times as much: more than sockets hold.
+    let text = "&".repeat(4000);
+    for _ in 0..250 {
+        alice.say_and_hear(&text);
+    }
+    let mut live = connect(web);
+    live.write_all(head("/api/events").as_bytes())
+        .expect("sent");
+    skip_to(&mut live, "event: snapshot");
+    let mut stuck = connect_narrow(web);
+    stuck.write_all(head("/").as_bytes()).expect("sent");
+    let mut first = [0];
+    stuck.read_exact(&mut first).expect("its answer begins");
+    assert_eq!(get(web, "/healthz").status, 503, "its place is taken");
+    eventually(PATIENCE, "the place of the one who is stuck", || {
+        get(web, "/healthz").status == 200
+    });
+    alice.say_and_hear("still here?");
+    skip_to(&mut live, "still here?");
+    // Only what its sockets held still comes.
+    let mut taken = Vec::new();
+    let ended = stuck.read_to_end(&mut taken);
+    assert!(
+        ended.as_ref().is_ok_and(|_| !taken.ends_with(b"</html>\n"))
+            || ended.is_err_and(|error| error.kind() == ErrorKind::ConnectionReset),
+        "the whole page came"
+    );
+}
+
+/// Reads up to these words.
+#[track_caller]
+fn skip_to(stream: &mut TcpStream, words: &str) {
+    let mut text = String::new();
+    let mut buffer = [0; 4096];
+    while !text.contains(words) {
+        let count = stream.read(&mut buffer).expect("more");
+        assert!(count > 0, "the end came before {words:?}");
+        text.push_str(&String::from_utf8_lossy(&buffer[..count]));
+    }
+}
+
+#[test]
+fn a_response_without_progress_is_dropped() {
+    check_that_a_stuck_reader_is_dropped(WebLimits {
+        write_stall_timeout: Duration::from_millis(300),
+        response_deadline: LONG,
+        ..WebLimits::default()
+    });
+}
+
+#[test]
+fn a_response_that_takes_too_long_is_dropped() {
+    check_that_a_stuck_reader_is_dropped(WebLimits {
+        write_stall_timeout: LONG,
+        response_deadline: Duration::from_millis(300),
+        ..WebLimits::default()
+    });
+}
+
+#[test]
+fn one_who_goes_on_sending_after_the_answer_holds_up_nobody() {
+    let (chat, web) = start(WebLimits::default());
+    let mut alice = chat.join("alice");
+    let mut stream = connect(web);
+    let begin = "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99999999999\r\n\r\n";
+    stream.write_all(begin.as_bytes()).expect("sent");
+    let flooding = thread::spawn(move || {
+        let chunk = vec![b'x'; 256 * 1024];
+        let end = Instant::now() + 2 * PATIENCE;
+        // For as long as the server takes it.
+        while Instant::now() < end {
+            if stream.write_all(&chunk).is_err() {
+                return true;
+            }
+        }
+        false
+    });
+    for number in 0..100 {
+        alice.say_and_hear(&number.to_string());
+    }
+    let was_cut = flooding.join().expect("it ends");
+    assert!(was_cut, "the server takes it without end");
+    alice.say_and_hear("and on");
+}
+
+// Numbers
+
+const HERE: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 1);
+/// Another address of this machine, at least where loopback has more than one.
+#[cfg(target_os = "linux")]
+const THERE: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
+
+#[cfg(target_os = "linux")]
+#[test]
+fn connections_from_one_address_can_be_bounded() {
+    let (_chat, web) = start(WebLimits {
+        connections_per_address: Some(2),
+        ..WebLimits::default()
+    });
+    let open = |source| {
+        let mut stream = connect_from(source, web);
+        stream.write_all(head("/healthz").as_bytes()).expect("sent");
+        assert_eq!(answer(&mut stream).status, 200);
+        stream
+    };
+    let (one, _two) = (open(HERE), open(HERE));
+    let refused = ask_on(connect_from(HERE, web), &closing_head("/"));
+    is_a_refusal(&refused, 503, "from your address");
+    let _elsewhere = (open(THERE), open(THERE));
+    let refused = ask_on(connect_from(THERE, web), &closing_head("/"));
+    is_a_refusal(&refused, 503, "from your address");
+    drop(one);
+    eventually(PATIENCE, "the place of the one who went", || {
+        ask_on(connect_from(HERE, web), &closing_head("/")).status == 200
+    });
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn live_streams_to_one_address_can_be_bounded() {
+    let (chat, web) = start(WebLimits {
+        streams_per_address: Some(1),
+        ..WebLimits::default()
+    });
+    let mut alice = chat.join("alice");
+    let open = |source| {
+        let mut stream = connect_from(source, web);
+        stream
+            .write_all(head("/api/events").as_bytes())
+            .expect("sent");
+        skip_to(&mut stream, "event: snapshot");
+        stream
+    };
+    let here = open(HERE);
+    let refused = ask_on(connect_from(HERE, web), &closing_head("/api/events"));
+    is_a_refusal(&refused, 503, "from your address");
+    let mut there = open(THERE);
+    // The page itself is no stream.
+    assert_eq!(get(web, "/").status, 200);
+    drop(here);
+    // That it is gone is noticed by what cannot be written to it.
+    let mut number = 0;
+    eventually(PATIENCE, "room for another stream", || {
+        number += 1;
+        alice.say_and_hear(&number.to_string());
+        let mut stream = connect_from(HERE, web);
+        stream
+            .write_all(head("/api/events").as_bytes())
+            .expect("sent");
+        let mut first = [0; 12];
+        stream.read_exact(&mut first).expect("a status");
+        first == *b"HTTP/1.1 200"
+    });
+    skip_to(&mut there, &format!("\"{number}\""));
+}
+
+#[test]
+fn one_who_is_refused_at_the_door_hears_why_however_late_it_asks() {
+    let (_chat, web) = start(WebLimits {
+        connections_per_address: Some(1),
+        ..WebLimits::default()
+    });
+    let mut first = connect_from(HERE, web);
+    first.write_all(head("/healthz").as_bytes()).expect("sent");
+    assert_eq!(answer(&mut first).status, 200);
+    // It is told before it has asked, and what it asks then is still taken.
+    let mut second = connect_from(HERE, web);
+    is_a_refusal(&answer(&mut second), 503, "from your address");
+    second.write_all(head("/").as_bytes()).expect("sent");
+    second
+        .shutdown(std::net::Shutdown::Write)
+        .expect("the end of sending");
+    let mut bytes = Vec::new();
+    second.read_to_end(&mut bytes).expect("an orderly end");
+    assert_eq!(bytes, b"");
+}
+
+// Hosts
+
+fn for_host(host: &str) -> String {
+    format!("GET /api/users HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n")
+}
+
+#[test]
+fn the_page_is_for_its_own_hosts_only() {
+    let chat = Chat::with_config(Config {
+        web: Some(WebConfig {
+            host: "127.0.0.1".into(),
+            port: 0,
+            port_was_chosen: true,
+            names: vec![HostName::parse("chat.example.org").expect("a name")],
+        }),
+        ..Chat::config()
+    });
+    let web = chat.web.expect("a page");
+    let _alice = chat.join("alice");
+    for good in [
+        &*web.to_string(),
+        "10.1.2.3",
+        "[2001:db8::1]:8080",
+        "localhost:8080",
+        "LOCALHOST.",
+        "Chat.Example.Org:80",
+    ] {
+        let answer = ask(web, &for_host(good));
+        assert_eq!(answer.status, 200, "{good}: {answer:?}");
+    }
+    for foreign in [
+        "evil.example",
+        &format!("evil.example:{}", web.port()),
+        "chat.example.org.evil.example",
+        "localhost.evil.example",
+    ] {
+        let refused = ask(web, &for_host(foreign));
+        is_a_refusal(&refused, 421, "--web-name");
+        assert!(!refused.body.contains("alice"), "{refused:?}");
+    }
+    // A whole address says it itself.
+    let request = |target: &str, host: &str| {
+        format!("GET {target} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n")
+    };
+    let refused = ask(web, &request("http://evil.example/api/users", "localhost"));
+    is_a_refusal(&refused, 421, "--web-name");
+    let answer = ask(web, &request("http://localhost/api/users", "evil.example"));
+    assert_eq!(answer.status, 200, "{answer:?}");
+    assert!(answer.body.contains("alice"), "{answer:?}");
+    // HTTP/1.0 does not have to say.
+    assert_eq!(ask(web, "GET / HTTP/1.0\r\n\r\n").status, 200);
+    let refused = ask(web, "GET / HTTP/1.0\r\nHost: evil.example\r\n\r\n");
+    is_a_refusal(&refused, 421, "--web-name");
+}
+
+#[test]
+fn the_program_knows_its_machine_and_the_names_it_is_given() {
+    let server = RealServer::start(&["--web-name", "Chat.example.org", "--web-name=wiki.lan."]);
+    let web = server.web.expect("a page");
+    for good in ["chat.example.org", "wiki.lan:1"] {
+        assert_eq!(ask(web, &for_host(good)).status, 200, "{good}");
+    }
+    is_a_refusal(&ask(web, &for_host("evil.example")), 421, "--web-name");
+    let machine = gethostname::gethostname();
+    let machine = machine.to_string_lossy();
+    if HostName::parse(&machine).is_err() {
+        common::skip("this machine has no name that could be asked for");
+        return;
+    }
+    let short = machine.split('.').next().unwrap_or_default();
+    for good in [
+        machine.to_string(),
+        format!("{}:8080", machine.to_uppercase()),
+        format!("{short}.local"),
+    ] {
+        assert_eq!(ask(web, &for_host(&good)).status, 200, "{good}");
+    }
+}
+
+#[test]
+fn a_web_name_that_is_none_is_told() {
+    for wrong in ["http://chat.example.org/", "chat:8080", "*.example.org", ""] {
+        let finished = run_to_end(RealServer::bare_command(&["--web-name", wrong]));
+        assert_eq!(finished.code, Some(2), "{finished:?}");
+        let start = format!("smolchat-server: --web-name cannot be \"{wrong}\": it is a host name");
+        assert!(finished.stderr.starts_with(&start), "{finished:?}");
+        assert_eq!(finished.stderr.lines().count(), 1, "{finished:?}");
+    }
+}
+
+// Health
+
+#[test]
+fn healthz_says_ready_only_while_the_chat_goes_on() {
+    let (mut chat, web) = start_with(Limits {
+        rate_per_second: common::UNPACED,
+        burst_lines: common::UNPACED,
+        max_lag_bytes: 64 * 1024 * 1024,
+        ..Limits::default()
+    });
+    let mut talker = chat.join("talker");
+    // One who does not read: the server waits for it before it ends.
+    let _stuck = chat.connect_narrow("stuck");
+    let text = "x".repeat(4000);
+    for _ in 0..2000 {
+        talker.say_and_skip_to(&text);
+    }
+    let ready = get(web, "/healthz");
+    assert_eq!((ready.status, ready.body.as_str()), (200, "ok\n"));
+    // An open connection is told as well as a new one.
+    let mut open = connect(web);
+    open.write_all(head("/healthz").as_bytes()).expect("sent");
+    assert_eq!(answer(&mut open).status, 200);
+    chat.begin_stop();
+    talker.skip_to("[Server]", "The server is shutting down");
+    is_a_refusal(&get(web, "/healthz"), 503, "The server is stopping");
+    is_a_refusal(&get(web, "/api/events"), 503, "The server is stopping");
+    open.write_all(head("/healthz").as_bytes()).expect("sent");
+    is_a_refusal(&answer(&mut open), 503, "The server is stopping");
+    let head = closing_head("/healthz").replace("GET", "HEAD");
+    let answer = ask(web, &head);
+    assert_eq!((answer.status, answer.body.as_str()), (503, ""));
+    chat.wait_for_end();
+}
