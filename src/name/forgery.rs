@@ -39,7 +39,7 @@ static NOTICE_LOOKS: LazyLock<[(&str, Look); NOTICES.len()]> =
 pub(super) fn check(requested: &str, prepared: &str) -> Result<(), NameError> {
     let look = Look::of(prepared);
     check_address(requested, prepared, &look)?;
-    check_server(&look)?;
+    check_server(&look, prepared)?;
     check_separators(&punctuation_look(prepared))
 }
 
@@ -60,10 +60,14 @@ pub(super) fn is_own_address(prepared: &str, own: SocketAddr) -> bool {
     endpoint(prepared) == Some((own.ip().to_canonical(), Some(own.port())))
 }
 
-fn check_server(look: &Look) -> Result<(), NameError> {
-    if look
-        .without_spaces()
-        .agrees(&SERVER_LOOK, |name, server| name == server)
+fn check_server(look: &Look, prepared: &str) -> Result<(), NameError> {
+    let is_server = |look: &Look| {
+        look.without_spaces()
+            .agrees(&SERVER_LOOK, |name, server| name == server)
+    };
+    let in_square_brackets = with_square_brackets(prepared);
+    if is_server(look)
+        || (in_square_brackets != prepared && is_server(&Look::of(&in_square_brackets)))
     {
         return Err(NameError::Reserved);
     }
@@ -89,12 +93,70 @@ fn check_separators(text: &str) -> Result<(), NameError> {
     }
 }
 
-/// Both keys of a text, without the marks that would only decorate it.
+/// The text with each bracket that is not ASCII as a square one: 【 and ⟦ read as `[`, and UTS 39
+/// takes 〔 for `(`.
+fn with_square_brackets(text: &str) -> String {
+    text.chars()
+        .map(|character| match category(character) {
+            _ if character.is_ascii() => character,
+            Category::OpenPunctuation => '[',
+            Category::ClosePunctuation => ']',
+            _ => character,
+        })
+        .collect()
+}
+
+/// Capitals in small, by their letters; UTS 39 folds a few of them only. There is none for x.
+const SMALL_CAPITALS: [(char, char); 25] = [
+    ('ᴀ', 'a'),
+    ('ʙ', 'b'),
+    ('ᴄ', 'c'),
+    ('ᴅ', 'd'),
+    ('ᴇ', 'e'),
+    ('ꜰ', 'f'),
+    ('ɢ', 'g'),
+    ('ʜ', 'h'),
+    ('ɪ', 'i'),
+    ('ᴊ', 'j'),
+    ('ᴋ', 'k'),
+    ('ʟ', 'l'),
+    ('ᴍ', 'm'),
+    ('ɴ', 'n'),
+    ('ᴏ', 'o'),
+    ('ᴘ', 'p'),
+    ('ꞯ', 'q'),
+    ('ʀ', 'r'),
+    ('ꜱ', 's'),
+    ('ᴛ', 't'),
+    ('ᴜ', 'u'),
+    ('ᴠ', 'v'),
+    ('ᴡ', 'w'),
+    ('ʏ', 'y'),
+    ('ᴢ', 'z'),
+];
+
+/// The letter that a character shows in another shape, where neither normalization nor UTS 39
+/// says so: small capitals, and white letters on black circles and squares.
+fn plain_letter(character: char) -> char {
+    let shown = match character {
+        '\u{1F150}'..='\u{1F169}' => u32::from(character) - 0x1F150,
+        '\u{1F170}'..='\u{1F189}' => u32::from(character) - 0x1F170,
+        _ => {
+            let small = SMALL_CAPITALS.iter().find(|(small, _)| *small == character);
+            return small.map_or(character, |(_, letter)| *letter);
+        }
+    };
+    char::from_u32(u32::from('a') + shown).unwrap_or(character)
+}
+
+/// Both keys of a text, without the marks that would only decorate it, and with letters of
+/// other shapes as what they are.
 struct Look([String; 2]);
 
 impl Look {
     fn of(text: &str) -> Look {
-        let keys = keys::of(text);
+        let plain: String = text.chars().map(plain_letter).collect();
+        let keys = keys::of(&plain);
         Look([keys.folded_first, keys.folded_last].map(|key| {
             key.chars()
                 .filter(|character| !is_nonspacing_mark(*character))
@@ -127,7 +189,12 @@ fn punctuation_look(text: &str) -> String {
         if is_letter(character) && script_before == Some(script) {
             look.push(character);
         } else {
-            let prototype = skeleton(character.encode_utf8(&mut [0; 4])).collect::<Vec<_>>();
+            let shown = if COLONS.contains(&character) {
+                ':'
+            } else {
+                character
+            };
+            let prototype = skeleton(shown.encode_utf8(&mut [0; 4])).collect::<Vec<_>>();
             look.extend(prototype.iter().filter(|part| !is_nonspacing_mark(**part)));
         }
         if script != Script::Inherited {
@@ -136,6 +203,13 @@ fn punctuation_look(text: &str) -> String {
     }
     look
 }
+
+/// What shows two dots, one above the other, and is no colon to UTS 39: that of the Z notation,
+/// the Khmer and the Mongolian one, and the visargas that it leaves out.
+const COLONS: [char; 13] = [
+    '\u{2982}', '\u{17D6}', '\u{1804}', '\u{983}', '\u{B03}', '\u{C03}', '\u{C83}', '\u{D03}',
+    '\u{D83}', '\u{F7F}', '\u{1038}', '\u{17C7}', '\u{205A}',
+];
 
 /// A letter or a vowel sign.
 fn is_letter(character: char) -> bool {
@@ -152,30 +226,56 @@ fn letters_as_digits(text: &str) -> String {
         .collect()
 }
 
-/// What a reader takes for `IP:PORT`: also with spaces in it, leading zeros, a zone, brackets
-/// missing or too many. A port too large for a number is none.
+/// What a reader takes for `IP:PORT`: also in the digits of any script, with spaces in it, leading
+/// zeros, a zone, square brackets missing or too many. A port too large for a number is none.
 fn endpoint(text: &str) -> Option<(IpAddr, Option<u16>)> {
-    let text: String = text.split_whitespace().collect();
-    let (host, port) = text.rsplit_once(':')?;
+    let text: String = text
+        .chars()
+        .filter(|character| !character.is_whitespace())
+        .map(digit_or_stop)
+        .collect();
+    let (host, port) = without_brackets(&text).rsplit_once(':')?;
     if port.is_empty() || !port.bytes().all(|byte| byte.is_ascii_digit()) {
         return None;
     }
     Some((ip(host)?, port.parse().ok()))
 }
 
+/// A decimal digit of any script as the ASCII one, and the full stops of other scripts as `.`.
+///
+/// The digits of a script stand in a row from zero to nine, and rows of digits begin with a zero
+/// (The Unicode Standard, section 4.6).
+fn digit_or_stop(character: char) -> char {
+    match character {
+        '。' | '۔' => return '.',
+        _ if character.is_ascii() || !is_decimal_digit(character) => return character,
+        _ => {}
+    }
+    let code = u32::from(character);
+    let digits_before = (0..code)
+        .rev()
+        .map_while(char::from_u32)
+        .take_while(|before| is_decimal_digit(*before))
+        .fold(0, |count, _| (count + 1) % 10);
+    char::from_digit(digits_before, 10).unwrap_or(character)
+}
+
+fn is_decimal_digit(character: char) -> bool {
+    category(character) == Category::DecimalNumber
+}
+
+fn without_brackets(text: &str) -> &str {
+    text.trim_matches(['[', ']'])
+}
+
 fn ip(host: &str) -> Option<IpAddr> {
-    let bare = host
-        .strip_prefix('[')
-        .and_then(|rest| rest.strip_suffix(']'))
-        .unwrap_or(host);
+    let bare = without_brackets(host);
     let address = bare
         .split_once('%')
         .map_or(bare, |(address, _zone)| address);
-    if let Some(ip) = ipv4(address) {
-        return Some(IpAddr::V4(ip));
-    }
-    let ip: Ipv6Addr = address.parse().ok()?;
-    Some(IpAddr::V6(ip).to_canonical())
+    ipv4(address)
+        .map(IpAddr::V4)
+        .or_else(|| Some(IpAddr::V6(ipv6(address)?).to_canonical()))
 }
 
 /// Four decimal numbers; unlike the standard library's, they may have leading zeros.
@@ -190,4 +290,17 @@ fn ipv4(text: &str) -> Option<Ipv4Addr> {
         *octet = part.parse().ok()?;
     }
     parts.next().is_none().then(|| octets.into())
+}
+
+/// As the standard library reads it, also with leading zeros in each group.
+fn ipv6(text: &str) -> Option<Ipv6Addr> {
+    let groups = text.split(':').map(|group| match ipv4(group) {
+        Some(ip) => ip.to_string(),
+        None if group.is_empty() => String::new(),
+        None => match group.trim_start_matches('0') {
+            "" => "0".to_owned(),
+            short => short.to_owned(),
+        },
+    });
+    groups.collect::<Vec<_>>().join(":").parse().ok()
 }

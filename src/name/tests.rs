@@ -1,8 +1,10 @@
 //! Tables of names that pass and names that do not, and what holds for every single character.
 
+mod attacks;
 mod characters;
 mod forgery;
 mod keys;
+mod scripts;
 
 use std::net::SocketAddr;
 
