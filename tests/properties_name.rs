@@ -1,9 +1,12 @@
 //! What holds for every name, whatever is asked for: the invariants of `smolchat::name`.
 
+#[path = "common/cases.rs"]
+mod cases;
+
 use std::net::SocketAddr;
 
 use proptest::prelude::*;
-use smolchat::limits::{MAX_NAME_BYTES, MAX_NAME_GRAPHEMES};
+use smolchat::limits::{MAX_COMBINING_MARKS, MAX_NAME_BYTES, MAX_NAME_GRAPHEMES};
 use smolchat::name::{Name, NameError};
 use unicode_normalization::UnicodeNormalization;
 use unicode_segmentation::UnicodeSegmentation;
@@ -104,6 +107,16 @@ const PIECES: &[&str] = &[
     "น",
     "ｶ",
     "ﾞ",
+    "١",
+    "०",
+    "๐",
+    "。",
+    "【",
+    "】",
+    "ᴇ",
+    "🆂",
+    "ः",
+    "ঃ",
     "\u{E000}",
     "\u{378}",
     "\u{FFFD}",
@@ -116,6 +129,57 @@ fn hostile() -> impl Strategy<Value = String> {
         1 => any::<char>().prop_map(String::from),
     ];
     prop::collection::vec(piece, 0..10).prop_map(|pieces| pieces.concat())
+}
+
+/// What nobody may be called, without a character to spare.
+const IMPOSTORS: &[&str] = &[
+    "[server]",
+    "10.0.0.1:80",
+    "[::1]:5555",
+    "[2001:db8::a]:80",
+    "bob has left the chat",
+    "bob has entered the chat",
+    "bob renamed to eve",
+    "bob (private)",
+    "bob: hello",
+    "bob:",
+    "bob>",
+];
+
+/// One character of an impostor in another dress: 0 to 6 say which, if there is such a one.
+fn disguised(character: char, dress: u8) -> String {
+    let shifted = |first: u32, base: char| {
+        let code = first + u32::from(character) - u32::from(base);
+        char::from_u32(code).map(String::from)
+    };
+    let small_latin = character.is_ascii_lowercase();
+    let other = match dress {
+        // Fullwidth.
+        1 if character.is_ascii_graphic() => shifted(0xFF01, '!'),
+        // Mathematical bold.
+        2 if small_latin => shifted(0x1D41A, 'a'),
+        2 if character.is_ascii_digit() => shifted(0x1D7CE, '0'),
+        // Capitals; in an address they are no digits.
+        3 if small_latin => Some(character.to_ascii_uppercase().to_string()),
+        // Cyrillic.
+        4 => match character {
+            'a' => Some("а".to_owned()),
+            'e' => Some("е".to_owned()),
+            'o' => Some("о".to_owned()),
+            'p' => Some("р".to_owned()),
+            'c' => Some("с".to_owned()),
+            'x' => Some("х".to_owned()),
+            's' => Some("ѕ".to_owned()),
+            'i' => Some("і".to_owned()),
+            _ => None,
+        },
+        // Circled.
+        5 if small_latin => shifted(0x24D0, 'a'),
+        // A mark on it.
+        6 if character != ' ' => Some(format!("{character}\u{332}")),
+        _ => None,
+    };
+    other.unwrap_or_else(|| character.to_string())
 }
 
 fn anything() -> impl Strategy<Value = String> {
@@ -149,7 +213,7 @@ fn outside_emoji(name: &str) -> String {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(1024) })]
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(cases::cases(1024)) })]
 
     #[test]
     fn preparing_again_changes_nothing(requested in anything()) {
@@ -244,6 +308,81 @@ proptest! {
             && name != Name::from_address(own())
         {
             prop_assert!(!reads_as_address(name.as_str()), "{:?}", name);
+        }
+    }
+
+    #[test]
+    fn no_disguise_helps_an_impostor(
+        impostor in prop::sample::select(IMPOSTORS), dresses in prop::collection::vec(0..7_u8, 40),
+        front in "[ \u{3000}\u{A0}]{0,2}",
+    ) {
+        let dressed: String = impostor
+            .chars()
+            .zip(dresses)
+            .map(|(character, dress)| disguised(character, dress))
+            .collect();
+        let asked = format!("{front}{dressed}{front}");
+        prop_assert!(Name::parse(&asked, own()).is_err(), "{:?} passes for {:?}", asked, impostor);
+    }
+
+    /// An address that nobody chose has no place among the taken names: it needs none.
+    #[test]
+    fn no_name_has_the_keys_of_an_address(requested in anything(), other: SocketAddr) {
+        let keys = Name::from_address(other).keys();
+        for folded in [&keys.folded_first, &keys.folded_last] {
+            prop_assert!(Name::parse(folded, own()).is_err(), "{:?}", folded);
+        }
+        if let Ok(name) = Name::parse(&requested, own())
+            && name != Name::from_address(own())
+        {
+            let keys = name.keys();
+            prop_assert!(!reads_as_address(&keys.folded_first), "{:?}", name);
+            prop_assert!(!reads_as_address(&keys.folded_last), "{:?}", name);
+        }
+    }
+
+    #[test]
+    fn no_normal_form_makes_another_name(requested in anything()) {
+        let Ok(name) = Name::parse(&requested, own()) else { return Ok(()) };
+        let text = name.as_str();
+        let forms: [String; 4] =
+            [text.nfc().collect(), text.nfd().collect(), text.nfkc().collect(), text.nfkd().collect()];
+        for form in forms {
+            prop_assert_eq!(Name::parse(&form, own()), Ok(name.clone()), "{:?}", form);
+        }
+    }
+
+    #[test]
+    fn nothing_hidden_goes_into_a_name(
+        requested in anything(), place: prop::sample::Index,
+        hidden in prop::sample::select(&[
+            '\0', '\n', '\u{1B}', '\u{7F}', '\u{9B}', '\u{AD}', '\u{34F}', '\u{61C}', '\u{180E}',
+            '\u{200B}', '\u{200E}', '\u{200F}', '\u{2028}', '\u{202A}', '\u{202E}', '\u{2060}',
+            '\u{2066}', '\u{2069}', '\u{FEFF}', '\u{3164}', '\u{2800}', '\u{FE00}', '\u{E0100}',
+            '\u{E000}', '\u{FFFD}',
+        ][..]),
+    ) {
+        let Ok(name) = Name::parse(&requested, own()) else { return Ok(()) };
+        let places: Vec<usize> = name.as_str().char_indices().map(|(place, _)| place).collect();
+        let (before, after) = name.as_str().split_at(*place.get(&places));
+        let spoiled = format!("{before}{hidden}{after}");
+        let refused = Name::parse(&spoiled, own());
+        prop_assert!(
+            matches!(refused, Err(NameError::ForbiddenCharacter { .. })),
+            "{:?} as {:?}", spoiled, refused
+        );
+    }
+
+    #[test]
+    fn no_base_carries_a_flood_of_marks(requested in anything(), mark in "[\u{300}-\u{34E}\u{489}\u{20DD}]", times in 1..9_usize) {
+        let flooded = format!("{requested}{}", mark.repeat(times));
+        if let Ok(name) = Name::parse(&flooded, own()) {
+            let mut marks = 0;
+            for character in name.as_str().nfd() {
+                let is_mark = matches!(character, '\u{300}'..='\u{36F}' | '\u{489}' | '\u{20DD}');
+                marks = if is_mark { marks + 1 } else { 0 };
+                prop_assert!(marks <= MAX_COMBINING_MARKS, "{:?}", name);
+            }
         }
     }
 
