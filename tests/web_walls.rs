@@ -517,6 +517,7 @@ fn for_host(host: &str) -> String {
 fn the_page_is_for_its_own_hosts_only() {
     let chat = Chat::with_config(Config {
         web: Some(WebConfig {
+            metrics_are_public: false,
             host: "127.0.0.1".into(),
             port: 0,
             port_was_chosen: true,
