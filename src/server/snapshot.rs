@@ -1,11 +1,13 @@
 //! How the room is at one moment, for the page.
 //!
-//! What lives here: [`Snapshot`], shared by all who look at the same moment. The broker makes
-//! it, the page reads it. It must never change.
+//! What lives here: [`Snapshot`], shared by all who look at the same moment, and [`Document`],
+//! a text made of it, of which there may be only so many bytes. The broker makes snapshots, the
+//! page documents of them. Neither must ever change.
 
 use crate::history::Message;
 use crate::name::Name;
 use jiff::Timestamp;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
 /// Who is here and what was said, at one moment.
@@ -21,13 +23,13 @@ pub struct Snapshot {
     pub messages: Vec<Arc<Message>>,
     /// The page of this moment, made when somebody asks for it and shared by all who do; so are
     /// the next three.
-    pub page: OnceLock<Arc<str>>,
+    pub page: OnceLock<Arc<Document>>,
     /// Who is here, as JSON.
-    pub users_document: OnceLock<Arc<str>>,
+    pub users_document: OnceLock<Arc<Document>>,
     /// What was said, as JSON.
-    pub messages_document: OnceLock<Arc<str>>,
+    pub messages_document: OnceLock<Arc<Document>>,
     /// The first frame of a live stream.
-    pub frame: OnceLock<Arc<str>>,
+    pub frame: OnceLock<Arc<Document>>,
 }
 
 impl Snapshot {
@@ -51,6 +53,69 @@ impl Snapshot {
     }
 }
 
+/// A text of the page, which counts in its budget as long as somebody holds it.
+#[derive(Debug)]
+pub struct Document {
+    text: String,
+    budget: Arc<Budget>,
+}
+
+impl Document {
+    /// The text.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+}
+
+impl Drop for Document {
+    fn drop(&mut self) {
+        self.budget
+            .used_bytes
+            .fetch_sub(self.text.len(), Ordering::AcqRel);
+    }
+}
+
+/// How many bytes all documents together may have. Those of one moment are one; but each moment
+/// may have its own, and a slow reader keeps it for as long as it reads.
+#[derive(Debug)]
+pub struct Budget {
+    most_bytes: usize,
+    used_bytes: AtomicUsize,
+}
+
+impl Budget {
+    /// A budget of so many bytes.
+    pub fn new(most_bytes: usize) -> Arc<Self> {
+        Arc::new(Budget {
+            most_bytes,
+            used_bytes: AtomicUsize::new(0),
+        })
+    }
+
+    /// The document in this place, made if there is none; none if there is no room for it now.
+    /// A document that is alone always has room.
+    pub fn document(
+        self: &Arc<Self>,
+        place: &OnceLock<Arc<Document>>,
+        make: impl FnOnce() -> String,
+    ) -> Option<Arc<Document>> {
+        if let Some(document) = place.get() {
+            return Some(document.clone());
+        }
+        let text = make();
+        let used = self.used_bytes.fetch_add(text.len(), Ordering::AcqRel);
+        // From here on it is counted, and taken off again when it is dropped.
+        let document = Arc::new(Document {
+            text,
+            budget: self.clone(),
+        });
+        if used > 0 && used + document.text.len() > self.most_bytes {
+            return None;
+        }
+        Some(place.get_or_init(|| document).clone())
+    }
+}
+
 /// A user who is here.
 #[derive(Clone, Debug)]
 pub struct PresentUser {
@@ -58,4 +123,27 @@ pub struct PresentUser {
     pub name: Name,
     /// Since when.
     pub since: Timestamp,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn documents_share_a_place_and_have_a_bound_together() {
+        let budget = Budget::new(10);
+        let places: [OnceLock<Arc<Document>>; 3] = Default::default();
+        let first = budget.document(&places[0], || "sixsix".to_owned()).unwrap();
+        let again = budget
+            .document(&places[0], || unreachable!("it is there"))
+            .unwrap();
+        assert!(Arc::ptr_eq(&first, &again));
+        assert!(budget.document(&places[1], || "five!".to_owned()).is_none());
+        let second = budget.document(&places[1], || "four".to_owned()).unwrap();
+        assert!(budget.document(&places[2], || "1".to_owned()).is_none());
+        drop((first, again, places, second));
+        let large = OnceLock::new();
+        let alone = budget.document(&large, || "more than ten bytes".to_owned());
+        assert_eq!(alone.unwrap().text(), "more than ten bytes");
+    }
 }

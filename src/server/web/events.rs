@@ -9,7 +9,7 @@ use crate::limits::{MAX_BYTES_PER_WRITE, WEB_HEARTBEAT_INTERVAL};
 use crate::server::frames::{self, HEARTBEAT};
 use crate::server::inbox::Subscription;
 use crate::server::log::{Log, Slice, TooFarBehind};
-use crate::server::snapshot::Snapshot;
+use crate::server::snapshot::{Budget, Document};
 use crate::server::web::gate::Counted;
 use event_listener::EventListener;
 use futures_lite::{AsyncBufRead, AsyncRead};
@@ -20,24 +20,18 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-/// The first frame, made once for all streams that begin at the same moment.
-fn snapshot_frame(snapshot: &Snapshot) -> Arc<str> {
-    snapshot
-        .frame
-        .get_or_init(|| frames::snapshot_frame(snapshot).into())
-        .clone()
-}
-
 /// What is being read.
 #[derive(Debug)]
 enum Chunk {
-    Text(Arc<str>),
+    Document(Arc<Document>),
+    Text(&'static str),
     Slice(Slice),
 }
 
 impl Chunk {
     fn bytes(&self) -> &[u8] {
         match self {
+            Chunk::Document(document) => document.text().as_bytes(),
             Chunk::Text(text) => text.as_bytes(),
             Chunk::Slice(slice) => slice.bytes(),
         }
@@ -61,19 +55,22 @@ pub struct EventStream {
 }
 
 impl EventStream {
-    /// A stream that begins with the subscription's snapshot.
-    pub fn new(subscription: Subscription, counted: Counted) -> Self {
-        EventStream {
+    /// A stream that begins with the subscription's snapshot; none if there is no room for that
+    /// now. Streams that begin at the same moment share it.
+    pub fn new(subscription: Subscription, counted: Counted, budget: &Arc<Budget>) -> Option<Self> {
+        let snapshot = &subscription.snapshot;
+        let frame = budget.document(&snapshot.frame, || frames::snapshot_frame(snapshot))?;
+        Some(EventStream {
             log: subscription.log,
             position: subscription.position,
-            chunk: Chunk::Text(snapshot_frame(&subscription.snapshot)),
+            chunk: Chunk::Document(frame),
             read: 0,
             listener: None,
             heartbeat: Timer::after(WEB_HEARTBEAT_INTERVAL),
             has_ended: false,
             _reader: subscription.reader,
             _counted: counted,
-        }
+        })
     }
 
     /// Takes the next frames, or a heartbeat, or notes the end.
@@ -98,7 +95,7 @@ impl EventStream {
                 return Poll::Ready(());
             }
             if Pin::new(&mut self.heartbeat).poll(context).is_ready() {
-                self.take(Chunk::Text(HEARTBEAT.into()));
+                self.take(Chunk::Text(HEARTBEAT));
                 return Poll::Ready(());
             }
             // Listen first, then look again: what is published in between is not missed.

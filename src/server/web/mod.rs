@@ -11,7 +11,7 @@ pub mod head;
 pub mod host;
 pub mod page;
 
-use crate::limits::{LINGER_MAX_BYTES, LINGER_TIMEOUT};
+use crate::limits::{LINGER_MAX_BYTES, LINGER_TIMEOUT, WEB_MAX_DOCUMENT_BYTES};
 use crate::server::accept::Acceptor;
 use crate::server::broker::{BrokerEnded, BrokerHandle};
 use crate::server::connection::within;
@@ -19,6 +19,7 @@ use crate::server::delivery::SharedExecutor;
 use crate::server::frames;
 use crate::server::listen::Bound;
 use crate::server::metrics::Metrics;
+use crate::server::snapshot::{Budget, Document};
 use crate::socket;
 use async_net::TcpStream;
 use events::EventStream;
@@ -54,6 +55,7 @@ struct State {
     urls: Arc<AssetUrls>,
     gate: Arc<Gate>,
     counts: Arc<Counts>,
+    budget: Arc<Budget>,
 }
 
 /// What `/metrics` tells, and to whom.
@@ -131,6 +133,7 @@ fn app(broker: BrokerHandle, gate: Arc<Gate>, counts: Arc<Counts>) -> tide::Serv
         urls: Arc::new(urls),
         gate,
         counts,
+        budget: Budget::new(WEB_MAX_DOCUMENT_BYTES),
     };
     let mut app = tide::with_state(state);
     app.with(tide::utils::After(finish_response));
@@ -179,29 +182,31 @@ async fn get_page(request: Request<State>) -> tide::Result {
     let Ok(snapshot) = state.broker.snapshot().await else {
         return Ok(unavailable(STOPPING));
     };
-    let page = snapshot
-        .page
-        .get_or_init(|| page::render(&snapshot, &state.urls).into());
+    let page = state
+        .budget
+        .document(&snapshot.page, || page::render(&snapshot, &state.urls));
     Ok(shared_document(page, "text/html; charset=utf-8"))
 }
 
 async fn get_users(request: Request<State>) -> tide::Result {
-    let Ok(snapshot) = request.state().broker.snapshot().await else {
+    let state = request.state();
+    let Ok(snapshot) = state.broker.snapshot().await else {
         return Ok(unavailable(STOPPING));
     };
-    let users = snapshot
-        .users_document
-        .get_or_init(|| frames::users_document(&snapshot).into());
+    let users = state.budget.document(&snapshot.users_document, || {
+        frames::users_document(&snapshot)
+    });
     Ok(shared_document(users, "application/json"))
 }
 
 async fn get_messages(request: Request<State>) -> tide::Result {
-    let Ok(snapshot) = request.state().broker.snapshot().await else {
+    let state = request.state();
+    let Ok(snapshot) = state.broker.snapshot().await else {
         return Ok(unavailable(STOPPING));
     };
-    let messages = snapshot
-        .messages_document
-        .get_or_init(|| frames::messages_document(&snapshot).into());
+    let messages = state.budget.document(&snapshot.messages_document, || {
+        frames::messages_document(&snapshot)
+    });
     Ok(shared_document(messages, "application/json"))
 }
 
@@ -270,7 +275,10 @@ async fn get_events(request: Request<State>) -> tide::Result {
     let Ok(subscription) = broker.subscribe().await else {
         return Ok(unavailable(STOPPING));
     };
-    let stream = EventStream::new(subscription, counted);
+    let budget = &request.state().budget;
+    let Some(stream) = EventStream::new(subscription, counted, budget) else {
+        return Ok(unavailable(TOO_MANY_DOCUMENTS));
+    };
     let mut response = document(String::new(), "text/event-stream");
     response.set_body(Body::from_reader(stream, None));
     response.insert_header("content-type", "text/event-stream");
@@ -294,22 +302,28 @@ async fn get_asset(request: Request<State>) -> tide::Result {
     Ok(response)
 }
 
-/// A document that all who ask for it share.
-fn shared_document(text: &Arc<str>, mime: &str) -> Response {
-    let length = text.len();
-    let reader = futures_lite::io::Cursor::new(SharedText(text.clone()));
+/// What is said where the documents of too many moments are on their way to slow readers.
+const TOO_MANY_DOCUMENTS: &str = "Too much is on its way to others; try again later";
+
+/// A document that all who ask for it share; none if there was no room for it.
+fn shared_document(document: Option<Arc<Document>>, mime: &str) -> Response {
+    let Some(document) = document else {
+        return unavailable(TOO_MANY_DOCUMENTS);
+    };
+    let length = document.text().len();
+    let reader = futures_lite::io::Cursor::new(Shared(document));
     let mut response = Response::new(StatusCode::Ok);
     response.set_body(Body::from_reader(reader, Some(length)));
     response.insert_header("content-type", mime);
     response
 }
 
-/// Text as the bytes that a reader wants.
-struct SharedText(Arc<str>);
+/// A document as the bytes that a reader wants.
+struct Shared(Arc<Document>);
 
-impl AsRef<[u8]> for SharedText {
+impl AsRef<[u8]> for Shared {
     fn as_ref(&self) -> &[u8] {
-        self.0.as_bytes()
+        self.0.text().as_bytes()
     }
 }
 
