@@ -11,6 +11,10 @@
     reason = "each test file uses its own part of this"
 )]
 
+pub mod long_run;
+pub mod one_log;
+pub mod random;
+
 use serde_json::{Value, json};
 use smolchat::limits::Limits;
 use smolchat::render::Style;
