@@ -14,6 +14,9 @@ use common::{PATIENCE, RealServer, request, skip};
 use smol::future::or;
 use smol::io::AsyncWriteExt;
 use smol::{Async, LocalExecutor, Timer};
+use smolchat::limits::{
+    DEFAULT_BURST_LINES, DEFAULT_MAX_LAG_BYTES, DEFAULT_MAX_MESSAGE_BYTES, MAX_BATCH_BYTES,
+};
 use socket2::{Domain, SockRef, Socket, Type};
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};
@@ -28,7 +31,7 @@ use std::time::{Duration, Instant};
 /// Clients who are there at the same time.
 const CLIENTS: usize = 500;
 /// How long it runs unless something else is asked for.
-const SHORT: Duration = Duration::from_secs(12);
+const SHORT: Duration = Duration::from_secs(15);
 /// How long one round may take, on a machine that has other things to do.
 const ROUND_LIMIT: Duration = Duration::from_secs(180);
 /// Receive buffer of the narrow clients, in bytes.
@@ -42,9 +45,9 @@ const KEPT_MESSAGES: usize = 40;
 const ROUND_BYTES: usize = 1_500_000;
 /// Names for which the clients compete: about as many as there are clients, so many are taken.
 const NAMES: u64 = 400;
-/// What the server may hold at the end beyond what it held after the first round: the log is by
-/// then full, which is 4 MiB and a batch; the rest is the allocator's.
-const MEMORY_GROWTH: u64 = 12 * 1024 * 1024;
+/// What the server may hold at the end beyond what it held after the first round, when its log
+/// was full: what its allocator keeps, and nothing for each connection that was there.
+const MEMORY_GROWTH: u64 = 4 * 1024 * 1024;
 
 /// What was done.
 #[derive(Debug, Default)]
@@ -290,14 +293,14 @@ impl Client {
             16..18 => self.stall().await,
             _ => {}
         }
-        self.read_for(Duration::from_millis(400)).await;
+        self.read_for(Duration::from_millis(250)).await;
     }
 
     /// Asks for much and takes nothing for some time.
     async fn stall(&mut self) {
         count(&self.round.done.stalls, 1);
         self.send(8).await;
-        let time = self.random.below(1500);
+        let time = self.random.below(800);
         Timer::after(Duration::from_millis(time)).await;
     }
 
@@ -569,6 +572,28 @@ async fn play(
     past
 }
 
+/// Fills the log of the server, so that it takes its memory before it is measured; gives the
+/// messages that the server keeps.
+fn fill_the_log(server: &RealServer) -> VecDeque<Vec<u8>> {
+    let mut kept = VecDeque::new();
+    let mut filled = 0;
+    while filled < DEFAULT_MAX_LAG_BYTES + MAX_BATCH_BYTES {
+        let mut client = server.connect("filler");
+        let lines = DEFAULT_BURST_LINES as usize;
+        let text = "x".repeat(DEFAULT_MAX_MESSAGE_BYTES);
+        client.send_raw(&request("message", &text).repeat(lines));
+        for _ in 0..lines {
+            let line = client.next_line().expect("an echo");
+            filled += line.len();
+            kept.push_back(line);
+        }
+        kept.drain(..kept.len() - KEPT_MESSAGES);
+        client.finish_sending();
+        client.expect_end();
+    }
+    kept
+}
+
 fn time_to_run() -> Duration {
     let Ok(text) = std::env::var("SMOLCHAT_SOAK_SECONDS") else {
         return SHORT;
@@ -600,7 +625,7 @@ fn five_hundred_at_random_get_one_log_and_leave_nothing_behind() {
     let done = Rc::new(Done::default());
     let next_id = Rc::new(Cell::new(0));
     let begin = Instant::now();
-    let mut past = VecDeque::new();
+    let mut past = fill_the_log(&server);
     let mut memory = Vec::new();
     let executor = LocalExecutor::new();
     // The first round warms up: without a second there is nothing to compare.
