@@ -1,9 +1,12 @@
 //! Properties of framing and of the basic dialect: what holds for any bytes in any chunks.
 
+#[path = "common/cases.rs"]
+mod cases;
+
 use proptest::collection::vec;
 use proptest::prelude::*;
 use smolchat::framing::{Line, LineSplitter};
-use smolchat::protocol::{Request, basic};
+use smolchat::protocol::{Refusal, Request, basic};
 use smolchat::text;
 
 /// Longest line in these tests, in bytes: short, so that chance reaches it.
@@ -56,6 +59,59 @@ fn model(bytes: &[u8]) -> (Vec<Found>, bool) {
     (found, !last.is_empty() && !is_told)
 }
 
+/// What happens to a splitter.
+#[derive(Clone, Debug)]
+enum Feed {
+    /// These bytes arrive.
+    Bytes(Vec<u8>),
+    /// The unfinished line is given up.
+    GiveUp,
+}
+
+/// A splitter that looks at one byte at a time and keeps whatever it gets.
+#[derive(Default)]
+struct ByteByByte {
+    line: Vec<u8>,
+    /// Whether the rest of the line is passed over, told or given up.
+    passes_over: bool,
+    found: Vec<Found>,
+}
+
+impl ByteByByte {
+    fn take(&mut self, byte: u8, most: usize) {
+        if byte != b'\n' {
+            self.line.push(byte);
+            // A carriage return may belong to the line end.
+            let may_end = usize::from(byte == b'\r');
+            if !self.passes_over && self.line.len() - may_end > most {
+                self.passes_over = true;
+                self.found.push(None);
+            }
+            return;
+        }
+        let line = std::mem::take(&mut self.line);
+        let line = without_carriage_return(&line);
+        if !std::mem::take(&mut self.passes_over) && !line.is_empty() {
+            self.found.push(Some(line.to_vec()));
+        }
+    }
+
+    fn has_unfinished_line(&self) -> bool {
+        !self.passes_over && !self.line.is_empty()
+    }
+}
+
+fn feeds() -> impl Strategy<Value = Vec<Feed>> {
+    let chunk = vec(
+        prop_oneof![2 => Just(b'\n'), 2 => Just(b'\r'), 12 => Just(b'x'), 1 => any::<u8>()],
+        0..30,
+    );
+    vec(
+        prop_oneof![6 => chunk.prop_map(Feed::Bytes), 1 => Just(Feed::GiveUp)],
+        0..12,
+    )
+}
+
 fn without_carriage_return(line: &[u8]) -> &[u8] {
     line.strip_suffix(b"\r").unwrap_or(line)
 }
@@ -95,6 +151,125 @@ fn is_harmful(character: char) -> bool {
     character.is_control() && character != '\t'
 }
 
+/// White space as JSON has it.
+fn json_space() -> impl Strategy<Value = String> {
+    "[ \t\r]{0,3}"
+}
+
+/// A text as a JSON string: each character as itself, where it may be, or as an escape.
+fn spelled(text: &str, escaped: &[bool]) -> String {
+    let mut json = String::from("\"");
+    let mut units = [0; 2];
+    for (character, escaped) in text.chars().zip(escaped.iter().cycle()) {
+        if *escaped || character.is_control() || matches!(character, '"' | '\\') {
+            for unit in character.encode_utf16(&mut units) {
+                json.push_str(&format!("\\u{unit:04x}"));
+            }
+        } else {
+            json.push(character);
+        }
+    }
+    json.push('"');
+    json
+}
+
+/// Any JSON value, not too large.
+fn any_json() -> impl Strategy<Value = String> {
+    let leaf = prop_oneof![
+        Just("null".to_owned()),
+        Just("true".to_owned()),
+        Just("-1.5e-300".to_owned()),
+        Just("1e999".to_owned()),
+        any::<i64>().prop_map(|number| number.to_string()),
+        any_text().prop_map(|text| serde_json::Value::from(text).to_string()),
+        (1usize..300).prop_map(|depth| format!("{}{}", "[".repeat(depth), "]".repeat(depth))),
+    ];
+    leaf.prop_recursive(3, 12, 4, |inner| {
+        prop_oneof![
+            vec(inner.clone(), 0..4).prop_map(|items| format!("[{}]", items.join(","))),
+            vec(inner, 0..4).prop_map(|items| {
+                let pairs: Vec<String> = items
+                    .iter()
+                    .map(|item| format!("\"type\":{item}"))
+                    .collect();
+                format!("{{{}}}", pairs.join(","))
+            }),
+        ]
+    })
+}
+
+/// One change to a line of bytes.
+#[derive(Clone, Debug)]
+enum Damage {
+    Cut(prop::sample::Index),
+    Put(prop::sample::Index, u8),
+    Change(prop::sample::Index, u8),
+    Double(prop::sample::Index, prop::sample::Index),
+}
+
+fn damage() -> impl Strategy<Value = Damage> {
+    use prop::sample::Index;
+    let byte = || {
+        prop_oneof![
+            any::<u8>(),
+            prop::sample::select(&b"{}[]\",:\\u0d8\0\r"[..])
+        ]
+    };
+    prop_oneof![
+        any::<Index>().prop_map(Damage::Cut),
+        (any::<Index>(), byte()).prop_map(|(place, byte)| Damage::Put(place, byte)),
+        (any::<Index>(), byte()).prop_map(|(place, byte)| Damage::Change(place, byte)),
+        (any::<Index>(), any::<Index>()).prop_map(|(from, to)| Damage::Double(from, to)),
+    ]
+}
+
+impl Damage {
+    fn of(&self, line: &mut Vec<u8>) {
+        if line.is_empty() {
+            return;
+        }
+        let length = line.len();
+        match self {
+            Damage::Cut(place) => line.truncate(place.index(length)),
+            Damage::Put(place, byte) => line.insert(place.index(length), *byte),
+            Damage::Change(place, byte) => line[place.index(length)] = *byte,
+            Damage::Double(from, to) => {
+                let (from, to) = (from.index(length), to.index(length));
+                let part = line[from.min(to)..from.max(to)].to_vec();
+                line.extend(part);
+            }
+        }
+    }
+}
+
+/// What must hold for whatever a line is decoded to.
+fn check_decoded(decoded: &Result<Request, Refusal>, most: usize) -> Result<(), TestCaseError> {
+    match decoded {
+        Ok(Request::Say(text)) => {
+            prop_assert!(text.len() <= most && !text.trim().is_empty());
+            prop_assert!(
+                !text
+                    .chars()
+                    .any(|c| c.is_control() && c != '\t' && c != '\n'),
+                "{:?}",
+                text
+            );
+        }
+        Ok(_) => {}
+        Err(refusal) => {
+            let sentence = refusal.to_string();
+            prop_assert!(
+                !sentence.is_empty() && sentence.len() < 1000,
+                "{:?}",
+                sentence
+            );
+            prop_assert!(!sentence.chars().any(is_harmful), "{:?}", sentence);
+            prop_assert!(!sentence.ends_with('.'), "{:?}", sentence);
+        }
+    }
+    Ok(())
+}
+
 /// Something that is nearly a request.
 fn nearly_a_request() -> impl Strategy<Value = String> {
     let value = prop_oneof![
@@ -119,7 +294,7 @@ fn nearly_a_request() -> impl Strategy<Value = String> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 500, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(cases::cases(500)) })]
 
     #[test]
     fn any_bytes_in_any_chunks_give_the_same_lines(bytes in stream(), sizes in sizes()) {
@@ -147,26 +322,139 @@ proptest! {
     }
 
     #[test]
-    fn any_bytes_are_a_request_or_a_refusal_in_one_line(bytes in vec(any::<u8>(), 0..100)) {
-        if let Err(refusal) = basic::decode_request(&bytes, 32) {
-            let sentence = refusal.to_string();
-            prop_assert!(!sentence.is_empty() && !sentence.chars().any(is_harmful), "{:?}", sentence);
+    fn whatever_happens_to_a_splitter_it_is_what_one_byte_after_the_other_would_give(
+        feeds in feeds(), most in 0usize..20,
+    ) {
+        let mut splitter = LineSplitter::new(most);
+        let mut model = ByteByByte::default();
+        let mut found: Vec<Found> = Vec::new();
+        for feed in feeds {
+            match feed {
+                Feed::Bytes(bytes) => {
+                    let mut input = bytes.as_slice();
+                    while let Some(line) = splitter.next_line(&mut input) {
+                        found.push(match line {
+                            Line::Complete(line) => Some(line.to_vec()),
+                            Line::TooLong => None,
+                        });
+                    }
+                    prop_assert!(input.is_empty(), "a chunk was not read to its end");
+                    bytes.iter().for_each(|&byte| model.take(byte, most));
+                }
+                Feed::GiveUp => {
+                    splitter.skip_line();
+                    model.passes_over = true;
+                }
+            }
+            prop_assert_eq!(splitter.has_unfinished_line(), model.has_unfinished_line());
+            let bound = if model.has_unfinished_line() { most + 1 } else { 0 };
+            prop_assert!(splitter.stored_bytes() <= bound, "{} bytes are stored", splitter.stored_bytes());
         }
+        prop_assert_eq!(&found, &model.found);
+        for line in found.iter().flatten() {
+            prop_assert!(!line.is_empty() && line.len() <= most && !line.contains(&b'\n'));
+        }
+        let last = without_carriage_return(&model.line);
+        prop_assert_eq!(splitter.finish(), model.has_unfinished_line() && !last.is_empty());
+        prop_assert_eq!(splitter.stored_bytes(), 0);
+    }
+
+    #[test]
+    fn any_bytes_are_a_request_or_a_refusal_in_one_line(bytes in vec(any::<u8>(), 0..100)) {
+        check_decoded(&basic::decode_request(&bytes, 32), 32)?;
     }
 
     #[test]
     fn any_near_request_is_a_request_or_a_refusal_in_one_line(line in nearly_a_request()) {
-        match basic::decode_request(line.as_bytes(), 32) {
-            Ok(Request::Say(text)) => {
-                prop_assert!(text.len() <= 32 && !text.trim().is_empty());
-                prop_assert!(!text.chars().any(|c| c.is_control() && c != '\t' && c != '\n'), "{:?}", text);
-            }
-            Ok(_) => {}
-            Err(refusal) => {
-                let sentence = refusal.to_string();
-                prop_assert!(!sentence.chars().any(is_harmful), "{:?}", sentence);
-                prop_assert!(sentence.len() < 1000, "{:?}", sentence);
-            }
+        check_decoded(&basic::decode_request(line.as_bytes(), 32), 32)?;
+    }
+
+    #[test]
+    fn any_damaged_request_is_a_request_or_a_refusal_in_one_line(
+        kind in prop::sample::select(&["message", "set-name", "history", "users"][..]),
+        text in any_text(), damages in vec(damage(), 1..4),
+    ) {
+        let mut line = Vec::new();
+        basic::encode_request(&mut line, kind, &text);
+        line.pop();
+        let whole = line.len();
+        damages.iter().for_each(|damage| damage.of(&mut line));
+        let decoded = basic::decode_request(&line, 32);
+        check_decoded(&decoded, 32)?;
+        if matches!(damages.as_slice(), [Damage::Cut(_)]) {
+            prop_assert!(line.len() < whole);
+            prop_assert!(matches!(decoded, Err(Refusal::NotJson | Refusal::NotUtf8)), "{:?}", decoded);
+        }
+    }
+
+    /// Order of keys, white space, unknown keys and escapes mean nothing.
+    #[test]
+    fn however_a_request_is_written_it_is_the_same(
+        kind in prop::sample::select(&["message", "set-name", "history", "users", "message ", "Users"][..]),
+        text in any_text(),
+        others in vec(("[a-z]{5,8}", any_json()), 0..4),
+        order in any::<prop::sample::Index>(),
+        is_swapped: bool,
+        spaces in vec(json_space(), 7),
+        escaped in vec(any::<bool>(), 1..9),
+    ) {
+        let mut plain = Vec::new();
+        basic::encode_request(&mut plain, kind, &text);
+        let expected = basic::decode_request(plain.trim_ascii_end(), 48);
+        let mut pairs: Vec<(String, String)> = others
+            .into_iter()
+            .map(|(key, value)| (spelled(&key, &escaped), value))
+            .collect();
+        pairs.push((spelled("type", &escaped), spelled(kind, &escaped)));
+        pairs.push((spelled("data", &escaped), spelled(&text, &escaped)));
+        let by = order.index(pairs.len());
+        pairs.rotate_left(by);
+        if is_swapped {
+            pairs.reverse();
+        }
+        let [a, b, c, d, e, f, g] = <[String; 7]>::try_from(spaces).expect("seven");
+        let pairs: Vec<String> =
+            pairs.iter().map(|(key, value)| format!("{a}{key}{b}:{c}{value}{d}")).collect();
+        let line = format!("{e}{{{}}}{f}{g}", pairs.join(","));
+        prop_assert_eq!(basic::decode_request(line.as_bytes(), 48), expected, "{}", line);
+    }
+
+    #[test]
+    fn a_key_that_stands_twice_is_refused(
+        key in prop::sample::select(&["type", "data"][..]), values in vec(any_json(), 2..4),
+    ) {
+        let mut pairs: Vec<String> = values.iter().map(|value| format!("\"{key}\":{value}")).collect();
+        pairs.insert(1, r#""type":"users""#.to_owned());
+        let decoded = basic::decode_request(format!("{{{}}}", pairs.join(",")).as_bytes(), 48);
+        prop_assert!(
+            matches!(decoded, Err(Refusal::RepeatedKey(_) | Refusal::NotJson)), "{:?}", decoded
+        );
+    }
+
+    /// A message counts as received: before anything is removed from it, whatever its escapes.
+    #[test]
+    fn a_message_counts_as_received(text in any_text(), most in 0usize..60, escaped in vec(any::<bool>(), 1..9)) {
+        let line = format!(r#"{{"type":"message","data":{}}}"#, spelled(&text, &escaped));
+        let cleaned = text::clean_message(&text);
+        let expected = if text.len() > most {
+            Err(Refusal::MessageTooLong { length: text.len(), limit: most })
+        } else if text::is_blank(&cleaned) {
+            Err(Refusal::BlankMessage)
+        } else {
+            Ok(Request::Say(cleaned.as_ref().into()))
+        };
+        prop_assert_eq!(basic::decode_request(line.as_bytes(), most), expected);
+    }
+
+    #[test]
+    fn a_refusal_is_one_line_for_every_client(bytes in vec(any::<u8>(), 0..60), near in nearly_a_request()) {
+        for line in [bytes.as_slice(), near.as_bytes()] {
+            let Err(refusal) = basic::decode_request(line, 8) else { continue };
+            let mut wire = Vec::new();
+            basic::encode_notice(&mut wire, &refusal.to_string());
+            prop_assert_eq!(wire.iter().filter(|&&byte| byte == b'\n').count(), 1);
+            let read = basic::decode_server_line(&wire).expect("a message");
+            prop_assert_eq!((read.source.as_str(), read.message), ("[Server]", refusal.to_string()));
         }
     }
 
