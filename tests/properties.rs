@@ -352,6 +352,7 @@ proptest! {
                             Line::Complete(line) => Some(line.to_vec()),
                             Line::TooLong => None,
                         });
+                        prop_assert!(!splitter.has_unfinished_line(), "a line was told, and waits as well");
                     }
                     prop_assert!(input.is_empty(), "a chunk was not read to its end");
                     bytes.iter().for_each(|&byte| model.take(byte, most));
