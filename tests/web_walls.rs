@@ -464,8 +464,11 @@ fn live_streams_to_one_address_can_be_bounded() {
         stream
     };
     let here = open(HERE);
-    let refused = ask_on(connect_from(HERE, web), &closing_head("/api/events"));
-    is_a_refusal(&refused, 503, "from your address");
+    let mut second = connect_from(HERE, web);
+    second
+        .write_all(head("/api/events").as_bytes())
+        .expect("sent");
+    is_a_refusal(&answer(&mut second), 503, "from your address");
     let mut there = open(THERE);
     // The page itself is no stream.
     assert_eq!(get(web, "/").status, 200);
