@@ -13,6 +13,7 @@ use crate::limits::{
 use crate::server::web::host::HostName;
 use argh::FromArgs;
 use std::fmt;
+use std::net::IpAddr;
 
 /// smolchat-server: a small, fast network chat. Clients connect over TCP, readers open the web
 /// page, and this terminal shows the chat as it happens.
@@ -326,12 +327,17 @@ impl ServerOptions {
         check_range("--announce-limit", self.announce_limit, 0, most)?;
         check_range("--threads", self.threads, 1, MAX_THREADS_RANGE)?;
         check_line(self.max_line, self.max_message)?;
+        let mut names = self.web_name;
+        // Who serves the page under a name means that it may be asked for by it.
+        if self.web_host.parse::<IpAddr>().is_err() {
+            names.extend(HostName::parse(&self.web_host).ok());
+        }
         let web = WebConfig {
             host: self.web_host,
             port: self.web_port.unwrap_or(DEFAULT_WEB_PORT),
             port_was_chosen: self.web_port.is_some(),
             metrics_are_public: self.public_metrics,
-            names: self.web_name,
+            names,
         };
         Ok(Config {
             chat_host: self.host,
@@ -439,6 +445,9 @@ mod tests {
             "8",
             "--max-lag",
             "4097",
+            "--connect-rate",
+            "9",
+            "--public-metrics",
             "--announce-limit",
             "10",
             "--threads",
@@ -450,7 +459,7 @@ mod tests {
             web: Some(WebConfig {
                 host: "0.0.0.0".into(),
                 port: 81,
-                metrics_are_public: false,
+                metrics_are_public: true,
                 port_was_chosen: true,
                 names: ["chat.example.org", "box.lan"]
                     .map(|name| HostName::parse(name).unwrap())
@@ -464,6 +473,7 @@ mod tests {
                 max_line_bytes: 1000,
                 rate_per_second: 7,
                 burst_lines: 8,
+                connects_per_minute: Some(9),
                 max_lag_bytes: 4097,
                 announce_limit: 10,
                 web: WebLimits {
@@ -492,6 +502,8 @@ mod tests {
             ("--rate", "0", 1, 10_000_000),
             ("--rate", "10000001", 1, 10_000_000),
             ("--burst", "0", 1, 10_000_000),
+            ("--connect-rate", "0", 1, 1_000_000),
+            ("--connect-rate", "1000001", 1, 1_000_000),
             ("--max-lag", "1", 4096, 1_073_741_824),
             ("--announce-limit", "1000001", 0, 1_000_000),
             ("--threads", "0", 1, 256),
@@ -502,6 +514,14 @@ mod tests {
             assert_eq!(told, expected);
         }
         assert!(parse(&["--rate", "10000000", "--max-clients", "1000000"]).is_ok());
+    }
+
+    #[test]
+    fn a_page_served_under_a_name_may_be_asked_for_by_it() {
+        let names = |host: &str| parse(&["--web-host", host]).unwrap().web.unwrap().names;
+        assert_eq!(names("Chat.lan"), [HostName::parse("chat.lan").unwrap()]);
+        assert_eq!(names("0.0.0.0"), []);
+        assert_eq!(names("::1"), []);
     }
 
     #[test]
