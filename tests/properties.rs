@@ -2,7 +2,10 @@
 
 #[path = "common/cases.rs"]
 mod cases;
+#[path = "common/line_model.rs"]
+mod line_model;
 
+use line_model::{Feed, Found, without_carriage_return};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use smolchat::framing::{Line, LineSplitter};
@@ -11,9 +14,6 @@ use smolchat::text;
 
 /// Longest line in these tests, in bytes: short, so that chance reaches it.
 const MAX_LINE: usize = 12;
-
-/// A line, or that one was too long.
-type Found = Option<Vec<u8>>;
 
 /// What a splitter gives for these bytes in chunks of these sizes, taken in turn; and whether
 /// the stream then ends in the middle of a line.
@@ -59,58 +59,12 @@ fn model(bytes: &[u8]) -> (Vec<Found>, bool) {
     (found, !last.is_empty() && !is_told)
 }
 
-/// What happens to a splitter.
-#[derive(Clone, Debug)]
-enum Feed {
-    /// These bytes arrive.
-    Bytes(Vec<u8>),
-    /// The unfinished line is given up.
-    GiveUp,
-}
-
-/// A splitter that looks at one byte at a time and keeps whatever it gets.
-#[derive(Default)]
-struct ByteByByte {
-    line: Vec<u8>,
-    /// Whether the rest of the line is passed over, told or given up.
-    passes_over: bool,
-    found: Vec<Found>,
-}
-
-impl ByteByByte {
-    fn take(&mut self, byte: u8, most: usize) {
-        if byte != b'\n' {
-            self.line.push(byte);
-            // A carriage return may belong to the line end.
-            let may_end = usize::from(byte == b'\r');
-            if !self.passes_over && self.line.len() - may_end > most {
-                self.passes_over = true;
-                self.found.push(None);
-            }
-            return;
-        }
-        let line = std::mem::take(&mut self.line);
-        let line = without_carriage_return(&line);
-        if !std::mem::take(&mut self.passes_over) && !line.is_empty() {
-            self.found.push(Some(line.to_vec()));
-        }
-    }
-
-    fn has_unfinished_line(&self) -> bool {
-        !self.passes_over && !self.line.is_empty()
-    }
-}
-
 fn feeds() -> impl Strategy<Value = Vec<Feed>> {
     let chunk = vec(stream_byte(), 0..20);
     vec(
         prop_oneof![6 => chunk.prop_map(Feed::Bytes), 1 => Just(Feed::GiveUp)],
         0..12,
     )
-}
-
-fn without_carriage_return(line: &[u8]) -> &[u8] {
-    line.strip_suffix(b"\r").unwrap_or(line)
 }
 
 /// A byte, a line end more often than by chance. (One number per byte: choosing among strategies
@@ -340,39 +294,7 @@ proptest! {
     fn whatever_happens_to_a_splitter_it_is_what_one_byte_after_the_other_would_give(
         feeds in feeds(), most in 0usize..20,
     ) {
-        let mut splitter = LineSplitter::new(most);
-        let mut model = ByteByByte::default();
-        let mut found: Vec<Found> = Vec::new();
-        for feed in feeds {
-            match feed {
-                Feed::Bytes(bytes) => {
-                    let mut input = bytes.as_slice();
-                    while let Some(line) = splitter.next_line(&mut input) {
-                        found.push(match line {
-                            Line::Complete(line) => Some(line.to_vec()),
-                            Line::TooLong => None,
-                        });
-                        prop_assert!(!splitter.has_unfinished_line(), "a line was told, and waits as well");
-                    }
-                    prop_assert!(input.is_empty(), "a chunk was not read to its end");
-                    bytes.iter().for_each(|&byte| model.take(byte, most));
-                }
-                Feed::GiveUp => {
-                    splitter.skip_line();
-                    model.passes_over = true;
-                }
-            }
-            prop_assert_eq!(splitter.has_unfinished_line(), model.has_unfinished_line());
-            let bound = if model.has_unfinished_line() { most + 1 } else { 0 };
-            prop_assert!(splitter.stored_bytes() <= bound, "{} bytes are stored", splitter.stored_bytes());
-        }
-        prop_assert_eq!(&found, &model.found);
-        for line in found.iter().flatten() {
-            prop_assert!(!line.is_empty() && line.len() <= most && !line.contains(&b'\n'));
-        }
-        let last = without_carriage_return(&model.line);
-        prop_assert_eq!(splitter.finish(), model.has_unfinished_line() && !last.is_empty());
-        prop_assert_eq!(splitter.stored_bytes(), 0);
+        line_model::check(&feeds, most);
     }
 
     #[test]
