@@ -1,6 +1,6 @@
 //! The page's gate: who may come in, and how many.
 //!
-//! What lives here: [`Gate`], which all connections of the page share, and [`Count`], which
+//! What lives here: [`Gate`], which all connections of the page share, and `Count`, which
 //! counts what there may be only so many of. The server makes a gate and says when it stops; the
 //! routes and the accept loop ask it. It must never wait for anybody but at the end, and never
 //! keep an address of which nothing is open.
