@@ -31,6 +31,7 @@ use std::sync::Arc;
 
 use precis_core::profile::{Rules, stabilize};
 use precis_profiles::Nickname;
+use unicode_normalization::UnicodeNormalization;
 use unicode_segmentation::UnicodeSegmentation;
 
 use crate::limits::{MAX_COMBINING_MARKS, MAX_NAME_BYTES, MAX_NAME_GRAPHEMES};
@@ -73,8 +74,11 @@ impl Name {
         if bytes > REQUESTED_TIMES_LONGER * MAX_NAME_BYTES {
             return Err(NameError::TooManyBytes { bytes });
         }
-        characters::check(requested)?;
-        let prepared = prepare(requested)?;
+        // Canonically equal requests are one request: how marks are ordered and composed decides
+        // nothing.
+        let composed: String = requested.nfc().collect();
+        characters::check(&composed)?;
+        let prepared = prepare(&composed)?;
         if forgery::is_own_address(&prepared, own_address) {
             return Ok(Name::from_address(own_address));
         }

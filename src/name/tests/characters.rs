@@ -189,6 +189,15 @@ fn characters_are_judged_as_prepared_too() {
     );
 }
 
+/// In the decomposed form the virama stands before the accent, away from the joiner.
+#[test]
+fn a_joiner_is_judged_alike_in_every_canonical_form() {
+    let composed = "é\u{94D}\u{200D}ष";
+    let decomposed = "e\u{94D}\u{301}\u{200D}ष";
+    check(composed, composed);
+    check(decomposed, composed);
+}
+
 #[test]
 fn a_base_carries_four_marks() {
     let marks = |n| "\u{336}".repeat(n);
