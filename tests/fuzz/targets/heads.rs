@@ -1,0 +1,81 @@
+//! Any bytes on a connection to the page: each head that passes is one request that async-h1 and
+//! http-types take without harm, and the reader comes to an end.
+//!
+//! The input: a first byte that is even, then what is on the connection; or one that is odd, then
+//! lines, from which whole requests are put together, since chance alone hardly makes one.
+
+#![no_main]
+
+use async_net::TcpStream;
+use libfuzzer_sys::fuzz_target;
+use smolchat::limits::WEB_MAX_HEAD_BYTES;
+use smolchat::server::web::exchange::Exchange;
+use smolchat::server::web::head::{Head, HeadReader};
+use std::io::Write;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+
+fuzz_target!(|input: &[u8]| {
+    let Some((&first, rest)) = input.split_first() else {
+        return;
+    };
+    if first % 2 == 0 {
+        check_connection(rest);
+    } else {
+        check_connection(&requests(first, rest));
+    }
+});
+
+/// Two lines a request: what is asked for, and the host with further fields.
+fn requests(first: u8, lines: &[u8]) -> Vec<u8> {
+    let method = ["GET ", "HEAD "][usize::from(first / 2 % 2)];
+    let version = [" HTTP/1.1\r\nHost: ", " HTTP/1.0\r\nHost: "][usize::from(first / 4 % 2)];
+    let lines: Vec<&[u8]> = lines.split(|&byte| byte == b'\n').collect();
+    let mut bytes = Vec::new();
+    for request in lines.chunks(2) {
+        bytes.extend_from_slice(method.as_bytes());
+        bytes.extend_from_slice(request[0]);
+        bytes.extend_from_slice(version.as_bytes());
+        bytes.extend_from_slice(request.get(1).copied().unwrap_or(b"x"));
+        bytes.extend_from_slice(b"\r\n\r\n");
+    }
+    bytes
+}
+
+fn check_connection(bytes: &[u8]) {
+    let (reader, mut writer) = pair();
+    // All of it fits into the socket's buffer.
+    writer
+        .write_all(bytes)
+        .expect("a socket that takes the bytes");
+    drop(writer);
+    smol::block_on(async {
+        let stream = TcpStream::try_from(reader).expect("a socket");
+        let mut heads = HeadReader::new(stream.clone());
+        let mut before = 0;
+        while let Ok(head) = heads.next_head().await {
+            before += 1;
+            assert!(before <= bytes.len(), "more heads than bytes");
+            check(&stream, head).await;
+        }
+    });
+}
+
+async fn check(stream: &TcpStream, head: Head) {
+    assert!(head.bytes.len() <= WEB_MAX_HEAD_BYTES + "Host: localhost\r\n".len());
+    assert!(head.bytes.is_ascii() && head.bytes.ends_with(b"\r\n\r\n"));
+    let lines = head.bytes.windows(2).filter(|pair| pair == b"\r\n").count();
+    assert_eq!(lines, 3, "not a line, a host and an end");
+    let exchange = Exchange::new(stream.clone(), head.bytes);
+    if let Ok(Some((request, _body))) = async_h1::server::decode(exchange).await {
+        assert!(matches!(request.method().as_ref(), "GET" | "HEAD"));
+        // Whatever async-h1 takes for the stream is known to be one.
+        assert!(head.is_stream || request.url().path() != "/api/events");
+    }
+}
+
+/// Two ends of a connection, which takes no port: the reader cares for bytes only.
+fn pair() -> (std::net::TcpStream, std::net::TcpStream) {
+    let (one, other) = UnixStream::pair().expect("a pair of sockets");
+    (OwnedFd::from(one).into(), OwnedFd::from(other).into())
+}
