@@ -199,13 +199,9 @@ impl Delivery {
             skip,
             content,
         };
-        let Some(client) = self.clients.get_mut(key.0) else {
+        let Some(client) = self.client_beside_the_sweep(key) else {
             return;
         };
-        if let Some(position) = client.swept_from(self.batch_start) {
-            client.output = Output::Pending(Box::new(Outbound::new(position)));
-            self.pending.push(key);
-        }
         match &mut client.output {
             Output::Pending(outbound) => outbound.add(reply),
             // Nobody writes to a connection that is broken, so nothing is kept for it.
@@ -215,17 +211,23 @@ impl Delivery {
         }
     }
 
-    /// Ends what a connection gets where the batch is now; the connection stays open until it
-    /// is written.
-    pub fn end(&mut self, key: ClientKey) {
-        let end = self.position();
-        let Some(client) = self.clients.get_mut(key.0) else {
-            return;
-        };
+    /// A client whose output is not the sweep's, from now on if it was before.
+    fn client_beside_the_sweep(&mut self, key: ClientKey) -> Option<&mut Client> {
+        let client = self.clients.get_mut(key.0)?;
         if let Some(position) = client.swept_from(self.batch_start) {
             client.output = Output::Pending(Box::new(Outbound::new(position)));
             self.pending.push(key);
         }
+        Some(client)
+    }
+
+    /// Ends what a connection gets where the batch is now; the connection stays open until it
+    /// is written.
+    pub fn end(&mut self, key: ClientKey) {
+        let end = self.position();
+        let Some(client) = self.client_beside_the_sweep(key) else {
+            return;
+        };
         match &mut client.output {
             // The first end stays: what is said after a user has left is not for it.
             Output::Pending(outbound) if !outbound.has_end() => outbound.end_at(end),
