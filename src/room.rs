@@ -12,8 +12,10 @@ use crate::history::{History, Message};
 use crate::limits::{Limits, MAX_HISTORY_BYTES, MAX_REFUSALS_IN_A_ROW};
 use crate::name::{Name, NameKeys};
 use crate::protocol::{Refusal, Request, basic};
+use hashbrown::HashTable;
 use jiff::Timestamp;
 use std::collections::{BTreeMap, HashMap};
+use std::hash::{BuildHasher, RandomState};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
@@ -89,6 +91,10 @@ pub enum NoEntry {
     Full(usize),
     /// Its address has as many connections as one address may have.
     AddressFull,
+    /// This user has the same address and port, and so the name that it would have. A machine can
+    /// use one port for two connections if they lead to two addresses of the server; mostly the
+    /// user's connection was reset and nobody has noticed yet.
+    AddressInUse(UserId),
 }
 
 impl std::fmt::Display for NoEntry {
@@ -97,6 +103,12 @@ impl std::fmt::Display for NoEntry {
             NoEntry::Full(1) => write!(out, "The chat is full (1 user); try again later"),
             NoEntry::Full(users) => {
                 write!(out, "The chat is full ({users} users); try again later")
+            }
+            NoEntry::AddressInUse(_) => {
+                write!(
+                    out,
+                    "Somebody with your address and port is here; connect again from another port"
+                )
             }
             NoEntry::AddressFull => {
                 write!(
@@ -127,6 +139,9 @@ pub struct Room {
     users: BTreeMap<UserId, Box<User>>,
     taken: TakenNames,
     per_address: HashMap<IpAddr, usize>,
+    /// Users by the address that each has as its first name; the keys stand in `users` alone.
+    addresses: HashTable<UserId>,
+    hasher: RandomState,
     history: History,
     last_user: u64,
     last_event: u64,
@@ -142,6 +157,8 @@ impl Room {
             users: BTreeMap::new(),
             taken: TakenNames::default(),
             per_address: HashMap::new(),
+            addresses: HashTable::new(),
+            hasher: RandomState::new(),
             history,
             last_user: 0,
             last_event: 0,
@@ -158,6 +175,9 @@ impl Room {
         address: SocketAddr,
         now: Timestamp,
     ) -> Result<(UserId, Event), NoEntry> {
+        if let Some(holder) = self.user_at(address) {
+            return Err(NoEntry::AddressInUse(holder));
+        }
         if self.users.len() >= self.limits.max_clients {
             return Err(NoEntry::Full(self.limits.max_clients));
         }
@@ -173,6 +193,7 @@ impl Room {
             has_chosen: false,
         };
         self.users.insert(id, Box::new(user));
+        self.index_address(id, address);
         self.roster = None;
         let summarised = self.users.len() > self.limits.announce_limit;
         Ok((id, self.event(now, EventKind::Joined { name, summarised })))
@@ -181,6 +202,7 @@ impl Room {
     /// Takes a user out; none if it is not here.
     pub fn leave(&mut self, user: UserId, now: Timestamp) -> Option<Event> {
         let summarised = self.users.len() > self.limits.announce_limit;
+        self.unindex_address(user);
         let gone = self.users.remove(&user)?;
         self.roster = None;
         self.uncount_address(gone.address.ip());
@@ -339,6 +361,31 @@ impl Room {
         }
     }
 
+    /// The user who has this address and port, however it is written.
+    fn user_at(&self, address: SocketAddr) -> Option<UserId> {
+        let is_it = |id: &UserId| self.canonical_address(*id) == Some(canonical(address));
+        let hash = self.hasher.hash_one(Some(canonical(address)));
+        self.addresses.find(hash, is_it).copied()
+    }
+
+    fn canonical_address(&self, user: UserId) -> Option<(IpAddr, u16)> {
+        self.users.get(&user).map(|user| canonical(user.address))
+    }
+
+    fn index_address(&mut self, user: UserId, address: SocketAddr) {
+        let (users, hasher) = (&self.users, &self.hasher);
+        let hash_of = |id: &UserId| hasher.hash_one(users.get(id).map(|u| canonical(u.address)));
+        let hash = hasher.hash_one(Some(canonical(address)));
+        self.addresses.insert_unique(hash, user, hash_of);
+    }
+
+    fn unindex_address(&mut self, user: UserId) {
+        let hash = self.hasher.hash_one(self.canonical_address(user));
+        if let Ok(entry) = self.addresses.find_entry(hash, |id| *id == user) {
+            entry.remove();
+        }
+    }
+
     fn count_address(&mut self, address: IpAddr) -> Result<(), NoEntry> {
         let Some(limit) = self.limits.max_clients_per_address else {
             return Ok(());
@@ -361,6 +408,11 @@ impl Room {
             self.per_address.remove(&address);
         }
     }
+}
+
+/// An address and port, an IPv4 one always as such.
+fn canonical(address: SocketAddr) -> (IpAddr, u16) {
+    (address.ip().to_canonical(), address.port())
 }
 
 /// The chosen names by both of their keys.

@@ -13,7 +13,7 @@ use smolchat::limits::{Limits, MAX_BYTES_PER_TURN, REPLY_PIECE_BYTES};
 use smolchat::name::Name;
 use smolchat::server::log::Log;
 use smolchat::server::outbound::{Content, Outbound, Placed, Progress};
-use socket2::SockRef;
+use socket2::{Domain, SockRef, Socket, Type};
 use std::io::{self, ErrorKind, IoSlice, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::process::{Command, Stdio};
@@ -393,13 +393,7 @@ fn a_cut_at_every_byte_ends_the_line_and_says_farewell() {
                 stream.extend(rest);
                 let when = format!("{}: cut at {taken}", scene.name);
                 let right = |end| [&expected[..end], FAREWELL].concat();
-                // A list of users counts as begun when it is made, before its first byte is taken.
-                let list = b"{\"type\":\"message\",\"data\":{\"source\":\"[Server]\"";
-                let is_begun = expected[taken..].starts_with(list)
-                    && stream == right(line_end(&expected, taken + 1));
-                if !is_begun {
-                    assert_bytes(&stream, &right(line_end(&expected, taken)), &when);
-                }
+                assert_bytes(&stream, &right(line_end(&expected, taken)), &when);
                 assert_eq!(progress, Progress::Finished, "{when}");
                 assert!(outbound.is_finished(), "{when}");
             }
@@ -447,13 +441,27 @@ fn a_cut_in_a_line_that_is_made_in_pieces_never_has_another_line_in_it() {
         if stream == right {
             with_farewell += 1;
         } else {
-            // Before the line too, once its first piece is made.
-            assert!(!is_between || taken == 4, "no farewell at {taken}");
+            assert!(!is_between, "no farewell at {taken}");
             // Nothing but what was taken, or what is left of the piece.
             assert!(expected.starts_with(&stream), "cut at {taken}");
         }
     }
     assert!(with_farewell > 8, "there was hardly ever a farewell");
+}
+
+#[test]
+fn a_list_of_users_of_which_nothing_was_taken_is_given_up_by_a_cut() {
+    for count in [3, REPLY_PIECE_BYTES as u16 / 4] {
+        let log = Log::new(1000);
+        let mut outbound = Outbound::new(0);
+        outbound.add(placed(0, 0, Words::Users(count)));
+        let mut writer = Scripted::new(0, 1, Then::Block);
+        let progress = outbound.write(&log, 0, &mut writer);
+        assert_eq!(progress.expect("it only blocks"), Progress::Blocked);
+        outbound.cut(&log, FAREWELL.into());
+        let (stream, _) = write_on(&mut outbound, &log, 5);
+        assert_bytes(&stream, FAREWELL, "nothing but the farewell");
+    }
 }
 
 #[test]
@@ -869,6 +877,44 @@ fn a_reader_that_is_held_at_every_byte_holds_up_nobody() {
             break;
         }
     }
+}
+
+#[test]
+fn who_comes_from_the_address_of_one_who_is_gone_is_the_only_one_with_that_name() {
+    // The server reads no further of one who is over its share, and so does not see its end.
+    let chat = Chat::with(Limits {
+        burst_lines: 1,
+        rate_per_second: 1,
+        ..Limits::default()
+    });
+    let mut observer = chat.connect("observer");
+    let first = connect(&chat);
+    let address = first.local_addr().expect("an address");
+    let lines = [request("message", "one"), request("message", "two")].concat();
+    (&first).write_all(&lines).expect("it is taken");
+    observer.expect_notice(&format!("{address} has entered the chat"));
+    observer.expect(&address.to_string(), "one");
+    reset(first);
+    // After a reset the port is free at once.
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+    socket
+        .set_reuse_address(true)
+        .expect("it can be used again");
+    socket.bind(&address.into()).expect("it is free");
+    socket.connect(&chat.address.into()).expect("it connects");
+    let mut second = LineClient::new(socket.into(), "second", &chat.trace);
+    second.expect_own_arrival();
+    second.request("users", "");
+    let users = loop {
+        let (_, text) = second.must_get();
+        if text.starts_with("Connected users") {
+            break text;
+        }
+    };
+    assert_eq!(
+        users,
+        format!("Connected users (2): {}, {address}", observer.name)
+    );
 }
 
 /// Stands between one client and the server, and passes on one byte at a time.

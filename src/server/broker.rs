@@ -246,7 +246,7 @@ impl Broker {
             let full = NoEntry::Full(limits.max_clients);
             return self.turn_away(peer, full);
         }
-        let (user, event) = match self.room.enter(peer.address(), self.now) {
+        let (user, event) = match self.enter(peer.address()) {
             Ok(entered) => entered,
             Err(no_entry) => return self.turn_away(peer, no_entry),
         };
@@ -261,6 +261,20 @@ impl Broker {
             self.unsummarised.push((key, user));
         }
         self.publish(&event);
+    }
+
+    /// Lets a newcomer into the room. Whoever has its address and port, but a connection that is
+    /// gone, ends first: one who is over its rate is not read, and so its end was not noticed.
+    fn enter(&mut self, address: SocketAddr) -> Result<(UserId, Event), NoEntry> {
+        match self.room.enter(address, self.now) {
+            Err(NoEntry::AddressInUse(holder)) => {
+                let gone = self.delivery.gone_connection_of(holder);
+                let key = gone.ok_or(NoEntry::AddressInUse(holder))?;
+                self.end(key, CloseReason::Reset, None);
+                self.room.enter(address, self.now)
+            }
+            other => other,
+        }
     }
 
     fn turn_away(&self, peer: Peer, no_entry: NoEntry) {

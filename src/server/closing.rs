@@ -31,6 +31,8 @@ pub enum CloseReason {
     Full,
     /// There is room for no further user from this address.
     AddressFull,
+    /// Somebody who is here has the same address and port.
+    AddressInUse,
     /// Too many new connections came from this address.
     ConnectRate,
     /// The server stops.
@@ -43,7 +45,7 @@ pub enum CloseReason {
 
 impl CloseReason {
     /// Every reason.
-    pub const ALL: [CloseReason; 14] = [
+    pub const ALL: [CloseReason; 15] = [
         CloseReason::Closed,
         CloseReason::Reset,
         CloseReason::DeadPeer,
@@ -54,6 +56,7 @@ impl CloseReason {
         CloseReason::Refused,
         CloseReason::Full,
         CloseReason::AddressFull,
+        CloseReason::AddressInUse,
         CloseReason::ConnectRate,
         CloseReason::Shutdown,
         CloseReason::NoDescriptor,
@@ -73,6 +76,7 @@ impl CloseReason {
             CloseReason::Refused => "refused",
             CloseReason::Full => "full",
             CloseReason::AddressFull => "address-full",
+            CloseReason::AddressInUse => "address-in-use",
             CloseReason::ConnectRate => "connect-rate",
             CloseReason::Shutdown => "shutdown",
             CloseReason::NoDescriptor => "no-descriptor",
@@ -128,6 +132,7 @@ impl CloseReason {
             self,
             CloseReason::Full
                 | CloseReason::AddressFull
+                | CloseReason::AddressInUse
                 | CloseReason::ConnectRate
                 | CloseReason::NoDescriptor
         )
@@ -162,6 +167,7 @@ impl From<NoEntry> for CloseReason {
         match no_entry {
             NoEntry::Full(_) => CloseReason::Full,
             NoEntry::AddressFull => CloseReason::AddressFull,
+            NoEntry::AddressInUse(_) => CloseReason::AddressInUse,
         }
     }
 }

@@ -129,6 +129,15 @@ impl Delivery {
         self.clients.get(key.0)?.user
     }
 
+    /// The connection of this user, if the kernel has already ended it. Goes through all.
+    pub fn gone_connection_of(&self, user: UserId) -> Option<ClientKey> {
+        let mut clients = self.clients.iter();
+        let (key, client) = clients.find(|(_, client)| client.user == Some(user))?;
+        // A reset leaves the socket without a peer.
+        client.peer.stream().peer_addr().err()?;
+        Some(ClientKey(key))
+    }
+
     /// Parts a connection from its user, which leaves; gives its address too.
     pub fn take_user(&mut self, key: ClientKey) -> Option<(UserId, SocketAddr)> {
         let client = self.clients.get_mut(key.0)?;

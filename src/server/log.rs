@@ -152,6 +152,26 @@ impl Log {
         Ok(())
     }
 
+    /// The position after the line in which `position` stands, or `position` itself where no line
+    /// has begun; none if that is not kept any more. Batches are whole lines.
+    pub fn line_end(&self, position: u64) -> Option<u64> {
+        let kept = self.lock();
+        if position >= kept.head {
+            return Some(position);
+        }
+        let holding = kept
+            .batches
+            .partition_point(|batch| batch.end() <= position);
+        let batch = kept.batches.get(holding)?;
+        // The difference is less than the length of the batch, a `usize`.
+        let before = position.checked_sub(batch.start)? as usize;
+        let Some(last) = before.checked_sub(1) else {
+            return Some(position);
+        };
+        let newline = memchr::memchr(b'\n', &batch.bytes[last..])?;
+        Some(position + newline as u64)
+    }
+
     /// Waits until there is something after `position`, or the stream has ended.
     ///
     /// Cancel-safe.
@@ -196,6 +216,24 @@ impl Log {
 mod tests {
     use super::*;
     use smol::future::{block_on, poll_once};
+
+    #[test]
+    fn the_end_of_a_line_is_found_at_every_byte_that_is_kept() {
+        let log = Log::new(8);
+        for batch in ["one\n", "two\nthree\n", "four\n"] {
+            publish(&log, batch);
+        }
+        let ends: Vec<_> = (0..=20).map(|position| log.line_end(position)).collect();
+        let mut expected = vec![None; 4];
+        // Between two lines nothing has begun, also before the oldest that is kept.
+        expected.extend(
+            [
+                4, 8, 8, 8, 8, 14, 14, 14, 14, 14, 14, 19, 19, 19, 19, 19, 20,
+            ]
+            .map(Some),
+        );
+        assert_eq!(ends, expected);
+    }
 
     fn publish(log: &Log, text: &str) -> u64 {
         log.publish(Arc::from(text.as_bytes()))

@@ -78,6 +78,8 @@ pub struct Outbound {
     position: u64,
     replies: VecDeque<Placed>,
     piece: Option<(Piece, usize)>,
+    /// Whether the last byte that was written of the replies is inside a line.
+    is_inside_reply: bool,
     end: Option<u64>,
     written: u64,
     /// Bytes and line ends written that [`Outbound::take_figures`] has not told yet.
@@ -92,6 +94,7 @@ impl Outbound {
             position,
             replies: VecDeque::new(),
             piece: None,
+            is_inside_reply: false,
             end: None,
             written: 0,
             figures: (0, 0),
@@ -166,7 +169,7 @@ impl Outbound {
                 return;
             }
             Some(true) => Some(self.position),
-            Some(false) => line_end(log, self.position),
+            Some(false) => log.line_end(self.position),
         };
         match at {
             Some(at) => {
@@ -184,25 +187,13 @@ impl Outbound {
     /// Drops all replies but the line that is partly written. True if such a line remains,
     /// none if its end is not at hand.
     fn finish_reply_line(&mut self) -> Option<bool> {
-        let front = self.replies.pop_front();
         self.replies.clear();
-        if let Some(Placed {
-            content: Content::Users(names, next),
-            ..
-        }) = front
-            && next > 0
-        {
-            let is_last_piece = next > names.len();
-            return (is_last_piece && self.piece.is_some()).then_some(true);
+        if !self.is_inside_reply {
+            self.piece = None;
+            return Some(false);
         }
-        match &self.piece {
-            Some((_, 0)) => {
-                self.piece = None;
-                Some(false)
-            }
-            Some(_) => Some(true),
-            None => Some(false),
-        }
+        let (piece, _) = self.piece.as_ref()?;
+        piece.bytes().ends_with(b"\n").then_some(true)
     }
 
     /// Writes as much as `socket` takes, up to `head` and for one turn.
@@ -284,6 +275,9 @@ impl Outbound {
         let length = rest.len();
         let count = write_some(socket, &[IoSlice::new(rest)])?;
         let line_ends = line_ends(&rest[..count]);
+        if let Some(last) = rest[..count].last() {
+            self.is_inside_reply = *last != b'\n';
+        }
         *done += count;
         self.written += count as u64;
         self.figures.0 += count as u64;
@@ -319,32 +313,6 @@ impl Outbound {
 /// Line ends among these bytes.
 pub fn line_ends(bytes: &[u8]) -> u64 {
     memchr::memchr_iter(b'\n', bytes).count() as u64
-}
-
-/// The position after the line in which `position` stands; none if it is not in the log.
-fn line_end(log: &Log, position: u64) -> Option<u64> {
-    let mut slices = Vec::new();
-    // One byte earlier: a position right after a newline is itself the end of a line.
-    let start = position.saturating_sub(1);
-    log.read(
-        start,
-        u64::MAX,
-        MAX_SLICES_PER_WRITE,
-        MAX_BYTES_PER_WRITE,
-        &mut slices,
-    )
-    .ok()?;
-    if position == 0 {
-        return Some(0);
-    }
-    let mut at = start;
-    for slice in &slices {
-        if let Some(index) = memchr::memchr(b'\n', slice.bytes()) {
-            return Some(at + index as u64 + 1);
-        }
-        at += slice.bytes().len() as u64;
-    }
-    None
 }
 
 /// One vectored write; a socket that would block takes zero bytes.

@@ -173,21 +173,17 @@ impl Model {
     }
 
     fn enter(&mut self, room: &mut Room, address: SocketAddr) {
-        // Two connections of one address and port do not exist at a time.
         let name = Name::from_address(address);
-        if self
-            .here
-            .iter()
-            .any(|person| Name::from_address(person.address) == name)
-        {
-            return;
-        }
+        let mut here = self.here.iter();
+        let holder = here.find(|person| Name::from_address(person.address) == name);
         let neighbours = self
             .here
             .iter()
             .filter(|person| network(person.address) == network(address))
             .count();
-        let refused = if self.here.len() >= self.limits.max_clients {
+        let refused = if let Some(holder) = holder {
+            Some(NoEntry::AddressInUse(holder.id))
+        } else if self.here.len() >= self.limits.max_clients {
             Some(NoEntry::Full(self.limits.max_clients))
         } else if self
             .limits
