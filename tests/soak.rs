@@ -35,7 +35,10 @@ const SHORT: Duration = Duration::from_secs(15);
 /// How long one round may take, on a machine that has other things to do.
 const ROUND_LIMIT: Duration = Duration::from_secs(180);
 /// Receive buffer of the narrow clients, in bytes.
-const NARROW: usize = 16 * 1024;
+const NARROW: usize = 8 * 1024;
+/// Their longest segment, in bytes.
+#[cfg(unix)]
+const SEGMENT: u32 = 600;
 /// Messages that the server keeps.
 const KEPT_MESSAGES: usize = 40;
 /// Bytes of the log in a round after which nobody says anything more.
@@ -100,11 +103,13 @@ impl Client {
     /// A connection that has not even read its own arrival.
     async fn connect(round: &Rc<Round>, mut random: Random) -> Self {
         let stream = if random.happens(30) {
-            // With little room in the kernel, the server has to keep what it does not take. (With
-            // much less of it, the kernel sends by its timers only: too slow for the rounds here.)
+            // With little room on this side, and small segments, for which the server's kernel
+            // makes little room on its own, the server has to keep what is not taken.
             let socket =
                 Socket::new(Domain::for_address(round.server), Type::STREAM, None).expect("socket");
             socket.set_recv_buffer_size(NARROW).expect("a small buffer");
+            #[cfg(unix)]
+            socket.set_tcp_mss(SEGMENT).expect("small segments");
             socket.connect(&round.server.into()).expect("it connects");
             Async::new(TcpStream::from(socket)).expect("it can be awaited")
         } else {
@@ -608,12 +613,15 @@ fn time_to_run() -> Duration {
 fn five_hundred_at_random_get_one_log_and_leave_nothing_behind() {
     rlimit::increase_nofile_limit(u64::MAX).expect("the limit of open files can be raised");
     let seed = Random::seed_from("SMOLCHAT_SOAK_SEED");
-    println!("SMOLCHAT_SOAK_SEED={seed}");
     let mut random = Random::new(seed);
+    let threads = random.one_of(&["1", "4"]);
+    println!("SMOLCHAT_SOAK_SEED={seed}, --threads {threads}");
     let time = time_to_run();
     let kept_messages = KEPT_MESSAGES.to_string();
     let mut command = RealServer::command(&[
         "--no-web",
+        "--threads",
+        threads,
         "--announce-limit",
         "100000",
         "--history",
