@@ -22,7 +22,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};
 use std::future::Future;
 use std::io::{ErrorKind, Read};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpStream};
 use std::pin::pin;
 use std::process::Stdio;
 use std::rc::Rc;
@@ -102,20 +102,21 @@ struct Client {
 impl Client {
     /// A connection that has not even read its own arrival.
     async fn connect(round: &Rc<Round>, mut random: Random) -> Self {
-        let stream = if random.happens(30) {
+        let id = round.next_id.get();
+        round.next_id.set(id + 1);
+        let socket =
+            Socket::new(Domain::for_address(round.server), Type::STREAM, None).expect("a socket");
+        bind_to_own_address(&socket, id);
+        if random.happens(30) {
             // With little room on this side, and small segments, for which the server's kernel
             // makes little room on its own, the server has to keep what is not taken.
-            let socket =
-                Socket::new(Domain::for_address(round.server), Type::STREAM, None).expect("socket");
             socket.set_recv_buffer_size(NARROW).expect("a small buffer");
             #[cfg(unix)]
             socket.set_tcp_mss(SEGMENT).expect("small segments");
-            socket.connect(&round.server.into()).expect("it connects");
-            Async::new(TcpStream::from(socket)).expect("it can be awaited")
-        } else {
-            let connecting = Async::<TcpStream>::connect(round.server);
-            connecting.await.expect("it connects")
-        };
+        }
+        // On loopback this waits for nothing: the kernel answers at once.
+        socket.connect(&round.server.into()).expect("it connects");
+        let stream = Async::new(TcpStream::from(socket)).expect("it can be awaited");
         stream.get_ref().set_nodelay(true).expect("no delay");
         let address = stream.get_ref().local_addr().expect("an address");
         let address = address.to_string();
@@ -125,8 +126,6 @@ impl Client {
             *next += 1;
             *next - 1
         };
-        let id = round.next_id.get();
-        round.next_id.set(id + 1);
         count(&round.done.connections, 1);
         round.open.set(round.open.get() + 1);
         Client {
@@ -378,6 +377,16 @@ impl Drop for Client {
         let reader = std::mem::replace(&mut self.reader, nobody);
         self.round.open.set(self.round.open.get() - 1);
         self.round.ended.borrow_mut().push(reader);
+    }
+}
+
+/// Where the whole of 127.0.0.0/8 is this machine, every connection gets an address that no other
+/// has: a port may be used again at once after a reset, sooner than the server notices the end.
+fn bind_to_own_address(socket: &Socket, id: usize) {
+    if cfg!(target_os = "linux") {
+        let number = u32::from(Ipv4Addr::new(127, 1, 0, 0)) + id as u32;
+        let address = SocketAddr::from((Ipv4Addr::from(number), 0));
+        socket.bind(&address.into()).expect("a loopback address");
     }
 }
 
