@@ -406,8 +406,9 @@ proptest! {
     #[test]
     fn addresses_have_keys_of_their_own(a: SocketAddr, b: SocketAddr) {
         let (a, b) = (Name::from_address(a), Name::from_address(b));
-        prop_assert_eq!(a == b, a.keys() == b.keys());
-        prop_assert_eq!(a == b, a.keys().folded_last == b.keys().folded_last);
+        let (keys_a, keys_b) = (a.keys(), b.keys());
+        prop_assert_eq!(a == b, keys_a == keys_b);
+        prop_assert_eq!(a == b, keys_a.folded_last == keys_b.folded_last);
     }
 
     #[test]
