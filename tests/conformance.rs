@@ -3,9 +3,9 @@
 //!
 //! `cargo test --test conformance` starts the server of this package. With
 //! `SMOLCHAT_TARGET=host:port` the same tests judge a server that runs already, with the default
-//! limits and at most some hundreds of users; what needs a server of its own is then skipped,
-//! and says so. Others may be present and talk: the tests pass over what is not about them, and
-//! do nothing that ends or starves anybody but their own clients.
+//! limits, at most some 400 users and no address translation on the way; what needs a server of
+//! its own is then skipped, and says so. Others may be present and talk: the tests pass over
+//! what is not about them, and do nothing that ends or starves anybody but their own clients.
 //!
 //! Here are the rows about requests, events, order and ends; what is refused, what an enemy
 //! does, and what an operator may choose are in the folder.
