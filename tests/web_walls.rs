@@ -251,6 +251,26 @@ fn each_wrong_request_gets_its_own_answer() {
     assert_eq!(get(web, "/healthz").status, 200);
 }
 
+/// Its head fits into the bound, but not with the host that the server puts into it.
+#[test]
+fn a_head_that_fits_without_its_host_only_is_too_large() {
+    let (_chat, web) = start(WebLimits::default());
+    for end in [
+        " HTTP/1.0\r\n\r\n",
+        " HTTP/1.1\r\nHost: [::]\r\nConnection: close\r\n\r\n",
+        " HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    ] {
+        let frame = "GET /".len() + end.len();
+        let path = "a".repeat(limits::WEB_MAX_HEAD_BYTES - frame);
+        let answer = ask(web, &format!("GET /{path}{end}"));
+        // A field that the server leaves out makes room for the host.
+        match end.contains("Connection") {
+            true => is_a_refusal(&answer, 404, "nothing at this address"),
+            false => is_a_refusal(&answer, 431, "larger than 8 KiB"),
+        }
+    }
+}
+
 #[test]
 fn nothing_but_reading_does_anything() {
     let (chat, web) = start(WebLimits::default());
@@ -383,6 +403,75 @@ fn a_response_that_takes_too_long_is_dropped() {
         response_deadline: Duration::from_millis(300),
         ..WebLimits::default()
     });
+}
+
+/// Every way to write the address of the stream that leads to it.
+const SPELLINGS: [&str; 6] = [
+    "/api/events",
+    "/api/./events",
+    "/x/../api/events",
+    "/x/%2e%2e/api/events",
+    "/api\\events",
+    "http://localhost/api\\.\\events?since=1",
+];
+
+#[test]
+fn a_stream_has_no_deadline_however_its_address_is_written() {
+    let deadline = Duration::from_millis(300);
+    let (chat, web) = start_with(Limits {
+        rate_per_second: common::UNPACED,
+        burst_lines: common::UNPACED,
+        web: WebLimits {
+            response_deadline: deadline,
+            ..WebLimits::default()
+        },
+        ..Limits::default()
+    });
+    let mut alice = chat.join("alice");
+    let mut streams = SPELLINGS.map(|spelling| {
+        let mut stream = connect(web);
+        stream.write_all(head(spelling).as_bytes()).expect("sent");
+        skip_to(&mut stream, "event: snapshot");
+        stream
+    });
+    let start = Instant::now();
+    let mut number = 0;
+    while start.elapsed() < 3 * deadline {
+        number += 1;
+        alice.say_and_hear(&number.to_string());
+        for stream in &mut streams {
+            skip_to(stream, &format!("\"{number}\""));
+        }
+    }
+}
+
+/// It does not know how a stream is sent.
+#[test]
+fn http_1_0_gets_no_stream_however_its_address_is_written() {
+    let (_chat, web) = start(WebLimits::default());
+    for spelling in SPELLINGS {
+        let answer = ask(web, &format!("GET {spelling} HTTP/1.0\r\n\r\n"));
+        is_a_refusal(&answer, 505, "Only HTTP/1.1");
+    }
+}
+
+/// A letter that is written as a number is another letter here, in every version.
+#[test]
+fn an_encoded_letter_leads_to_nothing() {
+    let (_chat, web) = start(WebLimits::default());
+    for version in ["1.0", "1.1"] {
+        for path in [
+            "/api/%65vents",
+            "/api%2fevents",
+            "/api%5cevents",
+            "//api/events",
+        ] {
+            let request = format!(
+                "GET {path} HTTP/{version}\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+            );
+            is_a_refusal(&ask(web, &request), 404, "nothing at this address");
+        }
+    }
 }
 
 #[test]
