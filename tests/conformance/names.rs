@@ -142,6 +142,17 @@ fn a_name_over_32_characters_or_512_bytes() {
     assert!(many.len() <= 512 && family.repeat(21).len() > 512);
     pair.name_accepted(&many, &many);
     pair.name_refused(&family.repeat(21));
+    // Of the same 32 characters one more byte is one too many.
+    let padded = |rest: &str| {
+        let padding = 12 - rest.chars().count() - unique.len();
+        let name = [&family.repeat(20), &*"n".repeat(padding), rest, &unique].concat();
+        (name.len(), name)
+    };
+    let ((512, most), (513, more)) = (padded("e"), padded("é")) else {
+        panic!("{unique:?} is too long to be in a name of 512 bytes");
+    };
+    pair.name_refused(&more);
+    pair.name_accepted(&most, &most);
     // Spaces that are cut off do not count.
     let trimmed = longest.replacen('n', "m", 1);
     pair.name_accepted(&format!("   {trimmed}   "), &trimmed);
