@@ -42,10 +42,12 @@ const TRACE_LINES: usize = 200;
 /// Characters of each of them.
 const TRACE_WIDTH: usize = 300;
 
-/// Says that a test could not be made here; where nothing may be left out it fails.
+/// Says that a test could not be made here.
 pub fn skip(reason: &str) {
-    println!("SKIPPED: {reason}");
-    eprintln!("SKIPPED: {reason}");
+    let test = thread::current().name().unwrap_or("a test").to_owned();
+    // What a test prints is shown only where it fails; this is to be seen. Nobody hears it where
+    // standard error is closed.
+    let _ = writeln!(std::io::stderr().lock(), "SKIPPED: {test}: {reason}");
 }
 
 /// Waits until the condition holds, looking at it again and again.
