@@ -86,6 +86,13 @@ pub const MAX_CLOSING_CONNECTIONS: usize = 256;
 
 /// Connections waiting to be accepted in the kernel; the system's own limit may be lower.
 pub const LISTEN_BACKLOG: i32 = 4096;
+/// Bytes that the kernel holds for a connection on their way to its peer, as it is asked for; Linux
+/// takes twice as much, its own accounts included. Without this, a peer who does not read would
+/// hold 4 MiB there, and one who reads slowly would look stalled: the kernel says that there is
+/// room only when a third is free.
+pub const SOCKET_SEND_BUFFER_BYTES: usize = 128 * 1024;
+/// Bytes that the kernel holds for a connection until they are read, likewise.
+pub const SOCKET_RECEIVE_BUFFER_BYTES: usize = 128 * 1024;
 /// Accepted connections that wait to be let in; more wait in the kernel.
 pub const MAX_WAITING_NEWCOMERS: usize = 8192;
 /// Newcomers that are let in with one batch: so long do those wait who are here already.

@@ -351,6 +351,28 @@ fn a_client_that_stops_reading_is_closed_and_the_others_do_not_notice() {
 }
 
 #[test]
+fn one_who_is_too_slow_is_told_in_its_last_line_while_the_others_talk_on() {
+    let server = RealServer::start(&with_unpaced(&["--max-lag", "1048576"]));
+    let mut stuck = server.join("stuck");
+    let mut talker = server.join("talker");
+    let text = "x".repeat(4000);
+    talk_until_gone(&mut talker, "stuck", &text);
+    // More than the log keeps, in less than the time for a farewell.
+    for number in 0..400 {
+        talker.say_and_skip_to(&format!("on {number} {text}"));
+    }
+    let (got, rest) = stuck.read_until_broken();
+    assert!(
+        rest.is_empty(),
+        "the last line is cut: {} bytes",
+        rest.len()
+    );
+    let told = "You read too slowly and are too far behind; the connection is closed";
+    let last = got.last().expect("a last line");
+    assert_eq!((last.0.as_str(), last.1.as_str()), ("[Server]", told));
+}
+
+#[test]
 fn many_clients_that_stop_reading_cost_no_more_than_the_bound() {
     let server = RealServer::start(&with_unpaced(&[
         "--max-lag",

@@ -12,7 +12,7 @@ use smolchat::history::Message;
 use smolchat::limits::{Limits, MAX_BYTES_PER_TURN, REPLY_PIECE_BYTES};
 use smolchat::name::Name;
 use smolchat::server::log::Log;
-use smolchat::server::outbound::{Content, Outbound, Placed, Progress};
+use smolchat::server::outbound::{Content, Cut, Outbound, Placed, Progress};
 use socket2::{Domain, SockRef, Socket, Type};
 use std::io::{self, ErrorKind, IoSlice, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -189,6 +189,13 @@ impl Scene {
             Some(_) => Progress::Finished,
             None => Progress::CaughtUp,
         }
+    }
+}
+
+fn cut() -> Cut {
+    Cut {
+        farewell: FAREWELL.into(),
+        rest: None,
     }
 }
 
@@ -387,7 +394,7 @@ fn a_cut_at_every_byte_ends_the_line_and_says_farewell() {
             for (before, after) in [(1, 1), (usize::MAX, 3), (3, usize::MAX)] {
                 let mut outbound = scene.outbound();
                 let mut stream = write_first(&mut outbound, &log, taken, before);
-                outbound.cut(&log, FAREWELL.into());
+                outbound.cut(&log, &cut());
                 assert!(outbound.has_end());
                 let (rest, progress) = write_on(&mut outbound, &log, after);
                 stream.extend(rest);
@@ -431,7 +438,7 @@ fn a_cut_in_a_line_that_is_made_in_pieces_never_has_another_line_in_it() {
     for taken in places {
         let mut outbound = scene.outbound();
         let mut stream = write_first(&mut outbound, &log, taken, usize::MAX);
-        outbound.cut(&log, FAREWELL.into());
+        outbound.cut(&log, &cut());
         let (rest, progress) = write_on(&mut outbound, &log, usize::MAX);
         assert_eq!(progress, Progress::Finished);
         stream.extend(rest);
@@ -458,7 +465,7 @@ fn a_list_of_users_of_which_nothing_was_taken_is_given_up_by_a_cut() {
         let mut writer = Scripted::new(0, 1, Then::Block);
         let progress = outbound.write(&log, 0, &mut writer);
         assert_eq!(progress.expect("it only blocks"), Progress::Blocked);
-        outbound.cut(&log, FAREWELL.into());
+        outbound.cut(&log, &cut());
         let (stream, _) = write_on(&mut outbound, &log, 5);
         assert_bytes(&stream, FAREWELL, "nothing but the farewell");
     }
@@ -534,7 +541,7 @@ fn who_fell_out_of_the_log_gets_nothing_more_of_it() {
             }
             assert_bytes(&got, &stream.as_bytes()[..taken], "what was taken in time");
             if is_cut {
-                outbound.cut(&log, FAREWELL.into());
+                outbound.cut(&log, &cut());
             }
             let mut writer = Scripted::new(usize::MAX, usize::MAX, Then::Block);
             let progress = outbound.write(&log, log.head(), &mut writer);

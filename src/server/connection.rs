@@ -472,7 +472,7 @@ pub fn collect_mail(log: &Log, mailbox: &Mailbox, outbound: &mut Outbound) {
     if let Some(end) = mail.end {
         outbound.end_at(end);
     }
-    if let Some(farewell) = mail.cut {
-        outbound.cut(log, farewell);
+    if let Some(cut) = &mail.cut {
+        outbound.cut(log, cut);
     }
 }

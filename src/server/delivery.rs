@@ -13,7 +13,7 @@ use crate::server::closing::CloseReason;
 use crate::server::connection::{self, Common};
 use crate::server::inbox::ClientKey;
 use crate::server::metrics::ConnectionFigures;
-use crate::server::outbound::{Content, Outbound, Placed, Progress, line_ends};
+use crate::server::outbound::{Content, Cut, Outbound, Placed, Progress, line_ends};
 use crate::server::peer::{Mailbox, Peer, Sign};
 use slab::Slab;
 use smol::Executor;
@@ -172,7 +172,12 @@ impl Delivery {
         };
         if let Output::Behind(lagging) = &mut client.output {
             lagging.has_end = true;
-            lagging.mailbox.mail().cut = last_line;
+            let position = lagging.mailbox.position();
+            let rest = self.common.log.rest_of_line(position);
+            lagging.mailbox.mail().cut = last_line.map(|farewell| Cut {
+                farewell,
+                rest: rest.map(|rest| (position, rest)),
+            });
         }
         client.peer.give(Sign::CLOSE);
     }

@@ -3,7 +3,9 @@
 //! What lives here: [`Listeners`], bound before anything runs, so that whoever starts a server
 //! knows its addresses and a mistake is told at once. It must never accept anything.
 
-use crate::limits::{LISTEN_BACKLOG, WEB_PORT_ATTEMPTS};
+use crate::limits::{
+    LISTEN_BACKLOG, SOCKET_RECEIVE_BUFFER_BYTES, SOCKET_SEND_BUFFER_BYTES, WEB_PORT_ATTEMPTS,
+};
 use crate::server::config::Config;
 use smol::Async;
 use socket2::{Domain, Protocol, Socket, Type};
@@ -181,6 +183,9 @@ fn bind_address(address: SocketAddr) -> io::Result<Bound> {
     }
     socket.bind(&address.into())?;
     // The standard library's backlog of 128 makes a crowd of connects stall for seconds.
+    // Those who are accepted inherit both.
+    socket.set_send_buffer_size(SOCKET_SEND_BUFFER_BYTES)?;
+    socket.set_recv_buffer_size(SOCKET_RECEIVE_BUFFER_BYTES)?;
     socket.listen(LISTEN_BACKLOG)?;
     let listener = TcpListener::from(socket);
     let address = listener.local_addr()?;

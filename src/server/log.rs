@@ -152,12 +152,12 @@ impl Log {
         Ok(())
     }
 
-    /// The position after the line in which `position` stands, or `position` itself where no line
-    /// has begun; none if that is not kept any more. Batches are whole lines.
-    pub fn line_end(&self, position: u64) -> Option<u64> {
+    /// What is left of the line in which `position` stands, nothing where no line has begun; none
+    /// if that is not kept any more. Batches are whole lines.
+    pub fn rest_of_line(&self, position: u64) -> Option<Arc<[u8]>> {
         let kept = self.lock();
         if position >= kept.head {
-            return Some(position);
+            return Some(Arc::default());
         }
         let holding = kept
             .batches
@@ -166,10 +166,10 @@ impl Log {
         // The difference is less than the length of the batch, a `usize`.
         let before = position.checked_sub(batch.start)? as usize;
         let Some(last) = before.checked_sub(1) else {
-            return Some(position);
+            return Some(Arc::default());
         };
         let newline = memchr::memchr(b'\n', &batch.bytes[last..])?;
-        Some(position + newline as u64)
+        Some(batch.bytes[before..before + newline].into())
     }
 
     /// Waits until there is something after `position`, or the stream has ended.
@@ -223,7 +223,8 @@ mod tests {
         for batch in ["one\n", "two\nthree\n", "four\n"] {
             publish(&log, batch);
         }
-        let ends: Vec<_> = (0..=20).map(|position| log.line_end(position)).collect();
+        let rest = |at| log.rest_of_line(at).map(|rest| at + rest.len() as u64);
+        let ends: Vec<_> = (0..=20).map(rest).collect();
         let mut expected = vec![None; 4];
         // Between two lines nothing has begun, also before the oldest that is kept.
         expected.extend(

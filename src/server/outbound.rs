@@ -41,6 +41,25 @@ pub enum Content {
     Empty,
 }
 
+/// How a stream ends that is given up.
+#[derive(Clone, Debug)]
+pub struct Cut {
+    /// The last line.
+    pub farewell: Arc<[u8]>,
+    /// What was left of the line at this position of the log when it was decided: before the
+    /// socket takes something again, the log may be far beyond it.
+    pub rest: Option<(u64, Arc<[u8]>)>,
+}
+
+impl Cut {
+    /// What is left of the line at this position, if that is known here.
+    fn rest_from(&self, position: u64) -> Option<Arc<[u8]>> {
+        let (start, rest) = self.rest.as_ref()?;
+        let written = usize::try_from(position.checked_sub(*start)?).ok()?;
+        rest.get(written..).map(Arc::from)
+    }
+}
+
 /// Bytes that are being written.
 #[derive(Debug)]
 enum Piece {
@@ -156,31 +175,32 @@ impl Outbound {
         self.piece.is_some() || !self.replies.is_empty()
     }
 
-    /// Gives up everything but the line that is partly written, and ends with `farewell`.
+    /// Gives up everything but the line that is partly written, and says the last line.
     ///
     /// Where the rest of that line is not at hand, the stream ends without a farewell: a line
     /// is never cut by another.
-    pub fn cut(&mut self, log: &Log, farewell: Arc<[u8]>) {
-        let inside_reply = self.finish_reply_line();
-        let at = match inside_reply {
+    pub fn cut(&mut self, log: &Log, cut: &Cut) {
+        let rest = match self.finish_reply_line() {
             None => {
                 self.piece = None;
-                self.end = Some(self.position);
-                return;
+                None
             }
-            Some(true) => Some(self.position),
-            Some(false) => log.line_end(self.position),
+            Some(true) => Some(Arc::default()),
+            Some(false) => cut
+                .rest_from(self.position)
+                .or_else(|| log.rest_of_line(self.position)),
         };
-        match at {
-            Some(at) => {
-                self.replies.push_back(Placed {
-                    at,
-                    skip: 0,
-                    content: Content::Bytes(farewell),
-                });
-                self.end = Some(at);
-            }
-            None => self.end = Some(self.position),
+        self.end = Some(self.position);
+        let Some(rest) = rest else {
+            return;
+        };
+        let both = [rest, cut.farewell.clone()];
+        for bytes in both.into_iter().filter(|bytes| !bytes.is_empty()) {
+            self.replies.push_back(Placed {
+                at: self.position,
+                skip: 0,
+                content: Content::Bytes(bytes),
+            });
         }
     }
 
@@ -429,6 +449,13 @@ mod tests {
         }
     }
 
+    fn bye() -> Cut {
+        Cut {
+            farewell: b"bye\n"[..].into(),
+            rest: None,
+        }
+    }
+
     fn name(port: u16) -> Name {
         Name::from_address(([127, 0, 0, 1], port).into())
     }
@@ -576,9 +603,41 @@ mod tests {
                 outbound.write(&log, log.head(), &mut socket).unwrap(),
                 Progress::Blocked
             );
-            outbound.cut(&log, b"bye\n"[..].into());
+            outbound.cut(&log, &bye());
             let text = format!("{}{}", socket.text(), drain(&mut outbound, &log, 2));
             assert_eq!(text, expected, "after {taken} bytes");
+        }
+    }
+
+    /// The socket takes nothing while the others talk the line begun out of the log.
+    #[test]
+    fn a_cut_ends_the_line_that_it_was_decided_in_though_the_log_has_gone_on() {
+        let log = Log::new(10);
+        log.publish(b"first\nsecond\n"[..].into());
+        for (taken, taken_later, expected) in [
+            (2, 0, "first\nbye\n"),
+            (2, 2, "first\nbye\n"),
+            (2, 4, "first\nbye\n"),
+            (6, 0, "first\nbye\n"),
+        ] {
+            let mut outbound = Outbound::new(0);
+            let mut socket = Socket::new(taken, 100);
+            let head = log.head();
+            outbound.write(&log, head, &mut socket).unwrap();
+            let rest = log.rest_of_line(outbound.position()).unwrap();
+            let cut = Cut {
+                rest: Some((outbound.position(), rest)),
+                ..bye()
+            };
+            // Another thread may have written on meanwhile.
+            socket.room = taken_later;
+            outbound.write(&log, head, &mut socket).unwrap();
+            let far = Log::new(10);
+            far.publish(vec![b'\n'; 1000].into());
+            far.publish(vec![b'\n'; 1000].into());
+            outbound.cut(&far, &cut);
+            let text = format!("{}{}", socket.text(), drain(&mut outbound, &far, 2));
+            assert_eq!(text, expected, "after {taken} and {taken_later} bytes");
         }
     }
 
@@ -594,7 +653,7 @@ mod tests {
                 outbound.write(&log, 6, &mut socket).unwrap(),
                 Progress::Blocked
             );
-            outbound.cut(&log, b"bye\n"[..].into());
+            outbound.cut(&log, &bye());
             let text = format!("{}{}", socket.text(), drain(&mut outbound, &log, 100));
             assert_eq!(text, expected, "after {taken} bytes");
         }
@@ -615,7 +674,7 @@ mod tests {
             outbound.write(&log, 0, &mut socket).unwrap(),
             Progress::Blocked
         );
-        outbound.cut(&log, b"bye\n"[..].into());
+        outbound.cut(&log, &bye());
         assert_eq!(drain(&mut outbound, &log, 100), "");
         assert!(outbound.is_finished());
     }

@@ -5,14 +5,14 @@
 //! up. It must never be locked across a system call or an await.
 
 use crate::server::closing::CloseReason;
-use crate::server::outbound::Placed;
+use crate::server::outbound::{Cut, Placed};
 use atomic_waker::AtomicWaker;
 use smol::Async;
 use std::future::poll_fn;
 use std::io::{self, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
 
 /// A sign between the broker and a connection; several may be up at once.
@@ -172,7 +172,7 @@ pub struct Mail {
     /// Where the stream ends.
     pub end: Option<u64>,
     /// Give up everything but the line begun, say this and end.
-    pub cut: Option<Arc<[u8]>>,
+    pub cut: Option<Cut>,
 }
 
 impl Mailbox {
