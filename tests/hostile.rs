@@ -890,6 +890,34 @@ fn running_out_of_descriptors_neither_ends_the_server_nor_makes_it_spin() {
 }
 
 #[test]
+fn a_reader_of_the_page_does_not_take_the_descriptor_that_is_kept_for_telling() {
+    let server = server_with_descriptors(64, &[]);
+    let mut witness = server.join("witness");
+    let _crowd: Vec<LineClient> = (0..70)
+        .map(|number| server.connect_raw(&format!("c{number}")))
+        .collect();
+    server.stderr.wait_for("no file descriptor is left");
+    let (mut readers, mut inside) = (Vec::new(), Vec::new());
+    for number in 0..20 {
+        // Both at once: whoever is accepted first may find the spare of the other.
+        let web = server.web.expect("a page");
+        let mut reader = std::net::TcpStream::connect(web).expect("connected");
+        let mut told: Vec<LineClient> = (0..2)
+            .map(|_| server.connect_raw(&format!("told{number}")))
+            .collect();
+        let head = b"GET /api/events HTTP/1.1\r\nHost: localhost\r\n\r\n";
+        reader.write_all(head).expect("sent");
+        readers.push(reader);
+        for mut told in told {
+            // Let in, or told that there is no room: never left without a word.
+            told.must_get();
+            inside.push(told);
+        }
+    }
+    witness.say_and_skip_to("still served");
+}
+
+#[test]
 fn a_limit_of_clients_beyond_the_descriptors_is_a_clear_warning() {
     let server = server_with_descriptors(256, &["--max-clients", "5000"]);
     server.stderr.wait_for("--max-clients 5000");

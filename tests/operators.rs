@@ -10,7 +10,7 @@ use common::{LineClient, PATIENCE, RealServer, eventually, skip};
 use serde_json::Value;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 
 /// Sends lines that are refused until the server closes the connection.
 fn be_refused(mut client: LineClient) {
@@ -174,6 +174,34 @@ fn the_counts_are_those_of_what_happened() {
         "{text}"
     );
     assert!(text.ends_with("# EOF\n"));
+}
+
+#[test]
+fn who_comes_when_no_descriptor_is_left_is_counted_as_accepted_and_as_refused() {
+    let command = RealServer::command(&[]);
+    let mut shell = Command::new("sh");
+    // The shell becomes the server.
+    shell.args(["-c", "ulimit -n 64; exec \"$0\" \"$@\""]);
+    shell.arg(command.get_program()).args(command.get_args());
+    shell.env_remove("RUST_LOG").stdin(Stdio::null());
+    shell.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let server = RealServer::from_command(shell);
+    let mut crowd: Vec<_> = (0..100)
+        .map(|number| server.connect_raw(&format!("c{number}")))
+        .collect();
+    let mut last = crowd.pop().expect("the last of them");
+    last.expect_notice("The server has no room for a further connection; try again later");
+    last.expect_end();
+    drop(crowd);
+    let mut text = String::new();
+    eventually(PATIENCE, "everyone is counted", || {
+        // The page has no descriptor for its answer either, until those who left are gone.
+        text = get(&server, "/metrics").1;
+        text.contains("smolchat_connections_accepted_total 100\n")
+    });
+    let refused = "smolchat_connections_refused_total{reason=\"no-descriptor\"}";
+    let turned_away = value(&text, refused);
+    assert!((1.0..100.0).contains(&turned_away), "{turned_away}");
 }
 
 /// A server whose log goes there; its port is in the answer.

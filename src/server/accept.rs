@@ -1,9 +1,9 @@
 //! Accepting connections, whatever goes wrong with one of them.
 //!
-//! What lives here: [`Acceptor`]; the chat and the page each have one. It keeps a spare file
-//! descriptor, so that when there is no other left, those who come are told so instead of
-//! waiting. It must never end because of an error, never spin on one, and never swallow one
-//! without a pause or a reason.
+//! What lives here: [`Acceptor`]; the chat and the page each have one. They share a
+//! [`SpareDescriptor`], so that when there is no other left, those who come are told so instead
+//! of waiting. An acceptor must never end because of an error, never spin on one, and never
+//! swallow one without a pause or a reason.
 
 use crate::limits::{ACCEPT_FIRST_PAUSE, ACCEPT_LAST_PAUSE, MAX_ACCEPTS_PER_TURN};
 use crate::server::closing::CloseReason;
@@ -13,32 +13,89 @@ use smol::{Async, Timer};
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+
+/// A file descriptor that is there to be given up when there is no other; cheap to clone, and
+/// shared by every acceptor of a server.
+///
+/// Whoever accepts keeps the newcomer only while the spare is there: the number that one acceptor
+/// has given up may as well be taken by the newcomer of another.
+#[derive(Clone, Debug, Default)]
+pub struct SpareDescriptor(Arc<Mutex<Option<File>>>);
+
+impl SpareDescriptor {
+    /// A spare descriptor; one that is still to be had if the system has none now.
+    pub fn new() -> Self {
+        SpareDescriptor(Arc::new(Mutex::new(open_spare())))
+    }
+
+    /// Gives it up, so that one more can be accepted; false if it is not there.
+    fn give_up(&self) -> bool {
+        self.lock().take().is_some()
+    }
+
+    /// Takes it back if there is a descriptor for it.
+    fn regain(&self) {
+        let mut spare = self.lock();
+        if spare.is_none() {
+            *spare = open_spare();
+        }
+    }
+
+    /// Whether it is there, or can be had beside this newcomer, who is given back then.
+    /// Otherwise the newcomer is parted with, and the spare has its descriptor.
+    fn keep_beside(
+        &self,
+        newcomer: TcpStream,
+        part_with: impl FnOnce(TcpStream),
+    ) -> Option<TcpStream> {
+        let mut spare = self.lock();
+        if spare.is_none() {
+            *spare = open_spare();
+        }
+        if spare.is_some() {
+            return Some(newcomer);
+        }
+        part_with(newcomer);
+        *spare = open_spare();
+        None
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<File>> {
+        // It is replaced in one step, so a panic elsewhere leaves it whole.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What those get for whom there is no descriptor, and what counts them.
+#[derive(Debug)]
+pub struct Farewell {
+    /// The last that they are told.
+    pub text: Vec<u8>,
+    /// Each of them counts one for each who is told.
+    pub counters: Vec<Counter>,
+}
 
 /// Accepts connections of one listener.
 #[derive(Debug)]
 pub struct Acceptor {
     listener: TcpListener,
-    /// Given up to accept one more who can be told, and taken back after that.
-    spare: Option<File>,
-    /// What those are told for whom there is no descriptor.
-    farewell: Vec<u8>,
-    turned_away: Counter,
+    spare: SpareDescriptor,
+    farewell: Farewell,
     last_pause: Option<Duration>,
     has_told: bool,
     in_this_turn: usize,
 }
 
 impl Acceptor {
-    /// An acceptor for this listener. For whom there is no file descriptor, gets this farewell,
-    /// is closed and counted.
-    pub fn new(listener: TcpListener, farewell: Vec<u8>, turned_away: Counter) -> Self {
+    /// An acceptor for this listener. Each for whom there is no file descriptor gets this
+    /// farewell, is closed and counted.
+    pub fn new(listener: TcpListener, spare: SpareDescriptor, farewell: Farewell) -> Self {
         Acceptor {
             listener,
-            spare: spare(),
+            spare,
             farewell,
-            turned_away,
             last_pause: None,
             has_told: false,
             in_this_turn: 0,
@@ -51,55 +108,50 @@ impl Acceptor {
             self.in_this_turn = 0;
             smol::future::yield_now().await;
         }
+        let mut is_short = false;
         loop {
             match self.listener.accept().await {
                 Ok((stream, address)) => {
-                    self.last_pause = None;
-                    self.has_told = false;
-                    self.in_this_turn += 1;
-                    return (stream, address);
-                }
-                Err(error) if is_of_one_connection(&error) => {
-                    tracing::debug!(%error, "a connection ended before it was accepted");
-                }
-                Err(error) if lacks_descriptor(&error) && self.spare.is_some() => {
-                    self.tell_of_shortage(&error);
-                    if let Some(accepted) = self.accept_with_spare().await {
-                        return accepted;
+                    if let Some(stream) = self.keep(stream, address) {
+                        self.last_pause = None;
+                        self.has_told = self.has_told && is_short;
+                        self.in_this_turn += 1;
+                        return (stream, address);
                     }
                     // Whoever comes without end lets others have their turn.
                     smol::future::yield_now().await;
                 }
+                Err(error) if is_of_one_connection(&error) => {
+                    tracing::debug!(%error, "a connection ended before it was accepted");
+                }
                 Err(error) => {
                     self.tell_of_shortage(&error);
-                    self.pause().await;
+                    is_short = true;
+                    // The system reports the shortage even when nobody is there to be accepted:
+                    // with the spare given up, the next step waits for somebody, and does not
+                    // ask again and again.
+                    if !(lacks_descriptor(&error) && self.spare.give_up()) {
+                        self.pause().await;
+                    }
                 }
             }
         }
     }
 
-    /// Accepts one with the spare descriptor. If there is another for the spare by then, it is
-    /// taken in as anyone; otherwise it is told that there is no room, and closed.
-    async fn accept_with_spare(&mut self) -> Option<(TcpStream, SocketAddr)> {
-        self.spare = None;
-        // The system reports the shortage even when nobody is there to be accepted: this waits
-        // for somebody, and does not ask again and again.
-        let accepted = self.listener.accept().await.ok();
-        self.spare = spare();
-        let (stream, address) = accepted?;
-        if self.spare.is_some() {
-            return Some((stream, address));
-        }
-        self.turned_away.inc();
-        tracing::debug!(%address, reason = %CloseReason::NoDescriptor, "turned away");
-        let stream: Arc<Async<std::net::TcpStream>> = stream.into();
-        // There is no descriptor to wait with: what the socket takes at once has to do, and what
-        // it has sent is taken, lest closing resets the connection.
-        let _ = stream.get_ref().write(&self.farewell);
-        let _ = stream.get_ref().read(&mut [0; 1024]);
-        drop(stream);
-        self.spare = spare();
-        None
+    /// The newcomer, if there is a descriptor for the spare beside it; otherwise it is told that
+    /// there is no room, and closed.
+    fn keep(&self, newcomer: TcpStream, address: SocketAddr) -> Option<TcpStream> {
+        self.spare.keep_beside(newcomer, |newcomer| {
+            for counter in &self.farewell.counters {
+                counter.inc();
+            }
+            tracing::debug!(%address, reason = %CloseReason::NoDescriptor, "turned away");
+            let stream: Arc<Async<std::net::TcpStream>> = newcomer.into();
+            // There is no descriptor to wait with: what the socket takes at once has to do, and
+            // what it has sent is taken, lest closing resets the connection.
+            let _ = stream.get_ref().write(&self.farewell.text);
+            let _ = stream.get_ref().read(&mut [0; 1024]);
+        })
     }
 
     /// Tells of an error of the system, once until the next connection is accepted.
@@ -120,17 +172,15 @@ impl Acceptor {
 
     /// Waits until the system may have what it lacked.
     async fn pause(&mut self) {
-        if self.spare.is_none() {
-            self.spare = spare();
-        }
+        self.spare.regain();
         let pause = next_pause(self.last_pause);
         self.last_pause = Some(pause);
         Timer::after(pause).await;
     }
 }
 
-/// A file descriptor that is there to be given up; none if the system has none.
-fn spare() -> Option<File> {
+/// A file descriptor that does nothing; none if the system has none.
+fn open_spare() -> Option<File> {
     File::open(NULL_DEVICE).ok()
 }
 

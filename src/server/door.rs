@@ -9,7 +9,7 @@ use crate::connect_rate::ConnectRate;
 use crate::limits::{
     LINGER_TIMEOUT, MAX_CLOSING_CONNECTIONS, MAX_NEWCOMERS_PER_BATCH, MAX_WAITING_NEWCOMERS,
 };
-use crate::server::accept::Acceptor;
+use crate::server::accept::{Acceptor, Farewell, SpareDescriptor};
 use crate::server::closing::CloseReason;
 use crate::server::connection::{self, Common, within};
 use crate::server::delivery::{SharedExecutor, notice};
@@ -75,11 +75,23 @@ pub fn waiting_room() -> (Sender<Accepted>, Receiver<Accepted>) {
 
 /// Accepts whoever comes, at once, so that the kernel's queue does not overflow. Who comes too
 /// often is turned away here: nobody else waits for it.
-pub async fn accept_clients(chat: Bound, waiting: Sender<Accepted>, door: Door) {
+pub async fn accept_clients(
+    chat: Bound,
+    spare: SpareDescriptor,
+    waiting: Sender<Accepted>,
+    door: Door,
+) {
     let no_descriptor = CloseReason::NoDescriptor;
-    let farewell = no_descriptor.farewell().map(notice).unwrap_or_default();
-    let turned_away = door.common.metrics.refused_by(no_descriptor);
-    let mut acceptor = Acceptor::new(chat.listener, farewell.to_vec(), turned_away);
+    let metrics = &door.common.metrics;
+    let farewell = Farewell {
+        text: no_descriptor
+            .farewell()
+            .map(notice)
+            .unwrap_or_default()
+            .to_vec(),
+        counters: vec![metrics.accepted(), metrics.refused_by(no_descriptor)],
+    };
+    let mut acceptor = Acceptor::new(chat.listener, spare, farewell);
     let limits = &door.common.limits;
     let mut rate = limits.connects_per_minute.map(ConnectRate::new);
     loop {

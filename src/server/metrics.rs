@@ -206,6 +206,11 @@ impl Metrics {
         self.refused.get_or_create_owned(&ByReason { reason })
     }
 
+    /// The counter of accepted connections.
+    pub fn accepted(&self) -> Counter {
+        self.accepted.clone()
+    }
+
     /// The counter of connections of the page for which there was no room.
     pub fn web_refused(&self) -> Counter {
         self.web_refused.clone()

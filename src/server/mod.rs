@@ -32,6 +32,7 @@ pub use listen::{BindError, Listeners};
 
 use crate::limits::{INBOX_EVENTS, STOP_DEADLINE};
 use crate::render::Style;
+use accept::SpareDescriptor;
 use broker::{Broker, BrokerHandle};
 use connection::{Common, within};
 use delivery::SharedExecutor;
@@ -168,13 +169,15 @@ async fn serve(
     let handle = BrokerHandle::new(sender);
     let (chat, web) = listeners.into_parts();
     let (newcomers, waiting) = door::waiting_room();
-    let accepting = executor.spawn(door::accept_clients(chat, newcomers, door));
+    let spare = SpareDescriptor::new();
+    let accepting = executor.spawn(door::accept_clients(chat, spare.clone(), newcomers, door));
     let letting_in = executor.spawn(door::let_in(waiting, common.clone()));
     let names = config.web.iter().flat_map(|web| web.names.clone());
     let gate = Arc::new(Gate::new(config.limits.web.clone(), names.collect()));
     let web = web.map(|web| {
         executor.spawn(web::serve(
             web,
+            spare,
             handle.clone(),
             executor.clone(),
             gate.clone(),

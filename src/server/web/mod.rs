@@ -12,7 +12,7 @@ pub mod host;
 pub mod page;
 
 use crate::limits::{LINGER_MAX_BYTES, LINGER_TIMEOUT, WEB_MAX_DOCUMENT_BYTES};
-use crate::server::accept::Acceptor;
+use crate::server::accept::{Acceptor, Farewell, SpareDescriptor};
 use crate::server::broker::{BrokerEnded, BrokerHandle};
 use crate::server::connection::within;
 use crate::server::delivery::SharedExecutor;
@@ -351,14 +351,17 @@ fn unavailable(sentence: &str) -> Response {
 /// Serves the page on this listener until it is dropped.
 pub async fn serve(
     bound: Bound,
+    spare: SpareDescriptor,
     broker: BrokerHandle,
     executor: SharedExecutor,
     gate: Arc<Gate>,
     counts: Arc<Counts>,
 ) {
-    let farewell = Problem::TooManyConnections(Full::InAll).text().into_bytes();
-    let turned_away = counts.metrics.web_refused();
-    let mut acceptor = Acceptor::new(bound.listener, farewell, turned_away);
+    let farewell = Farewell {
+        text: Problem::TooManyConnections(Full::InAll).text().into_bytes(),
+        counters: vec![counts.metrics.web_refused()],
+    };
+    let mut acceptor = Acceptor::new(bound.listener, spare, farewell);
     let app = app(broker, gate.clone(), counts);
     loop {
         let (stream, address) = acceptor.next().await;
