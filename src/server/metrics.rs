@@ -89,6 +89,13 @@ pub struct ConnectionFigures {
 
 impl Default for Metrics {
     fn default() -> Self {
+        Metrics::with_log(&Gauge::default())
+    }
+}
+
+impl Metrics {
+    /// Counts of a server whose log skipped as many lines as this gauge says.
+    pub fn with_log(log_skipped: &Gauge) -> Self {
         let mut registry = Registry::with_prefix("smolchat");
         let all = &mut registry;
         let build = Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]);
@@ -122,6 +129,8 @@ impl Default for Metrics {
             "Inputs that a batch took",
             batch_inputs.clone(),
         );
+        let help = "Lines of the log that standard error did not take";
+        all.register("log_skipped_lines", help, log_skipped.clone());
         Metrics {
             accepted: counter(
                 all,
@@ -303,7 +312,9 @@ mod tests {
 
     #[test]
     fn everything_counted_is_in_the_text_and_every_reason_is_there_from_the_start() {
-        let metrics = Metrics::default();
+        let log_skipped = Gauge::default();
+        let metrics = Metrics::with_log(&log_skipped);
+        log_skipped.inc_by(3);
         metrics.count_accepted();
         metrics.count_ended(CloseReason::Lag);
         metrics.count_written(120, 2);
@@ -323,6 +334,7 @@ mod tests {
             "smolchat_lines_out_total 2",
             "smolchat_lag_most_bytes 5000",
             "smolchat_inbox_waiting 7",
+            "smolchat_log_skipped_lines 3",
             "smolchat_uptime_seconds 90.0",
             "smolchat_delivery_seconds_count 1",
             "smolchat_batch_bytes_sum 500.0",
