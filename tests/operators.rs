@@ -68,11 +68,8 @@ fn the_log_for_programs_is_one_object_a_line_and_holds_nothing_that_was_said() {
     be_refused(server.join("refused"));
     server.stderr.wait_for("\"reason\":\"refused\"");
     let lines = server.stderr.lines();
-    let of_the_log = lines
-        .iter()
-        .filter(|line| !line.starts_with("smolchat-server: "));
     let mut ends = 0;
-    for line in of_the_log {
+    for line in &lines {
         let entry: Value = serde_json::from_str(line).unwrap_or_else(|_| panic!("{line}"));
         assert!(
             entry["timestamp"].is_string() && entry["level"].is_string(),
@@ -86,6 +83,53 @@ fn the_log_for_programs_is_one_object_a_line_and_holds_nothing_that_was_said() {
         }
     }
     assert_eq!(ends, 1);
+}
+
+#[test]
+fn a_failing_start_is_one_object_too_in_the_format_for_programs() {
+    let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
+    let port = taken.local_addr().expect("its address").port().to_string();
+    let arguments = [
+        "--log-format",
+        "json",
+        "--host",
+        "127.0.0.1",
+        "--port",
+        &port,
+    ];
+    let mut command = RealServer::bare_command(&arguments);
+    let ran = command.output().expect("the program runs");
+    let told = String::from_utf8_lossy(&ran.stderr);
+    assert_eq!(
+        (ran.status.code(), told.lines().count()),
+        (Some(1), 1),
+        "{told}"
+    );
+    let entry: Value = serde_json::from_str(&told).expect("an object");
+    assert_eq!(entry["level"], "ERROR");
+    let message = entry["message"].as_str().expect("a sentence");
+    assert!(message.contains(&port), "{message}");
+}
+
+#[test]
+fn a_failure_inside_ends_the_program_with_status_70_and_a_sentence() {
+    let command = RealServer::command(&["--no-web", "--threads", "256"]);
+    let mut shell = Command::new("sh");
+    // No memory for the stacks of so many threads.
+    shell.args(["-c", "ulimit -v 250000 && exec \"$0\" \"$@\""]);
+    shell.arg(command.get_program()).args(command.get_args());
+    shell.env_remove("RUST_LOG").stdin(Stdio::null());
+    let ran = shell.output().expect("a shell");
+    if ran.status.code() == Some(2) {
+        return skip("this system has no limit of memory for a process");
+    }
+    let told = String::from_utf8_lossy(&ran.stderr);
+    assert_eq!(ran.status.code(), Some(70), "{told}");
+    let sentence = "smolchat-server: Cannot start a thread: ";
+    assert!(
+        told.lines().any(|line| line.starts_with(sentence)),
+        "{told}"
+    );
 }
 
 #[test]
@@ -249,4 +293,67 @@ fn a_full_disk_under_the_log_does_not_stop_the_chat() {
         Ok(full) => serves_without_a_log(Stdio::from(full)),
         Err(_) => skip("this system has no /dev/full"),
     }
+}
+
+/// What is run where a disk of 64 KiB is at `/mnt`, for the whole life of a server.
+#[cfg(target_os = "linux")]
+const LIFE_WITH_A_FULL_DISK: &str = r#"
+mount -t tmpfs -o size=64k tmpfs /mnt || exit 99
+"$0" --port 0 --web-port 0 --log trace --log-format json >/dev/null 2>/mnt/log &
+server=$!
+until grep -q 'web page is' /mnt/log; do :; done
+port=$(sed -n 's/.*clients connect to 127.0.0.1:\([0-9]*\).*/\1/p' /mnt/log)
+web=$(sed -n 's,.*http://127.0.0.1:\([0-9]*\)/.*,\1,p' /mnt/log)
+skipped() {
+    bash -c "exec 3<>/dev/tcp/127.0.0.1/$web
+        printf 'GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n' >&3
+        cat <&3" | sed -n 's/^smolchat_log_skipped_lines //p'
+}
+visit() { bash -c "exec 3<>/dev/tcp/127.0.0.1/$port; head -n 1 <&3 >/dev/null"; }
+dd if=/dev/zero of=/mnt/fill bs=100 count=1000 2>/dev/null
+truncate -s -300 /mnt/fill
+until [ "$(skipped)" -gt 5 ]; do visit; done
+rm /mnt/fill
+until grep -q 'are missing here' /mnt/log; do visit; done
+skipped
+kill $server
+wait $server
+cat /mnt/log
+"#;
+
+#[test]
+#[cfg(target_os = "linux")]
+fn after_a_full_disk_the_log_goes_on_in_lines_of_their_own_and_the_missing_are_counted() {
+    let mut command = Command::new("timeout");
+    command.args(["60", "unshare", "-rm", "bash", "-c", LIFE_WITH_A_FULL_DISK]);
+    let ran = command.arg(env!("CARGO_BIN_EXE_smolchat-server")).output();
+    let Ok(ran) = ran else {
+        return skip("unshare and timeout are needed for a small file system");
+    };
+    let errors = String::from_utf8_lossy(&ran.stderr);
+    if ran.status.code() == Some(99) || errors.contains("unshare") {
+        return skip("this machine gives no small file system");
+    }
+    let text = String::from_utf8_lossy(&ran.stdout).into_owned();
+    let (count, log) = text.split_once('\n').expect("the count first");
+    let count: u64 = count.parse().unwrap_or_else(|_| panic!("{text}\n{errors}"));
+    assert!(count > 5, "{count}");
+    let (mut missing, mut torn) = (0, 0);
+    for line in log.lines() {
+        let Ok(entry) = serde_json::from_str::<Value>(line) else {
+            // The beginning of a line, when the disk was full.
+            assert_eq!(line.matches("{\"timestamp\"").count(), 1, "glued: {line}");
+            torn += 1;
+            continue;
+        };
+        let message = entry["message"].as_str().unwrap_or_default();
+        if let Some((lines, _)) = message.split_once(" lines are missing here") {
+            missing += lines.parse::<u64>().expect("a number");
+        }
+    }
+    // Each visit after the first failure may find room for a piece of a line, no more.
+    assert!(
+        missing >= count && torn >= 1,
+        "{missing} told, {count} counted, {torn} torn"
+    );
 }

@@ -3,28 +3,54 @@
 #![forbid(unsafe_code)]
 
 use smolchat::exit_status::{COULD_NOT, DONE, INTERNAL_FAILURE, WRONG_USE};
-use smolchat::server::sink::{LineWriter, LossySink};
+use smolchat::server::speaker::Speaker;
 use smolchat::server::{
     self, Config, Listeners, LogFormat, RunError, ServerOptions, TranscriptOutput,
 };
 use smolchat::{arguments, limits, signals};
 use std::io::{IsTerminal, Write, stderr, stdout};
+use std::panic::{AssertUnwindSafe, catch_unwind, set_hook};
 use std::process::ExitCode;
 use std::time::Duration;
+use tracing::Level;
 use tracing_subscriber::EnvFilter;
 
 const PROGRAM: &str = "smolchat-server";
 
+/// Time for the last lines on standard error at the end that was asked for.
+const LAST_LINES: Duration = Duration::from_millis(100);
+/// The same where they tell of a failure.
+const LAST_LINES_OF_FAILURE: Duration = Duration::from_secs(2);
+
 fn main() -> ExitCode {
+    let options: ServerOptions = match arguments::parse(PROGRAM) {
+        Ok(options) => options,
+        Err(stop) => return ExitCode::from(stop.tell()),
+    };
+    let speaker = match Speaker::start(PROGRAM, options.log_format, Box::new(stderr())) {
+        Ok(speaker) => speaker,
+        Err(error) => {
+            // Where standard error is closed there is nobody to tell.
+            let _ = writeln!(stderr(), "{PROGRAM}: {}", RunError::NoThread(error));
+            return ExitCode::from(INTERNAL_FAILURE);
+        }
+    };
+    let of_faults = speaker.clone();
+    set_hook(Box::new(move |fault| of_faults.tell_fault(fault)));
+    let running = AssertUnwindSafe(|| run(options, &speaker));
     // The panic hook has told what happened and where.
-    let status = std::panic::catch_unwind(run).unwrap_or(INTERNAL_FAILURE);
+    let status = catch_unwind(running).unwrap_or(INTERNAL_FAILURE);
+    speaker.finish(match status {
+        DONE => LAST_LINES,
+        _ => LAST_LINES_OF_FAILURE,
+    });
     ExitCode::from(status)
 }
 
-fn run() -> u8 {
-    let options: ServerOptions = match arguments::parse(PROGRAM) {
-        Ok(options) => options,
-        Err(stop) => return stop.tell(),
+fn run(options: ServerOptions, speaker: &Speaker) -> u8 {
+    let fail = |status, sentence: &str| {
+        speaker.say(Level::ERROR, sentence);
+        status
     };
     let filter = options
         .log
@@ -33,10 +59,8 @@ fn run() -> u8 {
     let filter = match EnvFilter::try_new(filter.as_deref().unwrap_or("info")) {
         Ok(filter) => filter,
         Err(error) => {
-            return fail(
-                WRONG_USE,
-                &format!("--log or RUST_LOG is no filter: {error}"),
-            );
+            let sentence = format!("--log or RUST_LOG is no filter: {error}");
+            return fail(WRONG_USE, &sentence);
         }
     };
     let log_format = options.log_format;
@@ -46,7 +70,12 @@ fn run() -> u8 {
     };
     config.allow_machine_name(&gethostname::gethostname().to_string_lossy());
     // Before anything is told: whoever reads the start-up lines may send a signal at once.
-    let stop = match signals::watch(PROGRAM) {
+    let at_deadline = speaker.clone();
+    let stop = signals::watch(move |sentence| {
+        at_deadline.say(Level::WARN, sentence);
+        at_deadline.finish(LAST_LINES);
+    });
+    let stop = match stop {
         Ok(stop) => stop,
         Err(error) => return fail(INTERNAL_FAILURE, &RunError::NoThread(error).to_string()),
     };
@@ -54,44 +83,39 @@ fn run() -> u8 {
         Ok(listeners) => listeners,
         Err(error) => return fail(COULD_NOT, &error.to_string()),
     };
-    tell_start(&listeners);
-    match serve(listeners, &config, (filter, log_format), stop) {
-        Ok(()) => DONE,
-        Err(error) => fail(INTERNAL_FAILURE, &error.to_string()),
-    }
-}
-
-fn serve(
-    listeners: Listeners,
-    config: &Config,
-    (filter, log_format): (EnvFilter, LogFormat),
-    stop: async_channel::Receiver<()>,
-) -> Result<(), RunError> {
-    let log = LossySink::start("log", Box::new(stderr())).map_err(RunError::NoThread)?;
-    let writer = log.clone();
-    let subscriber = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(move || LineWriter::new(writer.clone()));
-    let has_color = stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-    match log_format {
-        LogFormat::Text => subscriber.with_ansi(has_color).init(),
-        LogFormat::Json => subscriber.json().flatten_event(true).init(),
-    }
-    warn_of_descriptors(config);
+    start_log(filter, log_format, speaker);
+    tell_start(&listeners, speaker);
+    warn_of_descriptors(&config);
     let transcript = TranscriptOutput {
         output: Box::new(stdout()),
         style: arguments::style_of_stdout(),
     };
-    let result = server::run(listeners, config, transcript, async move {
+    let log_skipped = speaker.skipped_lines();
+    let stopped = async move {
         // Closed or sent: both mean that it is time to stop.
         let _ = stop.recv().await;
-    });
-    log.finish(Duration::from_millis(100));
-    result
+    };
+    match server::run_with_log(listeners, &config, transcript, &log_skipped, stopped) {
+        Ok(()) => DONE,
+        Err(error) => fail(error.exit_status(), &error.to_string()),
+    }
+}
+
+fn start_log(filter: EnvFilter, format: LogFormat, speaker: &Speaker) {
+    let speaker = speaker.clone();
+    let subscriber = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(move || speaker.entry_writer());
+    let has_color = stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    match format {
+        LogFormat::Text => subscriber.with_ansi(has_color).init(),
+        LogFormat::Json => subscriber.json().flatten_event(true).init(),
+    }
 }
 
 /// Says where everything is, whatever the log level.
-fn tell_start(listeners: &Listeners) {
+fn tell_start(listeners: &Listeners, speaker: &Speaker) {
+    let say = |sentence: &str| speaker.say(Level::INFO, sentence);
     let chat = listeners.chat_address();
     let reached_at = match chat.ip().is_unspecified() {
         true => "ADDRESS-OF-THIS-MACHINE".to_owned(),
@@ -129,14 +153,4 @@ fn warn_of_descriptors(config: &Config) {
         Ok(_) => {}
         Err(error) => tracing::warn!(%error, "cannot raise the limit of open files"),
     }
-}
-
-fn say(sentence: &str) {
-    // Where standard error is closed there is nobody to tell.
-    let _ = writeln!(stderr(), "{PROGRAM}: {sentence}");
-}
-
-fn fail(status: u8, sentence: &str) -> u8 {
-    say(sentence);
-    status
 }

@@ -19,6 +19,7 @@ use crate::server::peer::Peer;
 use crate::socket;
 use async_channel::{Receiver, Sender};
 use async_net::TcpStream;
+use futures_lite::FutureExt;
 use smol::Async;
 use smol::lock::Semaphore;
 use std::io::Write;
@@ -74,12 +75,14 @@ pub fn waiting_room() -> (Sender<Accepted>, Receiver<Accepted>) {
 }
 
 /// Accepts whoever comes, at once, so that the kernel's queue does not overflow. Who comes too
-/// often is turned away here: nobody else waits for it.
+/// often is turned away here: nobody else waits for it. Ends when the door closes, which is when
+/// its other side is dropped.
 pub async fn accept_clients(
     chat: Bound,
     spare: SpareDescriptor,
     waiting: Sender<Accepted>,
     door: Door,
+    closes: Receiver<()>,
 ) {
     let no_descriptor = CloseReason::NoDescriptor;
     let metrics = &door.common.metrics;
@@ -95,7 +98,15 @@ pub async fn accept_clients(
     let limits = &door.common.limits;
     let mut rate = limits.connects_per_minute.map(ConnectRate::new);
     loop {
-        let (stream, address) = acceptor.next().await;
+        let closed = async {
+            // Nothing is ever sent: this waits for the end.
+            let _ = closes.recv().await;
+            None
+        };
+        let next = closed.or(async { Some(acceptor.next().await) }).await;
+        let Some((stream, address)) = next else {
+            return;
+        };
         door.common.metrics.count_accepted();
         let wait = rate
             .as_mut()
@@ -113,11 +124,21 @@ pub async fn accept_clients(
 }
 
 /// Lets in those who wait, so many with each batch: a crowd at the door does not hold up those
-/// who are here.
-pub async fn let_in(waiting: Receiver<Accepted>, common: Arc<Common>) {
+/// who are here. Once nobody more is accepted, those who still wait are told that the server
+/// stops.
+pub async fn let_in(waiting: Receiver<Accepted>, door: Door) {
+    let common = &door.common;
     let permits = Arc::new(Semaphore::new(MAX_NEWCOMERS_PER_BATCH));
     while let Ok((stream, address)) = waiting.recv().await {
+        #[cfg(test)]
+        crate::server::tests::fail_at_the_door(&common.limits);
         common.metrics.set_waiting(waiting.len());
+        if waiting.is_closed() {
+            let reason = CloseReason::Shutdown;
+            let peer = Peer::new(sole_handle(stream), address);
+            door.turn_away(peer, reason, reason.farewell().unwrap_or_default());
+            continue;
+        }
         let permit = permits.acquire_arc().await;
         socket::prepare(&stream);
         let newcomer = Newcomer {
@@ -137,4 +158,55 @@ fn sole_handle(stream: TcpStream) -> Async<std::net::TcpStream> {
     let shared: Arc<Async<std::net::TcpStream>> = stream.into();
     // It was accepted just now and moved to here: there is no second handle.
     Arc::into_inner(shared).expect("the only handle")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::limits::Limits;
+    use crate::server::log::Log;
+    use smol::Executor;
+    use std::io::Read;
+    use std::net::Ipv4Addr;
+    use std::time::{Duration, Instant};
+
+    #[test]
+    fn who_waits_when_the_door_closes_is_told_that_the_server_stops() {
+        let limits = Limits::default();
+        let (inbox, inputs) = async_channel::bounded(1);
+        let common = Arc::new(Common {
+            log: Arc::new(Log::new(limits.max_lag_bytes)),
+            limits,
+            inbox,
+            started: Instant::now(),
+            metrics: Arc::default(),
+        });
+        let door = Door::new(common.clone(), Arc::new(Executor::new()));
+        let (newcomers, waiting) = waiting_room();
+        let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut clients = Vec::new();
+        for _ in 0..3 {
+            clients.push(std::net::TcpStream::connect(address).unwrap());
+            let (stream, from) = listener.accept().unwrap();
+            let stream = TcpStream::from(Async::new(stream).unwrap());
+            newcomers.try_send((stream, from)).unwrap();
+        }
+        drop(newcomers);
+        smol::block_on(let_in(waiting, door.clone()));
+        // What lingers ends with the executor that nobody runs.
+        drop(door);
+        for mut client in clients {
+            let patience = Some(Duration::from_secs(30));
+            client.set_read_timeout(patience).unwrap();
+            let mut told = [0; 200];
+            let count = client.read(&mut told).unwrap();
+            let told = String::from_utf8_lossy(&told[..count]);
+            assert!(told.contains("The server is shutting down"), "{told}");
+        }
+        assert!(inputs.is_empty(), "nobody was let in");
+        let text = common.metrics.text(0, Duration::ZERO).unwrap();
+        let count = "smolchat_connections_refused_total{reason=\"shutdown\"} 3\n";
+        assert!(text.contains(count), "{text}");
+    }
 }

@@ -4,7 +4,7 @@
 //! that are already bound and a future that ends it. It must never parse arguments, read the
 //! environment or install a signal handler.
 //!
-//! Order of the end: no more connections are accepted; the broker tells everyone and ends the
+//! Order of the end: no more connections are accepted; those who wait at the door are told; the broker tells everyone and ends the
 //! log; what is written to each client is bounded in time; the broker ends when the last
 //! connection has, or the deadline passes.
 
@@ -24,12 +24,14 @@ pub mod outbound;
 pub mod peer;
 pub mod sink;
 pub mod snapshot;
+pub mod speaker;
 pub mod transcript;
 pub mod web;
 
 pub use config::{Config, LogFormat, ServerOptions, WebConfig};
 pub use listen::{BindError, Listeners};
 
+use crate::exit_status::INTERNAL_FAILURE;
 use crate::limits::{INBOX_EVENTS, STOP_DEADLINE};
 use crate::render::Style;
 use accept::SpareDescriptor;
@@ -40,12 +42,15 @@ use door::Door;
 use futures_lite::FutureExt;
 use inbox::Input;
 use log::Log;
+use metrics::Metrics;
+use prometheus_client::metrics::gauge::Gauge;
 use sink::LossySink;
 use smol::Executor;
 use std::fmt;
 use std::future::Future;
 use std::io::{self, Write};
 use std::panic::AssertUnwindSafe;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -75,6 +80,20 @@ pub enum RunError {
     NoThread(io::Error),
     /// The broker failed: a fault of the program.
     BrokerFailed,
+    /// A task failed that everyone needs, and that nothing can do without: a fault of the
+    /// program. It is named by what it does.
+    TaskFailed(&'static str),
+}
+
+impl RunError {
+    /// The exit status of the program.
+    pub fn exit_status(&self) -> u8 {
+        match self {
+            RunError::NoThread(_) | RunError::BrokerFailed | RunError::TaskFailed(_) => {
+                INTERNAL_FAILURE
+            }
+        }
+    }
 }
 
 impl fmt::Display for RunError {
@@ -92,6 +111,12 @@ impl fmt::Display for RunError {
                     "The server failed inside and had to end; please report what stands above"
                 )
             }
+            RunError::TaskFailed(task) => {
+                write!(
+                    out,
+                    "The server failed inside ({task}) and had to end; please report what stands above"
+                )
+            }
         }
     }
 }
@@ -102,11 +127,25 @@ impl std::error::Error for RunError {}
 /// ready and everyone was told.
 ///
 /// # Errors
-/// A thread cannot be started, or the broker failed.
+/// A thread cannot be started, or something failed that everyone needs.
 pub fn run(
     listeners: Listeners,
     config: &Config,
     transcript: TranscriptOutput,
+    stop: impl Future<Output = ()>,
+) -> Result<(), RunError> {
+    run_with_log(listeners, config, transcript, &Gauge::default(), stop)
+}
+
+/// Like [`run`], and the metrics tell how many lines of the log were skipped.
+///
+/// # Errors
+/// Those of [`run`].
+pub fn run_with_log(
+    listeners: Listeners,
+    config: &Config,
+    transcript: TranscriptOutput,
+    log_skipped: &Gauge,
     stop: impl Future<Output = ()>,
 ) -> Result<(), RunError> {
     let executor: SharedExecutor = Arc::new(Executor::new());
@@ -126,7 +165,8 @@ pub fn run(
                 })
                 .map_err(RunError::NoThread)?;
         }
-        let serving = serve(&executor, listeners, config, transcript, stop);
+        let metrics = Arc::new(Metrics::with_log(log_skipped));
+        let serving = serve(&executor, listeners, config, (transcript, metrics), stop);
         smol::block_on(executor.run(serving))
     });
     sink.finish(TRANSCRIPT_DEADLINE);
@@ -143,7 +183,7 @@ async fn serve(
     executor: &SharedExecutor,
     listeners: Listeners,
     config: &Config,
-    transcript: Transcript,
+    (transcript, metrics): (Transcript, Arc<Metrics>),
     stop: impl Future<Output = ()>,
 ) -> Result<(), RunError> {
     let (sender, inbox) = async_channel::bounded(INBOX_EVENTS);
@@ -152,7 +192,7 @@ async fn serve(
         inbox: sender.clone(),
         log: Arc::new(Log::new(config.limits.max_lag_bytes)),
         started: Instant::now(),
-        metrics: Arc::default(),
+        metrics,
     });
     let door = Door::new(common.clone(), executor.clone());
     let page_log = Arc::new(Log::new(config.limits.max_lag_bytes));
@@ -165,17 +205,24 @@ async fn serve(
         new_epoch(),
         door.clone(),
     );
-    let broker = executor.spawn(AssertUnwindSafe(broker.run()).catch_unwind());
+    // Without any of these the server would be deaf or mute: whichever fails ends it.
+    let (faults, fault) = async_channel::bounded(1);
+    let spawn = |task: BoxedTask, error| spawn_needed(executor, task, faults.clone(), error);
+    let broker = spawn(Box::pin(broker.run()), RunError::BrokerFailed);
     let handle = BrokerHandle::new(sender);
     let (chat, web) = listeners.into_parts();
     let (newcomers, waiting) = door::waiting_room();
+    // Nothing is ever sent: that it is closed tells that nobody more is accepted.
+    let (door_is_open, door_closes) = async_channel::bounded::<()>(1);
     let spare = SpareDescriptor::new();
-    let accepting = executor.spawn(door::accept_clients(chat, spare.clone(), newcomers, door));
-    let letting_in = executor.spawn(door::let_in(waiting, common.clone()));
+    let accepting = door::accept_clients(chat, spare.clone(), newcomers, door.clone(), door_closes);
+    let accepting = spawn(Box::pin(accepting), RunError::TaskFailed("accepting"));
+    let letting_in = Box::pin(door::let_in(waiting, door));
+    let letting_in = spawn(letting_in, RunError::TaskFailed("letting in"));
     let names = config.web.iter().flat_map(|web| web.names.clone());
     let gate = Arc::new(Gate::new(config.limits.web.clone(), names.collect()));
     let web = web.map(|web| {
-        executor.spawn(web::serve(
+        let serving = web::serve(
             web,
             spare,
             handle.clone(),
@@ -189,37 +236,66 @@ async fn serve(
                     .as_ref()
                     .is_some_and(|web| web.metrics_are_public),
             }),
-        ))
+        );
+        spawn(Box::pin(serving), RunError::TaskFailed("the page"))
     });
 
     let stopped = async {
         stop.await;
         None
     };
-    let mut broker = broker;
-    let failed = stopped.or(async { Some((&mut broker).await) }).await;
-    accepting.cancel().await;
-    letting_in.cancel().await;
-    if failed.is_some() {
-        return Err(RunError::BrokerFailed);
+    // `faults` is still here: what is received is a fault.
+    let failed = async { fault.recv().await.ok() };
+    if let Some(error) = stopped.or(failed).await {
+        return Err(error);
     }
     gate.begin_stop();
-    // The broker ends only after this, or by a fault, which the next lines notice.
-    let _ = handle.tell(Input::Stop).await;
-    let ended = within(STOP_DEADLINE, broker).await;
+    drop(door_is_open);
+    let ending = async {
+        // Those who wait to be let in are told that they will not be.
+        accepting.await;
+        letting_in.await;
+        // The broker ends only after this, or by a fault, which the next lines notice.
+        let _ = handle.tell(Input::Stop).await;
+        broker.await;
+    };
+    let ending = async {
+        ending.await;
+        fault.try_recv().ok()
+    };
+    let failed = async { fault.recv().await.ok() };
+    let ended = within(STOP_DEADLINE, ending.or(failed)).await;
     page_log.close();
     within(PAGE_DEADLINE, gate.wait_for_no_stream()).await;
     if let Some(web) = web {
         web.cancel().await;
     }
     match ended {
-        Some(Err(_panic)) => Err(RunError::BrokerFailed),
-        Some(Ok(())) => Ok(()),
+        Some(Some(error)) => Err(error),
+        Some(None) => Ok(()),
         None => {
             tracing::warn!("some connections did not end in time and were cut off");
             Ok(())
         }
     }
+}
+
+/// A task that the server cannot do without.
+type BoxedTask = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// Spawns a task; if it panics, the error is sent as a fault.
+fn spawn_needed(
+    executor: &SharedExecutor,
+    task: BoxedTask,
+    faults: async_channel::Sender<RunError>,
+    error: RunError,
+) -> smol::Task<()> {
+    executor.spawn(async move {
+        if AssertUnwindSafe(task).catch_unwind().await.is_err() {
+            // If it is full, another has failed before: one is enough to end the server.
+            let _ = faults.try_send(error);
+        }
+    })
 }
 
 /// A word that no other life of the server has: its history is not that of this one.
@@ -231,9 +307,10 @@ fn new_epoch() -> Arc<str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limits::Limits;
     use crate::protocol::Request;
     use crate::server::inbox::Submission;
-    use std::io::{BufRead, BufReader};
+    use std::io::{BufRead, BufReader, Read};
     use std::net::{SocketAddr, TcpStream};
     use std::thread::JoinHandle;
 
@@ -242,6 +319,9 @@ mod tests {
     /// What a client says to make the broker fail.
     pub(crate) const BROKER_FAULT: &str = "fail, broker";
 
+    /// The most users of a server at whose door a fault is.
+    pub(crate) const DOOR_FAULT: usize = 4242;
+
     /// A fault of the program, at a place where there is none.
     pub(crate) fn fail_if_asked(line: &Submission, words: &str) {
         if matches!(line, Ok(Request::Say(text)) if **text == *words) {
@@ -249,20 +329,41 @@ mod tests {
         }
     }
 
+    /// The same at the door, which hears no words.
+    pub(crate) fn fail_at_the_door(limits: &Limits) {
+        if limits.max_clients == DOOR_FAULT {
+            panic!("a fault that a test asked for at the door");
+        }
+    }
+
     struct Running {
         address: SocketAddr,
+        web: SocketAddr,
         stop: async_channel::Sender<()>,
         thread: JoinHandle<Result<(), RunError>>,
     }
 
     fn start() -> Running {
+        start_with(Limits::default())
+    }
+
+    fn start_with(limits: Limits) -> Running {
+        let web = WebConfig {
+            host: "127.0.0.1".into(),
+            port: 0,
+            port_was_chosen: true,
+            metrics_are_public: false,
+            names: Vec::new(),
+        };
         let config = Config {
             chat_port: 0,
-            web: None,
+            web: Some(web),
+            limits,
             ..Config::default()
         };
         let listeners = Listeners::bind(&config).expect("a free port");
         let address = listeners.chat_address();
+        let web = listeners.web_address().expect("a page");
         let (stop, stopped) = async_channel::bounded::<()>(1);
         let transcript = TranscriptOutput {
             output: Box::new(io::sink()),
@@ -275,6 +376,7 @@ mod tests {
         });
         Running {
             address,
+            web,
             stop,
             thread,
         }
@@ -327,5 +429,74 @@ mod tests {
         say(&client, BROKER_FAULT);
         let ended = running.thread.join().expect("the server's thread ends");
         assert!(matches!(ended, Err(RunError::BrokerFailed)), "{ended:?}");
+        let error = ended.expect_err("it failed");
+        assert_eq!(error.exit_status(), 70);
+    }
+
+    #[test]
+    fn a_panic_at_the_door_ends_the_server_and_says_so() {
+        let running = start_with(Limits {
+            max_clients: DOOR_FAULT,
+            ..Limits::default()
+        });
+        let client = TcpStream::connect(running.address).expect("the server listens");
+        let ended = running.thread.join().expect("the server's thread ends");
+        let error = ended.expect_err("it failed");
+        assert!(matches!(error, RunError::TaskFailed(_)), "{error}");
+        assert_eq!(error.exit_status(), 70);
+        drop(client);
+    }
+
+    #[test]
+    fn a_panic_of_a_connection_is_counted_as_a_fault_and_told_with_its_place() {
+        let (writer, told) = std::sync::mpsc::channel();
+        let writer = LineByLine(writer);
+        let speaker = speaker::Speaker::start("test", LogFormat::Text, Box::new(writer));
+        let speaker = speaker.expect("a thread");
+        let before = std::panic::take_hook();
+        // It stays: other tests may have panics of their own, which are told here too.
+        std::panic::set_hook(Box::new(move |fault| {
+            speaker.tell_fault(fault);
+            before(fault);
+        }));
+        let running = start();
+        let mut witness = connect(running.address);
+        let victim = connect(running.address);
+        say(&victim, CONNECTION_FAULT);
+        skip_to(&mut witness, "has left the chat");
+        let mut page = TcpStream::connect(running.web).expect("the page listens");
+        let head = b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+        page.write_all(head).expect("sent");
+        let mut text = String::new();
+        page.read_to_string(&mut text).expect("an answer");
+        let count = "smolchat_connections_ended_total{reason=\"fault\"} 1\n";
+        assert!(text.contains(count), "{text}");
+        let place = format!(" at {}:", file!());
+        let patience = Duration::from_secs(30);
+        let line = loop {
+            let line = told.recv_timeout(patience).expect("the fault is told");
+            if line.ends_with("a fault that a test asked for\n") {
+                break line;
+            }
+        };
+        assert!(line.contains(&place), "{line}");
+        drop(running.stop);
+        let ended = running.thread.join().expect("the server's thread ends");
+        assert!(ended.is_ok(), "{ended:?}");
+    }
+
+    /// Sends on each piece that is written.
+    struct LineByLine(std::sync::mpsc::Sender<String>);
+
+    impl Write for LineByLine {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            // Once the test has ended nobody reads.
+            let _ = self.0.send(String::from_utf8_lossy(bytes).into_owned());
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
     }
 }

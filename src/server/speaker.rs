@@ -1,0 +1,178 @@
+//! Standard error of the server's program: sentences for the operator, as text or as JSON.
+//!
+//! What lives here: [`Speaker`], the one way to standard error. The program says its start, its
+//! end and its faults with it, and the log goes to its sink. It must never make its caller wait,
+//! and in the JSON format every line of it is one object.
+
+use crate::server::config::LogFormat;
+use crate::server::sink::{LineWriter, LossySink};
+use jiff::Timestamp;
+use prometheus_client::metrics::gauge::Gauge;
+use serde::Serialize;
+use std::io::{self, Write};
+use std::panic::PanicHookInfo;
+use std::time::Duration;
+use tracing::Level;
+
+/// Says sentences on standard error; cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Speaker {
+    voice: Voice,
+    sink: LossySink,
+}
+
+/// How a sentence looks.
+#[derive(Clone, Copy, Debug)]
+struct Voice {
+    program: &'static str,
+    format: LogFormat,
+}
+
+/// A sentence in the JSON format, with the names of the log's fields.
+#[derive(Serialize)]
+struct Entry<'a> {
+    timestamp: String,
+    level: &'a str,
+    message: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    place: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    thread: Option<&'a str>,
+    target: &'a str,
+}
+
+impl Voice {
+    fn line(self, level: Level, sentence: &str) -> String {
+        match self.format {
+            LogFormat::Text => format!("{}: {sentence}\n", self.program),
+            LogFormat::Json => self.entry(level, sentence, None, None),
+        }
+    }
+
+    fn fault(self, place: &str, thread: &str, message: &str) -> String {
+        match self.format {
+            // A message may have several lines; here it is one.
+            LogFormat::Text => format!(
+                "{}: a fault of the program at {place} in thread {thread}: {}\n",
+                self.program,
+                message.replace(['\r', '\n'], " ")
+            ),
+            LogFormat::Json => self.entry(Level::ERROR, message, Some(place), Some(thread)),
+        }
+    }
+
+    fn entry(
+        self,
+        level: Level,
+        message: &str,
+        place: Option<&str>,
+        thread: Option<&str>,
+    ) -> String {
+        let entry = Entry {
+            timestamp: format!("{:.6}", Timestamp::now()),
+            level: level.as_str(),
+            message,
+            place,
+            thread,
+            target: self.program,
+        };
+        // Text in fields of text: it always has a form. If not, nothing is better than half.
+        serde_json::to_string(&entry).map_or_else(|_| String::new(), |line| line + "\n")
+    }
+}
+
+impl Speaker {
+    /// Speaks for this program in this format to this output, in a thread of its own.
+    ///
+    /// # Errors
+    /// The system gives no thread.
+    pub fn start(
+        program: &'static str,
+        format: LogFormat,
+        output: Box<dyn Write + Send>,
+    ) -> io::Result<Self> {
+        let voice = Voice { program, format };
+        let tell_skipped = move |count| {
+            let sentence = format!("{count} lines are missing here: they could not be written");
+            voice.line(Level::WARN, &sentence)
+        };
+        let sink = LossySink::start_telling("log", output, Box::new(tell_skipped))?;
+        Ok(Speaker { voice, sink })
+    }
+
+    /// Says a sentence, whatever the level of the log.
+    pub fn say(&self, level: Level, sentence: &str) {
+        self.sink
+            .offer(self.voice.line(level, sentence).into_bytes(), 1);
+    }
+
+    /// Where an entry of the log is written to.
+    pub fn entry_writer(&self) -> LineWriter {
+        LineWriter::new(self.sink.clone())
+    }
+
+    /// Lines that standard error did not take.
+    pub fn skipped_lines(&self) -> Gauge {
+        self.sink.skipped_gauge()
+    }
+
+    /// Tells of a panic: where it was and what it says. For the panic hook.
+    pub fn tell_fault(&self, fault: &PanicHookInfo<'_>) {
+        let place = fault.location().map_or_else(
+            || "an unknown place".to_owned(),
+            |place| format!("{}:{}", place.file(), place.line()),
+        );
+        let thread = std::thread::current();
+        let thread = thread.name().unwrap_or("without a name");
+        let message = fault.payload_as_str().unwrap_or("no message");
+        let line = self.voice.fault(&place, thread, message);
+        self.sink.offer(line.into_bytes(), 1);
+    }
+
+    /// Says no more, and waits until what was said is written, but not longer than this.
+    pub fn finish(&self, longest: Duration) {
+        self.sink.finish(longest);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::Value;
+
+    #[test]
+    fn as_text_a_sentence_begins_with_the_program_and_a_fault_is_one_line() {
+        let voice = Voice {
+            program: "server",
+            format: LogFormat::Text,
+        };
+        assert_eq!(voice.line(Level::INFO, "It runs"), "server: It runs\n");
+        let fault = voice.fault("src/a.rs:7", "main", "one\ntwo");
+        let told = "server: a fault of the program at src/a.rs:7 in thread main: one two\n";
+        assert_eq!(fault, told);
+    }
+
+    #[test]
+    fn as_json_everything_is_one_object_a_line() {
+        let voice = Voice {
+            program: "server",
+            format: LogFormat::Json,
+        };
+        let line = voice.line(Level::INFO, "It \"runs\"");
+        let entry: Value = serde_json::from_str(&line).unwrap();
+        assert!(line.ends_with("}\n") && line.lines().count() == 1, "{line}");
+        assert_eq!(entry["message"], "It \"runs\"");
+        assert_eq!(entry["level"], "INFO");
+        assert_eq!(entry["target"], "server");
+        let timestamp = entry["timestamp"].as_str().unwrap();
+        assert!(timestamp.parse::<Timestamp>().is_ok(), "{timestamp}");
+        let fault = voice.fault("src/a.rs:7", "main", "one\ntwo");
+        let entry: Value = serde_json::from_str(&fault).unwrap();
+        assert_eq!(fault.lines().count(), 1, "{fault}");
+        assert_eq!(entry["message"], "one\ntwo");
+        assert_eq!(
+            (&entry["place"], &entry["level"]),
+            (&Value::from("src/a.rs:7"), &Value::from("ERROR"))
+        );
+    }
+}
