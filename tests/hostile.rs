@@ -902,7 +902,7 @@ fn a_reader_of_the_page_does_not_take_the_descriptor_that_is_kept_for_telling() 
         // Both at once: whoever is accepted first may find the spare of the other.
         let web = server.web.expect("a page");
         let mut reader = std::net::TcpStream::connect(web).expect("connected");
-        let mut told: Vec<LineClient> = (0..2)
+        let told: Vec<LineClient> = (0..2)
             .map(|_| server.connect_raw(&format!("told{number}")))
             .collect();
         let head = b"GET /api/events HTTP/1.1\r\nHost: localhost\r\n\r\n";

@@ -2,25 +2,20 @@
 //! library.
 #![forbid(unsafe_code)]
 
+use smolchat::arguments::EarlyEnd;
 use smolchat::exit_status::{COULD_NOT, DONE, INTERNAL_FAILURE, WRONG_USE};
 use smolchat::server::speaker::Speaker;
 use smolchat::server::{
     self, Config, Listeners, LogFormat, RunError, ServerOptions, TranscriptOutput,
 };
-use smolchat::{arguments, limits, signals};
-use std::io::{IsTerminal, Write, stderr, stdout};
-use std::panic::{AssertUnwindSafe, catch_unwind, set_hook};
+use smolchat::{arguments, signals};
+use std::io::{IsTerminal, stderr, stdout};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
-use std::time::Duration;
 use tracing::Level;
 use tracing_subscriber::EnvFilter;
 
 const PROGRAM: &str = "smolchat-server";
-
-/// Time for the last lines on standard error at the end that was asked for.
-const LAST_LINES: Duration = Duration::from_millis(100);
-/// The same where they tell of a failure.
-const LAST_LINES_OF_FAILURE: Duration = Duration::from_secs(2);
 
 fn main() -> ExitCode {
     let options: ServerOptions = match arguments::parse(PROGRAM) {
@@ -30,20 +25,16 @@ fn main() -> ExitCode {
     let speaker = match Speaker::start(PROGRAM, options.log_format, Box::new(stderr())) {
         Ok(speaker) => speaker,
         Err(error) => {
-            // Where standard error is closed there is nobody to tell.
-            let _ = writeln!(stderr(), "{PROGRAM}: {}", RunError::NoThread(error));
-            return ExitCode::from(INTERNAL_FAILURE);
+            let text = format!("{PROGRAM}: {}", RunError::NoThread(error));
+            let status = INTERNAL_FAILURE;
+            return ExitCode::from(EarlyEnd { text, status }.tell());
         }
     };
-    let of_faults = speaker.clone();
-    set_hook(Box::new(move |fault| of_faults.tell_fault(fault)));
-    let running = AssertUnwindSafe(|| run(options, &speaker));
-    // The panic hook has told what happened and where.
-    let status = catch_unwind(running).unwrap_or(INTERNAL_FAILURE);
-    speaker.finish(match status {
-        DONE => LAST_LINES,
-        _ => LAST_LINES_OF_FAILURE,
-    });
+    speaker.tell_faults();
+    // The panic hook tells what happened and where.
+    let status = catch_unwind(AssertUnwindSafe(|| run(options, &speaker)));
+    let status = status.unwrap_or(INTERNAL_FAILURE);
+    speaker.finish(status);
     ExitCode::from(status)
 }
 
@@ -52,15 +43,15 @@ fn run(options: ServerOptions, speaker: &Speaker) -> u8 {
         speaker.say(Level::ERROR, sentence);
         status
     };
-    let filter = options
-        .log
-        .clone()
-        .or_else(|| std::env::var("RUST_LOG").ok());
+    let filter = options.log.clone();
+    let filter = filter.or_else(|| std::env::var("RUST_LOG").ok());
     let filter = match EnvFilter::try_new(filter.as_deref().unwrap_or("info")) {
         Ok(filter) => filter,
         Err(error) => {
-            let sentence = format!("--log or RUST_LOG is no filter: {error}");
-            return fail(WRONG_USE, &sentence);
+            return fail(
+                WRONG_USE,
+                &format!("--log or RUST_LOG is no filter: {error}"),
+            );
         }
     };
     let log_format = options.log_format;
@@ -71,11 +62,10 @@ fn run(options: ServerOptions, speaker: &Speaker) -> u8 {
     config.allow_machine_name(&gethostname::gethostname().to_string_lossy());
     // Before anything is told: whoever reads the start-up lines may send a signal at once.
     let at_deadline = speaker.clone();
-    let stop = signals::watch(move |sentence| {
+    let stop = match signals::watch(move |sentence| {
         at_deadline.say(Level::WARN, sentence);
-        at_deadline.finish(LAST_LINES);
-    });
-    let stop = match stop {
+        at_deadline.finish(DONE);
+    }) {
         Ok(stop) => stop,
         Err(error) => return fail(INTERNAL_FAILURE, &RunError::NoThread(error).to_string()),
     };
@@ -90,12 +80,17 @@ fn run(options: ServerOptions, speaker: &Speaker) -> u8 {
         output: Box::new(stdout()),
         style: arguments::style_of_stdout(),
     };
-    let log_skipped = speaker.skipped_lines();
     let stopped = async move {
         // Closed or sent: both mean that it is time to stop.
         let _ = stop.recv().await;
     };
-    match server::run_with_log(listeners, &config, transcript, &log_skipped, stopped) {
+    match server::run_with_log(
+        listeners,
+        &config,
+        transcript,
+        &speaker.skipped_lines(),
+        stopped,
+    ) {
         Ok(()) => DONE,
         Err(error) => fail(error.exit_status(), &error.to_string()),
     }
@@ -142,9 +137,7 @@ fn tell_start(listeners: &Listeners, speaker: &Speaker) {
 
 /// Raises the limit of open files, and warns if the users asked for do not fit.
 fn warn_of_descriptors(config: &Config) {
-    let needed = config.limits.max_clients as u64
-        + (limits::WEB_MAX_CONNECTIONS + limits::WEB_MAX_CLOSING_CONNECTIONS) as u64
-        + limits::MAX_CLOSING_CONNECTIONS as u64;
+    let needed = config.needed_descriptors();
     match rlimit::increase_nofile_limit(u64::MAX) {
         Ok(most) if most < needed => tracing::warn!(
             "this process may have {most} open files, too few for --max-clients {}: raise the limit (ulimit -n {needed}) or lower --max-clients",

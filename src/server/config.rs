@@ -284,6 +284,12 @@ fn parse_host_name(value: &str) -> Result<HostName, String> {
 }
 
 impl Config {
+    /// Descriptors that as many users as are allowed, and all that stands beside them, may need.
+    pub fn needed_descriptors(&self) -> u64 {
+        let page = limits::WEB_MAX_CONNECTIONS + limits::WEB_MAX_CLOSING_CONNECTIONS;
+        (self.limits.max_clients + page + limits::MAX_CLOSING_CONNECTIONS) as u64
+    }
+
     /// Lets the page be asked for by the name of the machine that it runs on.
     pub fn allow_machine_name(&mut self, name: &str) {
         if let Some(web) = &mut self.web {

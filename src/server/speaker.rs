@@ -4,15 +4,22 @@
 //! end and its faults with it, and the log goes to its sink. It must never make its caller wait,
 //! and in the JSON format every line of it is one object.
 
+use crate::exit_status::DONE;
 use crate::server::config::LogFormat;
 use crate::server::sink::{LineWriter, LossySink};
 use jiff::Timestamp;
 use prometheus_client::metrics::gauge::Gauge;
 use serde::Serialize;
 use std::io::{self, Write};
-use std::panic::PanicHookInfo;
+use std::panic::{self, PanicHookInfo};
 use std::time::Duration;
 use tracing::Level;
+
+/// Time for the last lines at the end that was asked for.
+const LAST_LINES: Duration = Duration::from_millis(100);
+
+/// The same where they tell of a failure.
+const LAST_LINES_OF_FAILURE: Duration = Duration::from_secs(2);
 
 /// Says sentences on standard error; cheap to clone.
 #[derive(Clone, Debug)]
@@ -116,7 +123,14 @@ impl Speaker {
         self.sink.skipped_gauge()
     }
 
-    /// Tells of a panic: where it was and what it says. For the panic hook.
+    /// From now on tells of every panic of the process, instead of what the system would write:
+    /// that could hold up the task.
+    pub fn tell_faults(&self) {
+        let speaker = self.clone();
+        panic::set_hook(Box::new(move |fault| speaker.tell_fault(fault)));
+    }
+
+    /// Tells of a panic: where it was and what it says.
     pub fn tell_fault(&self, fault: &PanicHookInfo<'_>) {
         let place = fault.location().map_or_else(
             || "an unknown place".to_owned(),
@@ -124,14 +138,22 @@ impl Speaker {
         );
         let thread = std::thread::current();
         let thread = thread.name().unwrap_or("without a name");
-        let message = fault.payload_as_str().unwrap_or("no message");
+        let payload = fault.payload();
+        let message = match (payload.downcast_ref::<&str>(), payload.downcast_ref()) {
+            (Some(message), _) => message,
+            (None, message) => message.map_or("no message", String::as_str),
+        };
         let line = self.voice.fault(&place, thread, message);
         self.sink.offer(line.into_bytes(), 1);
     }
 
-    /// Says no more, and waits until what was said is written, but not longer than this.
-    pub fn finish(&self, longest: Duration) {
-        self.sink.finish(longest);
+    /// Says no more, and waits until what was said is written: shortly at the end that was asked
+    /// for, longer where this exit status has a reason that somebody should read.
+    pub fn finish(&self, status: u8) {
+        self.sink.finish(match status {
+            DONE => LAST_LINES,
+            _ => LAST_LINES_OF_FAILURE,
+        });
     }
 }
 
