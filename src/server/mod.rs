@@ -4,9 +4,9 @@
 //! that are already bound and a future that ends it. It must never parse arguments, read the
 //! environment or install a signal handler.
 //!
-//! Order of the end: no more connections are accepted; those who wait at the door are told; the broker tells everyone and ends the
-//! log; what is written to each client is bounded in time; the broker ends when the last
-//! connection has, or the deadline passes.
+//! Order of the end: no more connections are accepted, and those who wait at the door are told;
+//! the broker tells everyone and ends the log; what is written to each client is bounded in time;
+//! the broker ends when the last connection has, or the deadline passes.
 
 pub mod accept;
 pub mod broker;
