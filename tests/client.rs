@@ -1,5 +1,8 @@
 //! The real client against a scripted server.
 
+mod common;
+
+use common::skip;
 use smolchat::limits::CLIENT_DRAIN_TIMEOUT;
 use socket2::SockRef;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -595,7 +598,7 @@ impl AtTerminal {
         let Ok(mut child) = command.spawn() else {
             let reason = "there is no `script` (util-linux) to give the client a terminal";
             assert_ne!(std::env::var("CI").as_deref(), Ok("true"), "{reason}");
-            eprintln!("SKIPPED: {reason}");
+            skip(reason);
             return None;
         };
         let (server, _) = listener.accept().expect("the client connects");
