@@ -3,6 +3,8 @@
 mod common;
 
 use common::{Finished, LineClient, PATIENCE, RealServer, eventually, run_to_end, skip};
+use socket2::SockRef;
+use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
@@ -160,7 +162,6 @@ fn newcomers_during_the_end_do_not_hold_it_up() {
 
 #[test]
 fn readers_of_the_page_do_not_hold_up_the_end() {
-    use std::io::Write;
     let mut server = RealServer::start(&[]);
     let web = server.web.expect("a page");
     let readers: Vec<std::net::TcpStream> = (0..5)
@@ -190,9 +191,7 @@ fn a_talking_crowd_does_not_hold_up_the_end() {
                 // Until the server does not answer any more.
                 loop {
                     let line = common::request("message", "on and on");
-                    if std::io::Write::write_all(&mut client.stream, &line).is_err()
-                        || client.read_some().is_none()
-                    {
+                    if client.stream.write_all(&line).is_err() || client.read_some().is_none() {
                         return;
                     }
                 }
@@ -207,9 +206,11 @@ fn a_talking_crowd_does_not_hold_up_the_end() {
 }
 
 /// What a client got until the end of its stream: the last two lines.
-fn last_two_lines(mut client: LineClient) -> Vec<String> {
+fn last_two_lines(client: &LineClient) -> Vec<String> {
     let mut bytes = Vec::new();
-    std::io::Read::read_to_end(&mut client.stream, &mut bytes).expect("an end without a reset");
+    (&client.stream)
+        .read_to_end(&mut bytes)
+        .expect("an end without a reset");
     assert_eq!(bytes.last(), Some(&b'\n'), "the last line is whole");
     let text = String::from_utf8(bytes).expect("text");
     let lines: Vec<&str> = text.lines().collect();
@@ -241,7 +242,7 @@ fn at_the_end_a_thousand_talkers_have_one_and_the_same_last_message() {
     while !clients.is_empty() {
         let group = clients.split_off(clients.len().saturating_sub(CLIENTS / 10));
         groups.push(std::thread::spawn(move || {
-            group.into_iter().map(last_two_lines).collect::<Vec<_>>()
+            group.iter().map(last_two_lines).collect::<Vec<_>>()
         }));
     }
     let status = server.wait(END + GRACE);
@@ -255,6 +256,101 @@ fn at_the_end_a_thousand_talkers_have_one_and_the_same_last_message() {
         ends[0][1].contains("The server is shutting down"),
         "{:?}",
         ends[0]
+    );
+    ends.sort();
+    ends.dedup();
+    assert_eq!(ends.len(), 1, "all have the same end: {ends:?}");
+    drop(stuck);
+}
+
+/// Talks until the connection ends, and reads all the while: the last two lines that it got.
+fn talk_to_the_end(client: LineClient) -> Vec<String> {
+    // Small, so that what is on its way at the end is little: what is sent unread is discarded
+    // only up to a bound.
+    SockRef::from(&client.stream)
+        .set_send_buffer_size(4096)
+        .expect("a small buffer");
+    let mut sending = client.stream.try_clone().expect("a second handle");
+    let talking = std::thread::spawn(move || {
+        let mut number = 0;
+        while sending
+            .write_all(&common::request("message", &number.to_string()))
+            .is_ok()
+        {
+            number += 1;
+        }
+    });
+    let last = last_two_lines(&client);
+    // Nothing more can be sent either: the talking ends.
+    let _ = client.stream.shutdown(std::net::Shutdown::Both);
+    talking.join().expect("the talking ends");
+    last
+}
+
+#[test]
+fn at_the_end_all_who_read_have_one_last_message_while_others_stand_still_and_talk_on() {
+    const STUCK: usize = 10;
+    const LISTENERS: usize = 20;
+    const TALKERS: usize = 40;
+    const MAX_LAG: u64 = 16 * 1024 * 1024;
+    let mut server = RealServer::start(&[
+        "--announce-limit",
+        "0",
+        "--max-lag",
+        &MAX_LAG.to_string(),
+        "--max-message",
+        "16384",
+        "--max-line",
+        "131072",
+        "--rate",
+        "20",
+        "--burst",
+        "300",
+    ]);
+    let stuck: Vec<LineClient> = (0..STUCK)
+        .map(|number| server.connect_narrow_raw(&format!("stuck{number}")))
+        .collect();
+    eventually(PATIENCE, "all who will stand still are here", || {
+        server.metric("smolchat_users") == STUCK as u64
+    });
+    // Nearly all that a reader may be behind, in less than the time that half of it is allowed;
+    // each says no more than it may at once.
+    let text = "x".repeat(12_000);
+    for number in 0..6 {
+        let mut filler = server.connect(&format!("filler{number}"));
+        for number in 0..MAX_LAG * 9 / 10 / 12_000 / 6 {
+            filler.say_and_skip_to(&format!("{number} {text}"));
+        }
+    }
+    let mut readers = Vec::new();
+    for number in 0..LISTENERS {
+        let listener = server.connect(&format!("listener{number}"));
+        readers.push(std::thread::spawn(move || last_two_lines(&listener)));
+    }
+    for number in 0..TALKERS {
+        let talker = server.connect(&format!("talker{number}"));
+        readers.push(std::thread::spawn(move || talk_to_the_end(talker)));
+    }
+    let lines_before = server.metric("smolchat_lines_in_total");
+    eventually(PATIENCE, "talk, and a full backlog of everyone", || {
+        server.metric("smolchat_lines_in_total") > lines_before + TALKERS as u64
+            && server.metric("smolchat_lag_most_bytes") > MAX_LAG * 4 / 5
+            && server.metric("smolchat_connections{state=\"behind\"}") >= STUCK as u64
+            && server.metric("smolchat_users") == (STUCK + LISTENERS + TALKERS) as u64
+    });
+    server.signal("TERM");
+    let status = server.wait(END + GRACE);
+    assert_eq!(status.code(), Some(0), "{}", server.stderr.text());
+    let mut ends: Vec<Vec<String>> = Vec::new();
+    for reader in readers {
+        ends.push(reader.join().expect("everyone who reads reads to the end"));
+    }
+    let farewell = "\"message\":\"The server is shutting down\"";
+    assert!(ends[0][1].contains(farewell), "{:?}", ends[0]);
+    let message = common::decode(format!("{}\n", ends[0][0]).as_bytes()).expect("a message");
+    assert_ne!(
+        message.0, "[Server]",
+        "the last before it was said by a talker"
     );
     ends.sort();
     ends.dedup();

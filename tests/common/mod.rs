@@ -215,15 +215,39 @@ impl Site {
     /// A client whose receive buffer is as small as the system allows; it saw its own arrival.
     #[track_caller]
     pub fn connect_narrow(&self, label: &str) -> LineClient {
+        let mut client = self.connect_narrow_raw(label);
+        client.expect_own_arrival();
+        client
+    }
+
+    /// The same, of which nothing is known yet.
+    #[track_caller]
+    pub fn connect_narrow_raw(&self, label: &str) -> LineClient {
         let socket =
             Socket::new(Domain::for_address(self.address), Type::STREAM, None).expect("a socket");
         socket.set_recv_buffer_size(2048).expect("a small buffer");
         socket
             .connect(&self.address.into())
             .expect("narrow client connects");
-        let mut client = LineClient::new(socket.into(), label, &self.trace);
-        client.expect_own_arrival();
-        client
+        LineClient::new(socket.into(), label, &self.trace)
+    }
+
+    /// The value of this metric now, which the page of the server tells.
+    #[track_caller]
+    pub fn metric(&self, name: &str) -> u64 {
+        let web = self.web.expect("a server with a page");
+        let mut stream = TcpStream::connect_timeout(&web, PATIENCE).expect("the page listens");
+        stream.set_read_timeout(Some(PATIENCE)).expect("a deadline");
+        let request = format!("GET /metrics HTTP/1.1\r\nHost: {web}\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).expect("sent");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("an answer");
+        let value = answer
+            .lines()
+            .find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        value
+            .and_then(|value| value.trim().parse().ok())
+            .unwrap_or_else(|| panic!("the server tells no whole number {name}:\n{answer}"))
     }
 
     /// A client with this name; it saw its own arrival and the rename.
@@ -525,10 +549,20 @@ impl RealServer {
     /// The most memory that it ever had in use, in bytes, as the system counts it; none where
     /// the system does not tell.
     pub fn peak_bytes(&self) -> Option<u64> {
+        self.status_bytes("VmHWM:")
+    }
+
+    fn status_bytes(&self, field: &str) -> Option<u64> {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.id())).ok()?;
-        let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
+        let line = status.lines().find(|line| line.starts_with(field))?;
         let kilobytes: u64 = line.split_whitespace().nth(1)?.parse().ok()?;
         Some(kilobytes * 1024)
+    }
+
+    /// The memory that it has in use, in bytes, as the system counts it; none where the system
+    /// does not tell.
+    pub fn memory_bytes(&self) -> Option<u64> {
+        self.status_bytes("VmRSS:")
     }
 
     /// From here on its memory is to grow by no more than this.
