@@ -595,6 +595,271 @@ fn a_reader_who_takes_no_byte_for_too_long_is_closed_and_a_silent_one_is_not() {
     talker.expect("silent", "it was not me");
 }
 
+/// A time that does not come in a test.
+const NEVER: Duration = Duration::from_secs(24 * 3600);
+
+/// What those are told who are too far behind.
+const TOO_FAR_BEHIND: &str = "You read too slowly and are too far behind; the connection is closed";
+
+/// A reader who reads only when told to, and a talker who knows to the byte how far behind it is.
+struct Backlog {
+    chat: Chat,
+    slow: LineClient,
+    talker: LineClient,
+    /// Bytes of a line of the talker beside its text.
+    frame: u64,
+    /// How far behind the reader was when its socket took nothing more, and what was said since.
+    lag: u64,
+    /// When the first byte was said that its socket may not have taken.
+    start: Instant,
+}
+
+impl Backlog {
+    /// A server with these times, and a reader whose socket is full.
+    fn start(max_lag_bytes: usize, soft_lag: Duration, write_stall: Duration) -> Self {
+        let limits = Limits {
+            rate_per_second: common::UNPACED,
+            burst_lines: common::UNPACED,
+            max_lag_bytes,
+            soft_lag_timeout: soft_lag,
+            write_stall_timeout: write_stall,
+            ..Limits::default()
+        };
+        let chat = Chat::with_config(Config {
+            limits,
+            ..Chat::config_with_web()
+        });
+        let mut slow = chat.connect_narrow("slow");
+        slow.rename("slow");
+        let mut talker = chat.join("talker");
+        talker.say("x");
+        let frame = talker.next_line().expect("an echo").len() as u64 - 1;
+        let mut backlog = Backlog {
+            chat,
+            slow,
+            talker,
+            frame,
+            lag: 0,
+            start: Instant::now(),
+        };
+        eventually(PATIENCE, "the socket is full", || {
+            backlog.say(4096);
+            backlog.metric("smolchat_connections{state=\"behind\"}") == 1
+        });
+        // What is on its way between the sockets settles: the same at three looks of the server.
+        let mut since = Instant::now();
+        eventually(PATIENCE, "it takes nothing more", || {
+            let seen = backlog.metric("smolchat_lag_most_bytes");
+            if seen == 0 || seen != std::mem::replace(&mut backlog.lag, seen) {
+                since = Instant::now();
+            }
+            since.elapsed() > 3 * LAG_CHECK_INTERVAL
+        });
+        backlog
+    }
+
+    #[track_caller]
+    fn metric(&self, name: &str) -> u64 {
+        self.chat.metric(name)
+    }
+
+    /// How many users were closed for this reason.
+    #[track_caller]
+    fn closed_for(&self, reason: &str) -> u64 {
+        self.metric(&format!(
+            "smolchat_connections_ended_total{{reason=\"{reason}\"}}"
+        ))
+    }
+
+    /// Says one line of so many bytes, and hears it; nothing else was said meanwhile.
+    #[track_caller]
+    fn say(&mut self, bytes: u64) {
+        let text = "x".repeat((bytes - self.frame) as usize);
+        self.talker.say_and_hear(&text);
+        self.lag += bytes;
+    }
+
+    /// Talks until the reader is exactly so many bytes behind, and the server has seen that.
+    #[track_caller]
+    fn fill_to(&mut self, lag: u64) {
+        // A line has at least one byte of text: what is left after each is enough for another.
+        while lag - self.lag > 4096 {
+            self.say(4096 - 2 * self.frame);
+        }
+        self.say(lag - self.lag);
+        eventually(PATIENCE, "the server sees the lag", || {
+            self.metric("smolchat_lag_most_bytes") == lag
+        });
+    }
+
+    /// The reader is still here.
+    #[track_caller]
+    fn is_here(&mut self) {
+        self.talker.request("users", "");
+        self.talker
+            .expect_notice("Connected users (2): slow, talker");
+    }
+
+    /// The reader is here until so much time has passed.
+    #[track_caller]
+    fn stays_for(&mut self, time: Duration) {
+        let start = Instant::now();
+        eventually(time + PATIENCE, "time passes", || {
+            self.is_here();
+            start.elapsed() >= time
+        });
+    }
+
+    /// The reader is closed for this reason, and when it reads on it gets what it was sent, in
+    /// whole lines, and this sentence last.
+    #[track_caller]
+    fn is_closed(&mut self, reason: &str, farewell: &str) {
+        self.talker.expect_notice("slow has left the chat");
+        let (lines, rest) = self.slow.read_until_broken();
+        assert_eq!(rest, b"", "the last line is cut");
+        let (last, before) = lines.split_last().expect("a last line");
+        assert_eq!(last, &("[Server]".to_owned(), farewell.to_owned()));
+        assert!(before.len() > 2, "{before:?}");
+        assert!(
+            before[2..].iter().all(|line| line.0 == "talker"),
+            "{before:?}"
+        );
+        assert_eq!(self.closed_for(reason), 1);
+        self.talker.request("users", "");
+        self.talker.expect_notice("Connected users (1): talker");
+    }
+}
+
+#[test]
+fn a_reader_who_is_as_far_behind_as_allowed_stays_and_one_byte_more_closes_it() {
+    const MAX_LAG: u64 = 1024 * 1024;
+    let mut backlog = Backlog::start(MAX_LAG as usize, NEVER, NEVER);
+    backlog.fill_to(MAX_LAG - 1000);
+    backlog.stays_for(2 * LAG_CHECK_INTERVAL);
+    backlog.fill_to(MAX_LAG);
+    backlog.stays_for(2 * LAG_CHECK_INTERVAL);
+    // The shortest line there is.
+    let shortest = backlog.frame + 1;
+    backlog.say(shortest);
+    backlog.is_closed("lag", TOO_FAR_BEHIND);
+}
+
+#[test]
+fn half_of_the_lag_is_allowed_for_ever_and_more_of_it_for_its_time() {
+    const MAX_LAG: u64 = 1024 * 1024;
+    const SOFT: Duration = Duration::from_secs(3);
+    let mut backlog = Backlog::start(MAX_LAG as usize, SOFT, NEVER);
+    backlog.fill_to(MAX_LAG / 2);
+    backlog.stays_for(SOFT + SOFT / 2);
+    let start = Instant::now();
+    let shortest = backlog.frame + 1;
+    backlog.say(shortest);
+    if start.elapsed() < SOFT / 2 {
+        backlog.is_here();
+    }
+    backlog.is_closed("lag-time", TOO_FAR_BEHIND);
+    let took = start.elapsed();
+    assert!(took >= SOFT, "it was closed after {took:?}");
+}
+
+#[test]
+fn the_time_above_half_of_the_lag_begins_anew_when_the_reader_was_below_it() {
+    const MAX_LAG: u64 = 2 * 1024 * 1024;
+    const SOFT: Duration = Duration::from_secs(6);
+    const LINE: u64 = 4096;
+    let mut backlog = Backlog::start(MAX_LAG as usize, SOFT, NEVER);
+    let mut above = Duration::ZERO;
+    // From there it swings by half of the bound, and is behind all the time.
+    backlog.fill_to(MAX_LAG * 3 / 8);
+    while above < SOFT {
+        let start = Instant::now();
+        for _ in 0..MAX_LAG / 2 / LINE {
+            backlog.say(LINE);
+        }
+        eventually(PATIENCE, "the server sees more than half", || {
+            backlog.metric("smolchat_lag_most_bytes") > MAX_LAG / 2
+        });
+        let is_above = Instant::now();
+        backlog.stays_for(SOFT / 4);
+        above += is_above.elapsed();
+        for _ in 0..MAX_LAG / 2 / LINE {
+            backlog.slow.must_get();
+        }
+        let took = start.elapsed();
+        if took >= SOFT {
+            return skip(&format!("the machine stood still: a round took {took:?}"));
+        }
+        eventually(PATIENCE, "the server sees less than half", || {
+            backlog.metric("smolchat_lag_most_bytes") < MAX_LAG / 2
+        });
+        let behind = backlog.metric("smolchat_connections{state=\"behind\"}");
+        assert_eq!(behind, 1, "it is behind all the time");
+    }
+    backlog.is_here();
+}
+
+#[test]
+fn a_reader_who_takes_no_byte_is_closed_after_its_time_and_told_why() {
+    const STALL: Duration = Duration::from_secs(5);
+    let mut backlog = Backlog::start(64 * 1024 * 1024, NEVER, STALL);
+    if backlog.start.elapsed() < STALL / 2 {
+        backlog.is_here();
+    }
+    // It is hardly behind.
+    assert!(backlog.lag < 1024 * 1024, "{} bytes behind", backlog.lag);
+    let told = "You took nothing of what was sent for too long; the connection is closed";
+    backlog.is_closed("write-timeout", told);
+    let took = backlog.start.elapsed();
+    assert!(took >= STALL, "it was closed after {took:?}");
+}
+
+#[test]
+fn one_who_reads_slowly_but_steadily_and_stays_below_half_is_never_closed() {
+    const MAX_LAG: u64 = 1024 * 1024;
+    const TIME: Duration = Duration::from_secs(3);
+    let mut backlog = Backlog::start(MAX_LAG as usize, TIME, TIME);
+    backlog.slow.expect_notice(&format!(
+        "{} has entered the chat",
+        backlog.talker.address()
+    ));
+    backlog
+        .slow
+        .expect_notice(&format!("{} renamed to talker", backlog.talker.address()));
+    let (mut said, mut heard) = (0, 0);
+    // The lines of the beginning, which are all alike.
+    backlog.talker.say_and_hear("now");
+    let beginning = backlog.slow.skip_to("talker", "now");
+    assert!(beginning.iter().all(|line| line.0 == "talker"));
+    let text = "x".repeat(4000);
+    // Ahead of it from here on by more than the sockets hold, and never by half of the bound.
+    let ahead = MAX_LAG * 3 / 8 / 4096;
+    let start = Instant::now();
+    while start.elapsed() < TIME * 3 {
+        backlog.talker.say_and_hear(&format!("{said} {text}"));
+        said += 1;
+        if said - heard > ahead {
+            backlog.slow.expect("talker", &format!("{heard} {text}"));
+            heard += 1;
+            // This slow: a hundred lines a second, or fewer.
+            thread::sleep(Duration::from_millis(10));
+        }
+        if said % 50 == 0 && said > ahead {
+            let behind = backlog.metric("smolchat_connections{state=\"behind\"}");
+            assert_eq!(behind, 1, "it is behind all the time");
+            let most = backlog.metric("smolchat_lag_most_bytes");
+            assert!(most <= MAX_LAG / 2, "{most} bytes behind");
+        }
+    }
+    backlog.is_here();
+    // It gets the rest of it, without a gap.
+    while heard < said {
+        backlog.slow.expect("talker", &format!("{heard} {text}"));
+        heard += 1;
+    }
+    backlog.slow.say("all of it");
+    backlog.slow.expect("slow", "all of it");
+}
+
 #[test]
 fn a_stuck_reader_who_resets_or_closes_is_gone_at_once() {
     let chat = Chat::with(Limits {
