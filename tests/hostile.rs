@@ -12,8 +12,9 @@ use smolchat::limits::{
     MAX_LINES_PER_TURN, READ_BUFFER_BYTES, TRANSCRIPT_BYTES,
 };
 use smolchat::server::Config;
-use std::io::Write;
-use std::net::TcpStream;
+use socket2::{Domain, Socket, Type};
+use std::io::{self, Write};
+use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -1227,6 +1228,64 @@ fn connects_beyond_the_limit_do_not_grow_the_server() {
     }
     memory.check(&server);
     witness.say_and_hear("nobody came");
+}
+
+/// A client that connects from this address to this one.
+fn connect_from(source: &str, target: SocketAddr, chat: &Chat) -> io::Result<LineClient> {
+    let socket = Socket::new(Domain::for_address(target), Type::STREAM, None)?;
+    let source: IpAddr = source.parse().expect("an address");
+    socket.bind(&SocketAddr::from((source, 0)).into())?;
+    socket.connect(&target.into())?;
+    Ok(LineClient::new(socket.into(), "guest", &chat.trace))
+}
+
+#[test]
+fn on_a_listener_for_both_an_ipv4_address_has_a_rate_of_connections_of_its_own() {
+    if std::net::TcpListener::bind("[::]:0").is_err() {
+        return skip("this machine has no IPv6");
+    }
+    if std::net::TcpListener::bind("127.0.0.2:0").is_err() {
+        return skip("this machine has one loopback address only");
+    }
+    let chat = Chat::with_config(Config {
+        chat_host: "::".into(),
+        limits: Limits {
+            connects_per_minute: Some(2),
+            ..Limits::default()
+        },
+        ..Chat::config()
+    });
+    let port = chat.address.port();
+    let at = |target: &str| SocketAddr::new(target.parse().expect("an address"), port);
+    // What the listener sees of them is ::ffff:127.0.0.1 and ::ffff:127.0.0.2: were that an IPv6
+    // address like others, all of IPv4, and ::1 with it, would be in one and the same /64.
+    let mut sources = vec![
+        ("127.0.0.1", at("127.0.0.1")),
+        ("127.0.0.2", at("127.0.0.1")),
+    ];
+    if std::net::TcpListener::bind("[::1]:0").is_ok() {
+        sources.push(("::1", at("::1")));
+    }
+    for (source, target) in sources {
+        let mut inside = Vec::new();
+        for _ in 0..2 {
+            let mut guest = connect_from(source, target, &chat).expect("connected");
+            guest.expect_own_arrival();
+            inside.push(guest);
+        }
+        for _ in 0..3 {
+            let mut one_too_many = connect_from(source, target, &chat).expect("connected");
+            let sentence = one_too_many.notice();
+            assert!(
+                sentence.starts_with("Too many new connections from your address"),
+                "from {source}: {sentence}"
+            );
+            one_too_many.expect_end();
+        }
+        let name = inside[1].name.clone();
+        inside[1].say("x");
+        inside[1].skip_to(&name, "x");
+    }
 }
 
 /// A server that may have only so many open files.
