@@ -162,6 +162,8 @@ pub const WEB_HEALTH_TIMEOUT: Duration = Duration::from_secs(5);
 pub const WEB_MAX_TEXT_BYTES: usize = 1024 * 1024;
 /// Bytes of the documents of all moments that are on their way to readers of the page.
 pub const WEB_MAX_DOCUMENT_BYTES: usize = 64 * 1024 * 1024;
+/// Bytes of frames that a live stream of the page takes out of the log at once.
+pub const WEB_STREAM_BUFFER_BYTES: usize = 16 * 1024;
 /// Time between two comment lines of a silent live stream.
 pub const WEB_HEARTBEAT_INTERVAL: Duration = Duration::from_secs(15);
 

@@ -9,7 +9,7 @@ mod common;
 use common::{LineClient, PATIENCE, RealServer, eventually, skip};
 use serde_json::Value;
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
 
 /// Sends lines that are refused until the server closes the connection.
@@ -211,13 +211,60 @@ fn the_counts_are_those_of_what_happened() {
     assert_eq!(value(&text, "smolchat_lines_refused_total"), 18.0);
     assert!(value(&text, "smolchat_lines_out_total") >= 30.0);
     assert!(value(&text, "smolchat_bytes_out_total") > value(&text, "smolchat_bytes_in_total"));
-    assert!(value(&text, "smolchat_delivery_seconds_count") >= 10.0);
+    // What was sent only after an answer came is in a batch of its own: four names, the nonsense,
+    // and twice alice.
+    assert!(value(&text, "smolchat_delivery_seconds_count") >= 7.0);
     assert_eq!(value(&text, "smolchat_connections{state=\"behind\"}"), 0.0);
     assert!(
         !text.contains("alice") && !text.contains("127.0.0.1"),
         "{text}"
     );
     assert!(text.ends_with("# EOF\n"));
+}
+
+#[test]
+fn every_end_of_a_connection_of_the_page_has_a_reason_and_is_logged_and_counted_once() {
+    let server = RealServer::start(&["--log", "debug"]);
+    let web = server.web.expect("a page");
+    let mut expected = Vec::new();
+    for (request, reason) in [
+        ("", "closed"),
+        ("GET /healthz HTTP/1.0\r\n\r\n", "closed"),
+        ("hello\r\n\r\n", "malformed"),
+        ("POST / HTTP/1.0\r\n\r\n", "method"),
+        (
+            "GET / HTTP/1.1\r\nHost: evil.example\r\n\r\n",
+            "misdirected",
+        ),
+        ("GET / HTTP/1.0\r\nContent-Length: 1\r\n\r\n", "body"),
+        ("GET /api/events HTTP/1.0\r\n\r\n", "version"),
+    ] {
+        let mut stream = TcpStream::connect(web).expect("the page listens");
+        stream.set_read_timeout(Some(PATIENCE)).expect("a deadline");
+        stream.write_all(request.as_bytes()).expect("sent");
+        stream.shutdown(Shutdown::Write).expect("the end is sent");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("an end");
+        let address = stream.local_addr().expect("its own address");
+        expected.push((format!("address={address} reason={reason}"), reason));
+    }
+    for (fields, _) in &expected {
+        server.stderr.wait_for(fields);
+        let lines = server.stderr.lines();
+        let (address, _) = fields.split_once(" reason").expect("two fields");
+        let of_it = lines.iter().filter(|line| line.contains(address)).count();
+        assert_eq!(of_it, 1, "{lines:?}");
+    }
+    let text = get(&server, "/metrics").1;
+    for (_, reason) in &expected {
+        let count = expected.iter().filter(|(_, each)| each == reason).count();
+        let name = format!("smolchat_web_ended_total{{reason=\"{reason}\"}}");
+        assert_eq!(value(&text, &name), count as f64, "{text}");
+    }
+    assert_eq!(
+        value(&text, "smolchat_web_ended_total{reason=\"fault\"}"),
+        0.0
+    );
 }
 
 #[test]

@@ -251,6 +251,74 @@ fn each_wrong_request_gets_its_own_answer() {
     assert_eq!(get(web, "/healthz").status, 200);
 }
 
+/// Whoever writes line ends in another way is answered at once, not when its time is over.
+#[test]
+fn a_head_with_other_line_ends_is_refused_at_once() {
+    let (_chat, web) = start(WebLimits {
+        head_timeout: LONG,
+        idle_timeout: LONG,
+        ..WebLimits::default()
+    });
+    for request in [
+        "GET / HTTP/1.1\nHost: localhost\n\n",
+        "GET / HTTP/1.1\nHost: localhost\n\r\n",
+        "GET / HTTP/1.1\r\nHost: localhost\r\n\n",
+        "\nGET / HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    ] {
+        is_a_refusal(&ask(web, request), 400, "not valid HTTP");
+    }
+}
+
+#[test]
+fn a_length_that_is_none_or_two_makes_a_request_malformed() {
+    let (_chat, web) = start(WebLimits::default());
+    for (fields, status) in [
+        ("Content-Length: abc\r\n", 400),
+        ("Content-Length: -1\r\n", 400),
+        ("Content-Length: 0\r\nContent-Length: 5\r\n", 400),
+        ("Content-Length: 99999999999999999999999\r\n", 413),
+    ] {
+        let answer = ask(
+            web,
+            &format!("GET / HTTP/1.1\r\nHost: localhost\r\n{fields}\r\n"),
+        );
+        let words = ["not valid HTTP", "No request body"][usize::from(status == 413)];
+        is_a_refusal(&answer, status, words);
+    }
+}
+
+/// RFC 9110, section 9.3.2: also where what is answered is an error.
+#[test]
+fn an_answer_to_head_never_has_a_body() {
+    let (_chat, web) = start(WebLimits {
+        head_timeout: SHORT,
+        ..WebLimits::default()
+    });
+    let long = "x".repeat(limits::WEB_MAX_HEAD_BYTES);
+    for (request, status) in [
+        ("HEAD / HTTP/1.1\r\n\r\n", 400),
+        (
+            "HEAD /nothing HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n",
+            404,
+        ),
+        ("HEAD / HTTP/1.1\r\nHost: localhost\r\n", 408),
+        (
+            "HEAD / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\n\r\nhello",
+            413,
+        ),
+        ("HEAD / HTTP/1.1\r\nHost: evil.example\r\n\r\n", 421),
+        (&format!("HEAD /{long}"), 431),
+    ] {
+        let answer = ask(web, request);
+        assert_eq!(
+            (answer.status, answer.body.as_str()),
+            (status, ""),
+            "{answer:?}"
+        );
+        assert_ne!(answer.field("content-length"), "0", "{answer:?}");
+    }
+}
+
 /// Its head fits into the bound, but not with the host that the server puts into it.
 #[test]
 fn a_head_that_fits_without_its_host_only_is_too_large() {

@@ -6,8 +6,9 @@
 //! wait for anything but a few steps in memory.
 
 use crate::server::closing::CloseReason;
+use crate::server::web_closing::WebCloseReason;
+use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
-use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -21,13 +22,7 @@ use std::time::Duration;
 /// The label of what is counted by reason.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ByReason {
-    reason: CloseReason,
-}
-
-impl EncodeLabelValue for CloseReason {
-    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> Result<(), fmt::Error> {
-        self.word().encode(encoder)
-    }
+    reason: &'static str,
 }
 
 /// The label of what is counted by state.
@@ -58,7 +53,7 @@ pub struct Metrics {
     delivery_seconds: Histogram,
     lag_bytes: Histogram,
     lag_most_bytes: Gauge,
-    web_refused: Counter,
+    web_ended: Family<ByReason, Counter>,
     inbox_waiting: Gauge,
     transcript_skipped: Gauge,
     uptime: Gauge<f64, AtomicU64>,
@@ -107,12 +102,24 @@ impl Metrics {
         all.register("connections", "Connections by state", connections.clone());
         let in_state = |state| connections.get_or_create_owned(&ByState { state });
         let help = "Connections that were not let in, by reason";
-        let at_the_door =
-            |reason: &CloseReason| reason.is_at_the_door() || *reason == CloseReason::Shutdown;
-        let refused = by_reason(all, "connections_refused", help, at_the_door);
+        let reasons = CloseReason::ALL.into_iter();
+        let at_the_door = reasons.clone().filter(|reason| {
+            // Who waits to be let in when the server stops is told so.
+            reason.is_at_the_door() || *reason == CloseReason::Shutdown
+        });
+        let words = at_the_door.map(CloseReason::word);
+        let refused = by_reason(all, "connections_refused", help, words);
         let help = "Connections of users that ended, by reason";
-        let inside = |reason: &CloseReason| !reason.is_at_the_door();
-        let ended = by_reason(all, "connections_ended", help, inside);
+        let inside = reasons.filter(|reason| !reason.is_at_the_door());
+        let ended = by_reason(
+            all,
+            "connections_ended",
+            help,
+            inside.map(CloseReason::word),
+        );
+        let help = "Connections of the page that ended, by reason";
+        let words = WebCloseReason::ALL.into_iter().map(WebCloseReason::word);
+        let web_ended = by_reason(all, "web_ended", help, words);
         let help = "From the reading of a line to the last write of its batch to those who keep up";
         // 16 microseconds to 4 seconds.
         let delivery = Histogram::new(exponential_buckets(0.000_016, 4.0, 10));
@@ -148,11 +155,7 @@ impl Metrics {
             bytes_in: counter(all, "bytes_in", "Bytes read from clients"),
             bytes_out: counter(all, "bytes_out", "Bytes written to clients"),
             lag_most_bytes: gauge(all, "lag_most_bytes", "The most bytes a reader is behind"),
-            web_refused: counter(
-                all,
-                "web_connections_refused",
-                "Connections of the page for which there was no room",
-            ),
+            web_ended,
             inbox_waiting: gauge(all, "inbox_waiting", "Inputs that wait for the broker"),
             transcript_skipped: gauge(
                 all,
@@ -189,10 +192,10 @@ fn by_reason(
     registry: &mut Registry,
     name: &str,
     help: &str,
-    can_be: impl Fn(&CloseReason) -> bool,
+    words: impl Iterator<Item = &'static str>,
 ) -> Family<ByReason, Counter> {
     let family = Family::<ByReason, Counter>::default();
-    for reason in CloseReason::ALL.into_iter().filter(can_be) {
+    for reason in words {
         let _at_zero = family.get_or_create(&ByReason { reason });
     }
     registry.register(name, help, family.clone());
@@ -207,11 +210,12 @@ impl Metrics {
 
     /// A connection was not let in.
     pub fn count_refused(&self, reason: CloseReason) {
-        self.refused.get_or_create(&ByReason { reason }).inc();
+        self.refused_by(reason).inc();
     }
 
     /// The counter of connections that were not let in for this reason.
     pub fn refused_by(&self, reason: CloseReason) -> Counter {
+        let reason = reason.word();
         self.refused.get_or_create_owned(&ByReason { reason })
     }
 
@@ -220,13 +224,20 @@ impl Metrics {
         self.accepted.clone()
     }
 
-    /// The counter of connections of the page for which there was no room.
-    pub fn web_refused(&self) -> Counter {
-        self.web_refused.clone()
+    /// A connection of the page ended, or will when the answer is written.
+    pub fn count_web_ended(&self, reason: WebCloseReason) {
+        self.web_ended_by(reason).inc();
+    }
+
+    /// The counter of connections of the page that ended for this reason.
+    pub fn web_ended_by(&self, reason: WebCloseReason) -> Counter {
+        let reason = reason.word();
+        self.web_ended.get_or_create_owned(&ByReason { reason })
     }
 
     /// A user's connection ended, or will when what is owed is written.
     pub fn count_ended(&self, reason: CloseReason) {
+        let reason = reason.word();
         self.ended.get_or_create(&ByReason { reason }).inc();
     }
 

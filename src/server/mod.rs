@@ -27,6 +27,7 @@ pub mod snapshot;
 pub mod speaker;
 pub mod transcript;
 pub mod web;
+pub mod web_closing;
 
 pub use config::{Config, LogFormat, ServerOptions, WebConfig};
 pub use listen::{BindError, Listeners};
@@ -336,6 +337,14 @@ mod tests {
         }
     }
 
+    /// What of the page fails.
+    pub(crate) const PAGE_FAULT: &str = "/fault";
+
+    /// The same on the page.
+    pub(crate) async fn fail_on_the_page<State>(_: tide::Request<State>) -> tide::Result {
+        panic!("a fault that a test asked for on the page")
+    }
+
     struct Running {
         address: SocketAddr,
         web: SocketAddr,
@@ -447,6 +456,45 @@ mod tests {
         drop(client);
     }
 
+    /// Sends a request for this to the page; gives all that comes.
+    fn ask_page(running: &Running, path: &str) -> String {
+        let mut page = TcpStream::connect(running.web).expect("the page listens");
+        let head = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+        page.write_all(head.as_bytes()).expect("sent");
+        let mut text = String::new();
+        page.read_to_string(&mut text).expect("an answer");
+        text
+    }
+
+    /// The same once the connection before has given its place back.
+    fn ask_page_for_its_place(running: &Running, path: &str) -> String {
+        let deadline = Instant::now() + Duration::from_secs(30);
+        loop {
+            let text = ask_page(running, path);
+            if !text.contains("503 Service Unavailable") {
+                return text;
+            }
+            assert!(Instant::now() < deadline, "the place is not given back");
+        }
+    }
+
+    #[test]
+    fn a_panic_in_one_connection_of_the_page_ends_that_one_and_gives_its_place_back() {
+        let mut limits = Limits::default();
+        limits.web.connections_per_address = Some(1);
+        let running = start_with(limits);
+        // Were the place of the one that failed kept, the next would be refused.
+        for _ in 0..3 {
+            assert_eq!(ask_page_for_its_place(&running, PAGE_FAULT), "");
+        }
+        let text = ask_page_for_its_place(&running, "/metrics");
+        let count = "smolchat_web_ended_total{reason=\"fault\"} 3\n";
+        assert!(text.contains(count), "{text}");
+        drop(running.stop);
+        let ended = running.thread.join().expect("the server's thread ends");
+        assert!(ended.is_ok(), "{ended:?}");
+    }
+
     #[test]
     fn a_panic_of_a_connection_is_counted_as_a_fault_and_told_with_its_place() {
         let (writer, told) = std::sync::mpsc::channel();
@@ -464,11 +512,7 @@ mod tests {
         let victim = connect(running.address);
         say(&victim, CONNECTION_FAULT);
         skip_to(&mut witness, "has left the chat");
-        let mut page = TcpStream::connect(running.web).expect("the page listens");
-        let head = b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
-        page.write_all(head).expect("sent");
-        let mut text = String::new();
-        page.read_to_string(&mut text).expect("an answer");
+        let text = ask_page(&running, "/metrics");
         let count = "smolchat_connections_ended_total{reason=\"fault\"} 1\n";
         assert!(text.contains(count), "{text}");
         let place = format!(" at {}:", file!());

@@ -5,10 +5,10 @@
 //! hold frames of its own, and never be silent for longer than a heartbeat: a browser that is
 //! gone is noticed by the failing write.
 
-use crate::limits::{MAX_BYTES_PER_WRITE, WEB_HEARTBEAT_INTERVAL};
+use crate::limits::{WEB_HEARTBEAT_INTERVAL, WEB_STREAM_BUFFER_BYTES};
 use crate::server::frames::{self, HEARTBEAT};
 use crate::server::inbox::Subscription;
-use crate::server::log::{Log, Slice, TooFarBehind};
+use crate::server::log::{Log, TooFarBehind};
 use crate::server::snapshot::{Budget, Document};
 use crate::server::web::gate::Counted;
 use event_listener::EventListener;
@@ -25,7 +25,8 @@ use std::task::{Context, Poll, ready};
 enum Chunk {
     Document(Arc<Document>),
     Text(&'static str),
-    Slice(Slice),
+    /// A copy: one who does not read would keep a whole batch from being freed.
+    Frames(Vec<u8>),
 }
 
 impl Chunk {
@@ -33,7 +34,7 @@ impl Chunk {
         match self {
             Chunk::Document(document) => document.text().as_bytes(),
             Chunk::Text(text) => text.as_bytes(),
-            Chunk::Slice(slice) => slice.bytes(),
+            Chunk::Frames(frames) => frames,
         }
     }
 }
@@ -77,17 +78,22 @@ impl EventStream {
     fn poll_chunk(&mut self, context: &mut Context<'_>) -> Poll<()> {
         loop {
             let mut slices = Vec::new();
-            let read = self
-                .log
-                .read(self.position, u64::MAX, 1, MAX_BYTES_PER_WRITE, &mut slices);
+            let read = self.log.read(
+                self.position,
+                u64::MAX,
+                1,
+                WEB_STREAM_BUFFER_BYTES,
+                &mut slices,
+            );
             if read == Err(TooFarBehind) {
                 // The browser connects again and starts from a new snapshot.
                 self.has_ended = true;
                 return Poll::Ready(());
             }
             if let Some(slice) = slices.pop() {
-                self.position += slice.bytes().len() as u64;
-                self.take(Chunk::Slice(slice));
+                let count = slice.bytes().len().min(WEB_STREAM_BUFFER_BYTES);
+                self.position += count as u64;
+                self.take(Chunk::Frames(slice.bytes()[..count].to_vec()));
                 return Poll::Ready(());
             }
             if self.log.is_closed() {

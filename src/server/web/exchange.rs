@@ -4,6 +4,7 @@
 //! What lives here: [`Exchange`]. It must never let async-h1 read from the socket, and it
 //! notes when a reader takes nothing, since async-h1 would wait for ever.
 
+use crate::server::web_closing::WebCloseReason;
 use async_net::TcpStream;
 use futures_lite::{AsyncRead, AsyncWrite};
 use smol::Timer;
@@ -52,17 +53,23 @@ impl Exchange {
     }
 
     /// Waits until the reader has taken nothing for so long, or the deadline for the whole
-    /// answer has passed, if there is one. Cancel-safe.
-    pub async fn wait_for_stall(&self, stall: Duration, deadline: Option<Duration>) {
+    /// answer has passed, if there is one; gives which it was. Cancel-safe.
+    pub async fn wait_for_stall(
+        &self,
+        stall: Duration,
+        deadline: Option<Duration>,
+    ) -> WebCloseReason {
         let start = Instant::now();
         loop {
             let left = deadline.map(|deadline| deadline.saturating_sub(start.elapsed()));
             let check = stall / STALL_CHECKS;
             Timer::after(left.map_or(check, |left| left.min(check))).await;
             let blocked_since = *lock(&self.shared.blocked_since);
-            let has_stalled = blocked_since.is_some_and(|since| since.elapsed() >= stall);
-            if has_stalled || deadline.is_some_and(|deadline| start.elapsed() >= deadline) {
-                return;
+            if blocked_since.is_some_and(|since| since.elapsed() >= stall) {
+                return WebCloseReason::Stalled;
+            }
+            if deadline.is_some_and(|deadline| start.elapsed() >= deadline) {
+                return WebCloseReason::Deadline;
             }
         }
     }

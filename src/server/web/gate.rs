@@ -8,6 +8,7 @@
 use crate::connect_rate::counted_as;
 use crate::limits::{WEB_MAX_CLOSING_CONNECTIONS, WEB_MAX_CONNECTIONS, WEB_MAX_STREAMS, WebLimits};
 use crate::server::web::host::{AllowedHosts, HostName};
+use crate::server::web_closing::WebCloseReason;
 use event_listener::Event;
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -90,6 +91,15 @@ pub enum Full {
     InAll,
     /// Its address has as many as one address may have.
     Address,
+}
+
+impl From<Full> for WebCloseReason {
+    fn from(full: Full) -> Self {
+        match full {
+            Full::InAll => WebCloseReason::Full,
+            Full::Address => WebCloseReason::AddressFull,
+        }
+    }
 }
 
 /// How many of something there are, in all and from each address, and when there are fewer.

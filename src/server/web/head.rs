@@ -9,8 +9,9 @@
 
 use crate::limits::WEB_MAX_HEAD_BYTES;
 use crate::server::connection::within;
-use crate::server::web::gate::{Full, Gate};
+use crate::server::web::gate::Gate;
 use crate::server::web::host::{AllowedHosts, BadHost};
+use crate::server::web_closing::WebCloseReason;
 use async_net::TcpStream;
 use futures_lite::{AsyncReadExt, AsyncWriteExt};
 use std::borrow::Cow;
@@ -30,95 +31,92 @@ pub struct Head {
     pub is_stream: bool,
 }
 
-/// Why a request is not answered as it wishes.
+/// Why there is no head to answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Problem {
-    /// There is no further request.
-    Ended,
-    /// It is no HTTP request.
-    Malformed,
-    /// It took too long.
-    TooSlow,
-    /// It is too large.
-    TooLarge,
-    /// It has a body.
-    HasBody,
-    /// It does something else than reading.
-    MethodNotAllowed,
-    /// It expects something before it goes on.
-    Expectation,
-    /// It is of another version of HTTP.
-    OtherVersion,
-    /// It is for another host than this one.
-    Misdirected,
-    /// Too many connections are open, in all or from this address.
-    TooManyConnections(Full),
+pub struct NoHead {
+    /// Why the connection ends.
+    pub reason: WebCloseReason,
+    /// Whether the request is one of HEAD, as far as it came: its answer has no body.
+    pub is_head: bool,
 }
 
-impl Problem {
-    /// Status, reason and sentence of the answer.
-    fn answer(self) -> (&'static str, &'static str) {
-        match self {
-            Problem::Ended | Problem::Malformed => {
-                ("400 Bad Request", "The request is not valid HTTP/1.1")
-            }
-            Problem::TooSlow => ("408 Request Timeout", "The request took too long to arrive"),
-            Problem::TooLarge => (
-                "431 Request Header Fields Too Large",
-                "The request's head is larger than 8 KiB",
-            ),
-            Problem::HasBody => ("413 Content Too Large", "No request body is expected here"),
-            Problem::MethodNotAllowed => (
-                "405 Method Not Allowed",
-                "Only GET and HEAD are understood here",
-            ),
-            Problem::Expectation => ("417 Expectation Failed", "Send the request without Expect"),
-            Problem::OtherVersion => (
-                "505 HTTP Version Not Supported",
-                "Only HTTP/1.1 is understood here",
-            ),
-            Problem::Misdirected => (
-                "421 Misdirected Request",
-                "The page is not served under this host name; its address works, and the server's \
-                 option --web-name allows further names",
-            ),
-            Problem::TooManyConnections(Full::InAll) => (
-                "503 Service Unavailable",
-                "Too many connections are open; try again later",
-            ),
-            Problem::TooManyConnections(Full::Address) => (
-                "503 Service Unavailable",
-                "Too many connections are open from your address; close one or try again later",
-            ),
+/// Status and sentence of the last answer; none where there is nothing to answer.
+fn answer_to(reason: WebCloseReason) -> Option<(&'static str, &'static str)> {
+    Some(match reason {
+        WebCloseReason::Malformed => ("400 Bad Request", "The request is not valid HTTP/1.1"),
+        WebCloseReason::HeadTimeout => {
+            ("408 Request Timeout", "The request took too long to arrive")
         }
-    }
+        WebCloseReason::HeadTooLarge => (
+            "431 Request Header Fields Too Large",
+            "The request's head is larger than 8 KiB",
+        ),
+        WebCloseReason::HasBody => ("413 Content Too Large", "No request body is expected here"),
+        WebCloseReason::MethodNotAllowed => (
+            "405 Method Not Allowed",
+            "Only GET and HEAD are understood here",
+        ),
+        WebCloseReason::Expectation => {
+            ("417 Expectation Failed", "Send the request without Expect")
+        }
+        WebCloseReason::OtherVersion => (
+            "505 HTTP Version Not Supported",
+            "Only HTTP/1.1 is understood here",
+        ),
+        WebCloseReason::Misdirected => (
+            "421 Misdirected Request",
+            "The page is not served under this host name; its address works, and the server's \
+             option --web-name allows further names",
+        ),
+        WebCloseReason::Full | WebCloseReason::NoDescriptor => (
+            "503 Service Unavailable",
+            "Too many connections are open; try again later",
+        ),
+        WebCloseReason::AddressFull => (
+            "503 Service Unavailable",
+            "Too many connections are open from your address; close one or try again later",
+        ),
+        WebCloseReason::Closed
+        | WebCloseReason::Reset
+        | WebCloseReason::Idle
+        | WebCloseReason::Stalled
+        | WebCloseReason::Deadline
+        | WebCloseReason::Fault => return None,
+    })
 }
 
 /// When one who finds no place may come again.
 pub const RETRY_AFTER_SECONDS: &str = "5";
 
-impl Problem {
-    /// The whole answer, after which the connection is closed.
-    pub fn text(self) -> String {
-        let (status, sentence) = self.answer();
-        let special = match self {
-            Problem::MethodNotAllowed => "Allow: GET, HEAD\r\n".to_owned(),
-            Problem::TooManyConnections(_) => format!("Retry-After: {RETRY_AFTER_SECONDS}\r\n"),
-            _ => String::new(),
-        };
-        let length = sentence.len() + 1;
-        format!(
-            "HTTP/1.1 {status}\r\n{special}Content-Type: text/plain; charset=utf-8\r\n\
-             Content-Length: {length}\r\nX-Content-Type-Options: nosniff\r\n\
-             Content-Security-Policy: default-src 'none'; frame-ancestors 'none'\r\n\
-             Cache-Control: no-store\r\nConnection: close\r\n\r\n{sentence}\n"
-        )
+/// The last answer of a connection that ends for this reason; empty where there is nothing to
+/// answer. One to HEAD says how long its body would be (RFC 9110, section 9.3.2).
+pub fn last_answer(reason: WebCloseReason, is_head: bool) -> String {
+    let Some((status, sentence)) = answer_to(reason) else {
+        return String::new();
+    };
+    let special = match reason {
+        WebCloseReason::MethodNotAllowed => "Allow: GET, HEAD\r\n".to_owned(),
+        WebCloseReason::Full | WebCloseReason::AddressFull | WebCloseReason::NoDescriptor => {
+            format!("Retry-After: {RETRY_AFTER_SECONDS}\r\n")
+        }
+        _ => String::new(),
+    };
+    let length = sentence.len() + 1;
+    let head = format!(
+        "HTTP/1.1 {status}\r\n{special}Content-Type: text/plain; charset=utf-8\r\n\
+         Content-Length: {length}\r\nX-Content-Type-Options: nosniff\r\n\
+         Content-Security-Policy: default-src 'none'; frame-ancestors 'none'\r\n\
+         Cache-Control: no-store\r\nConnection: close\r\n\r\n"
+    );
+    match is_head {
+        true => head,
+        false => format!("{head}{sentence}\n"),
     }
 }
 
-/// Writes the answer to a problem.
-pub async fn tell(stream: &TcpStream, problem: Problem) {
-    let answer = problem.text();
+/// Writes the last answer, if there is one.
+pub async fn tell(stream: &TcpStream, reason: WebCloseReason, is_head: bool) {
+    let answer = last_answer(reason, is_head);
     // One who is gone by now is not told.
     let _ = stream.clone().write_all(answer.as_bytes()).await;
 }
@@ -146,39 +144,49 @@ impl HeadReader {
     ///
     /// # Errors
     /// There is none, or it is not one that may be answered.
-    pub async fn next_head(&mut self) -> Result<Head, Problem> {
+    pub async fn next_head(&mut self) -> Result<Head, NoHead> {
+        let head = self.wait_for_head().await;
+        head.map_err(|reason| NoHead {
+            reason,
+            is_head: is_of_head(&self.bytes),
+        })
+    }
+
+    async fn wait_for_head(&mut self) -> Result<Head, WebCloseReason> {
         let gate = self.gate.clone();
         if self.bytes.is_empty() {
             // Silence between requests is no offence: it just ends.
             within(gate.limits.idle_timeout, self.read_more())
                 .await
-                .unwrap_or(Err(Problem::Ended))?;
+                .unwrap_or(Err(WebCloseReason::Idle))?;
         }
         within(gate.limits.head_timeout, self.collect())
             .await
-            .unwrap_or(Err(Problem::TooSlow))
+            .unwrap_or(Err(WebCloseReason::HeadTimeout))
     }
 
-    async fn collect(&mut self) -> Result<Head, Problem> {
+    /// What is refused stays, so that its method is known to the answer.
+    async fn collect(&mut self) -> Result<Head, WebCloseReason> {
         loop {
             if let Some(length) = head_length(&self.bytes) {
-                let rest = self.bytes.split_off(length);
-                let bytes = std::mem::replace(&mut self.bytes, rest);
-                return judge(&bytes, &self.gate.hosts);
+                let head = judge(&self.bytes[..length], &self.gate.hosts)?;
+                self.bytes.drain(..length);
+                return Ok(head);
             }
             if self.bytes.len() >= WEB_MAX_HEAD_BYTES {
-                return Err(Problem::TooLarge);
+                return Err(WebCloseReason::HeadTooLarge);
             }
             self.read_more().await?;
         }
     }
 
-    async fn read_more(&mut self) -> Result<(), Problem> {
+    async fn read_more(&mut self) -> Result<(), WebCloseReason> {
         let mut buffer = [0; 1024];
         let room = (WEB_MAX_HEAD_BYTES - self.bytes.len()).min(buffer.len());
         match self.stream.read(&mut buffer[..room]).await {
-            Ok(0) if !self.bytes.is_empty() => Err(Problem::Malformed),
-            Ok(0) | Err(_) => Err(Problem::Ended),
+            Ok(0) if !self.bytes.is_empty() => Err(WebCloseReason::Malformed),
+            Ok(0) => Err(WebCloseReason::Closed),
+            Err(_) => Err(WebCloseReason::Reset),
             Ok(count) => {
                 self.bytes.extend_from_slice(&buffer[..count]);
                 Ok(())
@@ -187,14 +195,34 @@ impl HeadReader {
     }
 }
 
-/// Where the head ends; none if it has not yet. Empty lines before it are part of it, as
-/// RFC 9112, section 2.2 lets them be.
+/// Where the first line begins. Empty lines before it are part of the head, as RFC 9112,
+/// section 2.2 lets them be.
+fn first_line_start(bytes: &[u8]) -> Option<usize> {
+    bytes.iter().position(|byte| !matches!(byte, b'\r' | b'\n'))
+}
+
+/// Whether the request is one of HEAD, as far as it came.
+pub fn is_of_head(bytes: &[u8]) -> bool {
+    first_line_start(bytes).is_some_and(|start| bytes[start..].starts_with(b"HEAD "))
+}
+
+/// Where the head ends; none if it has not yet. An empty line that is written in another way
+/// than with `\r\n` ends it too: whoever wrote it waits for an answer.
 fn head_length(bytes: &[u8]) -> Option<usize> {
-    let start = bytes
-        .iter()
-        .position(|byte| !matches!(byte, b'\r' | b'\n'))?;
-    let end = memchr::memmem::find(&bytes[start..], b"\r\n\r\n")?;
-    Some(start + end + 4)
+    let start = first_line_start(bytes)?;
+    memchr::memchr_iter(b'\n', &bytes[start..])
+        .map(|newline| start + newline + 1)
+        .find_map(|after| match bytes.get(after..)? {
+            [b'\n', ..] => Some(after + 1),
+            [b'\r', b'\n', ..] => Some(after + 2),
+            _ => None,
+        })
+}
+
+/// Whether a line ends without `\r`. RFC 9112, section 2.2 leaves it to the server to take that;
+/// a proxy in front may see one request where such a server sees two.
+fn has_bare_newline(bytes: &[u8]) -> bool {
+    memchr::memchr_iter(b'\n', bytes).any(|at| at == 0 || bytes[at - 1] != b'\r')
 }
 
 /// The one address that answers without end.
@@ -204,14 +232,17 @@ const HOST: &str = "localhost";
 /// Header fields that a head may have.
 const MAX_FIELDS: usize = 64;
 
-fn judge(bytes: &[u8], allowed: &AllowedHosts) -> Result<Head, Problem> {
+fn judge(bytes: &[u8], allowed: &AllowedHosts) -> Result<Head, WebCloseReason> {
     let mut fields = [httparse::EMPTY_HEADER; MAX_FIELDS];
     let mut request = httparse::Request::new(&mut fields);
+    if has_bare_newline(bytes) {
+        return Err(WebCloseReason::Malformed);
+    }
     match request.parse(bytes) {
-        Ok(httparse::Status::Complete(_)) => {}
-        Err(httparse::Error::TooManyHeaders) => return Err(Problem::TooLarge),
-        Err(httparse::Error::Version) => return Err(Problem::OtherVersion),
-        Ok(httparse::Status::Partial) | Err(_) => return Err(Problem::Malformed),
+        Ok(httparse::Status::Complete(length)) if length == bytes.len() => {}
+        Err(httparse::Error::TooManyHeaders) => return Err(WebCloseReason::HeadTooLarge),
+        Err(httparse::Error::Version) => return Err(WebCloseReason::OtherVersion),
+        Ok(_) | Err(_) => return Err(WebCloseReason::Malformed),
     }
     let is_old = request.version == Some(0);
     let values = |name: &str| {
@@ -223,7 +254,7 @@ fn judge(bytes: &[u8], allowed: &AllowedHosts) -> Result<Head, Problem> {
     };
     let hosts = values("host");
     if hosts.len() > 1 || (hosts.is_empty() && !is_old) {
-        return Err(Problem::Malformed);
+        return Err(WebCloseReason::Malformed);
     }
     let (authority, path) = split_target(request.path.unwrap_or_default());
     match (authority, hosts.first()) {
@@ -236,22 +267,21 @@ fn judge(bytes: &[u8], allowed: &AllowedHosts) -> Result<Head, Problem> {
     let method = match request.method {
         Some("GET") => "GET",
         Some("HEAD") => "HEAD",
-        _ => return Err(Problem::MethodNotAllowed),
+        _ => return Err(WebCloseReason::MethodNotAllowed),
     };
     if !path.starts_with('/') || !path.is_ascii() || path.contains('#') {
-        return Err(Problem::Malformed);
+        return Err(WebCloseReason::Malformed);
     }
-    let is_stream = leads_to(&path).ok_or(Problem::Malformed)? == STREAM_PATH;
+    let is_stream = leads_to(&path).ok_or(WebCloseReason::Malformed)? == STREAM_PATH;
     // A stream is sent in chunks, which HTTP/1.0 does not know.
     if is_old && is_stream {
-        return Err(Problem::OtherVersion);
+        return Err(WebCloseReason::OtherVersion);
     }
     if !values("expect").is_empty() {
-        return Err(Problem::Expectation);
+        return Err(WebCloseReason::Expectation);
     }
-    let has_length = values("content-length").iter().any(|value| *value != b"0");
-    if has_length || !values("transfer-encoding").is_empty() {
-        return Err(Problem::HasBody);
+    if has_length(&values("content-length"))? || !values("transfer-encoding").is_empty() {
+        return Err(WebCloseReason::HasBody);
     }
     let closes = values("connection").iter().any(|value| {
         let mut options = value.split(|&byte| byte == b',').map(<[u8]>::trim_ascii);
@@ -260,13 +290,28 @@ fn judge(bytes: &[u8], allowed: &AllowedHosts) -> Result<Head, Problem> {
     let bytes = format!("{method} {path} HTTP/1.1\r\nHost: {HOST}\r\n\r\n").into_bytes();
     // The host can make it longer than it came. async-h1 reads one byte less than the bound.
     if bytes.len() >= WEB_MAX_HEAD_BYTES {
-        return Err(Problem::TooLarge);
+        return Err(WebCloseReason::HeadTooLarge);
     }
     Ok(Head {
         bytes,
         keep_alive: !closes && !is_old,
         is_stream,
     })
+}
+
+/// Whether a body is announced by these values of Content-Length.
+///
+/// # Errors
+/// One is no number, or they are not the same (RFC 9112, section 6.3).
+fn has_length(values: &[&[u8]]) -> Result<bool, WebCloseReason> {
+    let is_number = |value: &&[u8]| !value.is_empty() && value.iter().all(u8::is_ascii_digit);
+    let is_one = values.windows(2).all(|pair| pair[0] == pair[1]);
+    if !is_one || !values.iter().all(is_number) {
+        return Err(WebCloseReason::Malformed);
+    }
+    Ok(values
+        .first()
+        .is_some_and(|value| value.iter().any(|&digit| digit != b'0')))
 }
 
 /// Where async-h1 will find this path to lead: it goes into and out of folders, takes `\` for
@@ -296,11 +341,11 @@ fn split_target(target: &str) -> (Option<&str>, Cow<'_, str>) {
     (Some(authority), path)
 }
 
-fn check_host(host: &[u8], allowed: &AllowedHosts) -> Result<(), Problem> {
-    let host = std::str::from_utf8(host).map_err(|_| Problem::Malformed)?;
+fn check_host(host: &[u8], allowed: &AllowedHosts) -> Result<(), WebCloseReason> {
+    let host = std::str::from_utf8(host).map_err(|_| WebCloseReason::Malformed)?;
     allowed.check(host).map_err(|bad| match bad {
-        BadHost::Malformed => Problem::Malformed,
-        BadHost::Foreign => Problem::Misdirected,
+        BadHost::Malformed => WebCloseReason::Malformed,
+        BadHost::Foreign => WebCloseReason::Misdirected,
     })
 }
 
@@ -310,7 +355,7 @@ mod tests {
     use crate::server::web::host::HostName;
 
     /// Judges by the names `x` and `chat.example`.
-    fn judged(head: &str) -> Result<Head, Problem> {
+    fn judged(head: &str) -> Result<Head, WebCloseReason> {
         let names = ["x", "chat.example"].map(|name| HostName::parse(name).unwrap());
         judge(head.as_bytes(), &AllowedHosts::new(names.to_vec()))
     }
@@ -353,8 +398,9 @@ mod tests {
 
     #[test]
     fn what_is_wrong_with_a_request_is_told_apart() {
-        use Problem::{
-            Expectation, HasBody, Malformed, MethodNotAllowed, Misdirected, OtherVersion, TooLarge,
+        use WebCloseReason::{
+            Expectation, HasBody, HeadTooLarge, Malformed, MethodNotAllowed, Misdirected,
+            OtherVersion,
         };
         let many = format!(
             "GET / HTTP/1.1\r\nHost: x\r\n{}",
@@ -394,7 +440,24 @@ mod tests {
                 "GET / HTTP/1.1\r\nHost: x\r\nExpect: 100-continue",
                 Expectation,
             ),
-            (many.trim_end(), TooLarge),
+            (
+                "GET / HTTP/1.1\r\nHost: x\r\nContent-Length: abc",
+                Malformed,
+            ),
+            ("GET / HTTP/1.1\r\nHost: x\r\nContent-Length: -1", Malformed),
+            ("GET / HTTP/1.1\r\nHost: x\r\nContent-Length:", Malformed),
+            (
+                "GET / HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\nContent-Length: 5",
+                Malformed,
+            ),
+            (
+                "GET / HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999999999999999",
+                HasBody,
+            ),
+            ("GET / HTTP/1.1\nHost: x\r\nA: b", Malformed),
+            ("GET / HTTP/1.1\r\nHost: x\nA: b", Malformed),
+            ("\nGET / HTTP/1.1\r\nHost: x", Malformed),
+            (many.trim_end(), HeadTooLarge),
         ] {
             assert_eq!(judged(&format!("{head}\r\n\r\n")), Err(problem), "{head:?}");
         }
@@ -409,20 +472,40 @@ mod tests {
             ("/", "localhost", Ok("/")),
             ("/", "10.0.0.1:80", Ok("/")),
             ("/", "[::1]:80", Ok("/")),
-            ("/", "evil.example", Err(Problem::Misdirected)),
-            ("/", "x.evil.example:8080", Err(Problem::Misdirected)),
-            ("/", "evil.example@x", Err(Problem::Malformed)),
+            ("/", "evil.example", Err(WebCloseReason::Misdirected)),
+            ("/", "x.evil.example:8080", Err(WebCloseReason::Misdirected)),
+            ("/", "evil.example@x", Err(WebCloseReason::Malformed)),
             // The target's own host is the one that counts.
             ("http://x/a?b", "evil.example", Ok("/a?b")),
             ("HTTP://X", "x", Ok("/")),
             ("https://localhost:1?b", "x", Ok("/?b")),
-            ("http://evil.example/", "x", Err(Problem::Misdirected)),
-            ("http://evil.example:80?x", "x", Err(Problem::Misdirected)),
-            ("HtTpS://evil.example", "x", Err(Problem::Misdirected)),
-            ("http://x@evil.example/", "x", Err(Problem::Malformed)),
-            ("http://", "x", Err(Problem::Malformed)),
-            ("http:///", "x", Err(Problem::Malformed)),
-            ("http://x#@evil.example/", "x", Err(Problem::Malformed)),
+            (
+                "http://evil.example/",
+                "x",
+                Err(WebCloseReason::Misdirected),
+            ),
+            (
+                "http://evil.example:80?x",
+                "x",
+                Err(WebCloseReason::Misdirected),
+            ),
+            (
+                "HtTpS://evil.example",
+                "x",
+                Err(WebCloseReason::Misdirected),
+            ),
+            (
+                "http://x@evil.example/",
+                "x",
+                Err(WebCloseReason::Malformed),
+            ),
+            ("http://", "x", Err(WebCloseReason::Malformed)),
+            ("http:///", "x", Err(WebCloseReason::Malformed)),
+            (
+                "http://x#@evil.example/",
+                "x",
+                Err(WebCloseReason::Malformed),
+            ),
             // This is a path, however it looks.
             ("//evil.example/", "x", Ok("//evil.example/")),
         ] {
@@ -436,7 +519,7 @@ mod tests {
         // Without the field, HTTP/1.0 passes, but not with a foreign target.
         for (target, expected) in [
             ("/", Ok("GET / HTTP/1.1".to_owned())),
-            ("http://evil.example/", Err(Problem::Misdirected)),
+            ("http://evil.example/", Err(WebCloseReason::Misdirected)),
         ] {
             let line = judged(&format!("GET {target} HTTP/1.0\r\n\r\n"));
             assert_eq!(line.map(|head| line_of(&head)), expected, "{target}");
@@ -464,7 +547,7 @@ mod tests {
             let new = judged(&format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n"));
             assert_eq!(new.map(|head| head.is_stream), Ok(true), "{path}");
             let old = judged(&format!("GET {path} HTTP/1.0\r\n\r\n"));
-            assert_eq!(old, Err(Problem::OtherVersion), "{path}");
+            assert_eq!(old, Err(WebCloseReason::OtherVersion), "{path}");
         }
     }
 
@@ -506,7 +589,7 @@ mod tests {
             let longer = format!("GET /{}{end}", "a".repeat(most + 1));
             assert!(longer.len() <= WEB_MAX_HEAD_BYTES, "{end:?}");
             let length = judged(&longer).map(|head| head.bytes.len());
-            assert_eq!(length, Err(Problem::TooLarge), "{end:?}");
+            assert_eq!(length, Err(WebCloseReason::HeadTooLarge), "{end:?}");
         }
     }
 
@@ -515,5 +598,52 @@ mod tests {
         assert_eq!(head_length(b"GET / HTTP/1.1\r\nHost: x\r\n"), None);
         assert_eq!(head_length(b"\r\n\r\nGET / HTTP/1.1\r\n\r\nmore"), Some(22));
         assert_eq!(head_length(b"\r\n\r\n"), None);
+    }
+
+    /// Whoever writes line ends in another way gets an answer at once, not when its time is over.
+    #[test]
+    fn an_empty_line_however_written_ends_a_head_which_is_then_refused() {
+        for (head, rest) in [
+            ("GET / HTTP/1.1\nHost: x\n\n", "GET"),
+            ("GET / HTTP/1.1\nHost: x\n\r\n", ""),
+            ("GET / HTTP/1.1\r\nHost: x\r\n\n", "\r\n"),
+            // What httparse takes for the end is never somewhere else than here.
+            ("GET / HTTP/1.1\r\nA: b\n\n", "C: d\r\n\r\n"),
+        ] {
+            let bytes = format!("{head}{rest}").into_bytes();
+            assert_eq!(head_length(&bytes), Some(head.len()), "{head:?}");
+            assert_eq!(judged(head), Err(WebCloseReason::Malformed), "{head:?}");
+        }
+        assert_eq!(head_length(b"GET / HTTP/1.1\nHost: x\n\r"), None);
+    }
+
+    #[test]
+    fn an_answer_to_head_has_the_length_of_its_body_and_no_body() {
+        for reason in WebCloseReason::ALL {
+            let whole = last_answer(reason, false);
+            let head = last_answer(reason, true);
+            if answer_to(reason).is_none() {
+                assert_eq!((whole.as_str(), head.as_str()), ("", ""));
+                continue;
+            }
+            let (before, body) = whole.split_once("\r\n\r\n").unwrap();
+            assert_eq!(head, format!("{before}\r\n\r\n"));
+            let length = format!("Content-Length: {}\r\n", body.len());
+            assert!(head.contains(&length), "{head}");
+        }
+    }
+
+    #[test]
+    fn the_method_is_known_as_far_as_the_request_came() {
+        for (bytes, expected) in [
+            ("HEAD / HTTP/1.1\r\n\r\n", true),
+            ("\r\nHEAD /", true),
+            ("HEAD", false),
+            ("HEADER / HTTP/1.1", false),
+            ("GET / HTTP/1.1\r\nA: HEAD / ", false),
+            ("", false),
+        ] {
+            assert_eq!(is_of_head(bytes.as_bytes()), expected, "{bytes:?}");
+        }
     }
 }

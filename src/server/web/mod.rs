@@ -11,7 +11,7 @@ pub mod head;
 pub mod host;
 pub mod page;
 
-use crate::limits::{LINGER_MAX_BYTES, LINGER_TIMEOUT, WEB_MAX_DOCUMENT_BYTES};
+use crate::limits::{LINGER_MAX_BYTES, LINGER_TIMEOUT, WEB_MAX_DOCUMENT_BYTES, WebLimits};
 use crate::server::accept::{Acceptor, Farewell, SpareDescriptor};
 use crate::server::broker::{BrokerEnded, BrokerHandle};
 use crate::server::connection::within;
@@ -20,15 +20,17 @@ use crate::server::frames;
 use crate::server::listen::Bound;
 use crate::server::metrics::Metrics;
 use crate::server::snapshot::{Budget, Document};
+use crate::server::web_closing::WebCloseReason;
 use crate::socket;
 use async_net::TcpStream;
 use events::EventStream;
 use exchange::Exchange;
 use futures_lite::{AsyncReadExt, FutureExt};
 use gate::{Full, Gate};
-use head::{HeadReader, Problem};
+use head::{Head, HeadReader, NoHead};
 use page::AssetUrls;
 use std::net::{IpAddr, Shutdown, SocketAddr};
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Instant;
 use tide::http::headers::HeaderName;
@@ -146,6 +148,9 @@ fn app(broker: BrokerHandle, gate: Arc<Gate>, counts: Arc<Counts>) -> tide::Serv
     for path in paths {
         app.at(&path).get(get_asset);
     }
+    #[cfg(test)]
+    app.at(crate::server::tests::PAGE_FAULT)
+        .get(crate::server::tests::fail_on_the_page);
     app
 }
 
@@ -357,34 +362,49 @@ pub async fn serve(
     gate: Arc<Gate>,
     counts: Arc<Counts>,
 ) {
+    let metrics = counts.metrics.clone();
     let farewell = Farewell {
-        text: Problem::TooManyConnections(Full::InAll).text().into_bytes(),
-        counters: vec![counts.metrics.web_refused()],
+        text: head::last_answer(WebCloseReason::NoDescriptor, false).into_bytes(),
+        counters: vec![metrics.web_ended_by(WebCloseReason::NoDescriptor)],
     };
     let mut acceptor = Acceptor::new(bound.listener, spare, farewell);
     let app = app(broker, gate.clone(), counts);
     loop {
         let (stream, address) = acceptor.next().await;
         socket::prepare(&stream);
+        let ends = Ends {
+            address,
+            metrics: metrics.clone(),
+        };
         // They end by themselves: every wait in them has a bound, and their number has one too.
         match gate.enter_connection(address.ip()) {
             Ok(counted) => {
                 let (app, gate) = (app.clone(), gate.clone());
                 let serving = async move {
-                    let problem = serve_requests(&stream, address, app, gate).await;
-                    end_connection(stream, address, problem).await;
+                    let serving = serve_requests(&stream, address, app, gate);
+                    // A fault in what one request asks for is no fault of the others.
+                    let end = AssertUnwindSafe(serving).catch_unwind().await;
+                    let end = end.unwrap_or(NoHead {
+                        reason: WebCloseReason::Fault,
+                        is_head: false,
+                    });
+                    ends.end_connection(stream, end).await;
                     drop(counted);
                 };
                 executor.spawn(serving).detach();
             }
             Err(full) => {
+                let end = NoHead {
+                    reason: full.into(),
+                    is_head: false,
+                };
                 // One more than can be told of it is just closed.
                 let Ok(counted) = gate.enter_closing(address.ip()) else {
+                    ends.note(end.reason);
                     continue;
                 };
                 let telling = async move {
-                    let problem = Problem::TooManyConnections(full);
-                    end_connection(stream, address, Some(problem)).await;
+                    ends.end_connection(stream, end).await;
                     drop(counted);
                 };
                 executor.spawn(telling).detach();
@@ -393,57 +413,90 @@ pub async fn serve(
     }
 }
 
-/// Tells what was wrong, if anything was, and closes so that the answer arrives.
-async fn end_connection(stream: TcpStream, address: SocketAddr, problem: Option<Problem>) {
-    if let Some(problem) = problem {
-        tracing::debug!(%address, ?problem, "a request was refused");
-        within(LINGER_TIMEOUT, head::tell(&stream, problem)).await;
+/// Where the end of a connection is noted, once.
+struct Ends {
+    address: SocketAddr,
+    metrics: Arc<Metrics>,
+}
+
+impl Ends {
+    fn note(&self, reason: WebCloseReason) {
+        let address = self.address;
+        self.metrics.count_web_ended(reason);
+        match reason {
+            WebCloseReason::Fault => {
+                tracing::error!(%address, %reason, "a connection of the page failed");
+            }
+            // Their number is up to strangers.
+            _ => tracing::debug!(%address, %reason, "a connection of the page ended"),
+        }
     }
-    if stream.shutdown(Shutdown::Write).is_ok() {
-        within(LINGER_TIMEOUT, read_to_the_end(stream)).await;
+
+    /// Tells why, if there is something to tell, and closes so that it arrives.
+    async fn end_connection(&self, stream: TcpStream, end: NoHead) {
+        self.note(end.reason);
+        let telling = head::tell(&stream, end.reason, end.is_head);
+        within(LINGER_TIMEOUT, telling).await;
+        if stream.shutdown(Shutdown::Write).is_ok() {
+            within(LINGER_TIMEOUT, read_to_the_end(stream)).await;
+        }
     }
 }
 
-/// Answers one request after the other; gives what is wrong with the last one, if anything is.
+/// Answers one request after the other; gives why no other follows.
 async fn serve_requests(
     stream: &TcpStream,
     address: SocketAddr,
     app: tide::Server<State>,
     gate: Arc<Gate>,
-) -> Option<Problem> {
-    let (stall, deadline) = (
-        gate.limits.write_stall_timeout,
-        gate.limits.response_deadline,
-    );
-    let mut reader = HeadReader::new(stream.clone(), gate);
+) -> NoHead {
+    let mut reader = HeadReader::new(stream.clone(), gate.clone());
     loop {
         let head = match reader.next_head().await {
             Ok(head) => head,
-            Err(Problem::Ended) => return None,
-            Err(problem) => return Some(problem),
+            Err(end) => return end,
         };
-        let keep_alive = head.keep_alive;
-        let deadline = (!head.is_stream).then_some(deadline);
-        let exchange = Exchange::new(stream.clone(), head.bytes);
-        let mut server =
-            async_h1::server::Server::new(exchange.clone(), |mut request: tide::http::Request| {
-                request.ext_mut().insert(Peer(address.ip()));
-                let app = app.clone();
-                async move { app.respond(request).await }
-            });
-        let answered = async { Some(server.accept_one().await) }
-            .or(async {
-                exchange.wait_for_stall(stall, deadline).await;
-                None
-            })
-            .await;
+        let is_head = head::is_of_head(&head.bytes);
+        let end = answer(stream, address, &app, &gate.limits, head).await;
         // Whoever asks without pause lets others have their turn.
         smol::future::yield_now().await;
-        match answered {
-            Some(Ok(async_h1::server::ConnectionStatus::KeepAlive)) if keep_alive => {}
-            Some(Err(_)) if !exchange.has_written() => return Some(Problem::Malformed),
-            _ => return None,
+        if let Err(reason) = end {
+            return NoHead { reason, is_head };
         }
+    }
+}
+
+/// Answers one request.
+///
+/// # Errors
+/// No other can follow.
+async fn answer(
+    stream: &TcpStream,
+    address: SocketAddr,
+    app: &tide::Server<State>,
+    limits: &WebLimits,
+    head: Head,
+) -> Result<(), WebCloseReason> {
+    let deadline = (!head.is_stream).then_some(limits.response_deadline);
+    let exchange = Exchange::new(stream.clone(), head.bytes);
+    let mut server =
+        async_h1::server::Server::new(exchange.clone(), |mut request: tide::http::Request| {
+            request.ext_mut().insert(Peer(address.ip()));
+            let app = app.clone();
+            async move { app.respond(request).await }
+        });
+    let answered = async { Ok(server.accept_one().await) }
+        .or(async {
+            Err(exchange
+                .wait_for_stall(limits.write_stall_timeout, deadline)
+                .await)
+        })
+        .await;
+    match answered? {
+        Ok(async_h1::server::ConnectionStatus::KeepAlive) if head.keep_alive => Ok(()),
+        Ok(_) => Err(WebCloseReason::Closed),
+        Err(_) if exchange.has_written() => Err(WebCloseReason::Reset),
+        Err(_) => Err(WebCloseReason::Malformed),
     }
 }
 
