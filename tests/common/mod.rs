@@ -25,6 +25,7 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Shutdown, SocketAddr, TcpStream};
 use std::ops::Deref;
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
@@ -114,20 +115,40 @@ impl Watchdog {
 
 /// Bytes that a thread or a server writes while the test looks on.
 #[derive(Clone, Debug, Default)]
-pub struct Captured(Arc<Mutex<Vec<u8>>>);
+pub struct Captured {
+    bytes: Arc<Mutex<Vec<u8>>>,
+    /// Up while a thread may still write to it.
+    is_read: Arc<AtomicBool>,
+}
 
 impl Captured {
     /// Reads `source` to its end in a thread.
     pub fn read_all(mut source: impl Read + Send + 'static) -> Self {
         let captured = Captured::default();
+        captured.is_read.store(true, Ordering::Release);
         let mut writer = captured.clone();
-        thread::spawn(move || io::copy(&mut source, &mut writer));
+        thread::spawn(move || {
+            // What cannot be read is missed by the test.
+            let _ = io::copy(&mut source, &mut writer);
+            writer.is_read.store(false, Ordering::Release);
+        });
         captured
+    }
+
+    /// Waits until its source has ended: what was written last may not be here yet when the one
+    /// who wrote it is gone.
+    #[track_caller]
+    pub fn wait_for_end(&self) {
+        let end = Instant::now() + PATIENCE;
+        while self.is_read.load(Ordering::Acquire) {
+            assert!(Instant::now() < end, "it does not end: {}", self.text());
+            thread::sleep(Duration::from_millis(2));
+        }
     }
 
     /// What there is by now.
     pub fn text(&self) -> String {
-        let bytes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let bytes = self.bytes.lock().unwrap_or_else(PoisonError::into_inner);
         String::from_utf8_lossy(&bytes).into_owned()
     }
 
@@ -172,7 +193,7 @@ impl Captured {
 
 impl Write for Captured {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0
+        self.bytes
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .extend_from_slice(bytes);
@@ -535,6 +556,8 @@ impl RealServer {
         let end = Instant::now() + deadline;
         loop {
             if let Some(status) = self.child.try_wait().expect("a child can be waited for") {
+                self.stdout.wait_for_end();
+                self.stderr.wait_for_end();
                 return status;
             }
             let text = self.stderr.text();
