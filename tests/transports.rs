@@ -15,7 +15,7 @@ use smolchat::server::log::Log;
 use smolchat::server::outbound::{Content, Cut, Outbound, Placed, Progress};
 use socket2::{Domain, SockRef, Socket, Type};
 use std::io::{self, ErrorKind, IoSlice, Read, Write};
-use std::net::{Shutdown, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::thread;
@@ -886,6 +886,25 @@ fn a_reader_that_is_held_at_every_byte_holds_up_nobody() {
     }
 }
 
+/// An address of this machine from which no other test connects, where loopback has several: a
+/// port of it that was given up is not taken by others at once.
+const HERE_ALONE: Ipv4Addr = match cfg!(target_os = "linux") {
+    true => Ipv4Addr::new(127, 77, 0, 1),
+    false => Ipv4Addr::LOCALHOST,
+};
+
+/// A connection to the chat from this address.
+#[track_caller]
+fn connect_from(source: SocketAddr, chat: &Chat) -> TcpStream {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+    socket
+        .set_reuse_address(true)
+        .expect("it can be used again");
+    socket.bind(&source.into()).expect("it is free");
+    socket.connect(&chat.address.into()).expect("it connects");
+    socket.into()
+}
+
 #[test]
 fn who_comes_from_the_address_of_one_who_is_gone_is_the_only_one_with_that_name() {
     // The server reads no further of one who is over its share, and so does not see its end.
@@ -895,7 +914,7 @@ fn who_comes_from_the_address_of_one_who_is_gone_is_the_only_one_with_that_name(
         ..Limits::default()
     });
     let mut observer = chat.connect("observer");
-    let first = connect(&chat);
+    let first = connect_from((HERE_ALONE, 0).into(), &chat);
     let address = first.local_addr().expect("an address");
     let lines = [request("message", "one"), request("message", "two")].concat();
     (&first).write_all(&lines).expect("it is taken");
@@ -903,13 +922,8 @@ fn who_comes_from_the_address_of_one_who_is_gone_is_the_only_one_with_that_name(
     observer.expect(&address.to_string(), "one");
     reset(first);
     // After a reset the port is free at once.
-    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
-    socket
-        .set_reuse_address(true)
-        .expect("it can be used again");
-    socket.bind(&address.into()).expect("it is free");
-    socket.connect(&chat.address.into()).expect("it connects");
-    let mut second = LineClient::new(socket.into(), "second", &chat.trace);
+    let second = connect_from(address, &chat);
+    let mut second = LineClient::new(second, "second", &chat.trace);
     second.expect_own_arrival();
     second.request("users", "");
     let users = loop {
