@@ -113,10 +113,11 @@ fn a_failing_start_is_one_object_too_in_the_format_for_programs() {
 
 #[test]
 fn a_failure_inside_ends_the_program_with_status_70_and_a_sentence() {
-    let command = RealServer::command(&["--no-web", "--threads", "256"]);
+    let command = RealServer::command(&["--no-web"]);
     let mut shell = Command::new("sh");
-    // No memory for the stacks of so many threads.
-    shell.args(["-c", "ulimit -v 250000 && exec \"$0\" \"$@\""]);
+    // Room for the stack of one thread, not for that of a second, but much for all else.
+    shell.args(["-c", "ulimit -v 1500000 && exec \"$0\" \"$@\""]);
+    shell.env("RUST_MIN_STACK", (1 << 30).to_string());
     shell.arg(command.get_program()).args(command.get_args());
     shell.env_remove("RUST_LOG").stdin(Stdio::null());
     let ran = shell.output().expect("a shell");
