@@ -9,8 +9,8 @@ use async_channel::{Receiver, Sender};
 use prometheus_client::metrics::gauge::Gauge;
 use std::fmt;
 use std::io::{self, Write};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -45,8 +45,47 @@ pub type TellSkipped = Box<dyn Fn(u64) -> String + Send>;
 #[derive(Clone, Debug)]
 pub struct LossySink {
     queue: Sender<Lines>,
-    ended: Receiver<()>,
+    ended: Arc<Ended>,
     counts: Arc<Counts>,
+}
+
+/// Whether the thread has ended. Waiting for it takes no other thread, as a timer of the runtime
+/// would: a process that gets no thread any more has last words too.
+#[derive(Debug, Default)]
+struct Ended {
+    has_ended: Mutex<bool>,
+    changed: Condvar,
+}
+
+impl Ended {
+    fn note(&self) {
+        *self.lock() = true;
+        self.changed.notify_all();
+    }
+
+    fn wait(&self, longest: Duration) {
+        let waited = self
+            .changed
+            .wait_timeout_while(self.lock(), longest, |has_ended| !*has_ended);
+        // Whether it has ended or the time is over makes no difference.
+        drop(waited);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, bool> {
+        // The value is replaced in one step, so a panic elsewhere leaves it whole.
+        self.has_ended
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Notes the end of the thread, however it ends.
+struct NotesEnd(Arc<Ended>);
+
+impl Drop for NotesEnd {
+    fn drop(&mut self) {
+        self.0.note();
+    }
 }
 
 impl LossySink {
@@ -72,14 +111,15 @@ impl LossySink {
 
     fn start_thread(name: &str, printer: Printer) -> io::Result<Self> {
         let (queue, waiting) = async_channel::bounded(TRANSCRIPT_BATCHES);
-        let (end, ended) = async_channel::bounded(1);
+        let ended = Arc::new(Ended::default());
+        let notes_end = NotesEnd(ended.clone());
         let counts = Arc::new(Counts::default());
         let thread_counts = counts.clone();
         thread::Builder::new()
             .name(name.to_owned())
             .spawn(move || {
                 print_all(&waiting, printer, &thread_counts);
-                drop(end);
+                drop(notes_end);
             })?;
         Ok(LossySink {
             queue,
@@ -117,10 +157,7 @@ impl LossySink {
     /// Takes no more lines, and waits until what waits is written, but not longer than this.
     pub fn finish(&self, longest: Duration) {
         self.queue.close();
-        smol::block_on(crate::server::connection::within(
-            longest,
-            self.ended.recv(),
-        ));
+        self.ended.wait(longest);
     }
 }
 

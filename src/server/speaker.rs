@@ -100,7 +100,10 @@ impl Speaker {
     ) -> io::Result<Self> {
         let voice = Voice { program, format };
         let tell_skipped = move |count| {
-            let sentence = format!("{count} lines are missing here: they could not be written");
+            let sentence = match count {
+                1 => "1 line is missing here: it could not be written".to_owned(),
+                _ => format!("{count} lines are missing here: they could not be written"),
+            };
             voice.line(Level::WARN, &sentence)
         };
         let sink = LossySink::start_telling("log", output, Box::new(tell_skipped))?;
