@@ -205,7 +205,8 @@ fn a_talking_crowd_does_not_hold_up_the_end() {
     }
 }
 
-/// What a client got until the end of its stream: the last two lines.
+/// What a client got until the end of its stream: the last two lines, without summaries of
+/// arrivals, which count each one's own arrival or not.
 fn last_two_lines(client: &LineClient) -> Vec<String> {
     let mut bytes = Vec::new();
     (&client.stream)
@@ -213,7 +214,10 @@ fn last_two_lines(client: &LineClient) -> Vec<String> {
         .expect("an end without a reset");
     assert_eq!(bytes.last(), Some(&b'\n'), "the last line is whole");
     let text = String::from_utf8(bytes).expect("text");
-    let lines: Vec<&str> = text.lines().collect();
+    let is_summary = |line: &&str| {
+        line.contains(" users have entered the chat") || line.contains(" user has entered the chat")
+    };
+    let lines: Vec<&str> = text.lines().filter(|line| !is_summary(line)).collect();
     lines[lines.len() - 2..]
         .iter()
         .map(|line| line.to_string())
