@@ -7,6 +7,7 @@
 use crate::name::Name;
 use crate::protocol::basic;
 use jiff::Timestamp;
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -21,6 +22,8 @@ pub struct Message {
     pub source: Name,
     /// What was said; newlines are newlines here.
     pub text: Box<str>,
+    /// Whether it was done, not said.
+    pub action: bool,
     /// The line of the basic dialect, its newline included: encoded once, shared by everyone.
     pub basic_line: Box<[u8]>,
 }
@@ -35,7 +38,28 @@ impl Message {
             time,
             source,
             text,
+            action: false,
             basic_line: line.into_boxed_slice(),
+        }
+    }
+
+    /// The same as something done, if it is: a basic client sees a star before it.
+    #[must_use]
+    pub fn as_action(mut self, action: bool) -> Self {
+        if action && !self.action {
+            let mut line = Vec::with_capacity(self.basic_line.len() + 2);
+            self.action = true;
+            basic::encode_message(&mut line, self.source.as_str(), &self.spoken());
+            self.basic_line = line.into_boxed_slice();
+        }
+        self
+    }
+
+    /// The text as those see it who know no actions: something done has a star before it.
+    pub fn spoken(&self) -> Cow<'_, str> {
+        match self.action {
+            true => format!("* {}", self.text).into(),
+            false => (&*self.text).into(),
         }
     }
 

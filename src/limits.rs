@@ -44,6 +44,10 @@ pub const MAX_RATE_RANGE: u32 = 10_000_000;
 pub const MAX_CONNECT_RATE_RANGE: u32 = 1_000_000;
 /// Largest `--max-lag`, in bytes.
 pub const MAX_LAG_RANGE: usize = 1024 * 1024 * 1024;
+/// Largest `--keep-messages`.
+pub const MAX_KEEP_MESSAGES_RANGE: usize = 1_000_000_000_000;
+/// Largest `--keep-days`.
+pub const MAX_KEEP_DAYS_RANGE: usize = 100_000;
 /// Largest `--threads`.
 pub const MAX_THREADS_RANGE: usize = 256;
 
@@ -53,6 +57,46 @@ pub const MAX_NAME_GRAPHEMES: usize = 32;
 pub const MAX_NAME_BYTES: usize = 512;
 /// Most combining marks on one base character of a name.
 pub const MAX_COMBINING_MARKS: usize = 4;
+
+/// Longest nonce, in bytes.
+pub const MAX_NONCE_BYTES: usize = 64;
+/// A nonce is remembered for so long, ...
+pub const NONCE_LIFETIME: Duration = Duration::from_secs(3600);
+/// ... and as long as it is among so many last ones of its token, ...
+pub const MIN_NONCES_PER_TOKEN: usize = 1000;
+/// ... but at most so many of a token are.
+pub const MAX_NONCES_PER_TOKEN: usize = 10_000;
+/// Nonces of all tokens together; while there are more, a token that uses a further one keeps its
+/// last [`MIN_NONCES_PER_TOKEN`] only.
+pub const MAX_NONCES: usize = 1_000_000;
+/// Sessions that are kept, as a multiple of `--max-clients`.
+pub const SESSIONS_PER_CLIENT: usize = 10;
+/// Time for which the name of an extended client is kept whose connection was lost.
+pub const GRACE: Duration = Duration::from_secs(30);
+/// Time after its last use for which a token is good, without a store.
+pub const TOKEN_LIFETIME: Duration = Duration::from_secs(3600);
+/// The same with a store.
+pub const TOKEN_LIFETIME_WITH_STORE: Duration = Duration::from_secs(30 * 24 * 3600);
+/// Private messages that are kept for a user in its grace time.
+pub const MAX_KEPT_PRIVATE_MESSAGES: usize = 100;
+/// Bytes of such messages.
+pub const MAX_KEPT_PRIVATE_BYTES: usize = 256 * 1024;
+/// Longest JSON value that `ping` may have, in bytes.
+pub const MAX_PING_BYTES: usize = 256;
+/// Characters of the name and version that a client tells of itself which are kept.
+pub const MAX_CLIENT_NAME_CHARS: usize = 64;
+/// Most messages on a page of history or search.
+pub const MAX_PAGE_MESSAGES: usize = 200;
+/// Messages on a page when the client does not say how many.
+pub const DEFAULT_PAGE_MESSAGES: usize = 50;
+/// Bytes of the texts on such a page; at least one message is always on it.
+pub const MAX_PAGE_BYTES: usize = 16 * 1024;
+/// Longest search, in bytes.
+pub const MAX_QUERY_BYTES: usize = 512;
+/// Words of a search.
+pub const MAX_QUERY_WORDS: usize = 32;
+/// Time after which a client may try again what was refused because the store fails.
+pub const STORE_RETRY_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Refused lines in a row that a client may send; one more closes its connection.
 pub const MAX_REFUSALS_IN_A_ROW: u32 = 16;
@@ -66,6 +110,36 @@ pub const MAX_HISTORY_BYTES: usize = 16 * 1024 * 1024;
 pub const READ_BUFFER_BYTES: usize = 16 * 1024;
 /// Lines that one connection hands to the broker in one turn.
 pub const MAX_LINES_PER_TURN: usize = 64;
+/// Bytes of the newest public events that are kept for clients who come back; a client that is
+/// further behind is served by the store, if there is one.
+pub const PAST_BYTES: usize = 16 * 1024 * 1024;
+/// Bytes of public events, encoded, that one connection takes from the store at a time; one more
+/// event may stand beyond.
+pub const PAST_PIECE_BYTES: usize = 32 * 1024;
+/// Public events that one connection takes from the store at a time.
+pub const PAST_PIECE_EVENTS: usize = 256;
+/// Reports of the store that wait for the broker.
+pub const STORE_REPORTS: usize = 64;
+/// Threads that read the store.
+pub const STORE_READERS: usize = 2;
+/// Queries that wait for them.
+pub const STORE_QUERIES: usize = 64;
+/// Time after which a query is given up.
+pub const STORE_QUERY_TIMEOUT: Duration = Duration::from_secs(2);
+/// Steps of SQLite's machine after which a query looks at the clock.
+pub const STORE_STEPS_PER_CHECK: i32 = 10_000;
+/// Events that the store removes in one step when there are too many or they are too old.
+pub const STORE_TRIM_EVENTS: usize = 500;
+/// Time after which it looks for such events again.
+pub const STORE_TRIM_INTERVAL: Duration = Duration::from_secs(10);
+/// Batches that the broker has made and that wait for the store; inputs wait while it is full.
+pub const MAX_UNCOMMITTED_BATCHES: usize = 64;
+/// Bytes of such batches, likewise.
+pub const MAX_UNCOMMITTED_BYTES: usize = 8 * 1024 * 1024;
+/// Shortest time after which clients are asked to come back when the server stops.
+pub const RETURN_DELAY: Duration = Duration::from_millis(250);
+/// Time by which it grows with each client, so that they do not all come at once.
+pub const RETURN_SPREAD_PER_CLIENT: Duration = Duration::from_millis(1);
 /// Inputs that wait for the broker.
 pub const INBOX_EVENTS: usize = 1024;
 /// Inputs that the broker takes into one batch.
@@ -216,6 +290,10 @@ pub struct Limits {
     pub soft_lag_timeout: Duration,
     /// Time that a reader may take no byte.
     pub write_stall_timeout: Duration,
+    /// Time for which the name of an extended client is kept whose connection was lost.
+    pub grace: Duration,
+    /// Time after its last use for which a token is good.
+    pub token_lifetime: Duration,
     /// The bounds of the page.
     pub web: WebLimits,
 }
@@ -269,6 +347,8 @@ impl Default for Limits {
             half_line_timeout: HALF_LINE_TIMEOUT,
             soft_lag_timeout: SOFT_LAG_TIMEOUT,
             write_stall_timeout: WRITE_STALL_TIMEOUT,
+            grace: GRACE,
+            token_lifetime: TOKEN_LIFETIME,
             web: WebLimits::default(),
         }
     }

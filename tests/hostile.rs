@@ -9,7 +9,7 @@ mod common;
 use common::{Chat, LineClient, PATIENCE, RealServer, Said, Site, eventually, request, skip};
 use smolchat::limits::{
     DEFAULT_MAX_LAG_BYTES, DEFAULT_MAX_LINE_BYTES, LAG_CHECK_INTERVAL, Limits, MAX_HISTORY_BYTES,
-    MAX_LINES_PER_TURN, READ_BUFFER_BYTES, TRANSCRIPT_BYTES,
+    MAX_LINES_PER_TURN, PAST_BYTES, READ_BUFFER_BYTES, TRANSCRIPT_BYTES,
 };
 use smolchat::server::Config;
 use socket2::{Domain, Socket, Type};
@@ -285,13 +285,14 @@ fn settled_lag(site: &Site) -> u64 {
     lag
 }
 
-/// The worst case of memory that docs/limits.md promises, for these sizes and without the line
-/// for a page's documents and connections.
+/// The worst case of memory that docs/limits.md promises, for these sizes and without what only
+/// the page, a store and clients of the extended dialect need.
 fn most_memory(limits: &Limits) -> usize {
     let each =
-        limits.max_line_bytes + 64 * 1024 + 8 * limits.history_messages + 16 * limits.max_clients;
+        limits.max_line_bytes + 64 * 1024 + 8 * limits.history_messages + 32 * limits.max_clients;
     let log = limits.max_lag_bytes + 1024 * 1024;
-    limits.max_clients * each + 2 * log + MAX_HISTORY_BYTES + 2 * TRANSCRIPT_BYTES
+    let past = PAST_BYTES.max(limits.max_lag_bytes) + 1024 * 1024;
+    limits.max_clients * each + 2 * log + past + MAX_HISTORY_BYTES + 2 * TRANSCRIPT_BYTES
 }
 
 /// A request for the names of all users that is as long as a line may be, its end included,

@@ -9,7 +9,7 @@ use line_model::{Feed, Found, without_carriage_return};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use smolchat::framing::{Line, LineSplitter};
-use smolchat::protocol::{Refusal, Request, basic};
+use smolchat::protocol::{Refusal, Request, Say, basic};
 use smolchat::text;
 
 /// Longest line in these tests, in bytes: short, so that chance reaches it.
@@ -214,7 +214,7 @@ impl Damage {
 /// What must hold for whatever a line is decoded to.
 fn check_decoded(decoded: &Result<Request, Refusal>, most: usize) -> Result<(), TestCaseError> {
     match decoded {
-        Ok(Request::Say(text)) => {
+        Ok(Request::Say(Say { text, .. })) => {
             prop_assert!(text.len() <= most && !text.trim().is_empty());
             prop_assert!(
                 !text

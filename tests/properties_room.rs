@@ -11,10 +11,11 @@ use room_model::{Model, Step};
 use smolchat::history::{History, Message};
 use smolchat::limits::Limits;
 use smolchat::name::Name;
-use smolchat::protocol::{Refusal, Request};
+use smolchat::protocol::{Nonce, Private, Refusal, Request, Say};
 use smolchat::room::Room;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Few addresses, so that they come back: IPv4, the same in IPv6 clothes, and two of one network.
 fn address() -> impl Strategy<Value = SocketAddr> {
@@ -79,7 +80,22 @@ fn request() -> impl Strategy<Value = Request> {
         4 => requested_name().prop_map(|name| Request::SetName(name.into())),
         1 => Just(Request::History),
         1 => Just(Request::Users),
+        2 => ("[a-z]{1,2}", nonce(), any::<bool>()).prop_map(|(text, nonce, action)| {
+            Request::Say(Say { text: text.into(), action, nonce })
+        }),
+        3 => (requested_name(), nonce()).prop_map(|(target, nonce)| {
+            let (target, text) = (target.into(), "psst".into());
+            Request::Private(Private { target, text, nonce })
+        }),
     ]
+}
+
+/// Few of them, so that they come again.
+fn nonce() -> impl Strategy<Value = Option<Nonce>> {
+    prop::option::of(
+        prop::sample::select(&["1", "2", "3"][..])
+            .prop_map(|text| Nonce::new(text).expect("a nonce")),
+    )
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -88,6 +104,10 @@ fn step() -> impl Strategy<Value = Step> {
         5 => address().prop_map(Step::Enter),
         2 => place.clone().prop_map(Step::Leave),
         12 => (place.clone(), request()).prop_map(|(place, request)| Step::Ask(place, request)),
+        3 => (place.clone(), prop::option::of(0usize..12)).prop_map(|(place, token)| {
+            Step::Hello(place, token)
+        }),
+        2 => prop_oneof![Just(1u32), Just(29), Just(30), Just(100)].prop_map(Step::Wait),
         1 => place.clone().prop_map(|place| Step::Refuse(place, Refusal::NotJson)),
         1 => (place, request()).prop_map(|(place, request)| Step::AskFromOutside(place, request)),
     ]
@@ -109,6 +129,7 @@ fn limits() -> impl Strategy<Value = Limits> {
             max_clients_per_address,
             history_messages,
             announce_limit,
+            token_lifetime: Duration::from_secs(100),
             ..Limits::default()
         },
     )

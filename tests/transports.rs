@@ -11,8 +11,9 @@ use jiff::Timestamp;
 use smolchat::history::Message;
 use smolchat::limits::{Limits, MAX_BYTES_PER_TURN, REPLY_PIECE_BYTES};
 use smolchat::name::Name;
-use smolchat::server::log::Log;
-use smolchat::server::outbound::{Content, Cut, Outbound, Placed, Progress};
+use smolchat::protocol::Dialect;
+use smolchat::server::log::{Both, Log, Logs};
+use smolchat::server::outbound::{Content, Cut, Outbound, Place, Placed, Progress};
 use socket2::{Domain, SockRef, Socket, Type};
 use std::io::{self, ErrorKind, IoSlice, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -115,7 +116,10 @@ impl Words {
             Words::History(texts) => {
                 Content::History(texts.iter().map(|text| message(text)).collect(), 0)
             }
-            Words::Users(count) => Content::Users((1..=count).map(name).collect(), 0),
+            Words::Users(count) => {
+                let user = |port| (name(port), Timestamp::UNIX_EPOCH);
+                Content::Users((1..=count).map(user).collect(), 0)
+            }
         }
     }
 
@@ -141,6 +145,27 @@ impl Words {
     }
 }
 
+/// The logs of both dialects, of which only the basic one has something in it.
+fn logs(basic: Log) -> Logs {
+    Logs {
+        basic: Arc::new(basic),
+        extended: Arc::new(Log::new(1)),
+    }
+}
+
+/// The heads, as they were when that of the basic log was this.
+fn up_to(basic: u64) -> Both<u64> {
+    Both { basic, extended: 0 }
+}
+
+/// A place in the log of the basic dialect.
+fn basic(position: u64) -> Place {
+    Place {
+        dialect: Dialect::Basic,
+        position,
+    }
+}
+
 fn name(port: u16) -> Name {
     Name::from_address(([127, 0, 0, 1], port).into())
 }
@@ -150,21 +175,21 @@ fn message(text: &str) -> Arc<Message> {
 }
 
 impl Scene {
-    fn log(&self) -> Log {
+    fn log(&self) -> Logs {
         let log = Log::new(64 << 20);
         for batch in &self.batches {
             log.publish(batch.as_slice().into());
         }
-        log
+        logs(log)
     }
 
     fn outbound(&self) -> Outbound {
-        let mut outbound = Outbound::new(self.start as u64);
+        let mut outbound = Outbound::new(basic(self.start as u64));
         for (at, skip, words) in &self.replies {
             outbound.add(placed(*at as u64, *skip, *words));
         }
         if let Some(end) = self.end {
-            outbound.end_at(end as u64);
+            outbound.end_at(basic(end as u64));
         }
         outbound
     }
@@ -284,11 +309,11 @@ fn scenes() -> Vec<Scene> {
 }
 
 /// Writes to writers of this kind until it is done; each takes at most `step` bytes.
-fn write_on(outbound: &mut Outbound, log: &Log, step: usize) -> (Vec<u8>, Progress) {
+fn write_on(outbound: &mut Outbound, log: &Logs, step: usize) -> (Vec<u8>, Progress) {
     let mut stream = Vec::new();
     loop {
         let mut writer = Scripted::new(step, step, Then::Block);
-        let progress = outbound.write(log, log.head(), &mut writer);
+        let progress = outbound.write(log, log.heads(), &mut writer);
         let progress = progress.expect("nothing breaks");
         assert!(writer.taken.len() <= step);
         stream.extend_from_slice(&writer.taken);
@@ -301,11 +326,11 @@ fn write_on(outbound: &mut Outbound, log: &Log, step: usize) -> (Vec<u8>, Progre
 }
 
 /// Writes exactly `count` bytes, in one call or one by one.
-fn write_first(outbound: &mut Outbound, log: &Log, count: usize, per_call: usize) -> Vec<u8> {
+fn write_first(outbound: &mut Outbound, log: &Logs, count: usize, per_call: usize) -> Vec<u8> {
     let mut stream = Vec::new();
     while stream.len() < count {
         let mut writer = Scripted::new((count - stream.len()).min(per_call), per_call, Then::Block);
-        let progress = outbound.write(log, log.head(), &mut writer);
+        let progress = outbound.write(log, log.heads(), &mut writer);
         progress.expect("nothing breaks");
         assert!(!writer.taken.is_empty(), "it stands still");
         stream.extend_from_slice(&writer.taken);
@@ -335,8 +360,8 @@ fn whatever_a_writer_takes_in_a_turn_the_stream_is_the_right_one() {
             assert_eq!(outbound.written(), expected.len() as u64, "{when}");
             assert!(!outbound.has_replies(), "{when}");
             assert_eq!(outbound.is_finished(), scene.end.is_some(), "{when}");
-            let end = scene.end.map_or(log.head(), |end| end as u64);
-            assert_eq!(outbound.position(), end, "{when}");
+            let end = scene.end.map_or(log.basic.head(), |end| end as u64);
+            assert_eq!(outbound.place(), basic(end), "{when}");
         }
     }
 }
@@ -353,7 +378,7 @@ fn a_writer_may_stop_at_every_byte_and_in_every_way() {
                     // As long as it makes progress, it is offered what is left.
                     let last = loop {
                         let before = writer.taken.len();
-                        match outbound.write(&log, log.head(), &mut writer) {
+                        match outbound.write(&log, log.heads(), &mut writer) {
                             Ok(Progress::Blocked) if writer.taken.len() > before => {}
                             other => break other,
                         }
@@ -459,11 +484,11 @@ fn a_cut_in_a_line_that_is_made_in_pieces_never_has_another_line_in_it() {
 #[test]
 fn a_list_of_users_of_which_nothing_was_taken_is_given_up_by_a_cut() {
     for count in [3, REPLY_PIECE_BYTES as u16 / 4] {
-        let log = Log::new(1000);
-        let mut outbound = Outbound::new(0);
+        let log = logs(Log::new(1000));
+        let mut outbound = Outbound::new(basic(0));
         outbound.add(placed(0, 0, Words::Users(count)));
         let mut writer = Scripted::new(0, 1, Then::Block);
-        let progress = outbound.write(&log, 0, &mut writer);
+        let progress = outbound.write(&log, log.heads(), &mut writer);
         assert_eq!(progress.expect("it only blocks"), Progress::Blocked);
         outbound.cut(&log, &cut());
         let (stream, _) = write_on(&mut outbound, &log, 5);
@@ -481,13 +506,13 @@ fn what_is_added_while_a_writer_stands_still_has_its_place_too() {
                 let mut outbound = scene.outbound();
                 let mut stream = write_first(&mut outbound, &log, taken, step);
                 // The broker answers, goes on, answers again, and ends the stream.
-                let head = log.head();
+                let head = log.basic.head();
                 outbound.add(placed(head, 0, Words::Line("late\n")));
-                log.publish(b"more\nsummary\n"[..].into());
+                log.basic.publish(b"more\nsummary\n"[..].into());
                 outbound.add(placed(head + 5, 8, Words::Users(1)));
-                log.publish(b"last\n"[..].into());
-                outbound.end_at(log.head());
-                log.publish(b"not for this one\n"[..].into());
+                log.basic.publish(b"last\n"[..].into());
+                outbound.end_at(basic(log.basic.head()));
+                log.basic.publish(b"not for this one\n"[..].into());
                 let (rest, progress) = write_on(&mut outbound, &log, step);
                 stream.extend(rest);
                 let mut right = before.clone();
@@ -506,15 +531,17 @@ fn what_is_added_while_a_writer_stands_still_has_its_place_too() {
 fn a_head_of_a_while_ago_stops_the_writing_there() {
     let scene = &scenes()[5];
     let (log, expected) = (scene.log(), scene.expected());
-    for head in 0..=log.head() {
+    for head in 0..=log.basic.head() {
         let mut outbound = scene.outbound();
         let mut writer = Scripted::new(usize::MAX, 3, Then::Block);
         let mut last = Progress::Blocked;
         while last == Progress::Blocked {
-            last = outbound.write(&log, head, &mut writer).expect("it works");
+            last = outbound
+                .write(&log, up_to(head), &mut writer)
+                .expect("it works");
         }
         assert_eq!(last, Progress::CaughtUp);
-        assert_eq!(outbound.position(), head);
+        assert_eq!(outbound.place(), basic(head));
         assert!(expected.starts_with(&writer.taken), "up to {head}");
         let (rest, _) = write_on(&mut outbound, &log, 4);
         assert_bytes(&[writer.taken, rest].concat(), &expected, "in two parts");
@@ -531,11 +558,11 @@ fn who_fell_out_of_the_log_gets_nothing_more_of_it() {
     assert_eq!(stream.len(), 100);
     for taken in 0..=stream.len() {
         for is_cut in [false, true] {
-            let log = Log::new(30);
-            let mut outbound = Outbound::new(0);
+            let log = logs(Log::new(30));
+            let mut outbound = Outbound::new(basic(0));
             let mut got = Vec::new();
             for (index, line) in lines.iter().enumerate() {
-                log.publish(line.as_bytes().into());
+                log.basic.publish(line.as_bytes().into());
                 let most = taken.min((index + 1) * 10) - got.len();
                 got.extend(write_first(&mut outbound, &log, most, 4));
             }
@@ -544,7 +571,7 @@ fn who_fell_out_of_the_log_gets_nothing_more_of_it() {
                 outbound.cut(&log, &cut());
             }
             let mut writer = Scripted::new(usize::MAX, usize::MAX, Then::Block);
-            let progress = outbound.write(&log, log.head(), &mut writer);
+            let progress = outbound.write(&log, log.heads(), &mut writer);
             let progress = progress.expect("nothing breaks");
             // Of the seventh line on, everything is kept.
             let kept = taken >= 70;
@@ -602,7 +629,7 @@ fn a_long_stream_is_written_in_turns_and_whole() {
         let mut yields = 0;
         loop {
             let before = writer.taken.len();
-            let progress = outbound.write(&log, log.head(), &mut writer);
+            let progress = outbound.write(&log, log.heads(), &mut writer);
             match progress.expect("nothing breaks") {
                 Progress::CaughtUp => break,
                 Progress::Yield => {
@@ -663,7 +690,7 @@ fn answers(script: &[u8], sent: usize, address: &str, has_ended: bool) -> Vec<To
     )];
     let (quoted, nonsense) = (
         "č 🦀 \"quoted\"",
-        "The type \"nonsense\" is unknown; the types are \"message\", \"set-name\", \"history\" and \"users\"",
+        "The type \"nonsense\" is unknown; the types are \"message\", \"set-name\", \"history\", \"users\", \"private\", \"ping\", \"quit\" and, in the extended dialect, \"search\"",
     );
     let lines = script[..sent].split_inclusive(|&byte| byte == b'\n');
     for (number, line) in lines.enumerate() {

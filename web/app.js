@@ -24,6 +24,7 @@ const people = find('people');
 const count = find('count');
 const link = find('link');
 const spoken = find('spoken');
+const notice = find('notice');
 const title = document.title;
 
 // Elements
@@ -341,7 +342,13 @@ function speak() {
 let epoch = log.dataset.epoch;
 let last = Number(log.dataset.last);
 
-function snapshot({ epoch: newEpoch, last: newLast, users, messages }) {
+function tell(words) {
+  notice.textContent = words || '';
+  notice.hidden = !words;
+}
+
+function snapshot({ epoch: newEpoch, last: newLast, users, messages, notice: words }) {
+  tell(words);
   if (newEpoch !== epoch) {
     later({ kind: 'mark', data: 'The server restarted' });
     knowsMessages = false;
@@ -362,6 +369,8 @@ function receive(kind, data) {
     snapshot(data);
     heard = true;
     show('live', 'Live');
+  } else if (kind === 'notice') {
+    tell(data.message);
   } else if (kind === 'bye') {
     farewell = data.reason === 'shutdown';
   } else if (heard && data.id > last) {

@@ -73,6 +73,10 @@ fn run(options: ServerOptions, speaker: &Speaker) -> u8 {
         Ok(listeners) => listeners,
         Err(error) => return fail(COULD_NOT, &error.to_string()),
     };
+    let store = match server::open_store(&config) {
+        Ok(store) => store,
+        Err(error) => return fail(COULD_NOT, &error.to_string()),
+    };
     start_log(filter, log_format, speaker);
     tell_start(&listeners, speaker);
     warn_of_descriptors(&config);
@@ -84,13 +88,8 @@ fn run(options: ServerOptions, speaker: &Speaker) -> u8 {
         // Closed or sent: both mean that it is time to stop.
         let _ = stop.recv().await;
     };
-    match server::run_with_log(
-        listeners,
-        &config,
-        transcript,
-        &speaker.skipped_lines(),
-        stopped,
-    ) {
+    let (opened, skipped) = ((listeners, store), speaker.skipped_lines());
+    match server::run_with_log(opened, &config, transcript, &skipped, stopped) {
         Ok(()) => DONE,
         Err(error) => fail(error.exit_status(), &error.to_string()),
     }

@@ -90,6 +90,18 @@ impl Name {
         Ok(Name(prepared.into()))
     }
 
+    /// A name that was checked before it was kept, as a store gives it back.
+    pub fn kept(text: &str) -> Name {
+        Name(text.into())
+    }
+
+    /// The keys that a name would have which somebody writes like this; none if it is too long
+    /// for one.
+    pub fn keys_of(text: &str) -> Option<NameKeys> {
+        let text = text.trim();
+        (text.len() <= REQUESTED_TIMES_LONGER * MAX_NAME_BYTES).then(|| keys::of(text))
+    }
+
     /// The name as it is announced.
     pub fn as_str(&self) -> &str {
         &self.0

@@ -7,138 +7,18 @@
 //!
 //! Protocol: "Basic dialect".
 
-use crate::protocol::{Refusal, Request, SERVER_SOURCE};
-use crate::text::{clean_message, is_blank, one_line};
+use crate::protocol::{Dialect, Refusal, Request, SERVER_SOURCE, decode};
+use crate::text::{clean_message, one_line};
 use serde::Deserialize;
-use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 use std::borrow::Cow;
-use std::fmt;
 
-/// Reads one line of a client.
+/// Reads one line of a client of the basic dialect.
 ///
 /// # Errors
 /// The reason why the line is refused.
 pub fn decode_request(line: &[u8], max_message_bytes: usize) -> Result<Request, Refusal> {
-    let text = std::str::from_utf8(line).map_err(|_| Refusal::NotUtf8)?;
-    let envelope = read_envelope(text)?;
-    let kind = envelope.kind.ok_or(Refusal::MissingType)?;
-    let kind = read_string(kind, "type", Refusal::TypeNotAString)?;
-    match &*kind {
-        "message" => decode_message(required_data(envelope.data, "message")?, max_message_bytes),
-        "set-name" => {
-            let name = required_data(envelope.data, "set-name")?;
-            Ok(Request::SetName(name.into()))
-        }
-        "history" => Ok(Request::History),
-        "users" => Ok(Request::Users),
-        _ => Err(Refusal::UnknownType(kind.into())),
-    }
-}
-
-fn decode_message(text: Cow<'_, str>, limit: usize) -> Result<Request, Refusal> {
-    let length = text.len();
-    if length > limit {
-        return Err(Refusal::MessageTooLong { length, limit });
-    }
-    let cleaned = clean_message(&text);
-    if is_blank(&cleaned) {
-        return Err(Refusal::BlankMessage);
-    }
-    Ok(Request::Say(cleaned.into()))
-}
-
-fn required_data<'a>(
-    data: Option<&'a RawValue>,
-    kind: &'static str,
-) -> Result<Cow<'a, str>, Refusal> {
-    let data = data.ok_or(Refusal::MissingData(kind))?;
-    read_string(data, "data", Refusal::DataNotAString(kind))
-}
-
-/// The JSON string under a key, borrowed where it holds no escape; `other` refuses another
-/// JSON value.
-fn read_string<'a>(
-    raw: &'a RawValue,
-    key: &'static str,
-    other: Refusal,
-) -> Result<Cow<'a, str>, Refusal> {
-    #[derive(Deserialize)]
-    struct Borrowed<'a>(#[serde(borrow)] Cow<'a, str>);
-    if !raw.get().starts_with('"') {
-        return Err(other);
-    }
-    let borrowed: Borrowed<'_> =
-        serde_json::from_str(raw.get()).map_err(|_| Refusal::BadEscape(key))?;
-    Ok(borrowed.0)
-}
-
-/// The two keys of a line, not yet looked into: what stands beside them is skipped without
-/// recursion, however deep it is.
-#[derive(Default)]
-struct Envelope<'a> {
-    kind: Option<&'a RawValue>,
-    data: Option<&'a RawValue>,
-    repeated: Option<&'static str>,
-}
-
-fn read_envelope(text: &str) -> Result<Envelope<'_>, Refusal> {
-    if !text.trim_start_matches(JSON_SPACE).starts_with('{') {
-        return Err(match serde_json::from_str::<IgnoredAny>(text) {
-            Ok(_) => Refusal::NotAnObject,
-            Err(_) => Refusal::NotJson,
-        });
-    }
-    let envelope: Envelope<'_> = serde_json::from_str(text).map_err(|_| Refusal::NotJson)?;
-    match envelope.repeated {
-        Some(key) => Err(Refusal::RepeatedKey(key)),
-        None => Ok(envelope),
-    }
-}
-
-/// White space as RFC 8259, section 2 has it.
-const JSON_SPACE: [char; 4] = [' ', '\t', '\n', '\r'];
-
-impl<'de: 'a, 'a> Deserialize<'de> for Envelope<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Keys;
-        impl<'de> Visitor<'de> for Keys {
-            type Value = Envelope<'de>;
-
-            fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-                out.write_str("an object")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Envelope<'de>, A::Error> {
-                let mut envelope = Envelope::default();
-                while let Some(key) = map.next_key::<Key>()? {
-                    let (slot, name) = match key {
-                        Key::Type => (&mut envelope.kind, "type"),
-                        Key::Data => (&mut envelope.data, "data"),
-                        Key::Other => {
-                            map.next_value::<IgnoredAny>()?;
-                            continue;
-                        }
-                    };
-                    if slot.is_some() {
-                        envelope.repeated = Some(name);
-                    }
-                    *slot = Some(map.next_value()?);
-                }
-                Ok(envelope)
-            }
-        }
-        deserializer.deserialize_map(Keys)
-    }
-}
-
-#[derive(Deserialize)]
-#[serde(field_identifier, rename_all = "lowercase")]
-enum Key {
-    Type,
-    Data,
-    #[serde(other)]
-    Other,
+    decode::request(line, Dialect::Basic, max_message_bytes).map_err(|refused| refused.refusal)
 }
 
 /// Appends the line in which `source` says `text`, its newline included.
@@ -182,6 +62,24 @@ pub fn encode_string(line: &mut Vec<u8>, text: &str) {
     // Writing a `str` as JSON into memory has no way to fail: neither the text nor the
     // `Vec` can refuse anything.
     serde_json::to_writer(&mut *line, text).expect("a string is always writable to memory");
+}
+
+/// Appends the line that tells of an arrival: with a space before its newline, which is the mark
+/// of a server that speaks the extended dialect. JSON parsers pass over it.
+pub fn encode_entered(line: &mut Vec<u8>, name: &str) {
+    encode_notice(line, &entered(name));
+    line.pop();
+    line.extend_from_slice(b" \n");
+}
+
+/// Appends the line in which `source` says `text` to one user alone.
+pub fn encode_private(line: &mut Vec<u8>, source: &str, text: &str) {
+    encode_message(line, &format!("{source} (private)"), text);
+}
+
+/// The answer to a ping with this JSON value.
+pub fn pong(data: &str) -> String {
+    format!("pong {}", clean_message(data))
 }
 
 /// `NAME has entered the chat`.
@@ -301,8 +199,8 @@ mod tests {
             Err(Refusal::UnknownType("kick".into())),
         );
         check(
-            r#"{"type":"hello","data":{}}"#,
-            Err(Refusal::UnknownType("hello".into())),
+            r#"{"type":"search","data":{}}"#,
+            Err(Refusal::UnknownType("search".into())),
         );
         check(
             r#"{"type":"message"}"#,

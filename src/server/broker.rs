@@ -2,34 +2,41 @@
 //!
 //! What lives here: [`Broker`], a loop over its inbox, and [`BrokerHandle`], how others talk
 //! to it. It takes everything that waits, applies it to the room, encodes each public event
-//! once for each dialect that has readers, and lets [`Delivery`] publish the batch. It must never await anything but its inbox and the time
-//! of its next duty: no socket, no disk, no reader.
+//! once for each dialect, and so decides a batch of steps. Without a store the [`Publisher`] does
+//! them at once; with one, when the store has committed what they tell. It must never await
+//! anything but its inbox, the store's reports and the time of its next duty: no socket, no disk,
+//! no reader.
 //!
 //! Order: the inbox is the order. A reply has the place in the log where the room was when it
 //! answered.
 
+use crate::event::{self, Event, EventKind};
 use crate::history::{History, Message};
 use crate::limits::{
     MAX_BATCH_BYTES, MAX_BATCH_EVENTS, MAX_CLOSING_CONNECTIONS, WEB_MAX_TEXT_BYTES,
 };
-use crate::protocol::{SERVER_SOURCE, basic};
-use crate::room::{self, Event, EventKind, NoEntry, Outcome, Reply, Room, UserId};
+use crate::protocol::{self, Refusal, Request, basic, extended};
+use crate::record::Record;
+use crate::room::{Effect, Ending, NoEntry, Reply, Room, UserId};
 use crate::server::closing::CloseReason;
 use crate::server::connection::{Common, within};
-use crate::server::delivery::{Delivery, SharedExecutor, notice};
+use crate::server::delivery::notice;
 use crate::server::door::Door;
 use crate::server::frames;
 use crate::server::inbox::{ClientKey, Input, Submission, Subscription};
-use crate::server::log::Log;
+use crate::server::ledger::{Batch, Ledger};
 use crate::server::metrics::BatchFigures;
-use crate::server::outbound::Content;
 use crate::server::peer::Peer;
+use crate::server::publisher::{Greeting, LastLine, Lines, Publisher, Spoken, Step};
 use crate::server::snapshot::{PresentUser, Snapshot};
-use crate::server::transcript::Transcript;
+use crate::store::Report;
 use crate::summary::{self, Summary};
+use crate::token::Token;
 use async_channel::{Receiver, Sender};
+use futures_lite::FutureExt;
 use jiff::Timestamp;
 use smol::lock::SemaphoreGuardArc;
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -88,16 +95,26 @@ impl BrokerHandle {
 #[derive(Debug)]
 pub struct Broker {
     room: Room,
-    delivery: Delivery,
+    publisher: Publisher,
+    /// The connections of the users who are connected.
+    links: HashMap<UserId, ClientKey>,
     common: Arc<Common>,
     inbox: Receiver<Input>,
-    transcript: Transcript,
     epoch: Arc<str>,
-    page_log: Arc<Log>,
-    page_batch: Vec<u8>,
+    /// If there is a store.
+    ledger: Option<Ledger>,
+    /// What is to be kept of this batch.
+    records: Vec<Record>,
+    /// What was decided in this batch; `lines` come after all `steps`.
+    steps: Vec<Step>,
+    lines: Lines,
+    /// Bytes for everyone in this batch.
+    batch_bytes: usize,
     /// Held once more by each live stream of the page.
     page_reader: Arc<()>,
     snapshot: Option<Arc<Snapshot>>,
+    /// The number of the newest event that is committed, while the store fails.
+    last_committed: u64,
     summary: Summary,
     /// Users whose arrival waits for the summary: each gets its own line instead of being
     /// counted to itself.
@@ -114,29 +131,62 @@ pub struct Broker {
     uptime: Duration,
 }
 
+/// What the broker wakes up for.
+enum Wake {
+    Input(Input),
+    Report(Report),
+    Duty,
+}
+
+/// What one who says hello wants to have again.
+type Wanted = (Option<protocol::Place>, Option<u64>);
+
+/// A token of the system's randomness.
+fn fresh_token() -> Token {
+    let mut random = [0; crate::token::TOKEN_BYTES];
+    // Without randomness there can be no secret: whoever could go on would be worse off.
+    getrandom::fill(&mut random).expect("the operating system gives random bytes");
+    Token::new(random)
+}
+
+/// What a broker begins with.
+#[derive(Debug)]
+pub struct Beginning {
+    /// The room.
+    pub room: Room,
+    /// What came of its beginning.
+    pub effects: Vec<Effect>,
+    /// The store, if there is one.
+    pub ledger: Option<Ledger>,
+    /// In which the numbers of the room's events count.
+    pub epoch: Arc<str>,
+}
+
 impl Broker {
-    /// A broker of an empty room.
+    /// A broker of this room.
     pub fn new(
         common: Arc<Common>,
         inbox: Receiver<Input>,
-        executor: SharedExecutor,
-        transcript: Transcript,
-        page_log: Arc<Log>,
-        epoch: Arc<str>,
+        beginning: Beginning,
+        publisher: Publisher,
         door: Door,
     ) -> Self {
-        Broker {
-            room: Room::new(common.limits.clone()),
-            delivery: Delivery::new(common.clone(), executor),
+        let mut broker = Broker {
+            room: beginning.room,
+            publisher,
+            links: HashMap::new(),
             uptime: common.now(),
             common,
             inbox,
-            transcript,
-            epoch,
-            page_log,
-            page_batch: Vec::new(),
+            epoch: beginning.epoch,
+            ledger: beginning.ledger,
+            records: Vec::new(),
+            steps: Vec::new(),
+            lines: Lines::default(),
+            batch_bytes: 0,
             page_reader: Arc::new(()),
             snapshot: None,
+            last_committed: 0,
             summary: Summary::default(),
             unsummarised: Vec::new(),
             permits: Vec::new(),
@@ -144,65 +194,113 @@ impl Broker {
             oldest_line: None,
             is_stopping: false,
             now: Timestamp::now(),
+        };
+        let mut effects = beginning.effects;
+        for effect in effects.drain(..) {
+            broker.apply_for_none(effect);
         }
+        broker
     }
 
     /// Runs until the server has stopped and every connection has ended.
     pub async fn run(mut self) {
-        while !(self.is_stopping && self.delivery.connection_count() == 0) {
-            let first = match self.next_duty() {
-                None => self.inbox.recv().await.ok(),
-                Some(at) => {
-                    let wait = at.saturating_sub(self.common.now());
-                    within(wait, self.inbox.recv()).await.and_then(Result::ok)
-                }
-            };
+        self.finish_batch(0);
+        while !(self.is_stopping && self.publisher.delivery.connection_count() == 0) {
+            let wake = self.wait().await;
             // Others who are ready hand in theirs first: the more in a batch, the fewer writes.
             smol::future::yield_now().await;
-            self.take_batch(first);
+            self.take_batch(wake);
         }
-        self.page_log.close();
+        self.publisher.page_log.close();
+    }
+
+    async fn wait(&self) -> Wake {
+        let Some(ledger) = &self.ledger else {
+            return self.wait_for_input().await;
+        };
+        let reports = ledger.reports();
+        let report = async {
+            match reports.recv().await {
+                Ok(report) => Wake::Report(report),
+                // The store has said that it ended before it did.
+                Err(_) => std::future::pending().await,
+            }
+        };
+        // Reports come first: they make room for inputs.
+        // While the store fails, what needs it is refused: nothing grows by what comes in.
+        match ledger.is_full() && !self.is_failing() {
+            true => report.await,
+            false => report.or(self.wait_for_input()).await,
+        }
+    }
+
+    async fn wait_for_input(&self) -> Wake {
+        let input = async { self.inbox.recv().await.map_or(Wake::Duty, Wake::Input) };
+        match self.next_duty() {
+            None => input.await,
+            Some(at) => {
+                let wait = at.saturating_sub(self.common.now());
+                within(wait, input).await.unwrap_or(Wake::Duty)
+            }
+        }
     }
 
     /// When there is something to do even if nothing comes in.
     fn next_duty(&self) -> Option<Duration> {
-        let duties = [self.summary.due(), self.delivery.next_lag_check()];
+        let expiry = self.room.next_expiry().map(|at| {
+            let left = Duration::try_from(at.duration_since(Timestamp::now()));
+            self.common.now() + left.unwrap_or_default()
+        });
+        // While the store fails nothing can be told anyway; its recovery wakes the broker.
+        let expiry = expiry.filter(|_| !self.is_failing());
+        let duties = [
+            self.summary.due(),
+            self.publisher.delivery.next_lag_check(),
+            expiry,
+        ];
         duties.into_iter().flatten().min()
     }
 
-    fn take_batch(&mut self, first: Option<Input>) {
+    fn is_failing(&self) -> bool {
+        self.common.health.is_failing()
+    }
+
+    fn take_batch(&mut self, wake: Wake) {
         self.now = Timestamp::now();
         self.uptime = self.common.now();
-        let mut next = first;
         let mut events = 0;
+        let mut next = match wake {
+            Wake::Input(input) => Some(input),
+            Wake::Report(report) => {
+                self.take_report(report);
+                None
+            }
+            Wake::Duty => None,
+        };
         while let Some(input) = next {
             self.take(input);
             events += 1;
-            if events >= MAX_BATCH_EVENTS || self.delivery.batch().len() >= MAX_BATCH_BYTES {
+            if events >= MAX_BATCH_EVENTS || self.batch_bytes >= MAX_BATCH_BYTES {
                 break;
             }
             next = self.inbox.try_recv().ok();
         }
         self.tell_summary_if_due();
-        for (key, reason) in self.delivery.too_slow(self.uptime) {
-            self.end(key, reason, reason.farewell().map(notice));
+        if !self.is_failing() && self.room.next_expiry().is_some_and(|at| at <= self.now) {
+            let mut effects = Vec::new();
+            self.room.expire(self.now, &mut effects);
+            for effect in effects {
+                self.apply_for_none(effect);
+            }
         }
-        let bytes = self.publish_batch();
+        self.finish_batch(events);
         self.permits.clear();
-        self.count_batch(events, bytes);
+        self.count_connections();
     }
 
-    fn count_batch(&mut self, inputs: usize, bytes: usize) {
-        let metrics = &self.common.metrics;
-        metrics.set_connections(self.delivery.figures(self.room.user_count()));
-        if inputs > 0 {
-            let read_at = self.oldest_line.take();
-            metrics.observe_batch(BatchFigures {
-                inputs,
-                bytes,
-                delivery: read_at.map(|read_at| self.common.now().saturating_sub(read_at)),
-            });
-        }
+    fn count_connections(&self) {
+        let figures = self.publisher.delivery.figures(self.room.connected_count());
+        self.common.metrics.set_connections(figures);
     }
 
     fn take(&mut self, input: Input) {
@@ -222,56 +320,299 @@ impl Broker {
                 self.take_lines(from, lines, has_ended);
             }
             Input::CaughtUp(key, mailbox, outbound) => {
-                self.delivery.take_back(key, &mailbox, outbound);
+                self.publisher.delivery.take_back(key, &mailbox, outbound);
             }
             Input::Ended(key, reason) => self.forget(key, reason),
-            Input::Snapshot(asker) => {
+            Input::Messages(asker) => {
                 // An asker who is gone needs no answer.
-                let _ = asker.try_send(self.current_snapshot());
+                let _ = asker.try_send(self.room.history().messages().cloned().collect());
             }
-            Input::Subscribe(asker) => self.subscribe(&asker),
+            Input::Snapshot(asker) => {
+                let snapshot = self.current_snapshot();
+                self.for_the_page(Step::Snapshot(asker, snapshot));
+            }
+            Input::Subscribe(asker) => {
+                let subscription = Subscription {
+                    snapshot: self.current_snapshot(),
+                    log: self.publisher.page_log.clone(),
+                    // The publisher knows where, when it comes to this.
+                    position: 0,
+                    reader: self.page_reader.clone(),
+                };
+                self.for_the_page(Step::Subscribe(asker, subscription));
+            }
             Input::Stop => self.stop(),
         }
+    }
+
+    // Steps
+
+    /// Adds a step after everything that was said in this batch.
+    fn step(&mut self, step: Step) {
+        if !self.lines.is_empty() {
+            self.steps
+                .push(Step::Lines(std::mem::take(&mut self.lines)));
+        }
+        self.steps.push(step);
+    }
+
+    /// What the page asks for is told after what was decided before, but not held up by a store
+    /// that fails: then it is told what is committed.
+    fn for_the_page(&mut self, step: Step) {
+        match self.is_failing() {
+            true => self.publisher.perform(step),
+            false => self.step(step),
+        }
+    }
+
+    /// Does what was decided, or holds it until it is committed.
+    fn finish_batch(&mut self, inputs: usize) {
+        let batch = Batch {
+            steps: std::mem::take(&mut self.steps),
+            inputs,
+            oldest_line: self.oldest_line.take(),
+        };
+        let bytes = std::mem::take(&mut self.batch_bytes);
+        let failing = self.is_failing();
+        let Some(ledger) = &mut self.ledger else {
+            return self.perform(batch);
+        };
+        let mut records = std::mem::take(&mut self.records);
+        records.append(&mut self.room.take_records());
+        if self.is_stopping && failing {
+            // Nothing will be committed any more.
+            return self.perform(batch);
+        }
+        if records.is_empty() && (ledger.is_empty() || failing) {
+            self.perform(batch);
+            // Those who were too slow have left by this.
+            return match self.records.is_empty() {
+                true => {}
+                false => self.finish_batch(0),
+            };
+        }
+        let mut batch = batch;
+        if !self.lines.is_empty() {
+            batch
+                .steps
+                .push(Step::Lines(std::mem::take(&mut self.lines)));
+        }
+        ledger.hold(records, bytes, batch);
+        // Those who are behind, or back, are not held up.
+        self.cut_the_slow();
+        self.publisher.publish(self.uptime);
+    }
+
+    /// Ends those who are too far behind what is about to be published. That they have left is
+    /// told after it.
+    fn cut_the_slow(&mut self) {
+        for (key, reason) in self.publisher.delivery.too_slow(self.uptime) {
+            self.publisher.perform(Step::Cut(key, reason));
+            self.leave(key, reason);
+        }
+    }
+
+    fn perform(&mut self, batch: Batch) {
+        for step in batch.steps {
+            self.publisher.perform(step);
+        }
+        self.publisher.say(&mut self.lines);
+        self.cut_the_slow();
+        if self.ledger.is_none() {
+            self.publisher.say(&mut self.lines);
+        }
+        let bytes = self.publisher.publish(self.uptime);
+        let metrics = &self.common.metrics;
+        metrics.set_transcript_skipped(self.publisher.transcript.skipped_lines());
+        if batch.inputs > 0 {
+            let now = self.common.now();
+            let delivery = batch.oldest_line.map(|read_at| now.saturating_sub(read_at));
+            metrics.observe_batch(BatchFigures {
+                inputs: batch.inputs,
+                bytes,
+                delivery,
+            });
+        }
+    }
+
+    fn take_report(&mut self, report: Report) {
+        match report {
+            Report::Committed(number) => {
+                self.common.health.set_failing(None);
+                while let Some(batch) = self
+                    .ledger
+                    .as_mut()
+                    .and_then(|ledger| ledger.next_committed(number))
+                {
+                    self.perform(batch);
+                }
+            }
+            Report::Failing(sentence) => {
+                self.last_committed = self.publisher.delivery.last_event();
+                self.snapshot = None;
+                self.common.health.set_failing(Some(sentence));
+                self.tell_everyone(STORE_FAILS, Some(STORE_FAILS));
+                if self.is_stopping {
+                    self.give_up_held();
+                    self.step(Step::CloseAll);
+                }
+            }
+            Report::Recovered => {
+                self.common.health.set_failing(None);
+                self.snapshot = None;
+                self.tell_everyone(STORE_RECOVERED, None);
+            }
+        }
+    }
+
+    /// Tells each client by itself, beside the log of public events, and the page what stays true.
+    fn tell_everyone(&mut self, sentence: &str, on_the_page: Option<&str>) {
+        for key in self.publisher.delivery.keys() {
+            if self.publisher.delivery.user(key).is_some() {
+                let notice = Reply::Notice(sentence.to_owned());
+                self.publisher.perform(Step::Reply(key, notice));
+            }
+        }
+        let mut lines = Lines::default();
+        frames::encode_notice(&mut lines.page, on_the_page);
+        self.publisher.say(&mut lines);
+        self.publisher.publish(self.uptime);
+    }
+
+    // What comes of what happens in the room
+
+    /// Does what came of something that this client did; true if it gets an answer.
+    fn apply(&mut self, key: ClientKey, effects: Vec<Effect>, wanted: Wanted) -> bool {
+        let mut wanted = Some(wanted);
+        let mut has_replies = false;
+        for effect in effects {
+            match effect {
+                Effect::Reply(Reply::Welcome(welcome)) => {
+                    has_replies = true;
+                    // The summaries of arrivals are not for it any more.
+                    self.unsummarised.retain(|(waiting, _)| *waiting != key);
+                    let (after, oldest_stored) = wanted.take().unwrap_or_default();
+                    let greeting = Greeting {
+                        welcome,
+                        after,
+                        oldest_stored,
+                    };
+                    self.step(Step::Extend(key, Box::new(greeting)));
+                }
+                Effect::Reply(reply) => {
+                    has_replies = true;
+                    self.step(Step::Reply(key, reply));
+                }
+                Effect::Became { user, replaced } => self.replace(key, user, replaced),
+                Effect::Close(Ending::Quit) => {
+                    self.end(key, CloseReason::Quit, LastLine::Nothing);
+                }
+                Effect::Close(Ending::Refused(sentence)) => {
+                    self.end(key, CloseReason::Refused, LastLine::Refused(sentence));
+                }
+                other => self.apply_for_none(other),
+            }
+        }
+        has_replies
+    }
+
+    /// The same where no client did it.
+    fn apply_for_none(&mut self, effect: Effect) {
+        match effect {
+            Effect::Public(event) => self.publish(event),
+            Effect::Tell(user, reply) => {
+                if let Some(&key) = self.links.get(&user) {
+                    self.step(Step::Reply(key, reply));
+                }
+            }
+            Effect::Private(user, message) => {
+                if let Some(&key) = self.links.get(&user) {
+                    self.step(Step::Private(key, message));
+                }
+            }
+            // They answer somebody.
+            Effect::Reply(_) | Effect::Became { .. } | Effect::Close(_) => {}
+        }
+    }
+
+    /// A connection is an earlier user's from now on; another one that this still has ends.
+    fn replace(&mut self, key: ClientKey, user: UserId, replaced: bool) {
+        if let Some(temporary) = self.publisher.delivery.user(key) {
+            self.links.remove(&temporary);
+        }
+        if replaced
+            && let Some(before) = self.links.get(&user).copied()
+            && let Some((_, address)) = self.publisher.delivery.take_user(before)
+        {
+            self.note_end(user, address, CloseReason::Resumed);
+            self.step(Step::Close(before, LastLine::Nothing));
+        }
+        self.publisher.delivery.set_user(key, user);
+        self.links.insert(user, key);
     }
 
     // Arrivals and ends
 
     fn admit(&mut self, peer: Peer) {
         let limits = &self.common.limits;
-        if self.is_stopping {
-            let reason = CloseReason::Shutdown;
-            return self.door.turn_away(peer, reason, SHUTDOWN_SENTENCE);
+        let reason = match (self.is_stopping, self.is_failing()) {
+            (true, _) => Some(CloseReason::Shutdown),
+            (false, true) => Some(CloseReason::NotStored),
+            (false, false) => None,
+        };
+        if let Some(reason) = reason {
+            let sentence = reason.farewell().unwrap_or_default();
+            return self.door.turn_away(peer, reason, sentence);
         }
-        if self.delivery.connection_count() >= limits.max_clients + MAX_CLOSING_CONNECTIONS {
+        let connections = self.publisher.delivery.connection_count();
+        if connections >= limits.max_clients + MAX_CLOSING_CONNECTIONS {
             let full = NoEntry::Full(limits.max_clients);
             return self.turn_away(peer, full);
         }
-        let (user, event) = match self.enter(peer.address()) {
-            Ok(entered) => entered,
+        let mut effects = Vec::new();
+        let user = match self.enter(peer.address(), &mut effects) {
+            Ok(user) => user,
             Err(no_entry) => return self.turn_away(peer, no_entry),
         };
-        let key = self.delivery.connect(peer, user);
-        if let EventKind::Joined {
-            name,
-            summarised: true,
-        } = &event.kind
-        {
-            let line = notice(&basic::entered(name.as_str()));
-            self.delivery.reply(key, Content::Bytes(line), 0);
-            self.unsummarised.push((key, user));
+        let key = self.publisher.delivery.connect(peer, user);
+        self.links.insert(user, key);
+        // The arrival is last; what was told before it is not for the newcomer.
+        let arrival = effects.pop();
+        for effect in effects {
+            self.apply_for_none(effect);
         }
-        self.publish(&event);
+        let early = match &arrival {
+            Some(Effect::Public(Event {
+                kind:
+                    EventKind::Joined {
+                        name,
+                        summarised: true,
+                    },
+                ..
+            })) => {
+                let mut line = Vec::new();
+                basic::encode_entered(&mut line, name.as_str());
+                self.unsummarised.push((key, user));
+                Some(line.into())
+            }
+            _ => None,
+        };
+        self.step(Step::Open(key, early));
+        if let Some(arrival) = arrival {
+            self.apply_for_none(arrival);
+        }
     }
 
     /// Lets a newcomer into the room. Whoever has its address and port, but a connection that is
     /// gone, ends first: one who is over its rate is not read, and so its end was not noticed.
-    fn enter(&mut self, address: SocketAddr) -> Result<(UserId, Event), NoEntry> {
-        match self.room.enter(address, self.now) {
+    fn enter(&mut self, address: SocketAddr, effects: &mut Vec<Effect>) -> Result<UserId, NoEntry> {
+        match self.room.enter(address, self.now, effects) {
             Err(NoEntry::AddressInUse(holder)) => {
-                let gone = self.delivery.gone_connection_of(holder);
+                let key = self.links.get(&holder).copied();
+                let gone = key.filter(|key| self.publisher.delivery.is_gone(*key));
                 let key = gone.ok_or(NoEntry::AddressInUse(holder))?;
-                self.end(key, CloseReason::Reset, None);
-                self.room.enter(address, self.now)
+                self.end(key, CloseReason::Reset, LastLine::Nothing);
+                self.room.enter(address, self.now, effects)
             }
             other => other,
         }
@@ -282,28 +623,32 @@ impl Broker {
         self.door.turn_away(peer, no_entry.into(), &sentence);
     }
 
-    /// Ends a user for this reason, which decides whether what is owed is written first.
-    fn end(&mut self, key: ClientKey, reason: CloseReason, last_line: Option<Arc<[u8]>>) {
-        if reason.flushes_first() {
-            self.delivery.close(key, last_line);
-        } else {
-            self.delivery.cut(key, last_line);
-        }
+    /// Ends a user for this reason, after what is owed.
+    fn end(&mut self, key: ClientKey, reason: CloseReason, last_line: LastLine) {
+        self.step(Step::Close(key, last_line));
         self.leave(key, reason);
     }
 
     /// Takes a user out of the room and tells everyone; the connection may have to be written on.
     fn leave(&mut self, key: ClientKey, reason: CloseReason) {
-        let Some((user, address)) = self.delivery.take_user(key) else {
+        let Some((user, address)) = self.publisher.delivery.take_user(key) else {
             return;
         };
+        self.links.remove(&user);
         self.note_end(user, address, reason);
-        if let Some(event) = self.room.leave(user, self.now) {
-            self.publish(&event);
+        if self.is_stopping {
+            // Who was here at the end is here again when the server is.
+            return;
+        }
+        let mut effects = Vec::new();
+        self.room.leave(user, reason.told(), self.now, &mut effects);
+        self.snapshot = None;
+        for effect in effects {
+            self.apply_for_none(effect);
         }
     }
 
-    /// Logs and counts the end of a user; called once for each.
+    /// Logs and counts the end of a user's connection; called once for each.
     fn note_end(&self, user: UserId, address: SocketAddr, reason: CloseReason) {
         self.common.metrics.count_ended(reason);
         let name = self.room.name(user).map_or("", |name| name.as_str());
@@ -313,7 +658,11 @@ impl Broker {
             }
             // What is no more than a departure stands in the transcript; a reset is one too,
             // of a client that left with something unread.
-            CloseReason::Closed | CloseReason::Reset | CloseReason::Shutdown => {
+            CloseReason::Closed
+            | CloseReason::Quit
+            | CloseReason::Resumed
+            | CloseReason::Reset
+            | CloseReason::Shutdown => {
                 tracing::debug!(%address, name, %reason, "left");
             }
             _ => tracing::info!(%address, name, %reason, "left"),
@@ -323,18 +672,37 @@ impl Broker {
     /// Forgets a connection whose task has ended.
     fn forget(&mut self, key: ClientKey, reason: CloseReason) {
         self.leave(key, reason);
-        self.delivery.forget(key);
+        self.step(Step::Forget(key));
     }
 
     fn stop(&mut self) {
         if std::mem::replace(&mut self.is_stopping, true) {
             return;
         }
-        self.transcript.line(SERVER_SOURCE, SHUTDOWN_SENTENCE);
-        basic::encode_notice(self.delivery.batch(), SHUTDOWN_SENTENCE);
-        self.page_batch.extend_from_slice(frames::BYE.as_bytes());
-        for (user, address) in self.delivery.close_all() {
-            self.note_end(user, address, CloseReason::Shutdown);
+        if self.is_failing() {
+            self.give_up_held();
+        }
+        let sentence = CloseReason::Shutdown.farewell().unwrap_or_default();
+        basic::encode_notice(&mut self.lines.basic, sentence);
+        self.lines.page.extend_from_slice(frames::BYE.as_bytes());
+        self.lines
+            .transcript
+            .push(Spoken::Notice(sentence.to_owned()));
+        for key in self.publisher.delivery.keys() {
+            self.leave(key, CloseReason::Shutdown);
+        }
+        self.step(Step::CloseAll);
+    }
+
+    /// What is held will never be committed, so nobody may hear of it; only connections that
+    /// have ended are still to be forgotten.
+    fn give_up_held(&mut self) {
+        while let Some(batch) = self.ledger.as_mut().and_then(Ledger::take_first) {
+            for step in batch.steps {
+                if let Step::Forget(_) | Step::End(_) | Step::Answered(..) = step {
+                    self.publisher.perform(step);
+                }
+            }
         }
     }
 
@@ -342,83 +710,101 @@ impl Broker {
 
     fn take_lines(&mut self, key: ClientKey, lines: Vec<Submission>, has_ended: bool) {
         let mut has_replies = false;
-        let refused = lines.iter().filter(|line| line.is_err()).count();
+        let is_refused = |line: &&Submission| matches!(line, Submission::Refused(_));
+        let refused = lines.iter().filter(is_refused).count();
         self.common.metrics.count_lines(lines.len(), refused);
         for line in lines {
-            let Some(user) = self.delivery.user(key) else {
+            let Some(user) = self.publisher.delivery.user(key) else {
                 break;
             };
             #[cfg(test)]
             crate::server::tests::fail_if_asked(&line, crate::server::tests::BROKER_FAULT);
-            let outcome = match line {
-                Ok(request) => self.room.request(user, request, self.now),
-                Err(refusal) => self.room.refuse(user, &refusal),
-            };
-            match outcome {
-                Some(Outcome::Public(event)) => self.publish(&event),
-                Some(Outcome::Reply(reply)) => {
-                    has_replies = true;
-                    self.delivery.reply(key, content(reply), 0);
-                }
-                Some(Outcome::Close(sentence)) => {
-                    self.end(key, CloseReason::Refused, Some(notice(&sentence)));
-                }
-                None => break,
-            }
+            has_replies |= self.take_line(key, user, line);
         }
         if has_ended {
-            self.delivery.end(key);
+            self.step(Step::End(key));
             self.leave(key, CloseReason::Closed);
         }
-        self.delivery.answer(key, has_replies);
+        // It has no place among what is said.
+        self.steps.push(Step::Answered(key, has_replies));
+    }
+
+    /// Does what one line asks; true if there is an answer.
+    fn take_line(&mut self, key: ClientKey, user: UserId, line: Submission) -> bool {
+        if self.is_failing() && !can_be_done_without_a_store(&line) {
+            let refusal = Reply::Refused {
+                refusal: Refusal::NotStored,
+                kind: None,
+            };
+            self.step(Step::Reply(key, refusal));
+            return true;
+        }
+        let mut effects = Vec::new();
+        let mut wanted = Wanted::default();
+        match line {
+            Submission::Request(request) => {
+                let fresh = &mut fresh_token;
+                self.room
+                    .request(user, request, fresh, self.now, &mut effects);
+            }
+            Submission::Hello(mut hello, oldest_stored) => {
+                let address = self.publisher.delivery.address(key);
+                tracing::debug!(?address, client = ?hello.client, "speaks the extended dialect");
+                wanted = (hello.after.take(), oldest_stored);
+                let (request, fresh) = (Request::Hello(hello), &mut fresh_token);
+                self.room
+                    .request(user, request, fresh, self.now, &mut effects);
+            }
+            Submission::Refused(refused) => {
+                let protocol::Refused { refusal, kind } = refused;
+                self.room.refuse(user, refusal, kind, &mut effects);
+            }
+            Submission::Answer(bytes) => {
+                self.room.answer_elsewhere(user);
+                self.step(Step::Bytes(key, bytes, 0));
+                return true;
+            }
+        }
+        self.apply(key, effects, wanted)
     }
 
     // Publishing
 
     /// Encodes a public event for everyone who reads.
-    fn publish(&mut self, event: &Event) {
+    fn publish(&mut self, event: Event) {
         self.snapshot = None;
+        let before = self.lines.bytes();
+        let lines = &mut self.lines;
         if Arc::strong_count(&self.page_reader) > 1 {
-            frames::encode_event(&mut self.page_batch, event);
+            frames::encode_event(&mut lines.page, &event);
         }
+        extended::encode_event(&mut lines.extended, &event);
         match &event.kind {
             EventKind::Said(message) => {
-                self.delivery.batch().extend_from_slice(&message.basic_line);
-                self.transcript.line(message.source.as_str(), &message.text);
+                lines.basic.extend_from_slice(&message.basic_line);
+                lines.transcript.push(Spoken::Said(message.clone()));
             }
             kind => {
-                let sentence = room::sentence(kind).unwrap_or_default();
-                self.transcript.line(SERVER_SOURCE, &sentence);
+                let sentence = event::sentence(kind).unwrap_or_default();
                 match kind {
                     EventKind::Joined {
                         summarised: true, ..
-                    } => {
-                        self.summary.count_entered(self.uptime);
-                    }
+                    } => self.summary.count_entered(self.uptime),
                     EventKind::Left {
                         summarised: true, ..
-                    } => {
-                        self.summary.count_left(self.uptime);
+                    } => self.summary.count_left(self.uptime),
+                    EventKind::Joined { name, .. } => {
+                        basic::encode_entered(&mut lines.basic, name.as_str());
                     }
-                    _ => basic::encode_notice(self.delivery.batch(), &sentence),
+                    _ => basic::encode_notice(&mut lines.basic, &sentence),
                 }
+                lines.transcript.push(Spoken::Notice(sentence));
             }
         }
-    }
-
-    /// Publishes what the batch made; gives how many bytes it had for clients.
-    fn publish_batch(&mut self) -> usize {
-        let bytes = self.delivery.batch().len();
-        if !self.page_batch.is_empty() {
-            self.page_log.publish(Arc::from(self.page_batch.as_slice()));
-            self.page_batch.clear();
+        self.batch_bytes += self.lines.bytes() - before;
+        if self.ledger.is_some() {
+            self.records.push(Record::Event(event));
         }
-        self.delivery.publish(self.uptime);
-        // Its thread is woken when the clients have theirs: nobody's message waits for it.
-        self.transcript.flush();
-        let skipped = self.transcript.skipped_lines();
-        self.common.metrics.set_transcript_skipped(skipped);
-        bytes
     }
 
     // Summaries
@@ -438,71 +824,74 @@ impl Broker {
             .and_then(|entered| summary_line(entered, left));
         let others = others.unwrap_or_default();
         for (key, user) in std::mem::take(&mut self.unsummarised) {
-            if self.delivery.user(key) == Some(user) {
-                self.delivery
-                    .reply(key, Content::Bytes(others.clone()), skip);
+            if self.publisher.delivery.user(key) == Some(user) {
+                self.step(Step::Bytes(key, others.clone(), skip));
             }
         }
-        self.delivery.batch().extend_from_slice(&line);
+        self.lines.basic.extend_from_slice(&line);
+        self.batch_bytes += line.len();
     }
 
     // The page
 
-    fn subscribe(&mut self, asker: &Sender<Subscription>) {
-        let subscription = Subscription {
-            snapshot: self.current_snapshot(),
-            log: self.page_log.clone(),
-            position: self.page_log.head() + self.page_batch.len() as u64,
-            reader: self.page_reader.clone(),
-        };
-        // An asker who is gone needs no answer.
-        let _ = asker.try_send(subscription);
-    }
-
     /// How it is now; made once, whoever asks, until something happens.
     fn current_snapshot(&mut self) -> Arc<Snapshot> {
-        let (room, epoch) = (&self.room, &self.epoch);
-        let snapshot = self.snapshot.get_or_insert_with(|| {
-            let present = |(name, since): (&crate::name::Name, Timestamp)| PresentUser {
-                name: name.clone(),
-                since,
-            };
-            let users = room.users().map(present).collect();
-            let messages = newest(room.history(), WEB_MAX_TEXT_BYTES);
-            Arc::new(Snapshot::new(
-                epoch.clone(),
-                room.last_event(),
-                users,
-                messages,
-            ))
-        });
-        snapshot.clone()
+        if let Some(snapshot) = &self.snapshot {
+            return snapshot.clone();
+        }
+        // What is not committed may never be.
+        let last = match self.is_failing() {
+            true => self.last_committed,
+            false => self.room.last_event(),
+        };
+        let present = |(name, since): (&crate::name::Name, Timestamp)| PresentUser {
+            name: name.clone(),
+            since,
+        };
+        let users = self.room.users().map(present).collect();
+        let messages = newest(self.room.history(), last, WEB_MAX_TEXT_BYTES);
+        let notice = self.is_failing().then(|| STORE_FAILS.to_owned());
+        let snapshot = Snapshot::new(self.epoch.clone(), last, users, messages);
+        let snapshot = snapshot.with_notice(notice);
+        self.snapshot.insert(Arc::new(snapshot)).clone()
     }
 }
 
-/// The newest messages whose texts fit into so many bytes, oldest first.
-fn newest(history: &History, max_bytes: usize) -> Vec<Arc<Message>> {
-    let mut bytes = 0;
-    let fits = |message: &&Arc<Message>| {
-        bytes += message.text.len();
-        bytes <= max_bytes
-    };
-    let mut messages: Vec<_> = history.messages().rev().take_while(fits).cloned().collect();
-    messages.reverse();
-    messages
+/// Whether nothing of what a line asks for would have to be kept.
+fn can_be_done_without_a_store(line: &Submission) -> bool {
+    match line {
+        // A history from memory could hold what is not committed.
+        Submission::Request(request) => {
+            matches!(request, Request::Users | Request::Ping(_) | Request::Quit)
+        }
+        Submission::Hello(..) => false,
+        Submission::Refused(_) | Submission::Answer(_) => true,
+    }
 }
 
-/// What everyone is told when the server stops.
-const SHUTDOWN_SENTENCE: &str = "The server is shutting down";
+/// What everyone is told when the store takes nothing any more, and when it does again.
+const STORE_FAILS: &str =
+    "The server cannot store anything at the moment; what you say is not taken until it can";
+const STORE_RECOVERED: &str = "The server can store again; go on";
 
 fn summary_line(entered: usize, left: usize) -> Option<Arc<[u8]>> {
     summary::sentence(entered, left).map(|sentence| notice(&sentence))
 }
 
-fn content(reply: Reply) -> Content {
-    match reply {
-        Reply::Notice(sentence) => Content::Bytes(notice(&sentence)),
-        Reply::History(messages) => Content::History(messages, 0),
-        Reply::Users(names) => Content::Users(names, 0),
-    }
+/// The newest messages up to this event whose texts fit into so many bytes, oldest first.
+fn newest(history: &History, last: u64, max_bytes: usize) -> Vec<Arc<Message>> {
+    let mut bytes = 0;
+    let fits = |message: &&Arc<Message>| {
+        bytes += message.text.len();
+        bytes <= max_bytes
+    };
+    let mut messages: Vec<_> = history
+        .messages()
+        .rev()
+        .filter(|message| message.id <= last)
+        .take_while(fits)
+        .cloned()
+        .collect();
+    messages.reverse();
+    messages
 }

@@ -4,6 +4,8 @@
 //! the last line, whether what is owed is written first, and the word in the log and in the
 //! metrics. Connections, the door and the broker use it. It must never hold text of a stranger.
 
+use crate::event::LeaveReason;
+use crate::protocol::extended::ByeReason;
 use crate::room::NoEntry;
 use std::fmt;
 use std::io;
@@ -13,6 +15,10 @@ use std::io;
 pub enum CloseReason {
     /// The client ended its sending side.
     Closed,
+    /// The client said that it leaves.
+    Quit,
+    /// The client's user goes on with another connection of the same client.
+    Resumed,
     /// The client reset the connection.
     Reset,
     /// The client did not answer any more: its machine or the way to it is gone.
@@ -37,6 +43,8 @@ pub enum CloseReason {
     ConnectRate,
     /// The server stops.
     Shutdown,
+    /// The store takes nothing at the moment, so nobody can come in.
+    NotStored,
     /// The server has no file descriptor left for it.
     NoDescriptor,
     /// The connection's task failed: a fault of the server.
@@ -45,8 +53,10 @@ pub enum CloseReason {
 
 impl CloseReason {
     /// Every reason.
-    pub const ALL: [CloseReason; 15] = [
+    pub const ALL: [CloseReason; 18] = [
         CloseReason::Closed,
+        CloseReason::Quit,
+        CloseReason::Resumed,
         CloseReason::Reset,
         CloseReason::DeadPeer,
         CloseReason::Lost,
@@ -59,6 +69,7 @@ impl CloseReason {
         CloseReason::AddressInUse,
         CloseReason::ConnectRate,
         CloseReason::Shutdown,
+        CloseReason::NotStored,
         CloseReason::NoDescriptor,
         CloseReason::Fault,
     ];
@@ -67,6 +78,8 @@ impl CloseReason {
     pub fn word(self) -> &'static str {
         match self {
             CloseReason::Closed => "closed",
+            CloseReason::Quit => "quit",
+            CloseReason::Resumed => "resumed",
             CloseReason::Reset => "reset",
             CloseReason::DeadPeer => "dead-peer",
             CloseReason::Lost => "lost",
@@ -79,6 +92,7 @@ impl CloseReason {
             CloseReason::AddressInUse => "address-in-use",
             CloseReason::ConnectRate => "connect-rate",
             CloseReason::Shutdown => "shutdown",
+            CloseReason::NotStored => "not-stored",
             CloseReason::NoDescriptor => "no-descriptor",
             CloseReason::Fault => "fault",
         }
@@ -110,6 +124,9 @@ impl CloseReason {
                 Some("You took nothing of what was sent for too long; the connection is closed")
             }
             CloseReason::Shutdown => Some("The server is shutting down"),
+            CloseReason::NotStored => {
+                Some("The server cannot store anything at the moment; try again in a while")
+            }
             CloseReason::NoDescriptor => {
                 Some("The server has no room for a further connection; try again later")
             }
@@ -134,6 +151,7 @@ impl CloseReason {
                 | CloseReason::AddressFull
                 | CloseReason::AddressInUse
                 | CloseReason::ConnectRate
+                | CloseReason::NotStored
                 | CloseReason::NoDescriptor
         )
     }
@@ -142,7 +160,11 @@ impl CloseReason {
     pub fn is_decided_here(self) -> bool {
         !matches!(
             self,
-            CloseReason::Closed | CloseReason::Reset | CloseReason::DeadPeer | CloseReason::Lost
+            CloseReason::Closed
+                | CloseReason::Quit
+                | CloseReason::Reset
+                | CloseReason::DeadPeer
+                | CloseReason::Lost
         )
     }
 
@@ -159,6 +181,34 @@ impl CloseReason {
                 | CloseReason::WriteTimeout
                 | CloseReason::Fault
         )
+    }
+}
+
+impl CloseReason {
+    /// What everyone is told of it.
+    pub fn told(self) -> LeaveReason {
+        match self {
+            CloseReason::Closed => LeaveReason::Closed,
+            CloseReason::Quit => LeaveReason::Quit,
+            CloseReason::Resumed => LeaveReason::Resumed,
+            CloseReason::Lag | CloseReason::LagTime | CloseReason::WriteTimeout => {
+                LeaveReason::TooSlow
+            }
+            CloseReason::Refused => LeaveReason::Refused,
+            CloseReason::Shutdown => LeaveReason::Shutdown,
+            _ => LeaveReason::Lost,
+        }
+    }
+
+    /// How a client of the extended dialect is told that the server ends its connection; none
+    /// where the protocol has no word for it.
+    pub fn bye(self) -> Option<ByeReason> {
+        match self.told() {
+            LeaveReason::TooSlow => Some(ByeReason::TooSlow),
+            LeaveReason::Refused => Some(ByeReason::Refused),
+            LeaveReason::Shutdown => Some(ByeReason::Shutdown),
+            _ => None,
+        }
     }
 }
 

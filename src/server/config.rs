@@ -7,13 +7,16 @@
 use crate::arguments::{parse_number, parse_port};
 use crate::limits::{
     self, DEFAULT_PORT, DEFAULT_WEB_PORT, Limits, MAX_CLIENTS_RANGE, MAX_CONNECT_RATE_RANGE,
-    MAX_HISTORY_RANGE, MAX_LAG_RANGE, MAX_LINE_RANGE, MAX_MESSAGE_RANGE, MAX_RATE_RANGE,
-    MAX_THREADS_RANGE, WebLimits,
+    MAX_HISTORY_RANGE, MAX_KEEP_DAYS_RANGE, MAX_KEEP_MESSAGES_RANGE, MAX_LAG_RANGE, MAX_LINE_RANGE,
+    MAX_MESSAGE_RANGE, MAX_RATE_RANGE, MAX_THREADS_RANGE, WebLimits,
 };
 use crate::server::web::host::HostName;
+use crate::store::{self, StoreOptions};
 use argh::FromArgs;
 use std::fmt;
 use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
 
 /// smolchat-server: a small, fast network chat. Clients connect over TCP, readers open the web
 /// page, and this terminal shows the chat as it happens.
@@ -21,7 +24,10 @@ use std::net::IpAddr;
 #[argh(
     note = "Standard output is the transcript of the chat; everything else is on standard error.",
     error_code(0, "stopped by SIGINT (Ctrl-C) or SIGTERM; everyone was told"),
-    error_code(1, "could not listen: the address is taken, unknown or not allowed"),
+    error_code(
+        1,
+        "could not start: the address is taken, unknown or not allowed, or the --db file cannot be used"
+    ),
     error_code(2, "used wrongly: an unknown option, a bad port, a value out of range"),
     error_code(70, "an internal failure"),
     error_code(130, "a second signal came while stopping")
@@ -134,6 +140,22 @@ pub struct ServerOptions {
     )]
     pub announce_limit: usize,
 
+    /// file that keeps the chat, an SQLite database (default: history is in memory and ends with the server)
+    #[argh(option)]
+    pub db: Option<PathBuf>,
+
+    /// how sure it is that what is said is kept: normal outlives a crash of the server, full a power cut too (default normal)
+    #[argh(option, from_str_fn(parse_sync))]
+    pub db_sync: Option<store::Sync>,
+
+    /// messages that --db keeps, 1 to 1000000000000 (default: all)
+    #[argh(option, from_str_fn(parse_number))]
+    pub keep_messages: Option<usize>,
+
+    /// days for which --db keeps what happened, 1 to 100000 (default: for ever)
+    #[argh(option, from_str_fn(parse_number))]
+    pub keep_days: Option<usize>,
+
     /// threads that serve, 1 to 256 (default 1)
     #[argh(option, default = "1", from_str_fn(parse_number))]
     pub threads: usize,
@@ -168,6 +190,14 @@ fn parse_log_format(value: &str) -> Result<LogFormat, String> {
     }
 }
 
+fn parse_sync(value: &str) -> Result<store::Sync, String> {
+    match value {
+        "normal" => Ok(store::Sync::Normal),
+        "full" => Ok(store::Sync::Full),
+        _ => Err("a store is kept as normal or as full".to_owned()),
+    }
+}
+
 const LOOPBACK: &str = "127.0.0.1";
 
 /// A server's configuration, within all ranges.
@@ -179,6 +209,8 @@ pub struct Config {
     pub chat_port: u16,
     /// The web page; none serves no page.
     pub web: Option<WebConfig>,
+    /// Where the chat is kept; none keeps it in memory.
+    pub store: Option<StoreOptions>,
     /// The bounds.
     pub limits: Limits,
     /// Threads that serve; at least one.
@@ -212,6 +244,7 @@ impl Default for Config {
                 metrics_are_public: false,
                 names: Vec::new(),
             }),
+            store: None,
             limits: Limits::default(),
             threads: 1,
         }
@@ -232,6 +265,8 @@ pub enum OptionError {
         /// The most that is allowed.
         most: u64,
     },
+    /// An option says how a store is kept, and there is none.
+    NeedsStore(&'static str),
     /// A line could not hold the longest message.
     LineTooShort {
         /// The longest line that was asked for.
@@ -257,6 +292,10 @@ impl fmt::Display for OptionError {
                     "{option} cannot be {value}: it is a number from {least} to {most}"
                 )
             }
+            OptionError::NeedsStore(option) => write!(
+                out,
+                "{option} says how --db keeps the chat; give --db FILE too"
+            ),
             OptionError::LineTooShort {
                 max_line,
                 max_message,
@@ -333,6 +372,20 @@ impl ServerOptions {
         check_range("--announce-limit", self.announce_limit, 0, most)?;
         check_range("--threads", self.threads, 1, MAX_THREADS_RANGE)?;
         check_line(self.max_line, self.max_message)?;
+        let keep_messages = self.keep_messages;
+        check_range(
+            "--keep-messages",
+            keep_messages.unwrap_or(1),
+            1,
+            MAX_KEEP_MESSAGES_RANGE,
+        )?;
+        check_range(
+            "--keep-days",
+            self.keep_days.unwrap_or(1),
+            1,
+            MAX_KEEP_DAYS_RANGE,
+        )?;
+        let store = self.store_options()?;
         let mut names = self.web_name;
         // Who serves the page under a name means that it may be asked for by it.
         if self.web_host.parse::<IpAddr>().is_err() {
@@ -346,6 +399,7 @@ impl ServerOptions {
             names,
         };
         Ok(Config {
+            store,
             chat_host: self.host,
             chat_port: self.port,
             web: (!self.no_web).then_some(web),
@@ -371,6 +425,31 @@ impl ServerOptions {
         })
     }
 }
+
+impl ServerOptions {
+    fn store_options(&self) -> Result<Option<StoreOptions>, OptionError> {
+        let Some(path) = &self.db else {
+            for (option, is_given) in [
+                ("--db-sync", self.db_sync.is_some()),
+                ("--keep-messages", self.keep_messages.is_some()),
+                ("--keep-days", self.keep_days.is_some()),
+            ] {
+                if is_given {
+                    return Err(OptionError::NeedsStore(option));
+                }
+            }
+            return Ok(None);
+        };
+        Ok(Some(StoreOptions {
+            path: path.clone(),
+            sync: self.db_sync.unwrap_or_default(),
+            keep_messages: self.keep_messages.map(|messages| messages as u64),
+            keep_for: self.keep_days.map(|days| DAY * days as u32),
+        }))
+    }
+}
+
+const DAY: Duration = Duration::from_secs(24 * 3600);
 
 fn check_range(
     option: &'static str,
@@ -456,10 +535,24 @@ mod tests {
             "--public-metrics",
             "--announce-limit",
             "10",
+            "--db",
+            "chat.db",
+            "--db-sync",
+            "full",
+            "--keep-messages",
+            "13",
+            "--keep-days",
+            "14",
             "--threads",
             "2",
         ]);
         let expected = Config {
+            store: Some(StoreOptions {
+                path: "chat.db".into(),
+                sync: store::Sync::Full,
+                keep_messages: Some(13),
+                keep_for: Some(14 * DAY),
+            }),
             chat_host: "::".into(),
             chat_port: 0,
             web: Some(WebConfig {

@@ -14,12 +14,14 @@ use crate::limits::{
     READ_BUFFER_BYTES,
 };
 use crate::pace::{Pacer, Rate};
-use crate::protocol::{Refusal, Request, basic};
+use crate::protocol::{Dialect, Refusal, Refused, Request, decode};
 use crate::server::closing::CloseReason;
+use crate::server::health::Health;
 use crate::server::inbox::{ClientKey, Input, Submission};
-use crate::server::log::Log;
+use crate::server::log::Logs;
 use crate::server::metrics::Metrics;
 use crate::server::outbound::{Outbound, Progress};
+use crate::server::past::Past;
 use crate::server::peer::{Mailbox, Peer, Sign};
 use async_channel::{Sender, TrySendError};
 use futures_lite::FutureExt;
@@ -43,8 +45,12 @@ pub struct Common {
     pub limits: Limits,
     /// Where the broker takes its inputs from.
     pub inbox: Sender<Input>,
-    /// The log of the basic dialect.
-    pub log: Arc<Log>,
+    /// The logs of both dialects.
+    pub logs: Logs,
+    /// Where what was said before is kept.
+    pub past: Past,
+    /// Whether what is said can be kept.
+    pub health: Arc<Health>,
     /// When the server's own time began.
     pub started: Instant,
     /// What the operator can count.
@@ -100,7 +106,11 @@ struct Connection<'a> {
     peer: &'a Peer,
     splitter: LineSplitter,
     pacer: Pacer,
+    /// In which its lines are read.
+    dialect: Dialect,
     unread: Option<Box<Unread>>,
+    /// What was asked for last, if it is answered here; nothing is read on before that.
+    asked: Option<Box<Request>>,
     /// Whether the socket had nothing more at the last reading.
     is_drained: bool,
     has_ended: bool,
@@ -127,7 +137,9 @@ impl<'a> Connection<'a> {
             peer,
             splitter: LineSplitter::new(common.limits.max_line_bytes),
             pacer: Pacer::default(),
+            dialect: Dialect::Basic,
             unread: None,
+            asked: None,
             is_drained: true,
             has_ended: false,
         }
@@ -141,6 +153,15 @@ impl<'a> Connection<'a> {
             let lines = match self.next_lines().await {
                 Ok(lines) => lines,
                 Err(error) => return CloseReason::of_error(&error),
+            };
+            let lines = match self.asked.take() {
+                None => lines,
+                // The room is to be at this place when the answer is made.
+                // Boxed, since every connection has room for its largest future.
+                Some(request) => match Box::pin(self.hand_in_before(lines)).await {
+                    true => vec![Box::pin(self.answer(*request)).await],
+                    false => continue,
+                },
             };
             let has_ended = self.has_ended && self.unread.is_none();
             if lines.is_empty() && !has_ended {
@@ -160,6 +181,33 @@ impl<'a> Connection<'a> {
                 .wait(Sign::NEXT.or(Sign::CLOSE).or(Sign::BROKEN))
                 .await;
         }
+    }
+
+    /// Hands in what comes before a request that is answered here, and waits until it is done;
+    /// false if there will be no answer.
+    async fn hand_in_before(&self, lines: Vec<Submission>) -> bool {
+        if lines.is_empty() {
+            return true;
+        }
+        self.hand_in(lines, false).await;
+        let signs = Sign::NEXT.or(Sign::CLOSE).or(Sign::BROKEN);
+        !self
+            .peer
+            .wait(signs)
+            .await
+            .has(Sign::CLOSE.or(Sign::BROKEN))
+    }
+
+    /// What the broker is told of a request that is not answered by the room alone.
+    async fn answer(&self, request: Request) -> Submission {
+        let past = &self.common.past;
+        let found = match request {
+            Request::Hello(hello) => return Submission::Hello(hello, past.oldest_event().await),
+            Request::Page(page) => past.page(&self.common.inbox, page).await,
+            Request::Search(search) => past.search(&self.common.inbox, search).await,
+            other => return Submission::Request(other),
+        };
+        found.map_or_else(Submission::Refused, Submission::Answer)
     }
 
     /// Hands lines to the broker; [`Sign::NEXT`] tells when they are done and answered.
@@ -197,7 +245,8 @@ impl<'a> Connection<'a> {
                 Woken::HalfLineTimeout => {
                     self.splitter.skip_line();
                     let seconds = self.common.limits.half_line_timeout.as_secs();
-                    return Ok(vec![Err(Refusal::LineStalled { seconds })]);
+                    let refusal = Refusal::LineStalled { seconds };
+                    return Ok(vec![Submission::Refused(refusal.into())]);
                 }
             }
         }
@@ -287,7 +336,7 @@ impl<'a> Connection<'a> {
     /// What is left to say of an input that ended.
     fn lines_at_the_end(&mut self) -> Vec<Submission> {
         if self.splitter.finish() {
-            vec![Err(Refusal::LineUnfinished)]
+            vec![Submission::Refused(Refusal::LineUnfinished.into())]
         } else {
             Vec::new()
         }
@@ -302,25 +351,45 @@ impl<'a> Connection<'a> {
             .pacer
             .allowance(rate, now)
             .min(MAX_LINES_PER_TURN as u64);
-        let max_message_bytes = self.common.limits.max_message_bytes;
         let mut lines = Vec::new();
-        while (lines.len() as u64) < most {
-            let line = match self.splitter.next_line(input) {
-                None => break,
-                Some(Line::Complete(line)) => basic::decode_request(line, max_message_bytes),
-                Some(Line::TooLong) => Err(Refusal::LineTooLong {
+        let mut count = 0;
+        while count < most {
+            let Some(line) = self.splitter.next_line(input) else {
+                break;
+            };
+            count += 1;
+            let line = match line {
+                Line::Complete(line) => {
+                    let most = self.common.limits.max_message_bytes;
+                    decode::request(line, self.dialect, most)
+                }
+                Line::TooLong => Err(Refused::from(Refusal::LineTooLong {
                     limit: self.common.limits.max_line_bytes,
-                }),
+                })),
+            };
+            let line = match line {
+                Ok(Request::Hello(hello)) => {
+                    self.dialect = Dialect::Extended;
+                    self.asked = Some(Box::new(Request::Hello(hello)));
+                    break;
+                }
+                Ok(request @ (Request::Page(_) | Request::Search(_))) => {
+                    self.asked = Some(Box::new(request));
+                    break;
+                }
+                Ok(request) => Submission::Request(request),
+                Err(refused) => Submission::Refused(refused),
             };
             #[cfg(test)]
             crate::server::tests::fail_if_asked(&line, crate::server::tests::CONNECTION_FAULT);
-            let has_long_answer = matches!(line, Ok(Request::History | Request::Users));
+            let has_long_answer =
+                matches!(line, Submission::Request(Request::History | Request::Users));
             lines.push(line);
             if has_long_answer {
                 break;
             }
         }
-        self.pacer.spend(rate, now, lines.len() as u64);
+        self.pacer.spend(rate, now, count);
         lines
     }
 }
@@ -430,30 +499,36 @@ async fn write_until_caught_up(
     mut outbound: Outbound,
 ) -> io::Result<Option<Outbound>> {
     loop {
-        let progress = write_once(&common.log, peer, mailbox, &mut outbound);
+        let progress = write_once(&common.logs, peer, mailbox, &mut outbound);
         let (bytes, lines) = outbound.take_figures();
         common.metrics.count_written(bytes, lines);
         let progress = progress?;
-        mailbox.tell(outbound.position(), outbound.written());
+        mailbox.tell(outbound.place(), outbound.written());
         match progress {
             Progress::Blocked => peer.socket().writable().await?,
             Progress::Yield => smol::future::yield_now().await,
             Progress::CaughtUp | Progress::Finished => return Ok(Some(outbound)),
             Progress::FellOut => return Ok(None),
+            Progress::NeedsStored(stored) => {
+                let Some((lines, last)) = common.past.events(stored).await else {
+                    return Ok(None);
+                };
+                outbound.give_stored(lines, last);
+            }
         }
     }
 }
 
 fn write_once(
-    log: &Log,
+    logs: &Logs,
     peer: &Peer,
     mailbox: &Mailbox,
     outbound: &mut Outbound,
 ) -> io::Result<Progress> {
     // The head first, the mail after it: a reply is left before the log goes on beyond it.
-    let head = log.head();
-    collect_mail(log, mailbox, outbound);
-    let progress = outbound.write(log, head, &mut peer.writer());
+    let heads = logs.heads();
+    collect_mail(logs, mailbox, outbound);
+    let progress = outbound.write(logs, heads, &mut peer.writer());
     if outbound.take_answered() {
         peer.give(Sign::NEXT);
     }
@@ -461,7 +536,7 @@ fn write_once(
 }
 
 /// Moves what the broker left into what is to be sent.
-pub fn collect_mail(log: &Log, mailbox: &Mailbox, outbound: &mut Outbound) {
+pub fn collect_mail(logs: &Logs, mailbox: &Mailbox, outbound: &mut Outbound) {
     let mail = std::mem::take(&mut *mailbox.mail());
     for reply in mail.replies {
         outbound.add(reply);
@@ -473,6 +548,6 @@ pub fn collect_mail(log: &Log, mailbox: &Mailbox, outbound: &mut Outbound) {
         outbound.end_at(end);
     }
     if let Some(cut) = &mail.cut {
-        outbound.cut(log, cut);
+        outbound.cut(logs, cut);
     }
 }

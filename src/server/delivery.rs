@@ -7,13 +7,14 @@
 //! behind. It must never know the room: a user is a number to it.
 
 use crate::limits::{LAG_CHECK_INTERVAL, Limits};
-use crate::protocol::basic;
+use crate::protocol::{Dialect, basic};
 use crate::room::UserId;
 use crate::server::closing::CloseReason;
 use crate::server::connection::{self, Common};
 use crate::server::inbox::ClientKey;
+use crate::server::log::Both;
 use crate::server::metrics::ConnectionFigures;
-use crate::server::outbound::{Content, Cut, Outbound, Placed, Progress, line_ends};
+use crate::server::outbound::{Content, Cut, Outbound, Place, Placed, Progress, Start, line_ends};
 use crate::server::peer::{Mailbox, Peer, Sign};
 use slab::Slab;
 use smol::Executor;
@@ -34,12 +35,16 @@ struct Client {
     peer: Arc<Peer>,
     /// None once it has left the room.
     user: Option<UserId>,
+    /// In which everything that is said to it from now on is written.
+    dialect: Dialect,
     output: Output,
 }
 
 /// Who writes to a client.
 #[derive(Debug)]
 enum Output {
+    /// Nobody yet: its arrival is not published.
+    Waiting,
     /// The sweep: everything before the batch in the making is written.
     Current,
     /// The sweep: it came with the batch in the making, at this position.
@@ -60,6 +65,12 @@ struct Lagging {
     last_progress: Duration,
     over_half_since: Option<Duration>,
     has_end: bool,
+    /// Where in the basic log it changes to the extended dialect, if it has not yet.
+    changes_at: Option<u64>,
+    /// Position of the extended log before which nothing counts as being behind.
+    live_from: u64,
+    /// Bytes of what others said to it alone since it is behind.
+    private_bytes: u64,
 }
 
 /// The connections, and the batch in the making.
@@ -68,10 +79,10 @@ pub struct Delivery {
     common: Arc<Common>,
     executor: SharedExecutor,
     clients: Slab<Client>,
-    /// Position of the first byte of `batch`.
-    batch_start: u64,
-    /// Lines of the basic dialect that are not yet published.
-    batch: Vec<u8>,
+    /// Positions of the first bytes of `batch`.
+    batch_start: Both<u64>,
+    /// Lines of each dialect that are not yet published.
+    batch: Both<Vec<u8>>,
     /// Clients whose output is [`Output::Pending`].
     pending: Vec<ClientKey>,
     /// Clients whose output is, or was in this batch, [`Output::Newcomer`].
@@ -87,11 +98,11 @@ impl Delivery {
     /// Delivery to nobody yet.
     pub fn new(common: Arc<Common>, executor: SharedExecutor) -> Self {
         Delivery {
-            batch_start: common.log.head(),
+            batch_start: common.logs.heads(),
             common,
             executor,
             clients: Slab::new(),
-            batch: Vec::new(),
+            batch: Both::default(),
             pending: Vec::new(),
             newcomers: Vec::new(),
             answered: Vec::new(),
@@ -102,21 +113,29 @@ impl Delivery {
 
     // Connections
 
-    /// Takes a connection in: it gets everything from here on. Its task is started, and sends
-    /// [`Input::Ended`](crate::server::inbox::Input::Ended) last.
+    /// Takes a connection in, which is neither read nor written before it is opened.
     pub fn connect(&mut self, peer: Peer, user: UserId) -> ClientKey {
-        let peer = Arc::new(peer);
         let client = Client {
-            peer: peer.clone(),
+            peer: Arc::new(peer),
             user: Some(user),
-            output: Output::Newcomer(self.position()),
+            dialect: Dialect::Basic,
+            output: Output::Waiting,
         };
-        let key = ClientKey(self.clients.insert(client));
+        ClientKey(self.clients.insert(client))
+    }
+
+    /// Opens a connection: it gets everything from here on. Its task is started, and sends
+    /// [`Input::Ended`](crate::server::inbox::Input::Ended) last.
+    pub fn open(&mut self, key: ClientKey) {
+        let position = self.position(Dialect::Basic);
+        let Some(client) = self.clients.get_mut(key.0) else {
+            return;
+        };
+        client.output = Output::Newcomer(position);
         self.newcomers.push(key);
-        let serving = connection::serve(self.common.clone(), key, peer);
+        let serving = connection::serve(self.common.clone(), key, client.peer.clone());
         // The broker notices its end by its last input.
         self.executor.spawn(serving).detach();
-        key
     }
 
     /// Connections, those included that are being closed.
@@ -129,13 +148,29 @@ impl Delivery {
         self.clients.get(key.0)?.user
     }
 
-    /// The connection of this user, if the kernel has already ended it. Goes through all.
-    pub fn gone_connection_of(&self, user: UserId) -> Option<ClientKey> {
-        let mut clients = self.clients.iter();
-        let (key, client) = clients.find(|(_, client)| client.user == Some(user))?;
+    /// Makes a connection another user's.
+    pub fn set_user(&mut self, key: ClientKey, user: UserId) {
+        if let Some(client) = self.clients.get_mut(key.0) {
+            client.user = Some(user);
+        }
+    }
+
+    /// In which dialect a connection is spoken with.
+    pub fn dialect(&self, key: ClientKey) -> Dialect {
+        let client = self.clients.get(key.0);
+        client.map(|client| client.dialect).unwrap_or_default()
+    }
+
+    /// The address of a connection.
+    pub fn address(&self, key: ClientKey) -> Option<SocketAddr> {
+        self.clients.get(key.0).map(|client| client.peer.address())
+    }
+
+    /// Whether the kernel has already ended a connection.
+    pub fn is_gone(&self, key: ClientKey) -> bool {
+        let client = self.clients.get(key.0);
         // A reset leaves the socket without a peer.
-        client.peer.stream().peer_addr().err()?;
-        Some(ClientKey(key))
+        client.is_none_or(|client| client.peer.stream().peer_addr().is_err())
     }
 
     /// Parts a connection from its user, which leaves; gives its address too.
@@ -155,14 +190,18 @@ impl Delivery {
         }
     }
 
-    /// Closes every connection after everything up to here.
-    /// Gives those who were users until now.
-    pub fn close_all(&mut self) -> Vec<(UserId, SocketAddr)> {
-        let keys: Vec<ClientKey> = self.clients.iter().map(|(key, _)| ClientKey(key)).collect();
-        for key in &keys {
-            self.close(*key, None);
+    /// Closes every connection after everything up to here and the last line of its dialect, if
+    /// that has one.
+    pub fn close_all(&mut self, mut last_line: impl FnMut(Dialect) -> Option<Arc<[u8]>>) {
+        for key in self.keys() {
+            let line = last_line(self.dialect(key));
+            self.close(key, line);
         }
-        keys.iter().filter_map(|key| self.take_user(*key)).collect()
+    }
+
+    /// Every connection.
+    pub fn keys(&self) -> Vec<ClientKey> {
+        self.clients.iter().map(|(key, _)| ClientKey(key)).collect()
     }
 
     /// Closes a connection that is too slow, with a farewell if its socket takes it.
@@ -172,11 +211,11 @@ impl Delivery {
         };
         if let Output::Behind(lagging) = &mut client.output {
             lagging.has_end = true;
-            let position = lagging.mailbox.position();
-            let rest = self.common.log.rest_of_line(position);
+            let place = lagging.mailbox.place();
+            let rest = place.rest_of_line(&self.common.logs);
             lagging.mailbox.mail().cut = last_line.map(|farewell| Cut {
                 farewell,
-                rest: rest.map(|rest| (position, rest)),
+                rest: rest.map(|rest| (place, rest)),
             });
         }
         client.peer.give(Sign::CLOSE);
@@ -195,26 +234,69 @@ impl Delivery {
 
     // Lines
 
-    /// The position of the log after everything that was appended.
-    pub fn position(&self) -> u64 {
-        self.batch_start + self.batch.len() as u64
+    /// The position of a log after everything that was appended.
+    pub fn position(&self, dialect: Dialect) -> u64 {
+        self.batch_start[dialect] + self.batch[dialect].len() as u64
     }
 
-    /// The batch in the making, to append whole lines to.
-    pub fn batch(&mut self) -> &mut Vec<u8> {
+    /// Where the public event with this number begins in the extended log, or will begin if it is
+    /// the next one; none if it is not kept any more.
+    pub fn position_of_event(&self, id: u64) -> Option<u64> {
+        let log = &self.common.logs.extended;
+        let Some(ahead) = id.checked_sub(log.next_line()) else {
+            return log.position_of_line(id);
+        };
+        let Some(last) = ahead.checked_sub(1) else {
+            return Some(self.batch_start.extended);
+        };
+        // It is in the batch in the making, or just after it.
+        let mut ends = memchr::memchr_iter(b'\n', &self.batch.extended);
+        let end = ends.nth(usize::try_from(last).ok()?)?;
+        Some(self.batch_start.extended + end as u64 + 1)
+    }
+
+    /// Number of the newest public event that is published.
+    pub fn last_event(&self) -> u64 {
+        self.common.logs.extended.next_line().saturating_sub(1)
+    }
+
+    /// Number and position of the oldest public event that is kept.
+    pub fn oldest_event(&self) -> (u64, u64) {
+        let log = &self.common.logs.extended;
+        let oldest = log.oldest_line();
+        // Only this task publishes, and so lets lines go.
+        let position = log.position_of_line(oldest);
+        (oldest, position.unwrap_or(self.batch_start.extended))
+    }
+
+    fn positions(&self) -> Both<u64> {
+        Both {
+            basic: self.position(Dialect::Basic),
+            extended: self.position(Dialect::Extended),
+        }
+    }
+
+    /// The batches in the making, to append whole lines to.
+    pub fn batch(&mut self) -> &mut Both<Vec<u8>> {
         &mut self.batch
+    }
+
+    /// Bytes of the batches in the making.
+    pub fn batch_bytes(&self) -> usize {
+        self.batch.basic.len() + self.batch.extended.len()
     }
 
     /// Adds a reply at the place where the batch is now; so many bytes of the batch after it
     /// are not for this client.
     pub fn reply(&mut self, key: ClientKey, content: Content, skip: u64) {
-        let reply = Placed {
-            at: self.position(),
-            skip,
-            content,
-        };
+        let positions = self.positions();
         let Some(client) = self.client_beside_the_sweep(key) else {
             return;
+        };
+        let reply = Placed {
+            at: positions[client.dialect],
+            skip,
+            content,
         };
         match &mut client.output {
             Output::Pending(outbound) => outbound.add(reply),
@@ -225,11 +307,37 @@ impl Delivery {
         }
     }
 
+    /// Tells a client what another said to it alone: that counts as being behind.
+    pub fn tell(&mut self, key: ClientKey, line: Arc<[u8]>) {
+        let length = line.len() as u64;
+        self.reply(key, Content::Bytes(line), 0);
+        if let Some(client) = self.clients.get_mut(key.0)
+            && let Output::Behind(lagging) = &mut client.output
+        {
+            lagging.private_bytes += length;
+        }
+    }
+
+    /// Speaks with a client in the extended dialect from here on; what it missed is as `start`
+    /// says.
+    pub fn extend(&mut self, key: ClientKey, start: Start) {
+        let at = self.position(Dialect::Basic);
+        self.reply(key, Content::Extended(start), 0);
+        let Some(client) = self.clients.get_mut(key.0) else {
+            return;
+        };
+        client.dialect = Dialect::Extended;
+        if let Output::Behind(lagging) = &mut client.output {
+            lagging.changes_at = Some(at);
+            lagging.live_from = start.live_from;
+        }
+    }
+
     /// A client whose output is not the sweep's, from now on if it was before.
     fn client_beside_the_sweep(&mut self, key: ClientKey) -> Option<&mut Client> {
         let client = self.clients.get_mut(key.0)?;
-        if let Some(position) = client.swept_from(self.batch_start) {
-            client.output = Output::Pending(Box::new(Outbound::new(position)));
+        if let Some(place) = client.swept_from(self.batch_start) {
+            client.output = Output::Pending(Box::new(Outbound::new(place)));
             self.pending.push(key);
         }
         Some(client)
@@ -238,9 +346,13 @@ impl Delivery {
     /// Ends what a connection gets where the batch is now; the connection stays open until it
     /// is written.
     pub fn end(&mut self, key: ClientKey) {
-        let end = self.position();
+        let positions = self.positions();
         let Some(client) = self.client_beside_the_sweep(key) else {
             return;
+        };
+        let end = Place {
+            dialect: client.dialect,
+            position: positions[client.dialect],
         };
         match &mut client.output {
             // The first end stays: what is said after a user has left is not for it.
@@ -264,13 +376,14 @@ impl Delivery {
     /// Publishes the batch and writes it, and what else waits, to every client who keeps up.
     pub fn publish(&mut self, now: Duration) {
         let start = self.batch_start;
-        let batch: Arc<[u8]> = Arc::from(self.batch.as_slice());
-        if !batch.is_empty() {
-            self.batch_start = self.common.log.publish(batch.clone());
-            self.batch.clear();
+        let batch = Both {
+            basic: self.publish_to(Dialect::Basic),
+            extended: self.publish_to(Dialect::Extended),
+        };
+        if !batch.basic.is_empty() || !batch.extended.is_empty() {
             self.sweep(&batch, start);
         }
-        self.write_to_newcomers(&batch, start);
+        self.write_to_newcomers(&batch.basic, start.basic);
         for key in std::mem::take(&mut self.pending) {
             self.write_pending(key, now);
         }
@@ -279,9 +392,18 @@ impl Delivery {
         }
     }
 
-    /// One direct write of the batch to each client who keeps up.
-    fn sweep(&mut self, batch: &[u8], start: u64) {
-        let mut complete = 0;
+    fn publish_to(&mut self, dialect: Dialect) -> Arc<[u8]> {
+        let batch: Arc<[u8]> = Arc::from(self.batch[dialect].as_slice());
+        if !batch.is_empty() {
+            self.batch_start[dialect] = self.common.logs[dialect].publish(batch.clone());
+            self.batch[dialect].clear();
+        }
+        batch
+    }
+
+    /// One direct write of the batch of its dialect to each client who keeps up.
+    fn sweep(&mut self, batch: &Both<Arc<[u8]>>, start: Both<u64>) {
+        let mut complete = Both::<u64>::default();
         let mut incomplete = Vec::new();
         let mut chunk = Vec::with_capacity(SWEEP_CHUNK);
         let mut clients = self.clients.iter();
@@ -296,23 +418,30 @@ impl Delivery {
             if chunk.is_empty() {
                 break;
             }
-            for (key, stream) in chunk.drain(..) {
+            for (key, dialect, stream) in chunk.drain(..) {
+                let batch = &batch[dialect];
+                if batch.is_empty() {
+                    continue;
+                }
                 match write_now(stream, batch) {
-                    Ok(count) if count == batch.len() => complete += 1,
-                    other => incomplete.push((key, other.map(|count| start + count as u64))),
+                    Ok(count) if count == batch.len() => complete[dialect] += 1,
+                    other => incomplete.push((key, dialect, other)),
                 }
             }
         }
-        let lines = line_ends(batch);
-        let metrics = &self.common.metrics;
-        metrics.count_written(complete * batch.len() as u64, complete * lines);
-        for (key, written) in incomplete {
-            if let Ok(position) = written {
-                let taken = &batch[..(position - start) as usize];
-                let metrics = &self.common.metrics;
-                metrics.count_written(taken.len() as u64, line_ends(taken));
+        let metrics = self.common.metrics.clone();
+        for dialect in [Dialect::Basic, Dialect::Extended] {
+            let (batch, times) = (&batch[dialect], complete[dialect]);
+            if times > 0 {
+                metrics.count_written(times * batch.len() as u64, times * line_ends(batch));
             }
-            self.after_incomplete_write(key, written);
+        }
+        for (key, dialect, written) in incomplete {
+            if let Ok(count) = written {
+                metrics.count_written(count as u64, line_ends(&batch[dialect][..count]));
+            }
+            let position = written.map(|count| start[dialect] + count as u64);
+            self.after_incomplete_write(key, position);
         }
     }
 
@@ -350,9 +479,11 @@ impl Delivery {
         let Some(client) = self.clients.get_mut(key.0) else {
             return;
         };
+        let dialect = client.dialect;
         match written {
             Ok(position) => {
-                client.output = Output::Pending(Box::new(Outbound::new(position)));
+                let place = Place { dialect, position };
+                client.output = Output::Pending(Box::new(Outbound::new(place)));
                 self.pending.push(key);
             }
             Err(error) => client.break_off(CloseReason::of_error(&error)),
@@ -362,14 +493,14 @@ impl Delivery {
     /// Writes to a client with something pending; who does not take everything is from then on
     /// written to by a task of its own.
     fn write_pending(&mut self, key: ClientKey, now: Duration) {
-        let head = self.batch_start;
+        let heads = self.batch_start;
         let Some(client) = self.clients.get_mut(key.0) else {
             return;
         };
         let Output::Pending(outbound) = &mut client.output else {
             return;
         };
-        let progress = outbound.write(&self.common.log, head, &mut client.peer.writer());
+        let progress = outbound.write(&self.common.logs, heads, &mut client.peer.writer());
         let (bytes, lines) = outbound.take_figures();
         self.common.metrics.count_written(bytes, lines);
         if outbound.take_answered() {
@@ -381,8 +512,9 @@ impl Delivery {
                 client.output = Output::Done;
                 client.peer.give(Sign::WRITTEN);
             }
-            Ok(Progress::Blocked | Progress::Yield) => {
-                let outbound = std::mem::replace(&mut **outbound, Outbound::new(head));
+            Ok(Progress::Blocked | Progress::Yield | Progress::NeedsStored(_)) => {
+                let nothing = Outbound::new(outbound.place());
+                let outbound = std::mem::replace(&mut **outbound, nothing);
                 self.let_catch_up(key, outbound, now);
             }
             Ok(Progress::FellOut) => {
@@ -411,13 +543,17 @@ impl Delivery {
         let Some(client) = self.clients.get_mut(key.0) else {
             return;
         };
-        let mailbox = Arc::new(Mailbox::new(outbound.position()));
+        let mailbox = Arc::new(Mailbox::new(outbound.place()));
+        let change = outbound.change_of_dialect();
         client.output = Output::Behind(Box::new(Lagging {
             mailbox: mailbox.clone(),
             written: outbound.written(),
             last_progress: now,
             over_half_since: None,
             has_end: outbound.has_end(),
+            changes_at: change.map(|(at, _)| at),
+            live_from: change.map_or(outbound.live_from(), |(_, start)| start.live_from),
+            private_bytes: 0,
         }));
         self.lagging_count += 1;
         self.next_lag_check.get_or_insert(now + LAG_CHECK_INTERVAL);
@@ -441,7 +577,7 @@ impl Delivery {
             Output::Behind(lagging) if Arc::ptr_eq(&lagging.mailbox, mailbox) => {}
             _ => return,
         }
-        connection::collect_mail(&self.common.log, mailbox, &mut outbound);
+        connection::collect_mail(&self.common.logs, mailbox, &mut outbound);
         client.output = Output::Pending(outbound);
         self.lagging_count -= 1;
         self.pending.push(key);
@@ -453,10 +589,10 @@ impl Delivery {
     }
 
     /// How many bytes the clients are behind who are behind.
-    fn lags(&self, head: u64) -> impl Iterator<Item = u64> {
+    fn lags(&self, heads: Both<u64>) -> impl Iterator<Item = u64> {
         let clients = self.clients.iter();
         clients.filter_map(move |(_, client)| match &client.output {
-            Output::Behind(lagging) => Some(lagging.lag(head)),
+            Output::Behind(lagging) => Some(lagging.lag(heads)),
             _ => None,
         })
     }
@@ -481,20 +617,20 @@ impl Delivery {
             return Vec::new();
         }
         // Who is too far behind for the log is found with each batch, the rest at the interval.
-        if at > now && self.batch.is_empty() {
+        if at > now && self.batch_bytes() == 0 {
             return Vec::new();
         }
-        let head = self.position();
+        let heads = self.positions();
         if at <= now {
             self.next_lag_check = Some(now + LAG_CHECK_INTERVAL);
-            self.common.metrics.observe_lags(self.lags(head));
+            self.common.metrics.observe_lags(self.lags(heads));
         }
         let limits = &self.common.limits;
         let clients = self.clients.iter_mut();
         clients
             .filter_map(|(key, client)| match &mut client.output {
                 Output::Behind(lagging) => {
-                    Some((ClientKey(key), lagging.too_slow(limits, head, now)?))
+                    Some((ClientKey(key), lagging.too_slow(limits, heads, now)?))
                 }
                 _ => None,
             })
@@ -503,19 +639,24 @@ impl Delivery {
 }
 
 impl Client {
-    /// Its key and stream, if the sweep writes to it the whole batch.
-    fn if_current(&self, key: usize) -> Option<(ClientKey, &TcpStream)> {
-        matches!(self.output, Output::Current).then(|| (ClientKey(key), self.peer.stream()))
+    /// Its key, dialect and stream, if the sweep writes to it the whole batch.
+    fn if_current(&self, key: usize) -> Option<(ClientKey, Dialect, &TcpStream)> {
+        matches!(self.output, Output::Current).then(|| {
+            let stream = self.peer.stream();
+            (ClientKey(key), self.dialect, stream)
+        })
     }
 
     /// Where its writing goes on if the sweep writes to it; the batch in the making starts at
     /// `batch_start`.
-    fn swept_from(&self, batch_start: u64) -> Option<u64> {
-        match self.output {
-            Output::Current => Some(batch_start),
-            Output::Newcomer(position) => Some(position),
-            Output::Pending(_) | Output::Behind(_) | Output::Done => None,
-        }
+    fn swept_from(&self, batch_start: Both<u64>) -> Option<Place> {
+        let dialect = self.dialect;
+        let position = match self.output {
+            Output::Current => batch_start[dialect],
+            Output::Newcomer(position) => position,
+            Output::Waiting | Output::Pending(_) | Output::Behind(_) | Output::Done => return None,
+        };
+        Some(Place { dialect, position })
     }
 
     /// Gives up writing to a connection that is broken; its task ends it when it has read what
@@ -528,12 +669,24 @@ impl Client {
 
 impl Lagging {
     /// How many bytes it is behind.
-    fn lag(&self, head: u64) -> u64 {
-        head.saturating_sub(self.mailbox.position())
+    fn lag(&self, heads: Both<u64>) -> u64 {
+        let place = self.mailbox.place();
+        let live = heads.extended.saturating_sub(self.live_from);
+        let behind = match (place.dialect, self.changes_at) {
+            (Dialect::Basic, None) => heads.basic.saturating_sub(place.position),
+            (Dialect::Basic, Some(at)) => at.saturating_sub(place.position) + live,
+            (Dialect::Extended, _) => live.min(heads.extended.saturating_sub(place.position)),
+        };
+        behind + self.private_bytes
     }
 
     /// Why this client is too slow; none if it is not.
-    fn too_slow(&mut self, limits: &Limits, head: u64, now: Duration) -> Option<CloseReason> {
+    fn too_slow(
+        &mut self,
+        limits: &Limits,
+        heads: Both<u64>,
+        now: Duration,
+    ) -> Option<CloseReason> {
         let written = self.mailbox.written();
         if written != self.written {
             self.written = written;
@@ -545,7 +698,7 @@ impl Lagging {
         if self.has_end {
             return None;
         }
-        let lag = self.lag(head);
+        let lag = self.lag(heads);
         let max_lag = limits.max_lag_bytes as u64;
         if lag > max_lag {
             return Some(CloseReason::Lag);
@@ -581,13 +734,27 @@ fn write_now(mut stream: &TcpStream, bytes: &[u8]) -> io::Result<usize> {
 mod tests {
     use super::*;
 
+    fn basic(position: u64) -> Place {
+        Place {
+            dialect: Dialect::Basic,
+            position,
+        }
+    }
+
+    fn head(basic: u64) -> Both<u64> {
+        Both { basic, extended: 0 }
+    }
+
     fn lagging(position: u64) -> Lagging {
         Lagging {
-            mailbox: Arc::new(Mailbox::new(position)),
+            mailbox: Arc::new(Mailbox::new(basic(position))),
             written: 0,
             last_progress: Duration::ZERO,
             over_half_since: None,
             has_end: false,
+            changes_at: None,
+            live_from: 0,
+            private_bytes: 0,
         }
     }
 
@@ -602,37 +769,37 @@ mod tests {
 
     #[test]
     fn a_reader_is_too_far_behind_above_the_bound_and_not_at_it() {
-        assert_eq!(lagging(0).too_slow(&limits(), 1000, SECOND), None);
-        let told = lagging(0).too_slow(&limits(), 1001, SECOND);
+        assert_eq!(lagging(0).too_slow(&limits(), head(1000), SECOND), None);
+        let told = lagging(0).too_slow(&limits(), head(1001), SECOND);
         assert_eq!(told, Some(CloseReason::Lag));
     }
 
     #[test]
     fn half_of_the_bound_is_allowed_for_ten_seconds_in_a_row() {
         let mut reader = lagging(0);
-        assert_eq!(reader.too_slow(&limits(), 501, SECOND), None);
-        assert_eq!(reader.too_slow(&limits(), 501, SECOND * 10), None);
-        let told = reader.too_slow(&limits(), 501, SECOND * 11);
+        assert_eq!(reader.too_slow(&limits(), head(501), SECOND), None);
+        assert_eq!(reader.too_slow(&limits(), head(501), SECOND * 10), None);
+        let told = reader.too_slow(&limits(), head(501), SECOND * 11);
         assert_eq!(told, Some(CloseReason::LagTime));
         // Half and no more starts the time again.
-        assert_eq!(reader.too_slow(&limits(), 500, SECOND * 11), None);
-        assert_eq!(reader.too_slow(&limits(), 501, SECOND * 12), None);
-        assert_eq!(reader.too_slow(&limits(), 501, SECOND * 21), None);
+        assert_eq!(reader.too_slow(&limits(), head(500), SECOND * 11), None);
+        assert_eq!(reader.too_slow(&limits(), head(501), SECOND * 12), None);
+        assert_eq!(reader.too_slow(&limits(), head(501), SECOND * 21), None);
     }
 
     #[test]
     fn a_reader_who_takes_nothing_for_thirty_seconds_has_stalled() {
         let mut reader = lagging(0);
-        assert_eq!(reader.too_slow(&limits(), 1, SECOND * 29), None);
-        reader.mailbox.tell(0, 1);
+        assert_eq!(reader.too_slow(&limits(), head(1), SECOND * 29), None);
+        reader.mailbox.tell(basic(0), 1);
         assert_eq!(
-            reader.too_slow(&limits(), 1, SECOND * 30),
+            reader.too_slow(&limits(), head(1), SECOND * 30),
             None,
             "a byte is progress"
         );
-        assert_eq!(reader.too_slow(&limits(), 1, SECOND * 59), None);
+        assert_eq!(reader.too_slow(&limits(), head(1), SECOND * 59), None);
         assert_eq!(
-            reader.too_slow(&limits(), 1, SECOND * 60),
+            reader.too_slow(&limits(), head(1), SECOND * 60),
             Some(CloseReason::WriteTimeout)
         );
     }
@@ -641,10 +808,33 @@ mod tests {
     fn one_who_gets_only_what_is_owed_is_not_behind() {
         let mut reader = lagging(0);
         reader.has_end = true;
-        assert_eq!(reader.too_slow(&limits(), 5000, SECOND), None);
+        assert_eq!(reader.too_slow(&limits(), head(5000), SECOND), None);
         assert_eq!(
-            reader.too_slow(&limits(), 5000, SECOND * 30),
+            reader.too_slow(&limits(), head(5000), SECOND * 30),
             Some(CloseReason::WriteTimeout)
         );
+    }
+
+    #[test]
+    fn what_a_client_missed_is_no_lag_but_what_was_said_since_is() {
+        let mut reader = lagging(100);
+        reader.changes_at = Some(150);
+        reader.live_from = 1000;
+        let heads = |extended| Both {
+            basic: 5000,
+            extended,
+        };
+        // It has its last 50 bytes of the basic dialect to come, and no more of it.
+        assert_eq!(reader.lag(heads(1007)), 57);
+        let extended = |position| Place {
+            dialect: Dialect::Extended,
+            position,
+        };
+        for (position, head, lag) in [(10, 1000, 0), (10, 1007, 7), (1003, 1007, 4)] {
+            reader.mailbox.tell(extended(position), 0);
+            assert_eq!(reader.lag(heads(head)), lag, "at {position} of {head}");
+        }
+        reader.private_bytes = 30;
+        assert_eq!(reader.lag(heads(1007)), 34);
     }
 }

@@ -164,7 +164,8 @@ fn sole_handle(stream: TcpStream) -> Async<std::net::TcpStream> {
 mod tests {
     use super::*;
     use crate::limits::Limits;
-    use crate::server::log::Log;
+    use crate::server::log::{Log, Logs};
+    use crate::server::past::Past;
     use smol::Executor;
     use std::io::Read;
     use std::net::Ipv4Addr;
@@ -175,7 +176,12 @@ mod tests {
         let limits = Limits::default();
         let (inbox, inputs) = async_channel::bounded(1);
         let common = Arc::new(Common {
-            log: Arc::new(Log::new(limits.max_lag_bytes)),
+            logs: Logs {
+                basic: Arc::new(Log::new(limits.max_lag_bytes)),
+                extended: Arc::new(Log::numbered_from(1, limits.max_lag_bytes)),
+            },
+            past: Past::Memory,
+            health: Arc::default(),
             limits,
             inbox,
             started: Instant::now(),

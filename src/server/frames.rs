@@ -5,8 +5,8 @@
 //!
 //! Each frame has `event:`, `data:` (one line of JSON) and, for a public event, `id:`.
 
+use crate::event::{Event, EventKind};
 use crate::history::Message;
-use crate::room::{Event, EventKind};
 use crate::server::snapshot::{PresentUser, Snapshot};
 use jiff::Timestamp;
 use serde::Serialize;
@@ -22,6 +22,8 @@ struct MessageDocument<'a> {
     time: String,
     source: &'a str,
     message: &'a str,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    action: bool,
 }
 
 #[derive(Serialize)]
@@ -55,6 +57,13 @@ struct SnapshotDocument<'a> {
     last: u64,
     users: Vec<UserDocument<'a>>,
     messages: Vec<MessageDocument<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    notice: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+struct NoticeDocument<'a> {
+    message: Option<&'a str>,
 }
 
 /// A time as the protocol writes it: RFC 3339, UTC, milliseconds.
@@ -76,6 +85,12 @@ pub fn encode_event(frames: &mut Vec<u8>, event: &Event) {
     frames.extend_from_slice(frame.as_bytes());
 }
 
+/// Appends the frame of what everyone should know from now on; none if there is nothing any more.
+pub fn encode_notice(frames: &mut Vec<u8>, message: Option<&str>) {
+    let data = json(&NoticeDocument { message });
+    frames.extend_from_slice(format!("event: notice\ndata: {data}\n\n").as_bytes());
+}
+
 /// The first frame of a stream: everything up to where it begins.
 pub fn snapshot_frame(snapshot: &Snapshot) -> String {
     let document = SnapshotDocument {
@@ -83,6 +98,7 @@ pub fn snapshot_frame(snapshot: &Snapshot) -> String {
         last: snapshot.last,
         users: user_documents(snapshot),
         messages: message_documents(snapshot),
+        notice: snapshot.notice.as_deref(),
     };
     format!("event: snapshot\ndata: {}\n\n", json(&document))
 }
@@ -123,6 +139,7 @@ fn message_document(message: &Message) -> MessageDocument<'_> {
         time: rfc3339(message.time),
         source: message.source.as_str(),
         message: &message.text,
+        action: message.action,
     }
 }
 

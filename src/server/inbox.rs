@@ -4,7 +4,8 @@
 //! something. Connections, the accept loop, the page and the server itself send them. It must
 //! never grow an input that the broker would have to wait for.
 
-use crate::protocol::{Refusal, Request};
+use crate::history::Message;
+use crate::protocol::{Hello, Refused, Request};
 use crate::server::closing::CloseReason;
 use crate::server::log::Log;
 use crate::server::outbound::Outbound;
@@ -22,7 +23,17 @@ use std::time::Duration;
 pub struct ClientKey(pub usize);
 
 /// One line of a client, as it was understood.
-pub type Submission = Result<Request, Refusal>;
+#[derive(Debug)]
+pub enum Submission {
+    /// It asks for something.
+    Request(Request),
+    /// It is refused.
+    Refused(Refused),
+    /// It says hello; with the number of the oldest event in the store, if there is one.
+    Hello(Hello, Option<u64>),
+    /// It asked for something that is kept elsewhere than in the room; this is the answer.
+    Answer(Arc<[u8]>),
+}
 
 /// A client that connected and is not yet in the room.
 #[derive(Debug)]
@@ -58,6 +69,8 @@ pub enum Input {
     Ended(ClientKey, CloseReason),
     /// The page wants to know who is here and what was said.
     Snapshot(Sender<Arc<Snapshot>>),
+    /// Somebody looks for messages among those in memory.
+    Messages(Sender<Vec<Arc<Message>>>),
     /// A live stream begins.
     Subscribe(Sender<Subscription>),
     /// The server stops.

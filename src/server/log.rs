@@ -10,9 +10,54 @@
 //! 4. Publishing wakes only those who sleep.
 //! 5. Its lock is held for a few steps in memory, never across a system call or an await.
 
+use crate::protocol::Dialect;
 use event_listener::{Event, EventListener};
 use std::collections::VecDeque;
+use std::ops::{Index, IndexMut};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// One of something for each dialect.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Both<T> {
+    /// That of the basic dialect.
+    pub basic: T,
+    /// That of the extended dialect.
+    pub extended: T,
+}
+
+impl<T> Index<Dialect> for Both<T> {
+    type Output = T;
+
+    fn index(&self, dialect: Dialect) -> &T {
+        match dialect {
+            Dialect::Basic => &self.basic,
+            Dialect::Extended => &self.extended,
+        }
+    }
+}
+
+impl<T> IndexMut<Dialect> for Both<T> {
+    fn index_mut(&mut self, dialect: Dialect) -> &mut T {
+        match dialect {
+            Dialect::Basic => &mut self.basic,
+            Dialect::Extended => &mut self.extended,
+        }
+    }
+}
+
+/// The logs of both dialects. In that of the extended one each line is one public event, and its
+/// number the event's: what a client missed is the log itself, from an earlier line on.
+pub type Logs = Both<Arc<Log>>;
+
+impl Logs {
+    /// The positions after the newest bytes.
+    pub fn heads(&self) -> Both<u64> {
+        Both {
+            basic: self.basic.head(),
+            extended: self.extended.head(),
+        }
+    }
+}
 
 /// A stream of encoded lines, of which the newest bytes are kept.
 #[derive(Debug)]
@@ -26,12 +71,16 @@ pub struct Log {
 struct Kept {
     batches: VecDeque<Batch>,
     head: u64,
+    /// Number that the next line will have.
+    next_line: u64,
     closed: bool,
 }
 
 #[derive(Debug)]
 struct Batch {
     start: u64,
+    /// Number of its first line.
+    first_line: u64,
     bytes: Arc<[u8]>,
 }
 
@@ -64,10 +113,19 @@ impl Log {
     /// An empty log that keeps at least the newest `max_lag_bytes` bytes, and at most one batch
     /// more.
     pub fn new(max_lag_bytes: usize) -> Self {
+        Log::numbered_from(0, max_lag_bytes)
+    }
+
+    /// The same, and its first line has this number: so a line is found again by its number.
+    pub fn numbered_from(first_line: u64, kept_bytes: usize) -> Self {
+        let kept = Kept {
+            next_line: first_line,
+            ..Kept::default()
+        };
         Log {
-            kept: Mutex::default(),
+            kept: Mutex::new(kept),
             published: Event::new(),
-            max_lag_bytes: max_lag_bytes as u64,
+            max_lag_bytes: kept_bytes as u64,
         }
     }
 
@@ -78,13 +136,16 @@ impl Log {
 
     /// Appends a batch and wakes the readers who wait for one; gives the new head.
     pub fn publish(&self, bytes: Arc<[u8]>) -> u64 {
+        let lines = memchr::memchr_iter(b'\n', &bytes).count() as u64;
         let head = {
             let mut kept = self.lock();
             let batch = Batch {
                 start: kept.head,
+                first_line: kept.next_line,
                 bytes,
             };
             kept.head = batch.end();
+            kept.next_line += lines;
             kept.batches.push_back(batch);
             let oldest = kept.head.saturating_sub(self.max_lag_bytes);
             while kept.batches.len() > 1 && kept.batches.front().is_some_and(|b| b.end() <= oldest)
@@ -172,6 +233,44 @@ impl Log {
         Some(batch.bytes[before..before + newline].into())
     }
 
+    /// Number that the next line will have.
+    pub fn next_line(&self) -> u64 {
+        self.lock().next_line
+    }
+
+    /// Number of the oldest line that is kept, or of the next one if none is.
+    pub fn oldest_line(&self) -> u64 {
+        let kept = self.lock();
+        let oldest = kept.batches.front();
+        oldest.map_or(kept.next_line, |batch| batch.first_line)
+    }
+
+    /// Where the line with this number begins, or will begin if it is the next one; none if it is
+    /// not kept any more, or further in the future. Batches are whole lines.
+    pub fn position_of_line(&self, number: u64) -> Option<u64> {
+        let (start, bytes, before) = {
+            let kept = self.lock();
+            if number == kept.next_line {
+                return Some(kept.head);
+            }
+            if number > kept.next_line {
+                return None;
+            }
+            let after = kept
+                .batches
+                .partition_point(|batch| batch.first_line <= number);
+            // Batches without a line end would be found here too, but there are none.
+            let batch = kept.batches.get(after.checked_sub(1)?)?;
+            (batch.start, batch.bytes.clone(), number - batch.first_line)
+        };
+        let Some(last) = before.checked_sub(1) else {
+            return Some(start);
+        };
+        let ends = usize::try_from(last).ok()?;
+        let end = memchr::memchr_iter(b'\n', &bytes).nth(ends)?;
+        Some(start + end as u64 + 1)
+    }
+
     /// Waits until there is something after `position`, or the stream has ended.
     ///
     /// Cancel-safe.
@@ -216,6 +315,39 @@ impl Log {
 mod tests {
     use super::*;
     use smol::future::{block_on, poll_once};
+
+    #[test]
+    fn a_line_is_found_by_its_number_while_it_is_kept() {
+        let log = Log::numbered_from(7, 10);
+        assert_eq!((log.oldest_line(), log.position_of_line(7)), (7, Some(0)));
+        assert_eq!(
+            (log.position_of_line(6), log.position_of_line(8)),
+            (None, None)
+        );
+        for batch in ["7\n8\n9\n", "10\n", "11\n12\n"] {
+            log.publish(Arc::from(batch.as_bytes()));
+        }
+        assert_eq!(log.oldest_line(), 7);
+        for (number, position) in [(7, 0), (8, 2), (9, 4), (10, 6), (11, 9), (12, 12), (13, 15)] {
+            assert_eq!(
+                log.position_of_line(number),
+                Some(position),
+                "line {number}"
+            );
+        }
+        assert_eq!(log.position_of_line(14), None);
+        log.publish(Arc::from(b"13\n14\n".as_slice()));
+        assert_eq!(
+            log.oldest_line(),
+            11,
+            "the first two batches are not kept any more"
+        );
+        assert_eq!(
+            (log.position_of_line(10), log.position_of_line(11)),
+            (None, Some(9))
+        );
+        assert_eq!(log.position_of_line(14), Some(18));
+    }
 
     #[test]
     fn the_end_of_a_line_is_found_at_every_byte_that_is_kept() {

@@ -16,12 +16,16 @@ pub mod connection;
 pub mod delivery;
 pub mod door;
 pub mod frames;
+pub mod health;
 pub mod inbox;
+pub mod ledger;
 pub mod listen;
 pub mod log;
 pub mod metrics;
 pub mod outbound;
+pub mod past;
 pub mod peer;
+pub mod publisher;
 pub mod sink;
 pub mod snapshot;
 pub mod speaker;
@@ -32,19 +36,27 @@ pub mod web_closing;
 pub use config::{Config, LogFormat, ServerOptions, WebConfig};
 pub use listen::{BindError, Listeners};
 
-use crate::exit_status::INTERNAL_FAILURE;
-use crate::limits::{INBOX_EVENTS, STOP_DEADLINE};
+use crate::exit_status::{COULD_NOT, INTERNAL_FAILURE};
+use crate::limits::{INBOX_EVENTS, PAST_BYTES, STOP_DEADLINE, TOKEN_LIFETIME_WITH_STORE};
+use crate::protocol::extended;
 use crate::render::Style;
+use crate::room::Room;
+use crate::store::{self, StoreError};
 use accept::SpareDescriptor;
-use broker::{Broker, BrokerHandle};
+use async_channel::Receiver;
+use broker::{Beginning, Broker, BrokerHandle};
 use connection::{Common, within};
-use delivery::SharedExecutor;
+use delivery::{Delivery, SharedExecutor};
 use door::Door;
 use futures_lite::FutureExt;
+use health::Health;
 use inbox::Input;
-use log::Log;
+use ledger::Ledger;
+use log::{Log, Logs};
 use metrics::Metrics;
+use past::Past;
 use prometheus_client::metrics::gauge::Gauge;
+use publisher::Publisher;
 use sink::LossySink;
 use smol::Executor;
 use std::fmt;
@@ -79,6 +91,8 @@ impl fmt::Debug for TranscriptOutput {
 pub enum RunError {
     /// The system gives no thread.
     NoThread(io::Error),
+    /// The store cannot be used.
+    Store(StoreError),
     /// The broker failed: a fault of the program.
     BrokerFailed,
     /// A task failed that everyone needs, and that nothing can do without: a fault of the
@@ -90,6 +104,7 @@ impl RunError {
     /// The exit status of the program.
     pub fn exit_status(&self) -> u8 {
         match self {
+            RunError::Store(_) => COULD_NOT,
             RunError::NoThread(_) | RunError::BrokerFailed | RunError::TaskFailed(_) => {
                 INTERNAL_FAILURE
             }
@@ -106,6 +121,7 @@ impl fmt::Display for RunError {
                     "Cannot start a thread: {error}; free some memory or choose fewer --threads"
                 )
             }
+            RunError::Store(error) => write!(out, "{error}"),
             RunError::BrokerFailed => {
                 write!(
                     out,
@@ -135,15 +151,27 @@ pub fn run(
     transcript: TranscriptOutput,
     stop: impl Future<Output = ()>,
 ) -> Result<(), RunError> {
-    run_with_log(listeners, config, transcript, &Gauge::default(), stop)
+    let store = open_store(config).map_err(RunError::Store)?;
+    let opened = (listeners, store);
+    run_with_log(opened, config, transcript, &Gauge::default(), stop)
 }
 
-/// Like [`run`], and the metrics tell how many lines of the log were skipped.
+/// Opens the store that the configuration asks for, if it does.
+///
+/// # Errors
+/// It cannot be used.
+pub fn open_store(config: &Config) -> Result<Option<store::Opened>, StoreError> {
+    let open = |options| store::open(options, &new_epoch(), config.limits.history_messages);
+    config.store.as_ref().map(open).transpose()
+}
+
+/// Like [`run`] with a store that is open, and the metrics tell how many lines of the log were
+/// skipped.
 ///
 /// # Errors
 /// Those of [`run`].
 pub fn run_with_log(
-    listeners: Listeners,
+    (listeners, store): (Listeners, Option<store::Opened>),
     config: &Config,
     transcript: TranscriptOutput,
     log_skipped: &Gauge,
@@ -167,7 +195,9 @@ pub fn run_with_log(
                 .map_err(RunError::NoThread)?;
         }
         let metrics = Arc::new(Metrics::with_log(log_skipped));
-        let serving = serve(&executor, listeners, config, (transcript, metrics), stop);
+        let said = (transcript, metrics);
+        let opened = (listeners, store);
+        let serving = serve(&executor, opened, config, said, stop);
         smol::block_on(executor.run(serving))
     });
     sink.finish(TRANSCRIPT_DEADLINE);
@@ -177,35 +207,76 @@ pub fn run_with_log(
 /// Time for the last transcript lines at the end.
 const TRANSCRIPT_DEADLINE: Duration = Duration::from_millis(100);
 
+/// Time for the store to end; nothing that anybody has seen waits for it then.
+const STORE_DEADLINE: Duration = Duration::from_millis(200);
+
 /// Time for the last frames of the page's live streams.
 const PAGE_DEADLINE: Duration = Duration::from_millis(100);
 
+/// What a server begins with: the room and its past.
+fn begin(config: &Config, store: Option<store::Opened>) -> (Beginning, Past, Option<Receiver<()>>) {
+    let mut limits = config.limits.clone();
+    let Some(store) = store else {
+        let beginning = Beginning {
+            room: Room::new(limits),
+            effects: Vec::new(),
+            ledger: None,
+            epoch: new_epoch().into(),
+        };
+        return (beginning, Past::Memory, None);
+    };
+    limits.token_lifetime = TOKEN_LIFETIME_WITH_STORE;
+    let mut effects = Vec::new();
+    let now = jiff::Timestamp::now();
+    let room = Room::restore(limits, store.kept, now, &mut effects);
+    let ended = store.writer.ended();
+    let beginning = Beginning {
+        room,
+        effects,
+        ledger: Some(Ledger::new(store.writer, store.reports)),
+        epoch: store.epoch.into(),
+    };
+    (beginning, Past::Store(store.reader), Some(ended))
+}
+
 async fn serve(
     executor: &SharedExecutor,
-    listeners: Listeners,
+    (listeners, store): (Listeners, Option<store::Opened>),
     config: &Config,
     (transcript, metrics): (Transcript, Arc<Metrics>),
     stop: impl Future<Output = ()>,
 ) -> Result<(), RunError> {
     let (sender, inbox) = async_channel::bounded(INBOX_EVENTS);
+    let next_event = store.as_ref().map_or(0, |store| store.kept.last_event) + 1;
+    let (beginning, past, store_ended) = begin(config, store);
     let common = Arc::new(Common {
         limits: config.limits.clone(),
         inbox: sender.clone(),
-        log: Arc::new(Log::new(config.limits.max_lag_bytes)),
+        logs: Logs {
+            basic: Arc::new(Log::new(config.limits.max_lag_bytes)),
+            extended: Arc::new(Log::numbered_from(
+                next_event,
+                PAST_BYTES.max(config.limits.max_lag_bytes),
+            )),
+        },
+        past,
+        health: Arc::new(Health::default()),
         started: Instant::now(),
         metrics,
     });
     let door = Door::new(common.clone(), executor.clone());
     let page_log = Arc::new(Log::new(config.limits.max_lag_bytes));
-    let broker = Broker::new(
-        common.clone(),
-        inbox,
-        executor.clone(),
+    let publisher = Publisher::new(
+        Delivery::new(common.clone(), executor.clone()),
         transcript,
         page_log.clone(),
-        new_epoch(),
-        door.clone(),
+        beginning.epoch.clone(),
+        extended::Limits {
+            message: config.limits.max_message_bytes,
+            line: config.limits.max_line_bytes,
+        },
     );
+    let broker = Broker::new(common.clone(), inbox, beginning, publisher, door.clone());
     // Without any of these the server would be deaf or mute: whichever fails ends it.
     let (faults, fault) = async_channel::bounded(1);
     let spawn = |task: BoxedTask, error| spawn_needed(executor, task, faults.clone(), error);
@@ -231,6 +302,7 @@ async fn serve(
             gate.clone(),
             Arc::new(web::Counts {
                 metrics: common.metrics.clone(),
+                health: common.health.clone(),
                 started: common.started,
                 is_public: config
                     .web
@@ -271,6 +343,11 @@ async fn serve(
     if let Some(web) = web {
         web.cancel().await;
     }
+    if let Some(store_ended) = store_ended {
+        // The broker is gone, and the writer with it: its thread writes what waits and ends.
+        // Nothing is ever sent, so this waits for that.
+        within(STORE_DEADLINE, store_ended.recv()).await;
+    }
     match ended {
         Some(Some(error)) => Err(error),
         Some(None) => Ok(()),
@@ -300,9 +377,9 @@ fn spawn_needed(
 }
 
 /// A word that no other life of the server has: its history is not that of this one.
-fn new_epoch() -> Arc<str> {
+fn new_epoch() -> String {
     let nanos = jiff::Timestamp::now().as_nanosecond();
-    format!("{nanos:x}-{:x}", std::process::id()).into()
+    format!("{nanos:x}-{:x}", std::process::id())
 }
 
 #[cfg(test)]
@@ -325,7 +402,7 @@ mod tests {
 
     /// A fault of the program, at a place where there is none.
     pub(crate) fn fail_if_asked(line: &Submission, words: &str) {
-        if matches!(line, Ok(Request::Say(text)) if **text == *words) {
+        if matches!(line, Submission::Request(Request::Say(say)) if *say.text == *words) {
             panic!("a fault that a test asked for");
         }
     }

@@ -11,8 +11,9 @@ use crate::limits::{
     MAX_BYTES_PER_TURN, MAX_BYTES_PER_WRITE, MAX_SLICES_PER_WRITE, REPLY_PIECE_BYTES,
 };
 use crate::name::Name;
-use crate::protocol::{SERVER_SOURCE, basic};
-use crate::server::log::{Log, Slice, TooFarBehind};
+use crate::protocol::{Dialect, SERVER_SOURCE, basic, extended};
+use crate::server::log::{Both, Logs, Slice, TooFarBehind};
+use jiff::Timestamp;
 use std::collections::VecDeque;
 use std::io::{self, IoSlice, Write};
 use std::sync::Arc;
@@ -20,7 +21,8 @@ use std::sync::Arc;
 /// A reply with its place.
 #[derive(Debug)]
 pub struct Placed {
-    /// The position of the log after which it stands.
+    /// The position of the log after which it stands: that of the dialect in which the client is
+    /// spoken with when the reply's turn comes.
     pub at: u64,
     /// Bytes of the log after it that this reader does not get.
     pub skip: u64,
@@ -35,10 +37,32 @@ pub enum Content {
     Bytes(Arc<[u8]>),
     /// The lines of these messages, from the index on.
     History(Vec<Arc<Message>>, usize),
-    /// One line with these names, from the index on.
-    Users(Arc<[Name]>, usize),
+    /// One line with these users, from the index on.
+    Users(Arc<[(Name, Timestamp)]>, usize),
+    /// From here on the client is spoken with in the extended dialect.
+    Extended(Start),
     /// Nothing more.
     Empty,
+}
+
+/// Where a client's stream of public events begins in the extended dialect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Start {
+    /// From this position of the log on.
+    pub position: u64,
+    /// What stands before this position was missed, and does not count as being behind.
+    pub live_from: u64,
+    /// What comes before the first position, from the store.
+    pub stored: Option<Stored>,
+}
+
+/// Public events that come from the store: those after one, up to another and with it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stored {
+    /// Number of the event that the client has.
+    pub after: u64,
+    /// Number of the last one.
+    pub until: u64,
 }
 
 /// How a stream ends that is given up.
@@ -48,14 +72,34 @@ pub struct Cut {
     pub farewell: Arc<[u8]>,
     /// What was left of the line at this position of the log when it was decided: before the
     /// socket takes something again, the log may be far beyond it.
-    pub rest: Option<(u64, Arc<[u8]>)>,
+    pub rest: Option<(Place, Arc<[u8]>)>,
+}
+
+/// A position in the log of a dialect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The dialect.
+    pub dialect: Dialect,
+    /// The position.
+    pub position: u64,
+}
+
+impl Place {
+    /// What is left of the line here, if that is kept.
+    pub fn rest_of_line(self, logs: &Logs) -> Option<Arc<[u8]>> {
+        logs[self.dialect].rest_of_line(self.position)
+    }
 }
 
 impl Cut {
-    /// What is left of the line at this position, if that is known here.
-    fn rest_from(&self, position: u64) -> Option<Arc<[u8]>> {
-        let (start, rest) = self.rest.as_ref()?;
-        let written = usize::try_from(position.checked_sub(*start)?).ok()?;
+    /// What is left of the line at this place, if that is known here.
+    fn rest_from(&self, place: Place) -> Option<Arc<[u8]>> {
+        let (known, rest) = self.rest.as_ref()?;
+        if known.dialect != place.dialect {
+            return None;
+        }
+        let (start, position) = (known.position, place.position);
+        let written = usize::try_from(position.checked_sub(start)?).ok()?;
         rest.get(written..).map(Arc::from)
     }
 }
@@ -89,17 +133,24 @@ pub enum Progress {
     Yield,
     /// What comes next is not in the log any more.
     FellOut,
+    /// What comes next is to be fetched from the store.
+    NeedsStored(Stored),
 }
 
 /// What is still to be sent, in order.
 #[derive(Debug)]
 pub struct Outbound {
+    dialect: Dialect,
     position: u64,
+    /// Before this position nothing counts as being behind.
+    live_from: u64,
+    /// What comes from the store before the log goes on.
+    stored: Option<Stored>,
     replies: VecDeque<Placed>,
     piece: Option<(Piece, usize)>,
     /// Whether the last byte that was written of the replies is inside a line.
     is_inside_reply: bool,
-    end: Option<u64>,
+    end: Option<Place>,
     written: u64,
     /// Bytes and line ends written that [`Outbound::take_figures`] has not told yet.
     figures: (u64, u64),
@@ -107,10 +158,13 @@ pub struct Outbound {
 }
 
 impl Outbound {
-    /// A connection that has everything before this position.
-    pub fn new(position: u64) -> Self {
+    /// A connection that has everything before this position of the log of its dialect.
+    pub fn new(place: Place) -> Self {
         Outbound {
-            position,
+            dialect: place.dialect,
+            position: place.position,
+            live_from: 0,
+            stored: None,
             replies: VecDeque::new(),
             piece: None,
             is_inside_reply: false,
@@ -121,9 +175,17 @@ impl Outbound {
         }
     }
 
-    /// The position of the log up to which everything is written.
-    pub fn position(&self) -> u64 {
-        self.position
+    /// The place up to which everything is written.
+    pub fn place(&self) -> Place {
+        Place {
+            dialect: self.dialect,
+            position: self.position,
+        }
+    }
+
+    /// The position of the log before which nothing counts as being behind.
+    pub fn live_from(&self) -> u64 {
+        self.live_from
     }
 
     /// Bytes written since it was made.
@@ -145,9 +207,27 @@ impl Outbound {
         self.replies.push_back(reply);
     }
 
-    /// Ends this connection's stream at this position, replies there included.
-    pub fn end_at(&mut self, position: u64) {
-        self.end = Some(position);
+    /// Where in the basic log the client changes to the extended dialect, and how, if that is to
+    /// come.
+    pub fn change_of_dialect(&self) -> Option<(u64, Start)> {
+        self.replies.iter().find_map(|reply| match reply.content {
+            Content::Extended(start) => Some((reply.at, start)),
+            _ => None,
+        })
+    }
+
+    /// Ends this connection's stream at this place, replies there included.
+    pub fn end_at(&mut self, place: Place) {
+        self.end = Some(place);
+    }
+
+    /// Takes in what was fetched from the store, whole lines: the events after
+    /// [`Stored::after`], up to and with this one.
+    pub fn give_stored(&mut self, lines: Arc<[u8]>, last: u64) {
+        if let Some(stored) = &mut self.stored {
+            stored.after = last;
+            self.piece = Some((Piece::Own(lines), 0));
+        }
     }
 
     /// Notes that the client waits for its replies before it sends on.
@@ -167,7 +247,17 @@ impl Outbound {
 
     /// Whether everything up to the end of this connection is written.
     pub fn is_finished(&self) -> bool {
-        !self.has_replies() && self.end.is_some_and(|end| end <= self.position)
+        !self.has_replies() && self.is_at_end()
+    }
+
+    /// Whether the end is here. One in another dialect is not reached before that has begun.
+    fn is_at_end(&self) -> bool {
+        self.stored.is_none() && self.end_here().is_some_and(|end| end <= self.position)
+    }
+
+    fn end_here(&self) -> Option<u64> {
+        let end = self.end?;
+        (end.dialect == self.dialect).then_some(end.position)
     }
 
     /// Whether a reply is not yet wholly written.
@@ -179,18 +269,18 @@ impl Outbound {
     ///
     /// Where the rest of that line is not at hand, the stream ends without a farewell: a line
     /// is never cut by another.
-    pub fn cut(&mut self, log: &Log, cut: &Cut) {
+    pub fn cut(&mut self, logs: &Logs, cut: &Cut) {
+        let place = self.place();
         let rest = match self.finish_reply_line() {
             None => {
                 self.piece = None;
                 None
             }
             Some(true) => Some(Arc::default()),
-            Some(false) => cut
-                .rest_from(self.position)
-                .or_else(|| log.rest_of_line(self.position)),
+            Some(false) => cut.rest_from(place).or_else(|| place.rest_of_line(logs)),
         };
-        self.end = Some(self.position);
+        self.stored = None;
+        self.end = Some(place);
         let Some(rest) = rest else {
             return;
         };
@@ -216,14 +306,19 @@ impl Outbound {
         piece.bytes().ends_with(b"\n").then_some(true)
     }
 
-    /// Writes as much as `socket` takes, up to `head` and for one turn.
+    /// Writes as much as `socket` takes, up to the heads and for one turn.
     ///
-    /// Replies must be added before the log is published beyond their place, and `head` be
+    /// Replies must be added before a log is published beyond their place, and `heads` be
     /// taken before replies that arrive meanwhile are added: then none is passed over.
     ///
     /// # Errors
     /// The connection is broken.
-    pub fn write(&mut self, log: &Log, head: u64, socket: &mut impl Write) -> io::Result<Progress> {
+    pub fn write(
+        &mut self,
+        logs: &Logs,
+        heads: Both<u64>,
+        socket: &mut impl Write,
+    ) -> io::Result<Progress> {
         let turn_end = self.written + MAX_BYTES_PER_TURN as u64;
         let mut slices = Vec::new();
         loop {
@@ -236,10 +331,16 @@ impl Outbound {
                 }
                 continue;
             }
-            let stop = self.next_stop(head);
+            if let Some(stored) = self.stored {
+                if stored.after < stored.until {
+                    return Ok(Progress::NeedsStored(stored));
+                }
+                self.stored = None;
+            }
+            let stop = self.next_stop(heads[self.dialect]);
             if self.position < stop {
                 slices.clear();
-                let read = log.read(
+                let read = logs[self.dialect].read(
                     self.position,
                     stop,
                     MAX_SLICES_PER_WRITE,
@@ -258,7 +359,7 @@ impl Outbound {
                 .is_some_and(|reply| reply.at <= self.position)
             {
                 self.take_piece();
-            } else if self.end.is_some_and(|end| end <= self.position) {
+            } else if self.is_at_end() {
                 return Ok(Progress::Finished);
             } else {
                 return Ok(Progress::CaughtUp);
@@ -269,7 +370,7 @@ impl Outbound {
     /// Where reading the log stops: at the next reply, the end or the head.
     fn next_stop(&self, head: u64) -> u64 {
         let reply = self.replies.front().map_or(u64::MAX, |reply| reply.at);
-        head.min(reply).min(self.end.unwrap_or(u64::MAX))
+        head.min(reply).min(self.end_here().unwrap_or(u64::MAX))
     }
 
     /// Takes the next piece of the first reply, and drops the reply when there is none.
@@ -277,13 +378,25 @@ impl Outbound {
         let Some(reply) = self.replies.front_mut() else {
             return;
         };
-        match next_piece(&mut reply.content) {
+        if let Content::Extended(start) = reply.content {
+            self.replies.pop_front();
+            self.begin_extended(start);
+            return;
+        }
+        match next_piece(&mut reply.content, self.dialect) {
             Some(piece) => self.piece = Some((piece, 0)),
             None => {
                 self.position += reply.skip;
                 self.replies.pop_front();
             }
         }
+    }
+
+    fn begin_extended(&mut self, start: Start) {
+        self.dialect = Dialect::Extended;
+        self.position = start.position;
+        self.live_from = start.live_from;
+        self.stored = start.stored;
     }
 
     /// Writes of the piece; false if the socket takes no more.
@@ -346,7 +459,7 @@ fn write_some(socket: &mut impl Write, buffers: &[IoSlice<'_>]) -> io::Result<us
     }
 }
 
-fn next_piece(content: &mut Content) -> Option<Piece> {
+fn next_piece(content: &mut Content, dialect: Dialect) -> Option<Piece> {
     match content {
         Content::Bytes(bytes) => {
             let bytes = std::mem::take(bytes);
@@ -358,25 +471,28 @@ fn next_piece(content: &mut Content) -> Option<Piece> {
             *next += 1;
             Some(Piece::Line(message))
         }
-        Content::Users(names, next) => users_piece(names, next).map(Piece::Own),
-        Content::Empty => None,
+        Content::Users(users, next) => match dialect {
+            Dialect::Basic => users_piece(users, next).map(Piece::Own),
+            Dialect::Extended => extended_users_piece(users, next).map(Piece::Own),
+        },
+        Content::Extended(_) | Content::Empty => None,
     }
 }
 
 /// The next piece of the one line that tells who is here.
-fn users_piece(names: &[Name], next: &mut usize) -> Option<Arc<[u8]>> {
+fn users_piece(users: &[(Name, Timestamp)], next: &mut usize) -> Option<Arc<[u8]>> {
     // The index is 0 before the line has begun, and then one more than the names written.
-    if *next > names.len() {
+    if *next > users.len() {
         return None;
     }
-    let mut whole = Vec::with_capacity(REPLY_PIECE_BYTES.min(64 + 24 * names.len()));
+    let mut whole = Vec::with_capacity(REPLY_PIECE_BYTES.min(64 + 24 * users.len()));
     if *next == 0 {
-        let opening = format!("Connected users ({}): ", names.len());
+        let opening = format!("Connected users ({}): ", users.len());
         basic::open_message(&mut whole, SERVER_SOURCE);
         basic::continue_text(&mut whole, &opening);
         *next = 1;
     }
-    while let Some(name) = names.get(*next - 1) {
+    while let Some((name, _)) = users.get(*next - 1) {
         if whole.len() >= REPLY_PIECE_BYTES {
             return Some(whole.into());
         }
@@ -387,13 +503,36 @@ fn users_piece(names: &[Name], next: &mut usize) -> Option<Arc<[u8]>> {
         *next += 1;
     }
     basic::close_message(&mut whole);
-    *next = names.len() + 2;
+    *next = users.len() + 2;
+    Some(whole.into())
+}
+
+/// The same in the extended dialect.
+fn extended_users_piece(users: &[(Name, Timestamp)], next: &mut usize) -> Option<Arc<[u8]>> {
+    if *next > users.len() {
+        return None;
+    }
+    let mut whole = Vec::with_capacity(REPLY_PIECE_BYTES.min(64 + 64 * users.len()));
+    if *next == 0 {
+        extended::open_users(&mut whole);
+        *next = 1;
+    }
+    while let Some((name, since)) = users.get(*next - 1) {
+        if whole.len() >= REPLY_PIECE_BYTES {
+            return Some(whole.into());
+        }
+        extended::continue_users(&mut whole, *next == 1, name.as_str(), *since);
+        *next += 1;
+    }
+    extended::close_users(&mut whole);
+    *next = users.len() + 2;
     Some(whole.into())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::server::log::Log;
     use jiff::Timestamp;
 
     /// A socket that takes so many bytes before it would block, and so many a call.
@@ -433,12 +572,38 @@ mod tests {
         }
     }
 
-    fn log(batches: &[&str]) -> Log {
+    /// The basic dialect's log is of this one, and the other has nothing.
+    fn logs_of(log: Log) -> Logs {
+        Both {
+            basic: Arc::new(log),
+            extended: Arc::new(Log::new(1 << 20)),
+        }
+    }
+
+    fn basic(position: u64) -> Place {
+        Place {
+            dialect: Dialect::Basic,
+            position,
+        }
+    }
+
+    fn extended(position: u64) -> Place {
+        Place {
+            dialect: Dialect::Extended,
+            position,
+        }
+    }
+
+    fn heads(basic: u64) -> Both<u64> {
+        Both { basic, extended: 0 }
+    }
+
+    fn log(batches: &[&str]) -> Logs {
         let log = Log::new(1 << 20);
         for batch in batches {
             log.publish(Arc::from(batch.as_bytes()));
         }
-        log
+        logs_of(log)
     }
 
     fn bytes(at: u64, text: &str) -> Placed {
@@ -465,16 +630,17 @@ mod tests {
     }
 
     /// Writes with a socket that blocks after every few bytes, as often as it takes.
-    fn drain(outbound: &mut Outbound, log: &Log, step: usize) -> String {
+    fn drain(outbound: &mut Outbound, log: &Logs, step: usize) -> String {
         let mut text = Vec::new();
         for _ in 0..1_000_000 {
             let mut socket = Socket::new(step, step);
-            let progress = outbound.write(log, log.head(), &mut socket).unwrap();
+            let progress = outbound.write(log, log.heads(), &mut socket).unwrap();
             text.extend_from_slice(&socket.taken);
             match progress {
                 Progress::Blocked | Progress::Yield => {}
                 Progress::CaughtUp | Progress::Finished => return String::from_utf8(text).unwrap(),
                 Progress::FellOut => panic!("fell out of the log"),
+                Progress::NeedsStored(_) => panic!("nothing was to come from the store"),
             }
         }
         panic!("the writing never ends");
@@ -484,7 +650,7 @@ mod tests {
     fn replies_stand_at_their_place_whatever_the_socket_takes() {
         let log = log(&["a\nb\n", "c\n", "d\n"]);
         for step in [1, 2, 3, 5, 1000] {
-            let mut outbound = Outbound::new(2);
+            let mut outbound = Outbound::new(basic(2));
             outbound.add(bytes(4, "R1\n"));
             outbound.add(bytes(4, "R2\n"));
             outbound.add(bytes(8, "R3\n"));
@@ -494,7 +660,7 @@ mod tests {
                 "b\nR1\nR2\nc\nd\nR3\n",
                 "steps of {step}"
             );
-            assert_eq!(outbound.position(), 8);
+            assert_eq!(outbound.place(), basic(8));
             assert!(!outbound.has_replies());
         }
     }
@@ -502,9 +668,9 @@ mod tests {
     #[test]
     fn nothing_after_the_end_is_written() {
         let log = log(&["a\nb\n", "c\n"]);
-        let mut outbound = Outbound::new(0);
+        let mut outbound = Outbound::new(basic(0));
         outbound.add(bytes(2, "bye\n"));
-        outbound.end_at(2);
+        outbound.end_at(basic(2));
         assert_eq!(drain(&mut outbound, &log, 1), "a\nbye\n");
         assert!(outbound.is_finished());
     }
@@ -512,7 +678,7 @@ mod tests {
     #[test]
     fn a_reply_may_take_the_place_of_lines_of_the_log() {
         let log = log(&["a\nsummary\nb\n"]);
-        let mut outbound = Outbound::new(0);
+        let mut outbound = Outbound::new(basic(0));
         outbound.add(Placed {
             skip: 8,
             ..bytes(2, "own\n")
@@ -524,8 +690,10 @@ mod tests {
     fn history_and_users_are_made_piece_by_piece() {
         let log = log(&[]);
         let messages = vec![message("one"), message("two")];
-        let users: Arc<[Name]> = (1..=3000).map(name).collect();
-        let mut outbound = Outbound::new(0);
+        let users: Arc<[(Name, Timestamp)]> = (1..=3000)
+            .map(|port| (name(port), Timestamp::UNIX_EPOCH))
+            .collect();
+        let mut outbound = Outbound::new(basic(0));
         outbound.add(Placed {
             at: 0,
             skip: 0,
@@ -556,18 +724,18 @@ mod tests {
     #[test]
     fn who_waits_for_an_answer_is_told_once_it_is_written() {
         let log = log(&["a\n"]);
-        let mut outbound = Outbound::new(0);
+        let mut outbound = Outbound::new(basic(0));
         outbound.add(bytes(0, "reply\n"));
         outbound.expect_answer();
         let mut socket = Socket::new(3, 3);
         assert_eq!(
-            outbound.write(&log, 2, &mut socket).unwrap(),
+            outbound.write(&log, heads(2), &mut socket).unwrap(),
             Progress::Blocked
         );
         assert!(!outbound.take_answered());
         socket.room = 3;
         assert_eq!(
-            outbound.write(&log, 2, &mut socket).unwrap(),
+            outbound.write(&log, heads(2), &mut socket).unwrap(),
             Progress::Blocked
         );
         assert!(outbound.take_answered());
@@ -576,13 +744,13 @@ mod tests {
 
     #[test]
     fn a_reader_older_than_the_log_falls_out() {
-        let log = Log::new(4);
+        let log = logs_of(Log::new(4));
         for _ in 0..10 {
-            log.publish(Arc::from(&b"abc\n"[..]));
+            log.basic.publish(Arc::from(&b"abc\n"[..]));
         }
-        let mut outbound = Outbound::new(0);
+        let mut outbound = Outbound::new(basic(0));
         let progress = outbound
-            .write(&log, log.head(), &mut Socket::new(100, 100))
+            .write(&log, log.heads(), &mut Socket::new(100, 100))
             .unwrap();
         assert_eq!(progress, Progress::FellOut);
     }
@@ -597,10 +765,10 @@ mod tests {
             (7, "first\nsecond\nbye\n"),
         ];
         for (taken, expected) in cases {
-            let mut outbound = Outbound::new(0);
+            let mut outbound = Outbound::new(basic(0));
             let mut socket = Socket::new(taken, 100);
             assert_eq!(
-                outbound.write(&log, log.head(), &mut socket).unwrap(),
+                outbound.write(&log, log.heads(), &mut socket).unwrap(),
                 Progress::Blocked
             );
             outbound.cut(&log, &bye());
@@ -612,29 +780,29 @@ mod tests {
     /// The socket takes nothing while the others talk the line begun out of the log.
     #[test]
     fn a_cut_ends_the_line_that_it_was_decided_in_though_the_log_has_gone_on() {
-        let log = Log::new(10);
-        log.publish(b"first\nsecond\n"[..].into());
+        let log = logs_of(Log::new(10));
+        log.basic.publish(b"first\nsecond\n"[..].into());
         for (taken, taken_later, expected) in [
             (2, 0, "first\nbye\n"),
             (2, 2, "first\nbye\n"),
             (2, 4, "first\nbye\n"),
             (6, 0, "first\nbye\n"),
         ] {
-            let mut outbound = Outbound::new(0);
+            let mut outbound = Outbound::new(basic(0));
             let mut socket = Socket::new(taken, 100);
-            let head = log.head();
+            let head = log.heads();
             outbound.write(&log, head, &mut socket).unwrap();
-            let rest = log.rest_of_line(outbound.position()).unwrap();
+            let rest = outbound.place().rest_of_line(&log).unwrap();
             let cut = Cut {
-                rest: Some((outbound.position(), rest)),
+                rest: Some((outbound.place(), rest)),
                 ..bye()
             };
             // Another thread may have written on meanwhile.
             socket.room = taken_later;
             outbound.write(&log, head, &mut socket).unwrap();
-            let far = Log::new(10);
-            far.publish(vec![b'\n'; 1000].into());
-            far.publish(vec![b'\n'; 1000].into());
+            let far = logs_of(Log::new(10));
+            far.basic.publish(vec![b'\n'; 1000].into());
+            far.basic.publish(vec![b'\n'; 1000].into());
             outbound.cut(&far, &cut);
             let text = format!("{}{}", socket.text(), drain(&mut outbound, &far, 2));
             assert_eq!(text, expected, "after {taken} and {taken_later} bytes");
@@ -645,12 +813,12 @@ mod tests {
     fn a_cut_inside_a_reply_ends_its_line() {
         let log = log(&["first\n"]);
         for (taken, expected) in [(0, "bye\n"), (2, "reply\nbye\n")] {
-            let mut outbound = Outbound::new(0);
+            let mut outbound = Outbound::new(basic(0));
             outbound.add(bytes(0, "reply\n"));
             outbound.add(bytes(0, "another\n"));
             let mut socket = Socket::new(taken, 100);
             assert_eq!(
-                outbound.write(&log, 6, &mut socket).unwrap(),
+                outbound.write(&log, heads(6), &mut socket).unwrap(),
                 Progress::Blocked
             );
             outbound.cut(&log, &bye());
@@ -662,8 +830,10 @@ mod tests {
     #[test]
     fn a_cut_inside_a_line_that_is_not_at_hand_says_nothing() {
         let log = log(&[]);
-        let users: Arc<[Name]> = (1..=3000).map(name).collect();
-        let mut outbound = Outbound::new(0);
+        let users: Arc<[(Name, Timestamp)]> = (1..=3000)
+            .map(|port| (name(port), Timestamp::UNIX_EPOCH))
+            .collect();
+        let mut outbound = Outbound::new(basic(0));
         outbound.add(Placed {
             at: 0,
             skip: 0,
@@ -671,11 +841,114 @@ mod tests {
         });
         let mut socket = Socket::new(20, 100);
         assert_eq!(
-            outbound.write(&log, 0, &mut socket).unwrap(),
+            outbound.write(&log, heads(0), &mut socket).unwrap(),
             Progress::Blocked
         );
         outbound.cut(&log, &bye());
         assert_eq!(drain(&mut outbound, &log, 100), "");
         assert!(outbound.is_finished());
+    }
+
+    /// Logs with these batches each.
+    fn both(basic: &[&str], extended: &[&str]) -> Logs {
+        let logs = log(basic);
+        for batch in extended {
+            logs.extended.publish(Arc::from(batch.as_bytes()));
+        }
+        logs
+    }
+
+    fn start(position: u64) -> Start {
+        Start {
+            position,
+            live_from: position,
+            stored: None,
+        }
+    }
+
+    fn switch(at: u64, start: Start) -> Placed {
+        Placed {
+            at,
+            skip: 0,
+            content: Content::Extended(start),
+        }
+    }
+
+    #[test]
+    fn a_client_changes_the_dialect_between_two_lines() {
+        let logs = both(&["a\nb\n", "c\n"], &["A\nB\n", "C\nD\n"]);
+        for step in 1..8 {
+            let mut outbound = Outbound::new(basic(0));
+            outbound.add(bytes(4, "welcome\n"));
+            outbound.add(switch(4, start(4)));
+            // Its place is in the other log: the position is passed over there only.
+            outbound.add(bytes(6, "reply\n"));
+            outbound.end_at(extended(8));
+            let told = drain(&mut outbound, &logs, step);
+            assert_eq!(told, "a\nb\nwelcome\nC\nreply\nD\n", "{step} a time");
+            assert!(outbound.is_finished());
+        }
+    }
+
+    #[test]
+    fn what_was_missed_is_read_from_an_earlier_line_of_the_log() {
+        let logs = both(&["a\n"], &["A\nB\n", "C\nD\n"]);
+        let mut outbound = Outbound::new(basic(2));
+        outbound.add(bytes(2, "welcome\n"));
+        let missed = Start {
+            position: 2,
+            live_from: 6,
+            stored: None,
+        };
+        outbound.add(switch(2, missed));
+        assert_eq!(drain(&mut outbound, &logs, 3), "welcome\nB\nC\nD\n");
+        assert_eq!((outbound.live_from(), outbound.place()), (6, extended(8)));
+    }
+
+    #[test]
+    fn what_was_missed_long_ago_comes_from_the_store_before_the_log_goes_on() {
+        let logs = both(&["a\n"], &["C\n", "D\n"]);
+        let stored = Stored { after: 5, until: 7 };
+        let begin = Start {
+            position: 2,
+            live_from: 2,
+            stored: Some(stored),
+        };
+        let mut outbound = Outbound::new(basic(2));
+        outbound.add(switch(2, begin));
+        outbound.add(bytes(2, "kept\n"));
+        let mut socket = Socket::new(100, 100);
+        for (stored, lines, last) in [
+            (stored, "six\n", 6),
+            (Stored { after: 6, until: 7 }, "seven\n", 7),
+        ] {
+            let progress = outbound.write(&logs, logs.heads(), &mut socket).unwrap();
+            assert_eq!(progress, Progress::NeedsStored(stored));
+            outbound.give_stored(lines.as_bytes().into(), last);
+        }
+        let progress = outbound.write(&logs, logs.heads(), &mut socket).unwrap();
+        assert_eq!(progress, Progress::CaughtUp);
+        assert_eq!(socket.text(), "six\nseven\nkept\nD\n");
+    }
+
+    #[test]
+    fn a_cut_while_the_store_is_read_says_farewell_after_the_line_begun() {
+        let logs = both(&["a\n"], &["C\n", "D\n"]);
+        for (taken, expected) in [(0, "bye\n"), (2, "six\nbye\n")] {
+            let begin = Start {
+                position: 2,
+                live_from: 2,
+                stored: Some(Stored { after: 5, until: 9 }),
+            };
+            let mut outbound = Outbound::new(basic(2));
+            outbound.add(switch(2, begin));
+            let mut socket = Socket::new(taken, 100);
+            outbound.write(&logs, logs.heads(), &mut socket).unwrap();
+            outbound.give_stored(b"six\n"[..].into(), 6);
+            outbound.write(&logs, logs.heads(), &mut socket).unwrap();
+            outbound.cut(&logs, &bye());
+            let text = format!("{}{}", socket.text(), drain(&mut outbound, &logs, 100));
+            assert_eq!(text, expected, "after {taken} bytes");
+        }
     }
 }

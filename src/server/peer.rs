@@ -4,8 +4,9 @@
 //! connection give each other, and [`Mailbox`], what the broker leaves for a task that catches
 //! up. It must never be locked across a system call or an await.
 
+use crate::protocol::Dialect;
 use crate::server::closing::CloseReason;
-use crate::server::outbound::{Cut, Placed};
+use crate::server::outbound::{Cut, Place, Placed};
 use atomic_waker::AtomicWaker;
 use smol::Async;
 use std::future::poll_fn;
@@ -158,8 +159,20 @@ impl Peer {
 #[derive(Debug, Default)]
 pub struct Mailbox {
     mail: Mutex<Mail>,
-    position: AtomicU64,
+    /// The position, and [`EXTENDED`] if it is one of the extended dialect: one value, so that
+    /// nobody sees a position in the wrong log.
+    place: AtomicU64,
     written: AtomicU64,
+}
+
+/// Stands beside a position in the extended dialect: no log ever has so many bytes.
+const EXTENDED: u64 = 1 << 63;
+
+fn packed(place: Place) -> u64 {
+    match place.dialect {
+        Dialect::Basic => place.position,
+        Dialect::Extended => place.position | EXTENDED,
+    }
 }
 
 /// What the broker leaves for the task that catches up.
@@ -170,16 +183,16 @@ pub struct Mail {
     /// Whether the client waits for its replies before it sends on.
     pub answer_due: bool,
     /// Where the stream ends.
-    pub end: Option<u64>,
+    pub end: Option<Place>,
     /// Give up everything but the line begun, say this and end.
     pub cut: Option<Cut>,
 }
 
 impl Mailbox {
-    /// A mailbox for a client that is written up to this position.
-    pub fn new(position: u64) -> Self {
+    /// A mailbox for a client that is written up to this place.
+    pub fn new(place: Place) -> Self {
         Mailbox {
-            position: AtomicU64::new(position),
+            place: AtomicU64::new(packed(place)),
             ..Mailbox::default()
         }
     }
@@ -190,15 +203,23 @@ impl Mailbox {
         self.mail.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Tells how far the writing came: the position in the log, and bytes written in all.
-    pub fn tell(&self, position: u64, written: u64) {
-        self.position.store(position, Ordering::Relaxed);
+    /// Tells how far the writing came: the place in the log, and bytes written in all.
+    pub fn tell(&self, place: Place, written: u64) {
+        self.place.store(packed(place), Ordering::Relaxed);
         self.written.store(written, Ordering::Relaxed);
     }
 
-    /// The position in the log up to which the client is written.
-    pub fn position(&self) -> u64 {
-        self.position.load(Ordering::Relaxed)
+    /// The place up to which the client is written.
+    pub fn place(&self) -> Place {
+        let packed = self.place.load(Ordering::Relaxed);
+        let dialect = match packed & EXTENDED {
+            0 => Dialect::Basic,
+            _ => Dialect::Extended,
+        };
+        Place {
+            dialect,
+            position: packed & !EXTENDED,
+        }
     }
 
     /// Bytes written since the client is behind.

@@ -21,6 +21,8 @@ pub struct Snapshot {
     pub users: Vec<PresentUser>,
     /// The newest kept messages, oldest first.
     pub messages: Vec<Arc<Message>>,
+    /// What everyone should know now, such as that nothing can be stored.
+    pub notice: Option<String>,
     /// The page of this moment, made when somebody asks for it and shared by all who do; so are
     /// the next three.
     pub page: OnceLock<Arc<Document>>,
@@ -45,11 +47,21 @@ impl Snapshot {
             last,
             users,
             messages,
+            notice: None,
             page: OnceLock::new(),
             users_document: OnceLock::new(),
             messages_document: OnceLock::new(),
             frame: OnceLock::new(),
         }
+    }
+}
+
+impl Snapshot {
+    /// The same with something that everyone should know.
+    #[must_use]
+    pub fn with_notice(mut self, notice: Option<String>) -> Self {
+        self.notice = notice;
+        self
     }
 }
 

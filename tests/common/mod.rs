@@ -11,6 +11,7 @@
     reason = "each test file uses its own part of this"
 )]
 
+pub mod extended;
 pub mod long_run;
 pub mod one_log;
 pub mod random;
@@ -364,6 +365,7 @@ impl Chat {
     /// A configuration with ports of its own and without the page.
     pub fn config() -> Config {
         Config {
+            store: None,
             chat_host: "127.0.0.1".into(),
             chat_port: 0,
             web: None,

@@ -6,10 +6,12 @@
 //! anything of the harness beside it: neither opens a socket.
 
 use jiff::Timestamp;
+use smolchat::event::{Event, EventKind, LeaveReason, sentence};
 use smolchat::limits::{Limits, MAX_HISTORY_BYTES, MAX_REFUSALS_IN_A_ROW};
 use smolchat::name::{Name, NameError, NameKeys};
-use smolchat::protocol::{Refusal, Request};
-use smolchat::room::{Event, EventKind, NoEntry, Outcome, Reply, Room, UserId, sentence};
+use smolchat::protocol::{Hello, Nonce, Private, Refusal, Request, Say};
+use smolchat::room::{Effect, NoEntry, Reply, Room, UserId, Welcome};
+use smolchat::token::Token;
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
@@ -28,6 +30,11 @@ pub(crate) enum Step {
     Refuse(usize, Refusal),
     /// Somebody who went asks for something.
     AskFromOutside(usize, Request),
+    /// The user at this place of the roster says hello, with the token of this number if there
+    /// are so many.
+    Hello(usize, Option<usize>),
+    /// So many seconds pass.
+    Wait(u32),
 }
 
 #[derive(Debug)]
@@ -38,6 +45,29 @@ struct Person {
     keys: NameKeys,
     since: Timestamp,
     refusals: u32,
+    /// Number of its token.
+    token: Option<usize>,
+    /// When its grace time ends, if its connection is lost.
+    away: Option<Timestamp>,
+    /// What is kept for it: who said it, and what.
+    kept: Vec<(UserId, String)>,
+}
+
+impl Person {
+    fn has_chosen(&self) -> bool {
+        self.name != Name::from_address(self.address)
+    }
+}
+
+/// What is known under a token.
+#[derive(Debug)]
+struct Known {
+    name: Name,
+    has_chosen: bool,
+    used: Timestamp,
+    is_forgotten: bool,
+    /// What was said under a nonce, and the number of the event if it has one.
+    said: HashMap<String, Option<u64>>,
 }
 
 fn are_one(a: &NameKeys, b: &NameKeys) -> bool {
@@ -74,7 +104,13 @@ pub(crate) struct Model {
     /// Everything that was ever said: event, author's name then, text.
     said: Vec<(u64, String, String)>,
     events: u64,
+    tokens: Vec<Known>,
     now: Timestamp,
+}
+
+/// The token with this number.
+fn token(number: usize) -> Token {
+    Token::new((number as u128).to_be_bytes())
 }
 
 impl Model {
@@ -85,8 +121,19 @@ impl Model {
             gone: Vec::new(),
             said: Vec::new(),
             events: 0,
+            tokens: Vec::new(),
             now: Timestamp::UNIX_EPOCH,
         }
+    }
+
+    fn connected(&self) -> impl Iterator<Item = &Person> {
+        self.here.iter().filter(|person| person.away.is_none())
+    }
+
+    /// Whether somebody is connected at this place of the roster.
+    fn is_at(&self, place: usize) -> bool {
+        let person = self.here.get(place);
+        person.is_some_and(|person| person.away.is_none())
     }
 
     fn names(&self) -> Vec<String> {
@@ -110,7 +157,8 @@ impl Model {
             self.here
         );
         assert_eq!(room.user_count(), self.here.len());
-        assert!(room.user_count() <= self.limits.max_clients);
+        assert_eq!(room.connected_count(), self.connected().count());
+        assert!(room.connected_count() <= self.limits.max_clients);
         for (index, person) in self.here.iter().enumerate() {
             assert_eq!(room.name(person.id), Some(&person.name));
             for other in &self.here[..index] {
@@ -159,31 +207,128 @@ impl Model {
     /// it. A step of a user at a place where nobody is does nothing.
     pub(crate) fn step(&mut self, room: &mut Room, step: Step) {
         self.now += Duration::from_secs(1);
+        let mut effects = Vec::new();
+        room.expire(self.now, &mut effects);
+        self.expire(&mut effects);
         match step {
             Step::Enter(address) => self.enter(room, address),
-            Step::Leave(place) if place < self.here.len() => self.leave(room, place),
-            Step::Ask(place, request) if place < self.here.len() => self.ask(room, place, request),
-            Step::Refuse(place, refusal) if place < self.here.len() => {
+            Step::Leave(place) if self.is_at(place) => self.lose(room, place),
+            Step::Ask(place, request) if self.is_at(place) => self.ask(room, place, request),
+            Step::Refuse(place, refusal) if self.is_at(place) => {
                 self.refuse(room, place, &refusal);
             }
+            Step::Hello(place, token) if self.is_at(place) => self.hello(room, place, token),
             Step::AskFromOutside(place, request) => self.ask_from_outside(room, place, request),
-            Step::Leave(_) | Step::Ask(..) | Step::Refuse(..) => {}
+            Step::Wait(seconds) => self.now += Duration::from_secs(seconds.into()),
+            Step::Leave(_) | Step::Ask(..) | Step::Refuse(..) | Step::Hello(..) => {}
         }
         self.check(room);
     }
 
+    /// The next of the effects is a public event of this kind.
+    #[track_caller]
+    fn next_event(&mut self, effects: &mut Vec<Effect>) -> EventKind {
+        assert!(!effects.is_empty(), "an event is missing");
+        match effects.remove(0) {
+            Effect::Public(event) => {
+                self.take_event(&event);
+                event.kind
+            }
+            other => panic!("{other:?}, but an event was expected"),
+        }
+    }
+
+    /// What there is, is all.
+    #[track_caller]
+    fn only(mut effects: Vec<Effect>) -> Effect {
+        assert_eq!(effects.len(), 1, "{effects:?}");
+        effects.remove(0)
+    }
+
+    // Departures
+
+    fn lose(&mut self, room: &mut Room, place: usize) {
+        let mut effects = Vec::new();
+        let id = self.here[place].id;
+        room.leave(id, LeaveReason::Closed, self.now, &mut effects);
+        match self.here[place].token {
+            Some(token) => {
+                assert!(
+                    effects.is_empty(),
+                    "a departure in grace is told: {effects:?}"
+                );
+                self.tokens[token].used = self.now;
+                let until = self.now + self.limits.grace;
+                self.here[place].away = Some(until);
+            }
+            None => self.gone(place, LeaveReason::Closed, &mut effects),
+        }
+        assert!(effects.is_empty(), "{effects:?}");
+    }
+
+    /// A person is gone, which the effects tell first.
+    fn gone(&mut self, place: usize, expected: LeaveReason, effects: &mut Vec<Effect>) {
+        let many = self.here.len() > self.limits.announce_limit;
+        let person = self.here.remove(place);
+        let kind = self.next_event(effects);
+        assert!(
+            matches!(&kind, EventKind::Left { name, summarised, reason }
+                if *name == person.name && *summarised == many && *reason == expected),
+            "{kind:?}"
+        );
+        let told = format!("{} has left the chat", person.name);
+        assert_eq!(sentence(&kind), Some(told));
+        for (sender, _) in person.kept {
+            match effects.remove(0) {
+                Effect::Tell(user, Reply::Refused { refusal, .. }) => {
+                    assert_eq!(user, sender);
+                    assert_eq!(refusal.code(), "not-delivered");
+                }
+                other => panic!("{other:?}, but the sender was to be told"),
+            }
+        }
+        if let Some(token) = person.token {
+            let known = &mut self.tokens[token];
+            if person.away.is_none() {
+                known.used = self.now;
+            }
+        }
+        self.gone.push(person.id);
+    }
+
+    /// What is over by now.
+    fn expire(&mut self, effects: &mut Vec<Effect>) {
+        loop {
+            let over = self.here.iter().enumerate().filter_map(|(place, person)| {
+                let until = person.away.filter(|until| *until <= self.now)?;
+                Some((until, person.id, place))
+            });
+            let Some((.., place)) = over.min() else {
+                break;
+            };
+            self.gone(place, LeaveReason::Closed, effects);
+        }
+        for number in 0..self.tokens.len() {
+            let is_used = self.here.iter().any(|person| person.token == Some(number));
+            let known = &mut self.tokens[number];
+            known.is_forgotten |= !is_used && known.used + self.limits.token_lifetime <= self.now;
+        }
+        assert!(effects.is_empty(), "{effects:?}");
+    }
+
+    // Arrivals
+
     fn enter(&mut self, room: &mut Room, address: SocketAddr) {
         let name = Name::from_address(address);
-        let mut here = self.here.iter();
-        let holder = here.find(|person| Name::from_address(person.address) == name);
+        let is_from_there = |person: &Person| Name::from_address(person.address) == name;
+        let holder = self.connected().find(|person| is_from_there(person));
         let neighbours = self
-            .here
-            .iter()
+            .connected()
             .filter(|person| network(person.address) == network(address))
             .count();
         let refused = if let Some(holder) = holder {
             Some(NoEntry::AddressInUse(holder.id))
-        } else if self.here.len() >= self.limits.max_clients {
+        } else if self.connected().count() >= self.limits.max_clients {
             Some(NoEntry::Full(self.limits.max_clients))
         } else if self
             .limits
@@ -194,103 +339,268 @@ impl Model {
         } else {
             None
         };
-        match (room.enter(address, self.now), refused) {
-            (Err(told), Some(expected)) => assert_eq!(told, expected),
-            (Ok((id, event)), None) => {
-                self.take_event(&event);
-                assert!(!self.gone.contains(&id), "a number was used twice");
-                let many = self.here.len() + 1 > self.limits.announce_limit;
-                assert!(
-                    matches!(&event.kind, EventKind::Joined { name: told, summarised }
-                        if *told == name && *summarised == many)
-                );
-                let (_, keys) = parsed(name.as_str(), address).expect("one's own address");
-                self.here.push(Person {
-                    id,
-                    address,
-                    name,
-                    keys,
-                    since: self.now,
-                    refusals: 0,
-                });
+        let mut effects = Vec::new();
+        match (room.enter(address, self.now, &mut effects), refused) {
+            (Err(told), Some(expected)) => {
+                assert_eq!(told, expected);
+                assert!(effects.is_empty(), "{effects:?}");
             }
+            (Ok(id), None) => self.entered(id, address, name, effects),
             (told, expected) => panic!("{address}: {told:?}, but {expected:?} was expected"),
         }
     }
 
-    fn leave(&mut self, room: &mut Room, place: usize) {
-        let many = self.here.len() > self.limits.announce_limit;
-        let person = self.here.remove(place);
-        let event = room.leave(person.id, self.now).expect("the user was here");
-        self.take_event(&event);
-        assert!(matches!(&event.kind, EventKind::Left { name, summarised }
-                if *name == person.name && *summarised == many));
-        assert_eq!(
-            sentence(&event.kind),
-            Some(format!("{} has left the chat", person.name))
-        );
-        self.gone.push(person.id);
+    fn entered(&mut self, id: UserId, address: SocketAddr, name: Name, mut effects: Vec<Effect>) {
+        let away = |person: &Person| person.away.is_some() && person.name == name;
+        if let Some(place) = self.here.iter().position(away) {
+            self.gone(place, LeaveReason::Closed, &mut effects);
+        }
+        let kind = self.next_event(&mut effects);
+        assert!(effects.is_empty(), "{effects:?}");
+        assert!(!self.gone.contains(&id), "a number was used twice");
+        let many = self.here.len() + 1 > self.limits.announce_limit;
+        assert!(matches!(&kind, EventKind::Joined { name: told, summarised }
+                if *told == name && *summarised == many));
+        let (_, keys) = parsed(name.as_str(), address).expect("one's own address");
+        self.here.push(Person {
+            id,
+            address,
+            name,
+            keys,
+            since: self.now,
+            refusals: 0,
+            token: None,
+            away: None,
+            kept: Vec::new(),
+        });
     }
 
-    /// One more refusal of this person, in this sentence, or the last.
-    fn take_refusal(&mut self, room: &mut Room, place: usize, outcome: Outcome, told: &str) {
+    // The extended dialect
+
+    fn hello(&mut self, room: &mut Room, place: usize, asked: Option<usize>) {
+        let id = self.here[place].id;
+        let hello = Hello {
+            client: "model".into(),
+            token: asked.map(token),
+            after: None,
+        };
+        let mut effects = Vec::new();
+        let fresh = self.tokens.len();
+        let mut drawn = false;
+        let mut draw = || {
+            drawn = true;
+            token(fresh)
+        };
+        let request = Request::Hello(hello);
+        assert!(room.request(id, request, &mut draw, self.now, &mut effects));
+        if self.here[place].token.is_some() {
+            self.here[place].refusals = 0;
+            return self.take_refusal(room, place, Self::only(effects), "hello-twice");
+        }
+        self.here[place].refusals = 0;
+        let known = asked.filter(|number| {
+            let known = self.tokens.get(*number);
+            known.is_some_and(|known| !known.is_forgotten)
+        });
+        let Some(number) = known else {
+            assert!(drawn, "a token that is not known is not given back");
+            return self.begin(place, effects);
+        };
+        assert!(!drawn, "a token that is known is given back");
+        let earlier = self
+            .here
+            .iter()
+            .position(|person| person.token == Some(number));
+        match earlier {
+            Some(earlier) => self.resume(place, earlier, number, effects),
+            None => self.renew(place, number, effects),
+        }
+    }
+
+    fn begin(&mut self, place: usize, mut effects: Vec<Effect>) {
+        let number = self.tokens.len();
+        let person = &mut self.here[place];
+        person.token = Some(number);
+        self.tokens.push(Known {
+            name: person.name.clone(),
+            has_chosen: person.has_chosen(),
+            used: self.now,
+            is_forgotten: false,
+            said: HashMap::new(),
+        });
+        self.take_welcome(&mut effects, place, number);
+        // The least recently used of too many is forgotten.
+        let most = 10 * self.limits.max_clients;
+        let alive = self
+            .tokens
+            .iter()
+            .filter(|known| !known.is_forgotten)
+            .count();
+        if alive > most {
+            let idle = self.tokens.iter().enumerate().filter(|(number, known)| {
+                let mut connected = self.connected();
+                !known.is_forgotten && !connected.any(|person| person.token == Some(*number))
+            });
+            let (oldest, _) = idle
+                .min_by_key(|(_, known)| known.used)
+                .expect("an idle one");
+            self.tokens[oldest].is_forgotten = true;
+            let away = self
+                .here
+                .iter()
+                .position(|person| person.token == Some(oldest));
+            if let Some(place) = away {
+                self.gone(place, LeaveReason::Closed, &mut effects);
+            }
+        }
+        assert!(effects.is_empty(), "{effects:?}");
+    }
+
+    /// The next of the effects welcomes the person at this place.
+    fn take_welcome(&self, effects: &mut Vec<Effect>, place: usize, number: usize) {
+        let Effect::Reply(Reply::Welcome(welcome)) = effects.remove(0) else {
+            panic!("a welcome was expected")
+        };
+        let Welcome {
+            name,
+            token: told,
+            last,
+            users,
+        } = welcome;
+        assert_eq!(name, self.here[place].name);
+        assert_eq!(told, token(number));
+        assert_eq!((last, users), (self.events, self.here.len()));
+    }
+
+    fn resume(&mut self, place: usize, earlier: usize, number: usize, mut effects: Vec<Effect>) {
+        let many = self.here.len() > self.limits.announce_limit;
+        let user = self.here[earlier].id;
+        let was_away = self.here[earlier].away.is_some();
+        assert!(
+            matches!(effects.remove(0), Effect::Became { user: told, replaced }
+                if told == user && replaced != was_away)
+        );
+        let temporary = self.here.remove(place);
+        let earlier = if place < earlier {
+            earlier - 1
+        } else {
+            earlier
+        };
+        let person = &mut self.here[earlier];
+        let has_chosen = person.has_chosen();
+        let before = person.name.clone();
+        person.address = temporary.address;
+        person.away = None;
+        person.refusals = 0;
+        let kept = std::mem::take(&mut person.kept);
+        if !has_chosen {
+            person.name = Name::from_address(person.address);
+            person.keys = person.name.keys();
+        }
+        let name = person.name.clone();
+        self.tokens[number].used = self.now;
+        self.tokens[number].name = name.clone();
+        self.take_welcome(&mut effects, earlier, number);
+        let left = self.next_event(&mut effects);
+        assert!(
+            matches!(&left, EventKind::Left { name, reason: LeaveReason::Resumed, summarised }
+                if *name == temporary.name && *summarised == many)
+        );
+        self.gone.push(temporary.id);
+        if name != before {
+            let renamed = self.next_event(&mut effects);
+            assert!(matches!(&renamed, EventKind::Renamed { old, new }
+                    if *old == before && *new == name));
+        }
+        for (_, text) in kept {
+            let Effect::Private(target, message) = effects.remove(0) else {
+                panic!("what was kept was expected")
+            };
+            assert_eq!((target, &*message.text), (user, text.as_str()));
+        }
+        assert!(effects.is_empty(), "{effects:?}");
+    }
+
+    fn renew(&mut self, place: usize, number: usize, mut effects: Vec<Effect>) {
+        let known = &self.tokens[number];
+        let person = &self.here[place];
+        let wanted = (known.has_chosen && !person.has_chosen()).then(|| known.name.clone());
+        let keys = wanted.as_ref().map(Name::keys);
+        let is_taken = keys.as_ref().is_some_and(|keys| {
+            let mut others = self.here.iter().filter(|other| other.id != person.id);
+            others.any(|other| are_one(&other.keys, keys))
+        });
+        let before = person.name.clone();
+        if let (Some(wanted), Some(keys), false) = (&wanted, keys, is_taken) {
+            (self.here[place].name, self.here[place].keys) = (wanted.clone(), keys);
+        }
+        self.here[place].token = Some(number);
+        let name = self.here[place].name.clone();
+        let has_chosen = self.here[place].has_chosen();
+        let known = &mut self.tokens[number];
+        (known.name, known.has_chosen, known.used) = (name.clone(), has_chosen, self.now);
+        self.take_welcome(&mut effects, place, number);
+        if name != before {
+            let renamed = self.next_event(&mut effects);
+            assert!(matches!(&renamed, EventKind::Renamed { old, new }
+                    if *old == before && *new == name));
+        } else if is_taken {
+            assert!(matches!(effects.remove(0), Effect::Reply(Reply::Notice(_))));
+        }
+        assert!(effects.is_empty(), "{effects:?}");
+    }
+
+    // Lines
+
+    /// One more refusal of this person, with this code, or the last.
+    fn take_refusal(&mut self, room: &mut Room, place: usize, effect: Effect, code: &str) {
         let person = &mut self.here[place];
         person.refusals += 1;
-        match outcome {
-            Outcome::Reply(Reply::Notice(sentence)) => {
-                assert_eq!(sentence, told);
+        match effect {
+            Effect::Reply(Reply::Refused { refusal, .. }) => {
+                assert_eq!(refusal.code(), code, "{refusal}");
                 assert!(person.refusals <= MAX_REFUSALS_IN_A_ROW);
             }
-            Outcome::Close(_) => {
+            Effect::Close(_) => {
                 assert_eq!(person.refusals, MAX_REFUSALS_IN_A_ROW + 1);
-                self.leave(room, place);
+                let mut effects = Vec::new();
+                room.leave(person.id, LeaveReason::Refused, self.now, &mut effects);
+                self.gone(place, LeaveReason::Refused, &mut effects);
+                assert!(effects.is_empty(), "{effects:?}");
             }
-            other => panic!("{other:?}, but a refusal was expected: {told}"),
+            other => panic!("{other:?}, but a refusal was expected: {code}"),
         }
     }
 
     fn refuse(&mut self, room: &mut Room, place: usize, refusal: &Refusal) {
-        let outcome = room
-            .refuse(self.here[place].id, refusal)
-            .expect("the user is here");
-        self.take_refusal(room, place, outcome, &refusal.to_string());
+        let mut effects = Vec::new();
+        assert!(room.refuse(self.here[place].id, refusal.clone(), None, &mut effects));
+        self.take_refusal(room, place, Self::only(effects), refusal.code());
     }
 
     fn ask(&mut self, room: &mut Room, place: usize, request: Request) {
         let id = self.here[place].id;
-        let outcome = room
-            .request(id, request.clone(), self.now)
-            .expect("the user is here");
+        let mut effects = Vec::new();
+        let mut draw = || unreachable!("nobody says hello here");
+        let asked = request.clone();
+        assert!(room.request(id, asked, &mut draw, self.now, &mut effects));
         match request {
-            Request::Say(text) => {
-                let Outcome::Public(event) = outcome else {
-                    panic!("{outcome:?}")
-                };
-                self.take_event(&event);
-                let person = &mut self.here[place];
-                person.refusals = 0;
-                let EventKind::Said(message) = &event.kind else {
-                    panic!("{event:?}")
-                };
-                assert_eq!((message.id, message.time), (event.id, event.time));
-                assert_eq!(message.source, person.name);
-                assert_eq!(message.text, text);
-                assert_eq!(sentence(&event.kind), None);
-                self.said
-                    .push((event.id, person.name.to_string(), text.into()));
+            Request::Say(say) => self.take_said(place, say, effects),
+            Request::Private(private) => self.take_private(room, place, private, effects),
+            Request::SetName(requested) => {
+                self.take_rename(room, place, &requested, Self::only(effects));
             }
-            Request::SetName(requested) => self.take_rename(room, place, &requested, outcome),
             Request::History => {
                 self.here[place].refusals = 0;
                 let kept = self.kept();
-                match outcome {
-                    Outcome::Reply(Reply::History(messages)) => {
+                match Self::only(effects) {
+                    Effect::Reply(Reply::History(messages)) => {
                         assert!(!kept.is_empty());
                         let ids: Vec<u64> = messages.iter().map(|message| message.id).collect();
                         let expected: Vec<u64> = kept.iter().map(|(id, ..)| *id).collect();
                         assert_eq!(ids, expected, "oldest first");
                     }
-                    Outcome::Reply(Reply::Notice(told)) => {
+                    Effect::Reply(Reply::Notice(told)) => {
                         assert_eq!((told.as_str(), kept.len()), ("No messages yet", 0));
                     }
                     other => panic!("{other:?}"),
@@ -298,58 +608,150 @@ impl Model {
             }
             Request::Users => {
                 self.here[place].refusals = 0;
-                let Outcome::Reply(Reply::Users(names)) = outcome else {
-                    panic!("{outcome:?}")
+                let Effect::Reply(Reply::Users(users)) = Self::only(effects) else {
+                    panic!("the users were expected")
                 };
-                let names: Vec<String> = names.iter().map(Name::to_string).collect();
+                let names: Vec<String> = users.iter().map(|(name, _)| name.to_string()).collect();
                 assert_eq!(names, self.names());
             }
+            other => panic!("{other:?} is no step"),
         }
     }
 
-    fn take_rename(&mut self, room: &mut Room, place: usize, requested: &str, outcome: Outcome) {
+    /// The acknowledgement that is due for this nonce, if one is.
+    fn take_ack(
+        &mut self,
+        place: usize,
+        nonce: Option<&Nonce>,
+        id: Option<u64>,
+        effects: &mut Vec<Effect>,
+    ) {
+        let (Some(token), Some(nonce)) = (self.here[place].token, nonce) else {
+            return assert!(effects.is_empty(), "{effects:?}");
+        };
+        let said = &mut self.tokens[token].said;
+        let id = *said.entry(nonce.as_str().to_owned()).or_insert(id);
+        match Self::only(std::mem::take(effects)) {
+            Effect::Reply(Reply::Ack {
+                nonce: told,
+                id: number,
+            }) => {
+                assert_eq!((told, number), (nonce.clone(), id));
+            }
+            other => panic!("{other:?}, but an acknowledgement was expected"),
+        }
+    }
+
+    fn was_said(&self, place: usize, nonce: Option<&Nonce>) -> bool {
+        let known = self.here[place].token.zip(nonce);
+        known.is_some_and(|(token, nonce)| self.tokens[token].said.contains_key(nonce.as_str()))
+    }
+
+    fn take_said(&mut self, place: usize, say: Say, mut effects: Vec<Effect>) {
+        self.here[place].refusals = 0;
+        if self.was_said(place, say.nonce.as_ref()) {
+            return self.take_ack(place, say.nonce.as_ref(), None, &mut effects);
+        }
+        let EventKind::Said(message) = self.next_event(&mut effects) else {
+            panic!("a message was expected")
+        };
+        let person = &self.here[place];
+        assert_eq!((message.id, message.time), (self.events, self.now));
+        assert_eq!(message.source, person.name);
+        assert_eq!((&message.text, message.action), (&say.text, say.action));
+        let said = (self.events, person.name.to_string(), say.text.into());
+        self.said.push(said);
+        self.take_ack(place, say.nonce.as_ref(), Some(self.events), &mut effects);
+    }
+
+    fn take_private(
+        &mut self,
+        room: &mut Room,
+        place: usize,
+        private: Private,
+        mut effects: Vec<Effect>,
+    ) {
+        let nonce = private.nonce.as_ref();
+        if self.was_said(place, nonce) {
+            self.here[place].refusals = 0;
+            return self.take_ack(place, nonce, None, &mut effects);
+        }
+        let meant = Name::keys_of(&private.target);
+        let is_meant = |person: &&mut Person| match private.target.parse() {
+            Ok(address) => person.name == Name::from_address(address),
+            Err(_) => meant
+                .as_ref()
+                .is_some_and(|keys| are_one(keys, &person.keys)),
+        };
+        let sender = self.here[place].id;
+        let Some(target) = self.here.iter_mut().find(is_meant) else {
+            return self.take_refusal(room, place, Self::only(effects), "no-such-user");
+        };
+        let (id, is_away) = (target.id, target.away.is_some());
+        if is_away && target.kept.len() >= 100 {
+            return self.take_refusal(room, place, Self::only(effects), "mailbox-full");
+        }
+        if is_away {
+            target.kept.push((sender, private.text.to_string()));
+        }
+        self.here[place].refusals = 0;
+        let mut receivers = vec![sender];
+        if !is_away && id != sender {
+            receivers.push(id);
+        }
+        for receiver in receivers {
+            let Effect::Private(user, message) = effects.remove(0) else {
+                panic!("a private message was expected")
+            };
+            assert_eq!((user, &message.text), (receiver, &private.text));
+        }
+        self.take_ack(place, nonce, None, &mut effects);
+    }
+
+    fn take_rename(&mut self, room: &mut Room, place: usize, requested: &str, effect: Effect) {
         let person = &self.here[place];
         let (new, keys) = match parsed(requested, person.address) {
             Ok(new) => new,
-            Err(error) => {
-                let told = Refusal::Name(error).to_string();
-                return self.take_refusal(room, place, outcome, &told);
-            }
+            Err(_) => return self.take_refusal(room, place, effect, "bad-name"),
         };
         if new == person.name {
             self.here[place].refusals = 0;
-            let Outcome::Reply(Reply::Notice(told)) = outcome else {
-                panic!("{outcome:?}")
+            let Effect::Reply(Reply::Notice(told)) = effect else {
+                panic!("{effect:?}")
             };
             assert_eq!(told, format!("Your name is already {new}"));
             return;
         }
         let mut others = self.here.iter().filter(|other| other.id != person.id);
         if others.any(|other| are_one(&other.keys, &keys)) {
-            let told = Refusal::NameTaken(new.as_str().into()).to_string();
-            return self.take_refusal(room, place, outcome, &told);
+            return self.take_refusal(room, place, effect, "name-taken");
         }
-        let Outcome::Public(event) = outcome else {
-            panic!("{outcome:?}")
-        };
-        self.take_event(&event);
+        let kind = self.next_event(&mut vec![effect]);
         let person = &mut self.here[place];
         person.refusals = 0;
-        assert!(matches!(&event.kind, EventKind::Renamed { old, new: told }
+        assert!(matches!(&kind, EventKind::Renamed { old, new: told }
                 if *old == person.name && *told == new));
         assert_eq!(
-            sentence(&event.kind),
+            sentence(&kind),
             Some(format!("{} renamed to {new}", person.name))
         );
         (person.name, person.keys) = (new, keys);
+        if let Some(token) = person.token {
+            let (name, has_chosen) = (person.name.clone(), person.has_chosen());
+            let known = &mut self.tokens[token];
+            (known.name, known.has_chosen) = (name, has_chosen);
+        }
     }
 
     /// Nothing comes of what is asked by one who is not here.
     fn ask_from_outside(&self, room: &mut Room, place: usize, request: Request) {
         if let Some(&id) = self.gone.get(place) {
-            assert!(room.request(id, request, self.now).is_none());
-            assert!(room.refuse(id, &Refusal::NotJson).is_none());
-            assert!(room.leave(id, self.now).is_none());
+            let mut effects = Vec::new();
+            let mut draw = || unreachable!("nobody is here");
+            assert!(!room.request(id, request, &mut draw, self.now, &mut effects));
+            assert!(!room.refuse(id, Refusal::NotJson, None, &mut effects));
+            room.leave(id, LeaveReason::Closed, self.now, &mut effects);
+            assert!(effects.is_empty(), "{effects:?}");
         }
     }
 }

@@ -17,6 +17,7 @@ use crate::server::broker::{BrokerEnded, BrokerHandle};
 use crate::server::connection::within;
 use crate::server::delivery::SharedExecutor;
 use crate::server::frames;
+use crate::server::health::Health;
 use crate::server::listen::Bound;
 use crate::server::metrics::Metrics;
 use crate::server::snapshot::{Budget, Document};
@@ -60,11 +61,13 @@ struct State {
     budget: Arc<Budget>,
 }
 
-/// What `/metrics` tells, and to whom.
+/// What `/metrics` and `/healthz` tell, and to whom.
 #[derive(Debug)]
 pub struct Counts {
     /// What is counted.
     pub metrics: Arc<Metrics>,
+    /// Whether what is said can be kept.
+    pub health: Arc<Health>,
     /// When the server started.
     pub started: Instant,
     /// Whether others than this machine may read it.
@@ -217,9 +220,17 @@ async fn get_messages(request: Request<State>) -> tide::Result {
 
 /// Whether the chat is ready: any answer at all says that the program lives.
 async fn get_health(request: Request<State>) -> tide::Result {
-    let State { broker, gate, .. } = request.state();
+    let State {
+        broker,
+        gate,
+        counts,
+        ..
+    } = request.state();
     if gate.is_stopping() {
         return Ok(unavailable(STOPPING));
+    }
+    if let Some(sentence) = counts.health.failure() {
+        return Ok(unavailable(&sentence));
     }
     Ok(
         match within(gate.limits.health_timeout, broker.snapshot()).await {
@@ -538,6 +549,7 @@ mod tests {
         let _inbox = inbox_is_open.then_some(inbox);
         let counts = Arc::new(Counts {
             metrics: Arc::default(),
+            health: Arc::default(),
             started: Instant::now(),
             is_public: false,
         });

@@ -44,7 +44,9 @@ pub fn render(snapshot: &Snapshot, assets: &AssetUrls) -> String {
             time: message.time,
             source: message.source.as_str(),
             text: &message.text,
+            is_action: message.action,
         }),
+        notice: snapshot.notice.as_deref(),
     };
     view.render(assets)
 }
@@ -55,6 +57,7 @@ struct Line<'a> {
     time: Timestamp,
     source: &'a str,
     text: &'a str,
+    is_action: bool,
 }
 
 /// What of a snapshot the page shows.
@@ -64,6 +67,7 @@ struct View<'a, Users, Lines> {
     users: Users,
     user_count: usize,
     lines: Lines,
+    notice: Option<&'a str>,
 }
 
 impl<'a, Users, Lines> View<'a, Users, Lines>
@@ -76,6 +80,7 @@ where
         write_users(&mut users, self.users);
         let mut lines = String::new();
         write_lines(&mut lines, self.lines);
+        let notice = notice_markup(self.notice);
         let (user_count, last) = (self.user_count.to_string(), self.last.to_string());
 
         fill(
@@ -85,6 +90,7 @@ where
                 Some(match token {
                     "users" => Value::Markup(&users),
                     "messages" => Value::Markup(&lines),
+                    "notice" => Value::Markup(&notice),
                     "user_count" => Value::Text(&user_count),
                     "last" => Value::Text(&last),
                     "epoch" => Value::Text(self.epoch),
@@ -96,6 +102,15 @@ where
             },
         )
     }
+}
+
+/// The place for what everyone should know, filled if there is something.
+fn notice_markup(notice: Option<&str>) -> String {
+    let hidden = if notice.is_none() { " hidden" } else { "" };
+    let mut markup = format!("<p id=\"notice\" class=\"notice\" role=\"alert\"{hidden}>");
+    escape(&mut markup, notice.unwrap_or_default());
+    markup.push_str("</p>");
+    markup
 }
 
 /// What stands for a token.
@@ -159,7 +174,11 @@ fn write_users<'a>(out: &mut String, names: impl Iterator<Item = &'a str>) {
 /// above is marked `again`, and `same` if it is also of the same minute.
 fn write_lines<'a>(out: &mut String, lines: impl Iterator<Item = Line<'a>>) {
     let mut above: Option<(DateTime, &str)> = None;
-    for Line { time, source, text } in lines {
+    for line in lines {
+        let Line {
+            time, source, text, ..
+        } = line;
+        let act = if line.is_action { " act" } else { "" };
         let when = Offset::UTC.to_datetime(time);
         let same_day = above.filter(|(earlier, _)| earlier.date() == when.date());
         if same_day.is_none() {
@@ -180,7 +199,7 @@ fn write_lines<'a>(out: &mut String, lines: impl Iterator<Item = Line<'a>>) {
         push(
             out,
             format_args!(
-                "<li class=\"line said hue-{}{grouping}\"><time datetime=\"{time:.3}\">{:02}:{:02}</time> <bdi class=\"who\">",
+                "<li class=\"line said hue-{}{act}{grouping}\"><time datetime=\"{time:.3}\">{:02}:{:02}</time> <bdi class=\"who\">",
                 hue(source),
                 when.hour(),
                 when.minute(),
@@ -256,6 +275,7 @@ mod tests {
             time: time.parse().unwrap(),
             source,
             text,
+            is_action: false,
         }
     }
 
@@ -266,6 +286,7 @@ mod tests {
             users: users.iter().copied(),
             user_count: users.len(),
             lines: lines.iter().copied(),
+            notice: None,
         }
         .render(&assets())
     }
@@ -274,6 +295,30 @@ mod tests {
         let mut out = String::new();
         escape(&mut out, text);
         out
+    }
+
+    #[test]
+    fn what_everyone_should_know_is_shown_and_what_is_done_looks_like_it() {
+        let done = Line {
+            is_action: true,
+            ..line("2026-08-20T09:41:12.345Z", "alice", "waves")
+        };
+        let view = |notice| View {
+            epoch: "e",
+            last: 1,
+            users: std::iter::empty(),
+            user_count: 0,
+            lines: [done].into_iter(),
+            notice,
+        };
+        let page = view(Some("no <disk>")).render(&assets());
+        assert!(page.contains(" act\"><time"), "{page}");
+        assert!(
+            page.contains("role=\"alert\">no &lt;disk&gt;</p>"),
+            "{page}"
+        );
+        let page = view(None).render(&assets());
+        assert!(page.contains("role=\"alert\" hidden></p>"), "{page}");
     }
 
     #[test]

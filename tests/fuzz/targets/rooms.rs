@@ -11,7 +11,7 @@ mod room_model;
 use libfuzzer_sys::fuzz_target;
 use room_model::{Model, Step};
 use smolchat::limits::Limits;
-use smolchat::protocol::basic;
+use smolchat::protocol::{Dialect, Request, decode};
 use smolchat::room::Room;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
@@ -41,11 +41,24 @@ fn step(first: usize, sent: &[u8]) -> Step {
     match first % 8 {
         0 => Step::Enter(address(first / 8, sent)),
         1 => Step::Leave(place),
-        kind => match basic::decode_request(sent, 64) {
-            Err(refusal) => Step::Refuse(place, refusal),
-            Ok(request) if kind == 2 => Step::AskFromOutside(place, request),
-            Ok(request) => Step::Ask(place, request),
-        },
+        2 => Step::Wait(sent.first().copied().unwrap_or_default().into()),
+        3 => Step::Hello(place, sent.first().map(|&number| usize::from(number) % 16)),
+        kind => {
+            let dialect = [Dialect::Basic, Dialect::Extended][kind % 2];
+            match decode::request(sent, dialect, 64) {
+                Err(refused) => Step::Refuse(place, refused.refusal),
+                // What is not answered by the room, or has a step of its own.
+                Ok(
+                    Request::Hello(_)
+                    | Request::Page(_)
+                    | Request::Search(_)
+                    | Request::Ping(_)
+                    | Request::Quit,
+                ) => Step::Wait(0),
+                Ok(request) if kind > 5 => Step::AskFromOutside(place, request),
+                Ok(request) => Step::Ask(place, request),
+            }
+        }
     }
 }
 

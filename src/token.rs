@@ -1,0 +1,143 @@
+//! Tokens: the secrets by which clients are the same users again.
+//!
+//! What lives here: [`Token`], which only its client and the line to it ever hold, and
+//! [`TokenHash`], by which the server knows it. Randomness comes from the edge. It must never
+//! show a token in a log: its `Debug` tells nothing.
+
+use sha2::{Digest, Sha256};
+use std::fmt;
+use subtle::ConstantTimeEq;
+
+/// Bytes of a token: 128 bits.
+pub const TOKEN_BYTES: usize = 16;
+
+/// A secret of 128 bits. On the wire it is 32 hexadecimal digits.
+#[derive(Clone)]
+pub struct Token([u8; TOKEN_BYTES]);
+
+impl Token {
+    /// A token of these random bytes.
+    pub fn new(random: [u8; TOKEN_BYTES]) -> Self {
+        Token(random)
+    }
+
+    /// The token that is written so; none if it is not 32 lowercase hexadecimal digits.
+    pub fn parse(text: &str) -> Option<Token> {
+        let digits = text.as_bytes();
+        if digits.len() != 2 * TOKEN_BYTES {
+            return None;
+        }
+        let mut bytes = [0; TOKEN_BYTES];
+        for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
+            *byte = digit(pair[0])? << 4 | digit(pair[1])?;
+        }
+        Some(Token(bytes))
+    }
+
+    /// As it is written on the wire; for nothing else.
+    pub fn secret(&self) -> String {
+        use fmt::Write;
+        let mut text = String::with_capacity(2 * TOKEN_BYTES);
+        for byte in self.0 {
+            // Writing to a string does not fail.
+            let _ = write!(text, "{byte:02x}");
+        }
+        text
+    }
+
+    /// By which the server knows it.
+    pub fn hash(&self) -> TokenHash {
+        TokenHash(Sha256::digest(self.0).into())
+    }
+}
+
+fn digit(byte: u8) -> Option<u8> {
+    match byte {
+        b'0'..=b'9' => Some(byte - b'0'),
+        b'a'..=b'f' => Some(byte - b'a' + 10),
+        _ => None,
+    }
+}
+
+impl PartialEq for Token {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.ct_eq(&other.0).into()
+    }
+}
+
+impl Eq for Token {}
+
+impl fmt::Debug for Token {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("Token(secret)")
+    }
+}
+
+/// The SHA-256 of a token; compared in constant time.
+#[derive(Clone, Copy)]
+pub struct TokenHash([u8; 32]);
+
+impl TokenHash {
+    /// The hash with these bytes.
+    pub fn from_bytes(bytes: [u8; 32]) -> Self {
+        TokenHash(bytes)
+    }
+
+    /// All of it.
+    pub fn bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+
+    /// A part of it to look it up by; what is found is still to be compared.
+    pub fn prefix(&self) -> u64 {
+        let mut first = [0; 8];
+        first.copy_from_slice(&self.0[..8]);
+        u64::from_be_bytes(first)
+    }
+}
+
+impl PartialEq for TokenHash {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.ct_eq(&other.0).into()
+    }
+}
+
+impl Eq for TokenHash {}
+
+impl fmt::Debug for TokenHash {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("TokenHash(..)")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_is_written_and_read_and_never_shown() {
+        let token = Token::new([0xa0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 0xff]);
+        let written = "a00102030405060708090a0b0c0d0eff";
+        assert_eq!(token.secret(), written);
+        assert_eq!(Token::parse(written), Some(token.clone()));
+        for wrong in [
+            "",
+            "a0",
+            &written.to_uppercase(),
+            &format!("{written}0"),
+            &"é".repeat(16),
+        ] {
+            assert_eq!(Token::parse(wrong), None, "{wrong:?}");
+        }
+        let shown = format!("{token:?} {:?}", token.hash());
+        assert!(!shown.contains("a0"), "{shown}");
+    }
+
+    #[test]
+    fn a_hash_is_that_of_its_token_alone() {
+        let (one, other) = (Token::new([1; 16]), Token::new([2; 16]));
+        assert_eq!(one.hash(), Token::new([1; 16]).hash());
+        assert_ne!(one.hash(), other.hash());
+        assert_eq!(one.hash().prefix().to_be_bytes(), one.hash().bytes()[..8]);
+    }
+}

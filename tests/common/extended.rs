@@ -1,0 +1,239 @@
+//! A client of the extended dialect, and folders for stores.
+//!
+//! What lives here: [`Extended`], which speaks it line by line, and [`Folder`], which is removed
+//! with all that is in it. Tests use them. It must never know how the server works.
+
+use super::{Chat, LineClient, PATIENCE, Site, eventually};
+use serde_json::{Value, json};
+use smolchat::limits::Limits;
+use smolchat::server::Config;
+use smolchat::store::{StoreOptions, Sync};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// A folder of a test's own.
+#[derive(Debug)]
+pub struct Folder(PathBuf);
+
+impl Folder {
+    /// A new one.
+    pub fn new() -> Self {
+        static COUNT: AtomicUsize = AtomicUsize::new(0);
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("smolchat-test-{}-{number}", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        std::fs::create_dir_all(&path).expect("a folder");
+        Folder(path)
+    }
+
+    /// A file in it.
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+
+    /// How a store in it is kept.
+    pub fn store(&self) -> StoreOptions {
+        StoreOptions {
+            path: self.file("chat.db"),
+            sync: Sync::Normal,
+            keep_messages: None,
+            keep_for: None,
+        }
+    }
+
+    /// A server whose store is in it.
+    pub fn chat(&self, limits: Limits) -> Chat {
+        Chat::with_config(Config {
+            limits,
+            store: Some(self.store()),
+            ..Chat::config_with_web()
+        })
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        // What is left is in the folder for such things.
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// A client that has said hello.
+#[derive(Debug)]
+pub struct Extended {
+    /// Its connection.
+    pub line: LineClient,
+    /// What it was told first.
+    pub welcome: Value,
+    /// Its name.
+    pub name: String,
+    /// Its token.
+    pub token: String,
+    /// The epoch of the server's past.
+    pub epoch: String,
+    /// Number of the newest event that it has.
+    pub last: u64,
+}
+
+impl Extended {
+    /// A new user.
+    #[track_caller]
+    pub fn connect(site: &Site, label: &str) -> Self {
+        Extended::hello(site, label, json!({"version": 2, "client": "test/1"}))
+    }
+
+    /// A new user of this name.
+    #[track_caller]
+    pub fn join(site: &Site, name: &str) -> Self {
+        let mut client = Extended::connect(site, name);
+        client.send("set-name", json!(name));
+        let renamed = client.skip_to("renamed");
+        assert_eq!(renamed["new_name"], name);
+        client.name = name.to_owned();
+        client
+    }
+
+    /// One that says this hello.
+    #[track_caller]
+    pub fn hello(site: &Site, label: &str, hello: Value) -> Self {
+        let mut line = site.connect_raw(label);
+        let first = line.next_line().expect("its own arrival");
+        assert!(
+            first.ends_with(b"} \n") || first.ends_with(b"} "),
+            "no mark: {first:?}"
+        );
+        let mut client = Extended {
+            line,
+            welcome: Value::Null,
+            name: String::new(),
+            token: String::new(),
+            epoch: String::new(),
+            last: 0,
+        };
+        client.send("hello", hello);
+        let welcome = client.skip_to("welcome");
+        let text = |key: &str| welcome[key].as_str().expect("a text").to_owned();
+        (client.name, client.token, client.epoch) = (text("name"), text("token"), text("epoch"));
+        if welcome["resumed"].is_null() {
+            client.last = welcome["last"].as_u64().expect("a number");
+        }
+        client.welcome = welcome;
+        client
+    }
+
+    /// Sends a line.
+    #[track_caller]
+    pub fn send(&mut self, kind: &str, data: Value) {
+        let line = format!("{}\n", json!({"type": kind, "data": data}));
+        self.line.send_raw(line.as_bytes());
+    }
+
+    /// The next line: its type and its data. Numbers of events follow each other.
+    #[track_caller]
+    pub fn next(&mut self) -> Option<(String, Value)> {
+        let line = self.line.next_line()?;
+        let mut value: Value = serde_json::from_slice(&line).expect("JSON");
+        let kind = value["type"].as_str().expect("a type").to_owned();
+        let data = value["data"].take();
+        if ["message", "joined", "left", "renamed"].contains(&kind.as_str())
+            && let Some(id) = data["id"].as_u64()
+        {
+            assert_eq!(id, self.last + 1, "a gap or a repeat: {data}");
+            self.last = id;
+        }
+        Some((kind, data))
+    }
+
+    /// The data of the next line of this type; what comes before it is passed over.
+    #[track_caller]
+    pub fn skip_to(&mut self, kind: &str) -> Value {
+        loop {
+            let Some((each, data)) = self.next() else {
+                panic!("the stream ended before {kind} came");
+            };
+            if each == kind {
+                return data;
+            }
+        }
+    }
+
+    /// The data of the next line, which is of this type.
+    #[track_caller]
+    pub fn expect(&mut self, kind: &str) -> Value {
+        let (each, data) = self
+            .next()
+            .unwrap_or_else(|| panic!("no {kind}, but the end"));
+        assert_eq!(each, kind, "{data}");
+        data
+    }
+
+    /// Says something and waits for it; gives its number.
+    #[track_caller]
+    pub fn say(&mut self, text: &str) -> u64 {
+        self.send("message", json!({"message": text}));
+        loop {
+            let said = self.skip_to("message");
+            if said["message"] == text && said["source"] == self.name.as_str() {
+                return said["id"].as_u64().expect("a number");
+            }
+        }
+    }
+
+    /// Says something under a nonce; gives the number in the acknowledgement.
+    #[track_caller]
+    pub fn say_with(&mut self, nonce: &str, text: &str) -> u64 {
+        self.send("message", json!({"message": text, "nonce": nonce}));
+        let ack = self.skip_to("ack");
+        assert_eq!(ack["nonce"], nonce);
+        ack["id"].as_u64().expect("a number")
+    }
+
+    /// The error that this line gets: its code.
+    #[track_caller]
+    pub fn refused(&mut self, kind: &str, data: Value) -> Value {
+        self.send(kind, data);
+        self.skip_to("error")
+    }
+
+    /// Breaks the connection off, and waits until the server has noticed.
+    #[track_caller]
+    pub fn lose(self, site: &Site) -> Lost {
+        let name = "smolchat_connections_ended_total{reason=\"reset\"}";
+        let before = site.metric(name);
+        self.line.reset();
+        eventually(PATIENCE, "the server notices", || {
+            site.metric(name) > before
+        });
+        Lost {
+            name: self.name,
+            token: self.token,
+            epoch: self.epoch,
+            last: self.last,
+        }
+    }
+}
+
+/// What is left of a client whose connection is lost.
+#[derive(Clone, Debug)]
+pub struct Lost {
+    /// Its name.
+    pub name: String,
+    /// Its token.
+    pub token: String,
+    /// The epoch of what it has.
+    pub epoch: String,
+    /// Number of the newest event that it has.
+    pub last: u64,
+}
+
+impl Lost {
+    /// The same user on a new connection, which gets what it missed.
+    #[track_caller]
+    pub fn resume(&self, site: &Site) -> Extended {
+        let after = json!({"epoch": self.epoch, "id": self.last});
+        let hello = json!({"version": 2, "token": self.token, "after": after});
+        let mut client = Extended::hello(site, &self.name, hello);
+        client.last = self.last;
+        client
+    }
+}

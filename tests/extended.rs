@@ -1,0 +1,725 @@
+//! The extended dialect, a test a row of the protocol, over memory and over a store: what can be
+//! seen is the same.
+
+mod common;
+
+use common::extended::{Extended, Folder};
+use common::{Chat, PATIENCE, Site, eventually};
+use serde_json::{Value, json};
+use smolchat::limits::Limits;
+use smolchat::server::Config;
+use std::time::Duration;
+
+/// A short grace time, for those who wait for its end.
+const SHORT: Duration = Duration::from_millis(300);
+
+/// Runs a test over memory and over a store.
+fn over_both(limits: Limits, test: impl Fn(&Site)) {
+    let memory = Chat::with_config(Config {
+        limits: limits.clone(),
+        ..Chat::config_with_web()
+    });
+    test(&memory);
+    let folder = Folder::new();
+    test(&folder.chat(limits));
+}
+
+fn short_grace() -> Limits {
+    Limits {
+        grace: SHORT,
+        ..Limits::default()
+    }
+}
+
+#[test]
+fn a_hello_is_answered_by_a_welcome_with_all_that_it_has() {
+    over_both(Limits::default(), |site| {
+        let client = Extended::connect(site, "client");
+        let welcome = &client.welcome;
+        assert_eq!(welcome["version"], 2);
+        assert!(
+            welcome["server"]
+                .as_str()
+                .is_some_and(|text| text.starts_with("smolchat/"))
+        );
+        assert_eq!(welcome["name"], client.line.address());
+        assert_eq!(client.token.len(), 32);
+        assert!(client.token.bytes().all(|byte| byte.is_ascii_hexdigit()));
+        assert_eq!(
+            (&welcome["last"], &welcome["users"]),
+            (&json!(1), &json!(1))
+        );
+        let limits = json!({"message": 4096, "line": 65536, "name": 32, "page": 200});
+        assert_eq!(welcome["limits"], limits);
+        assert!(welcome["resumed"].is_null());
+        let other = Extended::connect(site, "other");
+        assert_eq!(other.epoch, client.epoch);
+        assert_ne!(other.token, client.token);
+    });
+}
+
+#[test]
+fn everyone_gets_the_same_bytes_in_the_same_order_in_both_dialects() {
+    over_both(Limits::default(), |site| {
+        let mut basic = site.connect("basic");
+        let mut one = Extended::connect(site, "one");
+        let mut other = Extended::connect(site, "other");
+        one.send("message", json!("first"));
+        one.send("set-name", json!("alice"));
+        one.send("message", json!({"message": "waves", "action": true}));
+        let of_other: Vec<_> = ["message", "renamed", "message"]
+            .map(|kind| other.skip_to(kind))
+            .into();
+        other.send("quit", json!(""));
+        let of_one: Vec<_> = ["joined", "message", "renamed", "message", "left"]
+            .map(|kind| one.skip_to(kind))
+            .into();
+        assert_eq!(of_one[1..4], of_other);
+        assert_eq!(of_one[3]["action"], true);
+        assert!(of_one[1]["action"].is_null());
+        assert_eq!(of_one[4]["reason"], "quit");
+        for event in &of_one {
+            let time = event["time"].as_str().expect("a time");
+            assert!(time.ends_with('Z') && time.len() == "2026-01-31T12:00:00.000Z".len());
+        }
+        basic.skip_to("alice", "* waves");
+        let name = other.name.clone();
+        basic.skip_to("[Server]", &format!("{name} has left the chat"));
+        assert!(other.next().is_none(), "quit ends the connection");
+    });
+}
+
+#[test]
+fn a_newline_stays_one_for_those_who_can_read_it() {
+    over_both(Limits::default(), |site| {
+        let mut basic = site.connect("basic");
+        let mut client = Extended::join(site, "alice");
+        client.say("a\nb");
+        basic.skip_to("alice", "a ↵ b");
+    });
+}
+
+#[test]
+fn a_nonce_is_acknowledged_and_said_once() {
+    over_both(Limits::default(), |site| {
+        let mut client = Extended::connect(site, "client");
+        let id = client.say_with("n1", "once");
+        assert_eq!(id, client.last, "the echo comes before the acknowledgement");
+        assert_eq!(client.say_with("n1", "once"), id);
+        assert_eq!(client.say_with("n1", "another text"), id);
+        assert_eq!(client.say_with("n2", "twice"), id + 1);
+        client.send("history", json!({}));
+        let page = client.skip_to("history");
+        assert_eq!(page["messages"].as_array().map(Vec::len), Some(2), "{page}");
+        let longest = "n".repeat(64);
+        client.say_with(&longest, "x");
+        for nonce in [String::new(), "n".repeat(65)] {
+            let error = client.refused("message", json!({"message": "x", "nonce": nonce}));
+            assert_eq!(
+                (&error["code"], &error["limit"]),
+                (&json!("bad-nonce"), &json!(64))
+            );
+        }
+        // That of another is another.
+        let mut other = Extended::connect(site, "other");
+        assert!(other.say_with("n1", "mine") > id + 1);
+        // After a loss too.
+        let mut back = client.lose(site).resume(site);
+        assert_eq!(back.say_with("n1", "once"), id);
+    });
+}
+
+#[test]
+fn what_is_said_to_one_alone_is_for_the_two_only() {
+    over_both(Limits::default(), |site| {
+        let mut alice = Extended::join(site, "alice");
+        let mut bob = site.join("bob");
+        let mut carol = Extended::join(site, "carol");
+        alice.skip_to("renamed");
+        alice.skip_to("renamed");
+        alice.send(
+            "private",
+            json!({"target": "BOB", "message": "psst", "nonce": "p"}),
+        );
+        let copy = alice.expect("private");
+        let expected = ["alice", "bob", "psst"].map(Value::from);
+        assert_eq!(
+            ["source", "target", "message"].map(|key| copy[key].clone()),
+            expected
+        );
+        let ack = alice.expect("ack");
+        assert_eq!(ack, json!({"nonce": "p"}), "there is no number");
+        bob.skip_to("alice (private)", "psst");
+        // Once, however often it comes.
+        alice.send(
+            "private",
+            json!({"target": "bob", "message": "psst", "nonce": "p"}),
+        );
+        assert_eq!(alice.expect("ack"), json!({"nonce": "p"}));
+        // A basic client can do it too.
+        bob.send_raw(
+            b"{\"type\":\"private\",\"data\":{\"target\":\"alice\",\"message\":\"what?\"}}\n",
+        );
+        bob.expect("bob (private)", "what?");
+        assert_eq!(alice.expect("private")["source"], "bob");
+        let error = alice.refused("private", json!({"target": "nobody", "message": "x"}));
+        assert_eq!(
+            (&error["code"], &error["type"]),
+            (&json!("no-such-user"), &json!("private"))
+        );
+        // By address, as long as that is the name.
+        let mut dave = Extended::connect(site, "dave");
+        alice.send("private", json!({"target": dave.name, "message": "hello"}));
+        assert_eq!(dave.skip_to("private")["message"], "hello");
+        carol.say("nothing of it is public");
+        bob.skip_to("carol", "nothing of it is public");
+    });
+}
+
+#[test]
+fn pages_go_back_to_the_beginning() {
+    over_both(Limits::default(), |site| {
+        let mut client = Extended::connect(site, "client");
+        let ids: Vec<u64> = (0..7)
+            .map(|number| client.say(&format!("m{number}")))
+            .collect();
+        let mut page = |data: Value| {
+            client.send("history", data);
+            let page = client.skip_to("history");
+            let messages = page["messages"].as_array().expect("messages");
+            let ids: Vec<u64> = messages
+                .iter()
+                .filter_map(|each| each["id"].as_u64())
+                .collect();
+            (ids, page["more"] == true)
+        };
+        assert_eq!(page(json!("")), (ids.clone(), false), "as it was in basic");
+        assert_eq!(page(json!({"limit": 3})), (ids[4..].to_vec(), true));
+        assert_eq!(
+            page(json!({"limit": 3, "before": ids[4]})),
+            (ids[1..4].to_vec(), true)
+        );
+        assert_eq!(
+            page(json!({"limit": 3, "before": ids[1]})),
+            (ids[..1].to_vec(), false)
+        );
+        assert_eq!(page(json!({"limit": 1_000_000})), (ids.clone(), false));
+        assert_eq!(page(json!({"before": 0})), (Vec::new(), false));
+        let error = client.refused("history", json!({"limit": 0}));
+        assert_eq!(error["code"], "bad-limit");
+        let error = client.refused("history", json!({"limit": "many"}));
+        assert_eq!(error["code"], "bad-data");
+    });
+}
+
+#[test]
+fn what_is_searched_for_is_found_newest_first_by_the_same_rules() {
+    over_both(Limits::default(), |site| {
+        let mut alice = Extended::join(site, "Älice");
+        let mut bob = Extended::join(site, "bob");
+        alice.skip_to("renamed");
+        let first = alice.say("Kde hledat příliš žluťoučkého koně?");
+        let second = alice.say("nehledat, e-mail stačí 学生です");
+        bob.skip_to("message");
+        bob.skip_to("message");
+        let third = bob.say("HLEDAT!");
+        alice.skip_to("message");
+        for (query, expected) in [
+            ("hledat", vec![third, first]),
+            ("Hledat kde", vec![first]),
+            ("zlutouckeho", vec![first]),
+            ("\"příliš žluťoučkého\"", vec![first]),
+            ("\"žluťoučkého příliš\"", vec![]),
+            ("e-mail", vec![second]),
+            ("学生", vec![second]),
+            ("from:alice", vec![second, first]),
+            ("from:bob hledat", vec![third]),
+            ("from:bob kde", vec![]),
+            ("before:2020-01-01 hledat", vec![]),
+            ("after:2020-01-01 hledat", vec![third, first]),
+            ("after:2020-01-01", vec![third, second, first]),
+            ("hled*", vec![]),
+            ("kde OR hledat", vec![]),
+        ] {
+            alice.send("search", json!({"query": query}));
+            let found = alice.skip_to("search");
+            let ids: Vec<u64> = found["messages"]
+                .as_array()
+                .expect("messages")
+                .iter()
+                .filter_map(|message| message["id"].as_u64())
+                .collect();
+            assert_eq!(ids, expected, "{query}");
+            assert_eq!(found["more"], false);
+        }
+        alice.send("search", json!({"query": "hledat", "limit": 1}));
+        let found = alice.skip_to("search");
+        assert_eq!(
+            (&found["messages"][0]["id"], &found["more"]),
+            (&json!(third), &json!(true))
+        );
+        alice.send("search", json!({"query": "hledat", "before": third}));
+        let found = alice.skip_to("search");
+        assert_eq!(
+            (&found["messages"][0]["id"], &found["more"]),
+            (&json!(first), &json!(false))
+        );
+        for query in [
+            "",
+            "\"open",
+            "before:soon",
+            "from:",
+            "( AND",
+            &"x".repeat(600),
+        ] {
+            if query == "( AND" {
+                alice.send("search", json!({"query": query}));
+                assert_eq!(
+                    alice.skip_to("search")["messages"],
+                    json!([]),
+                    "a word like others"
+                );
+                continue;
+            }
+            let error = alice.refused("search", json!({"query": query}));
+            assert_eq!(
+                (&error["code"], &error["type"]),
+                (&json!("bad-query"), &json!("search"))
+            );
+            assert!(
+                !error["message"]
+                    .as_str()
+                    .expect("a sentence")
+                    .contains("SQL")
+            );
+        }
+    });
+}
+
+#[test]
+fn pings_and_errors_have_their_forms() {
+    over_both(Limits::default(), |site| {
+        let mut client = Extended::connect(site, "client");
+        for data in [
+            json!(null),
+            json!("x"),
+            json!({"a": [1, 2.5, "é"]}),
+            json!(true),
+        ] {
+            client.send("ping", data.clone());
+            assert_eq!(client.expect("pong"), data);
+        }
+        let error = client.refused("ping", json!("x".repeat(255)));
+        assert_eq!(
+            (&error["code"], &error["limit"]),
+            (&json!("ping-too-long"), &json!(256))
+        );
+        client.send("ping", json!("x".repeat(254)));
+        client.expect("pong");
+        for (kind, data, code) in [
+            ("message", json!(" "), "blank-message"),
+            ("message", json!({"message": 5}), "bad-data"),
+            ("message", json!("x".repeat(4097)), "message-too-long"),
+            ("set-name", json!("[Server]"), "bad-name"),
+            ("hello", json!({"version": 2}), "hello-twice"),
+            ("hello", json!({"version": 3}), "unknown-version"),
+            ("kick", json!("x"), "unknown-type"),
+            ("private", json!("x"), "bad-data"),
+            ("search", json!({}), "bad-data"),
+        ] {
+            let error = client.refused(kind, data);
+            assert_eq!(
+                (&error["code"], &error["type"]),
+                (&json!(code), &json!(kind)),
+                "{error}"
+            );
+            client.say("that starts the count again");
+        }
+        let mut other = Extended::join(site, "taken");
+        let error = client.refused("set-name", json!("TAKEN"));
+        assert_eq!(error["code"], "name-taken");
+        other.line.send_raw(b"nonsense\n");
+        let error = other.skip_to("error");
+        assert_eq!(
+            (&error["code"], &error["type"]),
+            (&json!("not-json"), &Value::Null)
+        );
+        // The seventeenth in a row is the last.
+        for _ in 0..16 {
+            other.line.send_raw(b"nonsense\n");
+        }
+        let bye = other.skip_to("bye");
+        assert_eq!(
+            (&bye["reason"], &bye["reconnect"]),
+            (&json!("refused"), &json!(false))
+        );
+        assert!(other.next().is_none());
+        assert_eq!(client.skip_to("left")["reason"], "refused");
+    });
+}
+
+#[test]
+fn users_are_told_with_the_time_of_their_arrival() {
+    over_both(Limits::default(), |site| {
+        let mut client = Extended::join(site, "alice");
+        let bob = site.join("bob");
+        client.skip_to("renamed");
+        client.send("users", json!(""));
+        let users = client.skip_to("users");
+        let names: Vec<_> = users
+            .as_array()
+            .expect("a list")
+            .iter()
+            .map(|user| &user["name"])
+            .collect();
+        assert_eq!(names, ["alice", "bob"]);
+        assert!(
+            users[0]["since"]
+                .as_str()
+                .is_some_and(|since| since.ends_with('Z'))
+        );
+        drop(bob);
+    });
+}
+
+#[test]
+fn one_who_is_back_in_time_was_never_away() {
+    over_both(Limits::default(), |site| {
+        let mut witness = Extended::join(site, "witness");
+        let alice = Extended::join(site, "alice");
+        witness.skip_to("renamed");
+        let lost = alice.lose(site);
+        witness.say("meanwhile");
+        witness.send("users", json!(""));
+        assert_eq!(witness.skip_to("users").as_array().map(Vec::len), Some(2));
+        witness.send("private", json!({"target": "alice", "message": "kept"}));
+        witness.skip_to("private");
+        // The name is kept for it.
+        let error = witness.refused("set-name", json!("alice"));
+        assert_eq!(error["code"], "name-taken");
+        let mut back = lost.resume(site);
+        assert_eq!((back.name.as_str(), &back.token), ("alice", &lost.token));
+        assert_eq!(back.welcome["users"], 2);
+        assert_eq!(
+            back.welcome["resumed"],
+            json!({"complete": true, "missed": 2})
+        );
+        assert_eq!(back.expect("message")["message"], "meanwhile");
+        back.expect("joined");
+        assert_eq!(back.expect("left")["reason"], "resumed");
+        assert_eq!(back.expect("private")["message"], "kept");
+        // What the witness was told is only of the temporary user.
+        assert_eq!(witness.expect("joined")["name"], back.line.address());
+        assert_eq!(witness.expect("left")["reason"], "resumed");
+        back.say("here again");
+        assert_eq!(witness.expect("message")["source"], "alice");
+    });
+}
+
+#[test]
+fn one_without_a_name_takes_its_new_address() {
+    over_both(Limits::default(), |site| {
+        let mut witness = Extended::join(site, "witness");
+        let client = Extended::connect(site, "client");
+        witness.skip_to("joined");
+        let before = client.name.clone();
+        let mut back = client.lose(site).resume(site);
+        assert_eq!(back.name, back.line.address());
+        witness.skip_to("left");
+        let renamed = witness.expect("renamed");
+        assert_eq!(
+            (&renamed["name"], &renamed["new_name"]),
+            (&json!(before), &json!(back.name))
+        );
+        assert_eq!(back.skip_to("renamed"), renamed);
+    });
+}
+
+#[test]
+fn one_who_is_still_connected_moves_to_the_new_connection() {
+    over_both(Limits::default(), |site| {
+        let mut witness = Extended::join(site, "witness");
+        let mut first = Extended::join(site, "alice");
+        witness.skip_to("renamed");
+        let after = json!({"epoch": first.epoch, "id": first.last});
+        let hello = json!({"version": 2, "token": first.token, "after": after});
+        let second = Extended::hello(site, "second", hello);
+        assert_eq!(second.name, "alice");
+        while first.next().is_some() {}
+        assert_eq!(witness.skip_to("left")["reason"], "resumed");
+        witness.send("users", json!(""));
+        assert_eq!(witness.skip_to("users").as_array().map(Vec::len), Some(2));
+    });
+}
+
+#[test]
+fn after_the_grace_time_the_name_is_free_and_given_back_if_it_still_is() {
+    over_both(short_grace(), |site| {
+        let mut witness = Extended::join(site, "witness");
+        let alice = Extended::join(site, "alice");
+        witness.skip_to("renamed");
+        let lost = alice.lose(site);
+        witness.send("private", json!({"target": "alice", "message": "in vain"}));
+        witness.skip_to("private");
+        assert_eq!(witness.expect("left")["reason"], "lost");
+        let error = witness.expect("error");
+        assert_eq!(
+            (&error["code"], &error["type"]),
+            (&json!("not-delivered"), &json!("private"))
+        );
+        let mut back = lost.resume(site);
+        assert_eq!(back.name, "alice");
+        assert_eq!(back.skip_to("renamed")["new_name"], "alice");
+        witness.skip_to("renamed");
+        let lost = back.lose(site);
+        witness.skip_to("left");
+        witness.send("set-name", json!("alice"));
+        witness.skip_to("renamed");
+        let mut back = lost.resume(site);
+        assert_eq!(back.name, back.line.address());
+        let told = back.skip_to("notice");
+        assert!(
+            told["message"]
+                .as_str()
+                .is_some_and(|text| text.contains("alice"))
+        );
+    });
+}
+
+#[test]
+fn who_says_quit_or_is_sent_away_has_no_grace() {
+    over_both(Limits::default(), |site| {
+        let mut witness = Extended::join(site, "witness");
+        let mut alice = Extended::join(site, "alice");
+        witness.skip_to("renamed");
+        alice.send("quit", json!(""));
+        assert_eq!(witness.expect("left")["reason"], "quit");
+        assert!(alice.next().is_none_or(|(kind, _)| kind == "left") || alice.next().is_none());
+        witness.send("set-name", json!("alice"));
+        witness.expect("renamed");
+    });
+}
+
+#[test]
+fn one_in_its_grace_time_takes_no_place() {
+    let limits = Limits {
+        max_clients: 2,
+        ..Limits::default()
+    };
+    over_both(limits, |site| {
+        let _witness = Extended::join(site, "witness");
+        let lost = Extended::join(site, "alice").lose(site);
+        let other = site.connect("other");
+        let mut refused = site.connect_raw("refused");
+        refused.expect_notice("The chat is full (2 users); try again later");
+        drop(other);
+        let mut back = None;
+        eventually(PATIENCE, "there is room again", || {
+            let mut line = site.connect_raw("alice again");
+            let has_room = line.notice().ends_with("has entered the chat");
+            if has_room {
+                drop(line);
+                back = Some(());
+            }
+            has_room
+        });
+        eventually(PATIENCE, "the token is good", || {
+            site.metric("smolchat_users") == 1
+        });
+        assert_eq!(lost.resume(site).name, "alice");
+    });
+}
+
+#[test]
+fn a_past_that_is_not_known_is_told_and_given_as_far_as_there_is_one() {
+    over_both(Limits::default(), |site| {
+        let mut alice = Extended::join(site, "alice");
+        alice.say("one");
+        for after in [
+            json!({"epoch": "another", "id": 1}),
+            json!({"epoch": alice.epoch, "id": 1_000_000}),
+        ] {
+            let mut client = Extended::hello(site, "x", json!({"version": 2, "after": after}));
+            let resumed = client.welcome["resumed"].clone();
+            assert_eq!(resumed["complete"], false);
+            let oldest = resumed["oldest"].as_u64().expect("a number");
+            assert_eq!(oldest, 1);
+            client.last = oldest - 1;
+            assert_eq!(client.expect("joined")["id"], 1);
+            client.skip_to("message");
+        }
+        // A token that nobody knows is that of a new user.
+        for token in ["", "x", &"0".repeat(32)] {
+            let hello = json!({"version": 2, "token": token});
+            let client = Extended::hello(site, "stranger", hello);
+            assert_ne!(client.token, token);
+            assert_eq!(client.name, client.line.address());
+        }
+    });
+}
+
+#[test]
+fn at_the_end_each_is_told_when_to_come_back() {
+    let mut chat = Chat::start();
+    let mut clients: Vec<_> = (0..50)
+        .map(|number| Extended::connect(&chat, &format!("client {number}")))
+        .collect();
+    chat.begin_stop();
+    let mut waits = Vec::new();
+    for client in &mut clients {
+        let bye = client.skip_to("bye");
+        assert_eq!(
+            (&bye["reason"], &bye["reconnect"]),
+            (&json!("shutdown"), &json!(true))
+        );
+        waits.push(bye["retry_after_ms"].as_u64().expect("a number"));
+        assert!(client.next().is_none());
+    }
+    waits.sort_unstable();
+    let (first, last) = (waits[0], waits[waits.len() - 1]);
+    assert!(first >= 250 && last <= 300, "{waits:?}");
+    waits.dedup();
+    assert!(waits.len() > 10, "not spread: {waits:?}");
+    chat.wait_for_end();
+}
+
+#[test]
+fn a_basic_client_pings_and_quits() {
+    over_both(Limits::default(), |site| {
+        let mut witness = site.connect("witness");
+        let mut client = site.connect("client");
+        witness.must_get();
+        client.send_raw(b"{\"type\":\"ping\",\"data\":{\"a\":1}}\n");
+        client.expect_notice("pong {\"a\":1}");
+        client.send_raw(b"{\"type\":\"quit\",\"data\":\"\"}\n");
+        witness.expect_notice(&format!("{} has left the chat", client.name));
+        client.read_to_end();
+    });
+}
+
+/// The client of the documentation, which a reader may copy.
+#[cfg(unix)]
+#[test]
+fn the_documented_client_says_everything_once_over_a_restart() {
+    use std::io::Write;
+    use std::process::{Command, Stdio};
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/examples/extended.py");
+    let source = std::fs::read_to_string(path).expect("the client");
+    assert!(source.lines().count() < 80, "{}", source.lines().count());
+    if Command::new("python3").arg("--version").output().is_err() {
+        return common::skip("there is no python3");
+    }
+    let folder = Folder::new();
+    let mut server = common::RealServer::from_command(with_store(&folder, 0));
+    let port = server.address.port();
+    let mut client = Command::new("python3")
+        .args([path, "127.0.0.1", &port.to_string(), "snake"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("the client starts");
+    let mut input = client.stdin.take().expect("its input");
+    let output = common::Captured::read_all(client.stdout.take().expect("its output"));
+    input.write_all(b"one\ntwo\n").expect("taken");
+    output.wait_for("snake: two\n");
+    server.signal("KILL");
+    server.wait(PATIENCE);
+    input.write_all(b"three\n").expect("taken");
+    let server = common::RealServer::from_command(with_store(&folder, port));
+    output.wait_for("snake: three\n");
+    input.write_all("čtyři\n".as_bytes()).expect("taken");
+    drop(input);
+    assert!(client.wait().expect("it ends").success());
+    output.wait_for_end();
+    assert_eq!(
+        output.text(),
+        "snake: one\nsnake: two\nsnake: three\nsnake: čtyři\n"
+    );
+    drop(server);
+}
+
+/// The program with a store in this folder, on this port.
+fn with_store(folder: &Folder, port: u16) -> std::process::Command {
+    let mut command = common::RealServer::bare_command(&["--no-web", "--host", "127.0.0.1"]);
+    command.args(["--port", &port.to_string(), "--db"]);
+    command.arg(folder.file("chat.db"));
+    command
+}
+
+/// The protocol's promise for any cut: whatever byte the link ends at, what comes after the
+/// resume and what came before are together what one gets who was never cut.
+#[test]
+fn a_cut_at_every_byte_then_a_resume_gives_the_uncut_dialogue() {
+    over_both(Limits::default(), |site| {
+        let mut whole = Extended::join(site, "whole");
+        let mut talker = Extended::join(site, "talker");
+        let start = whole.skip_to("renamed")["id"].as_u64().expect("a number");
+        for number in 0..6 {
+            talker.say(&format!("m{number} č\n🦀"));
+        }
+        let last = talker.last;
+        let mut expected = Vec::new();
+        while whole.last < last {
+            expected.push(whole.next().expect("an event").1);
+        }
+        // What one who resumes is sent, byte by byte: the welcome, and then what it missed.
+        let length = {
+            let mut probe = resumer(site, &talker.epoch, start);
+            let events: usize = (0..expected.len())
+                .map(|_| event_line(&mut probe).len())
+                .sum();
+            probe.request("quit", "");
+            events
+        };
+        for cut in (0..=length).step_by(7).chain([length]) {
+            let mut first = resumer(site, &talker.epoch, start);
+            let mut taken = Vec::new();
+            let mut bytes = 0;
+            // Whole lines before the cut are kept; a torn one is forgotten.
+            while taken.len() < expected.len() {
+                let line = event_line(&mut first);
+                bytes += line.len();
+                if bytes > cut {
+                    break;
+                }
+                taken.push(data_of(&line));
+            }
+            first.reset();
+            let place = taken
+                .last()
+                .map_or(start, |event| event["id"].as_u64().expect("a number"));
+            let mut second = resumer(site, &talker.epoch, place);
+            while taken.len() < expected.len() {
+                taken.push(data_of(&event_line(&mut second)));
+            }
+            second.reset();
+            assert_eq!(taken, expected, "cut at {cut}");
+        }
+    });
+}
+
+/// A connection that has said hello with this place, and heard its welcome.
+fn resumer(site: &Site, epoch: &str, id: u64) -> common::LineClient {
+    let mut line = site.connect_raw("resumer");
+    line.next_line().expect("its own arrival");
+    let after = json!({"epoch": epoch, "id": id});
+    let hello = json!({"type": "hello", "data": {"version": 2, "after": after}});
+    line.send_raw(format!("{hello}\n").as_bytes());
+    loop {
+        let welcome = line.next_line().expect("a welcome");
+        let welcome: Value = serde_json::from_slice(&welcome).expect("JSON");
+        if welcome["type"] == "welcome" {
+            assert_eq!(welcome["data"]["resumed"]["complete"], true);
+            return line;
+        }
+    }
+}
+
+fn event_line(line: &mut common::LineClient) -> Vec<u8> {
+    line.next_line().expect("an event")
+}
+
+fn data_of(line: &[u8]) -> Value {
+    let mut value: Value = serde_json::from_slice(line).expect("JSON");
+    value["data"].take()
+}
