@@ -353,6 +353,55 @@ fn while_the_disk_takes_nothing_nobody_is_acknowledged_and_it_goes_on_when_it_do
 }
 
 #[test]
+fn another_programs_lock_is_told_and_waited_for() {
+    let folder = Folder::new();
+    let file = folder.file("chat.db");
+    let server = start(&file);
+    let mut alice = Extended::join(&server, "alice");
+    alice.say("before");
+    let other = rusqlite::Connection::open(&file).expect("the database");
+    other.execute_batch("BEGIN IMMEDIATE").expect("a lock");
+    alice.send("message", json!({"message": "meanwhile", "nonce": "m"}));
+    let told = alice.skip_to("notice");
+    assert!(
+        told["message"]
+            .as_str()
+            .is_some_and(|text| text.contains("cannot store"))
+    );
+    let (status, sentence) = healthz(&server);
+    assert_eq!(status, 503, "{sentence}");
+    assert!(sentence.contains("holds a lock on"), "{sentence}");
+    other.execute_batch("ROLLBACK").expect("no lock");
+    assert_eq!(alice.skip_to("ack")["nonce"], "m");
+    eventually(PATIENCE, "it is healthy", || healthz(&server).0 == 200);
+}
+
+/// While nothing can be stored, a stop is one in order all the same, and what waited is not there
+/// afterwards: nobody had seen it.
+#[test]
+fn a_stop_while_nothing_can_be_stored_is_told_to_everyone() {
+    let folder = Folder::new();
+    let file = folder.file("chat.db");
+    let mut server = start(&file);
+    let mut alice = Extended::join(&server, "alice");
+    let mut bob = server.join("bob");
+    alice.skip_to("renamed");
+    let other = rusqlite::Connection::open(&file).expect("the database");
+    other.execute_batch("BEGIN IMMEDIATE").expect("a lock");
+    alice.send("message", json!({"message": "never", "nonce": "m"}));
+    alice.skip_to("notice");
+    server.signal("TERM");
+    assert_eq!(alice.skip_to("bye")["reason"], "shutdown");
+    bob.skip_to("[Server]", "The server is shutting down");
+    assert_eq!(server.wait(PATIENCE).code(), Some(0));
+    other.execute_batch("ROLLBACK").expect("no lock");
+    let count: i64 = other
+        .query_row("SELECT count(*) FROM messages", [], |row| row.get(0))
+        .expect("a count");
+    assert_eq!(count, 0);
+}
+
+#[test]
 fn a_stop_keeps_everything_and_a_start_goes_on() {
     let folder = Folder::new();
     let file = folder.file("chat.db");
