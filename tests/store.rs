@@ -5,7 +5,7 @@ mod common;
 
 use common::extended::{Extended, Folder};
 use common::{LineClient, PATIENCE, RealServer, eventually, run_to_end, skip};
-use serde_json::json;
+use serde_json::{Value, json};
 use std::collections::{BTreeMap, HashSet};
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -185,6 +185,72 @@ fn what_anybody_has_seen_is_in_the_file_after_a_kill_in_the_middle_of_a_storm() 
         assert!(lost.is_empty(), "heard but not kept: {lost:?}");
         last = *by_id.keys().next_back().expect("messages");
     }
+}
+
+/// That somebody was too slow is found when others are published to, and has its own place in the
+/// order of what is committed.
+#[test]
+fn those_who_are_too_slow_leave_in_the_order_of_the_store() {
+    let folder = Folder::new();
+    let file = folder.file("chat.db");
+    let mut command = command(&file);
+    command.args([
+        "--rate",
+        "10000000",
+        "--burst",
+        "10000000",
+        "--max-lag",
+        "1048576",
+    ]);
+    let mut server = RealServer::from_command(command);
+    let stuck: Vec<_> = (0..8)
+        .map(|number| server.connect_narrow(&format!("stuck {number}")))
+        .collect();
+    let witness = Extended::connect(&server, "witness");
+    let first = witness.last + 1;
+    let mut stream = witness.line.stream.try_clone().expect("a second handle");
+    // It is read as fast as it comes, and looked at later: the witness is not too slow.
+    let reading = thread::spawn(move || {
+        let mut bytes = Vec::new();
+        // A reset is an end too.
+        let _ = stream.read_to_end(&mut bytes);
+        bytes
+    });
+    let talkers: Vec<_> = (0..16)
+        .map(|number| talk_until_broken(server.connect(&format!("talker {number}"))))
+        .collect();
+    let database = rusqlite::Connection::open(&file).expect("the database");
+    let left = || -> i64 {
+        database
+            .query_row(
+                "SELECT count(*) FROM events WHERE kind = 'left'",
+                [],
+                |row| row.get(0),
+            )
+            .expect("a count")
+    };
+    eventually(PATIENCE, "all who are too slow have left", || {
+        left() >= stuck.len() as i64
+    });
+    server.signal("KILL");
+    server.wait(PATIENCE);
+    for talker in talkers {
+        talker.join().expect("it does not fail");
+    }
+    let bytes = reading.join().expect("it does not fail");
+    let end = bytes
+        .iter()
+        .rposition(|&byte| byte == b'\n')
+        .expect("lines");
+    let lines = bytes[..end].split(|&byte| byte == b'\n');
+    let ids = lines.map(|line| {
+        let line: Value = serde_json::from_slice(line).expect("JSON");
+        line["data"]["id"].as_u64().expect("a number")
+    });
+    let ids: Vec<u64> = ids.collect();
+    let expected: Vec<u64> = (first..).take(ids.len()).collect();
+    assert_eq!(ids, expected, "not in order");
+    drop(stuck);
 }
 
 #[test]

@@ -367,7 +367,7 @@ impl Broker {
 
     /// Does what was decided, or holds it until it is committed.
     fn finish_batch(&mut self, inputs: usize) {
-        let batch = Batch {
+        let mut batch = Batch {
             steps: std::mem::take(&mut self.steps),
             inputs,
             oldest_line: self.oldest_line.take(),
@@ -377,6 +377,11 @@ impl Broker {
         let Some(ledger) = &mut self.ledger else {
             return self.perform(batch);
         };
+        if !self.lines.is_empty() {
+            batch
+                .steps
+                .push(Step::Lines(std::mem::take(&mut self.lines)));
+        }
         let mut records = std::mem::take(&mut self.records);
         records.append(&mut self.room.take_records());
         if self.is_stopping && failing {
@@ -391,12 +396,6 @@ impl Broker {
                 false => self.finish_batch(0),
             };
         }
-        let mut batch = batch;
-        if !self.lines.is_empty() {
-            batch
-                .steps
-                .push(Step::Lines(std::mem::take(&mut self.lines)));
-        }
         ledger.hold(records, bytes, batch);
         // Those who are behind, or back, are not held up.
         self.cut_the_slow();
@@ -404,7 +403,7 @@ impl Broker {
     }
 
     /// Ends those who are too far behind what is about to be published. That they have left is
-    /// told after it.
+    /// told like anything else: with a store when it is committed.
     fn cut_the_slow(&mut self) {
         for (key, reason) in self.publisher.delivery.too_slow(self.uptime) {
             self.publisher.perform(Step::Cut(key, reason));
@@ -416,9 +415,12 @@ impl Broker {
         for step in batch.steps {
             self.publisher.perform(step);
         }
-        self.publisher.say(&mut self.lines);
-        self.cut_the_slow();
-        if self.ledger.is_none() {
+        if self.ledger.is_some() {
+            // What is in `lines` by now is of a later batch, and not committed.
+            self.cut_the_slow();
+        } else {
+            self.publisher.say(&mut self.lines);
+            self.cut_the_slow();
             self.publisher.say(&mut self.lines);
         }
         let bytes = self.publisher.publish(self.uptime);
