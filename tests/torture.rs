@@ -13,7 +13,9 @@ use common::random::Random;
 use common::{PATIENCE, RealServer, send_signal};
 use serde_json::{Value, json};
 use socket2::SockRef;
+use std::collections::hash_map::DefaultHasher;
 use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::hash::{Hash, Hasher};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
@@ -117,8 +119,8 @@ struct Client {
     number: usize,
     token: Option<String>,
     epoch: String,
-    /// Every event by its number.
-    events: BTreeMap<u64, Value>,
+    /// Every event that it got, one after the other; for an hour they have to be small.
+    events: Vec<Seen>,
     last: u64,
     /// What was said and is not acknowledged yet, in order.
     unacknowledged: VecDeque<u64>,
@@ -126,6 +128,37 @@ struct Client {
     /// Under which number each message is said.
     acknowledged: HashMap<u64, u64>,
     random: Random,
+}
+
+/// An event, as far as it is compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Seen {
+    /// Of the whole line: it is the same for everyone.
+    line: u64,
+    /// Of its type and text: they are those of the database.
+    content: u64,
+}
+
+impl Seen {
+    fn of(line: &Value) -> Self {
+        let data = &line["data"];
+        let text = data["message"].as_str().or(data["new_name"].as_str());
+        let text = text.or(data["reason"].as_str()).unwrap_or_default();
+        Seen {
+            line: hash(&line.to_string()),
+            content: content(line["type"].as_str().expect("a type"), text),
+        }
+    }
+}
+
+fn content(kind: &str, text: &str) -> u64 {
+    hash(&(kind, text))
+}
+
+fn hash(value: &impl Hash) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    value.hash(&mut hasher);
+    hasher.finish()
 }
 
 /// Why a connection ended: each is a reason to connect again.
@@ -137,7 +170,7 @@ impl Client {
             number,
             token: None,
             epoch: String::new(),
-            events: BTreeMap::new(),
+            events: Vec::new(),
             last: 0,
             unacknowledged: VecDeque::new(),
             next: 0,
@@ -262,7 +295,7 @@ impl Client {
                     self.number
                 );
                 self.last = id;
-                self.events.insert(id, line.clone());
+                self.events.push(Seen::of(line));
             }
             "bye" | "notice" => {}
             other => panic!("client {} got {other}: {line}", self.number),
@@ -370,19 +403,16 @@ fn check(clients: &[Client], stored: &BTreeMap<u64, (String, String)>) {
     let ids: Vec<u64> = stored.keys().copied().collect();
     let all: Vec<u64> = (1..=ids.len() as u64).collect();
     assert_eq!(ids, all, "the database has a gap");
+    let mut lines: Vec<Option<u64>> = vec![None; ids.len() + 1];
     for client in clients {
-        for (id, event) in &client.events {
-            let (kind, text) = &stored[id];
-            assert_eq!(event["type"], kind.as_str(), "event {id}");
-            if kind == "message" {
-                assert_eq!(event["data"]["message"], text.as_str(), "event {id}");
-            }
-            // The same for everyone.
-            for other in clients {
-                if let Some(same) = other.events.get(id) {
-                    assert_eq!(same, event);
-                }
-            }
+        // Their numbers follow each other, which was looked at when they came.
+        let first = client.last + 1 - client.events.len() as u64;
+        for (id, seen) in (first..).zip(&client.events) {
+            let (kind, text) = &stored[&id];
+            assert_eq!(seen.content, content(kind, text), "event {id} is another");
+            let index = usize::try_from(id).expect("few events");
+            let same = *lines[index].get_or_insert(seen.line);
+            assert_eq!(seen.line, same, "event {id} is not the same for everyone");
         }
     }
     for client in clients {
