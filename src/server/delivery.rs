@@ -299,6 +299,10 @@ impl Delivery {
             content,
         };
         match &mut client.output {
+            // What was decided before its end, but waited for the store, comes too late: the last
+            // line is the last.
+            Output::Pending(outbound) if outbound.has_end() => {}
+            Output::Behind(lagging) if lagging.has_end => {}
             Output::Pending(outbound) => outbound.add(reply),
             // Nobody writes to a connection that is broken, so nothing is kept for it.
             Output::Behind(_) if client.peer.signs().has(Sign::BROKEN) => {}
