@@ -6,6 +6,7 @@
 
 use crate::name::Name;
 use crate::protocol::basic;
+use crate::search::Query;
 use jiff::Timestamp;
 use std::borrow::Cow;
 use std::collections::VecDeque;
@@ -53,6 +54,11 @@ impl Message {
             self.basic_line = line.into_boxed_slice();
         }
         self
+    }
+
+    /// Whether it is what is looked for.
+    pub fn is_found_by(&self, query: &Query) -> bool {
+        query.matches(self.source.as_str(), self.time, &self.text)
     }
 
     /// The text as those see it who know no actions: something done has a star before it.

@@ -7,7 +7,7 @@ use crate::event::Event;
 use crate::history::Message;
 use crate::name::Name;
 use crate::protocol::{Nonce, Refusal};
-use crate::room::user::UserId;
+use crate::room::user::{PrivateMessage, UserId};
 use crate::token::Token;
 use jiff::Timestamp;
 use std::fmt;
@@ -75,19 +75,6 @@ pub struct Welcome {
     pub last: u64,
     /// Users who are here.
     pub users: usize,
-}
-
-/// Something that one user said to another alone.
-#[derive(Debug, PartialEq, Eq)]
-pub struct PrivateMessage {
-    /// When it was said.
-    pub time: Timestamp,
-    /// The sender's name then.
-    pub source: Name,
-    /// The receiver's name then.
-    pub target: Name,
-    /// What was said; newlines are newlines here.
-    pub text: Box<str>,
 }
 
 /// Why the room ends a connection.

@@ -16,8 +16,8 @@ mod names;
 mod sessions;
 mod user;
 
-pub use effect::{Effect, Ending, NoEntry, PrivateMessage, Reply, Welcome};
-pub use user::UserId;
+pub use effect::{Effect, Ending, NoEntry, Reply, Welcome};
+pub use user::{PrivateMessage, UserId};
 
 use crate::connect_rate::counted_as;
 use crate::event::{Event, EventKind, LeaveReason};

@@ -1,13 +1,12 @@
 //! One user of the room.
 //!
-//! What lives here: [`UserId`] and `User`, what the room knows of one, and `Away`, what it keeps
+//! What lives here: [`UserId`], [`PrivateMessage`], `User`, what the room knows of one, and `Away`, what it keeps
 //! for one whose connection is lost. The room alone uses them. It must never know whether a name
 //! is free.
 
 use crate::event::LeaveReason;
 use crate::limits::{MAX_KEPT_PRIVATE_BYTES, MAX_KEPT_PRIVATE_MESSAGES};
 use crate::name::Name;
-use crate::room::effect::PrivateMessage;
 use jiff::Timestamp;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -29,6 +28,19 @@ pub(super) struct User {
     pub(super) session: Option<u64>,
     /// What is kept for it while its connection is lost.
     pub(super) away: Option<Box<Away>>,
+}
+
+/// Something that one user said to another alone.
+#[derive(Debug, PartialEq, Eq)]
+pub struct PrivateMessage {
+    /// When it was said.
+    pub time: Timestamp,
+    /// The sender's name then.
+    pub source: Name,
+    /// The receiver's name then.
+    pub target: Name,
+    /// What was said; newlines are newlines here.
+    pub text: Box<str>,
 }
 
 /// A user whose connection is lost, in its grace time.

@@ -7,10 +7,9 @@
 
 use crate::history::Message;
 use crate::limits::MAX_PAGE_BYTES;
-use crate::protocol::{Page, Refusal, Refused, Search};
+use crate::protocol::{Page, Refusal, Refused, Search, extended};
 use crate::server::inbox::Input;
 use crate::server::outbound::Stored;
-use crate::server::publisher::messages_line;
 use crate::store::{Found, Reader, StoreError};
 use async_channel::Sender;
 use std::sync::Arc;
@@ -61,7 +60,9 @@ impl Past {
                 let messages = messages_of(broker).await;
                 // Megabytes of text may have to be looked through.
                 smol::unblock(move || {
-                    page_of(&messages, search.page, |each| search.query.matches(each))
+                    page_of(&messages, search.page, |each| {
+                        each.is_found_by(&search.query)
+                    })
                 })
                 .await
             }
@@ -81,6 +82,13 @@ impl Past {
                 .map_or_else(note_failure, Some),
         }
     }
+}
+
+/// Messages as a line of the extended dialect.
+fn messages_line(kind: &str, messages: &[Arc<Message>], more: bool) -> Arc<[u8]> {
+    let mut line = Vec::new();
+    extended::encode_messages(&mut line, kind, messages, more);
+    line.into()
 }
 
 fn note_failure<T>(error: StoreError) -> Option<T> {

@@ -376,10 +376,3 @@ fn private_line(message: &PrivateMessage, dialect: Dialect) -> Arc<[u8]> {
     }
     line.into()
 }
-
-/// A page of messages, or what was found, as a line of the extended dialect.
-pub fn messages_line(kind: &str, messages: &[Arc<Message>], more: bool) -> Arc<[u8]> {
-    let mut line = Vec::new();
-    extended::encode_messages(&mut line, kind, messages, more);
-    line.into()
-}
