@@ -296,7 +296,7 @@ fn at_the_end_all_who_read_have_one_last_message_while_others_stand_still_and_ta
     const STUCK: usize = 10;
     const LISTENERS: usize = 20;
     const TALKERS: usize = 40;
-    const MAX_LAG: u64 = 16 * 1024 * 1024;
+    const MAX_LAG: u64 = 32 * 1024 * 1024;
     let mut server = RealServer::start(&[
         "--announce-limit",
         "0",
@@ -317,10 +317,11 @@ fn at_the_end_all_who_read_have_one_last_message_while_others_stand_still_and_ta
     eventually(PATIENCE, "all who will stand still are here", || {
         server.metric("smolchat_users") == STUCK as u64
     });
-    // Nearly all that a reader may be behind, in less than the time that half of it is allowed;
-    // each says no more than it may at once.
+    // Nearly half of what a reader may be behind: for more than that it has ten seconds only, which
+    // are over soon on a machine that is busy with other things. Each says no more than it may at
+    // once.
     let text = "x".repeat(12_000);
-    let most = MAX_LAG * 9 / 10 / 12_000 / 6;
+    let most = MAX_LAG * 45 / 100 / 12_000 / 6;
     for number in 0..6 {
         let mut filler = server.connect(&format!("filler{number}"));
         let message = |number: u64| format!("{number} {text}");
@@ -341,9 +342,9 @@ fn at_the_end_all_who_read_have_one_last_message_while_others_stand_still_and_ta
         readers.push(std::thread::spawn(move || talk_to_the_end(talker)));
     }
     let lines_before = server.metric("smolchat_lines_in_total");
-    eventually(PATIENCE, "talk, and a full backlog of everyone", || {
+    eventually(PATIENCE, "talk, and a long backlog of everyone", || {
         server.metric("smolchat_lines_in_total") > lines_before + TALKERS as u64
-            && server.metric("smolchat_lag_most_bytes") > MAX_LAG * 4 / 5
+            && server.metric("smolchat_lag_most_bytes") > MAX_LAG * 2 / 5
             && server.metric("smolchat_connections{state=\"behind\"}") >= STUCK as u64
             && server.metric("smolchat_users") == (STUCK + LISTENERS + TALKERS) as u64
     });
