@@ -5,6 +5,7 @@
 //! or a clock: bytes and values go in, values and bytes come out.
 
 pub mod basic;
+pub mod client;
 pub mod decode;
 pub mod extended;
 pub mod request;
