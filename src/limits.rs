@@ -353,3 +353,34 @@ impl Default for Limits {
         }
     }
 }
+/// Lines of its user that a client keeps until the server has acknowledged them, or until there
+/// is a link again.
+pub const CLIENT_MAX_WAITING: usize = 1024;
+/// Bytes of their texts; one more line may stand beyond.
+pub const CLIENT_MAX_WAITING_BYTES: usize = 4 * 1024 * 1024;
+/// Lines that a client has said and that are not acknowledged yet; further ones wait. It is below
+/// what a server remembers of nonces, so that saying them again is always safe.
+pub const CLIENT_MAX_IN_FLIGHT: usize = 256;
+/// Time that a client waits for the first line of a server, which tells its dialect.
+pub const CLIENT_OPENING_TIMEOUT: Duration = Duration::from_secs(1);
+/// Time that a client waits for the answer to its hello.
+pub const CLIENT_GREETING_TIMEOUT: Duration = Duration::from_secs(5);
+/// Time between two pings of a client.
+pub const CLIENT_PING_INTERVAL: Duration = Duration::from_secs(8);
+/// Time without a byte after a ping, after which the link counts as dead: with the interval before
+/// it less than twenty seconds.
+pub const CLIENT_PONG_TIMEOUT: Duration = Duration::from_secs(10);
+/// Most messages that a client replays at once.
+pub const CLIENT_MAX_HISTORY: usize = 10_000;
+/// Bytes of their texts after which it asks for no further page.
+pub const CLIENT_MAX_HISTORY_BYTES: usize = 8 * 1024 * 1024;
+/// Events that a client collects after a break, to tell how many messages are among them.
+pub const CLIENT_MAX_RECOVERED: usize = 1000;
+/// Bytes of their lines; one more line may stand beyond.
+pub const CLIENT_MAX_RECOVERED_BYTES: usize = 4 * 1024 * 1024;
+/// Time that a client whose input has ended waits for the acknowledgement of what it said.
+pub const CLIENT_SAY_TIMEOUT: Duration = Duration::from_secs(10);
+/// Time before the first attempt of a client to come back, ...
+pub const CLIENT_MIN_RETRY_DELAY: Duration = Duration::from_millis(500);
+/// ... and the longest between two.
+pub const CLIENT_MAX_RETRY_DELAY: Duration = Duration::from_secs(30);

@@ -73,6 +73,26 @@ fn terminal_form(character: char) -> Option<&'static str> {
     }
 }
 
+/// Makes a line of JSON fit for a terminal without changing what it means: characters that could
+/// move the cursor, end the line or turn the writing around become escapes.
+///
+/// They stand inside of strings only: JSON has no place for them elsewhere.
+pub fn json_for_terminal(line: &str) -> Cow<'_, str> {
+    let is_escaped = |character: char| character != '\t' && terminal_form(character).is_some();
+    if !line.chars().any(is_escaped) {
+        return Cow::Borrowed(line);
+    }
+    let mut safe = String::with_capacity(line.len() + 16);
+    for character in line.chars() {
+        match is_escaped(character) {
+            // All of them have a number of at most four digits.
+            true => safe.push_str(&format!("\\u{:04x}", u32::from(character))),
+            false => safe.push(character),
+        }
+    }
+    Cow::Owned(safe)
+}
+
 /// A stranger's word in quotes for a sentence: safe for a terminal and cut to
 /// [`MAX_QUOTED_CHARS`] characters, with `…` where something was cut.
 pub fn quoted(word: &str) -> String {

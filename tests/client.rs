@@ -313,7 +313,7 @@ fn what_cannot_be_said_is_explained_with_its_line_and_not_sent() {
     scene.types(b"/serch\n\n  \n/setname\n//slash\r\n\xff\xfe\n");
     scene.types(format!("{long}\n").as_bytes());
     scene.types(&vec![b'y'; 3 << 20]);
-    scene.types(b"\n/history 5\nlast\n");
+    scene.types(b"\n/users 5\nlast\n");
     scene.ends_input();
     scene.server_gets("{\"type\":\"message\",\"data\":\"/slash\"}\n");
     scene.server_gets("{\"type\":\"message\",\"data\":\"last\"}\n");
@@ -331,7 +331,7 @@ fn what_cannot_be_said_is_explained_with_its_line_and_not_sent() {
         "line 6: The line is not valid UTF-8",
         "line 7: The line is longer than 4096 bytes",
         "line 8: The line is longer than 4096 bytes",
-        "line 9: /history takes nothing",
+        "line 9: /users takes nothing",
     ];
     assert_eq!(told.len(), beginnings.len(), "{told:?}");
     for (told, beginning) in told.iter().zip(beginnings) {

@@ -54,17 +54,25 @@ fn run_program() -> u8 {
 }
 
 fn edge(config: &Config) -> io::Result<Edge> {
-    let input_kind = if stdin().is_terminal() {
+    let input_kind = if stdin().is_terminal() && config.say.is_none() {
         InputKind::Terminal
     } else {
         InputKind::Pipe
     };
+    let input = match config.say {
+        // Whatever stands in standard input is for somebody else.
+        Some(_) => async_channel::bounded(1).1,
+        // JSON may escape each byte of a message with six.
+        None if config.json => input::start(config.max_message_bytes * 6 + 1024)?,
+        None => input::start(config.max_message_bytes)?,
+    };
     Ok(Edge {
         interrupted: interrupts()?,
-        input: input::start(config.max_message_bytes)?,
+        input,
         input_kind,
         screen: ScreenHandle::start(Box::new(PlainScreen))?,
         style: arguments::style_of_stdout(),
+        random: fastrand::u64(..),
     })
 }
 

@@ -3,55 +3,121 @@
 //! What lives here: the one table of commands, which feeds dispatch, help and errors alike.
 //! The session uses it. It must never do anything: it says what is to be done.
 
-use crate::protocol::basic::encode_request;
+use crate::client::session::Asked;
+use crate::protocol::Nonce;
 use crate::text::{is_blank, quoted};
 
 /// A command.
 #[derive(Debug)]
 struct Command {
-    name: &'static str,
-    argument: Option<&'static str>,
+    /// What is typed; the first is the one that is explained.
+    names: &'static [&'static str],
+    argument: Argument,
     help: &'static str,
     action: Action,
 }
 
+/// What follows a command.
+#[derive(Clone, Copy, Debug)]
+enum Argument {
+    Nothing,
+    Optional(&'static str),
+    Needed(&'static str),
+}
+
 #[derive(Clone, Copy, Debug)]
 enum Action {
-    SetName,
-    History,
-    Users,
     Help,
+    SetName,
+    Users,
+    History,
+    Search,
+    Private,
+    Reply,
+    Act,
+    Ignore,
+    Unignore,
+    Info,
+    Reconnect,
     Quit,
 }
 
-const COMMANDS: [Command; 5] = [
+const COMMANDS: [Command; 13] = [
     Command {
-        name: "/setname",
-        argument: Some("NAME"),
+        names: &["/help"],
+        argument: Argument::Optional("[COMMAND]"),
+        help: "explain the commands, or one of them",
+        action: Action::Help,
+    },
+    Command {
+        names: &["/setname", "/nick"],
+        argument: Argument::Needed("NAME"),
         help: "change your name",
         action: Action::SetName,
     },
     Command {
-        name: "/history",
-        argument: None,
-        help: "replay the recent messages",
-        action: Action::History,
-    },
-    Command {
-        name: "/users",
-        argument: None,
+        names: &["/users"],
+        argument: Argument::Nothing,
         help: "tell who is here",
         action: Action::Users,
     },
     Command {
-        name: "/help",
-        argument: None,
-        help: "explain the commands",
-        action: Action::Help,
+        names: &["/history"],
+        argument: Argument::Optional("[N]"),
+        help: "replay the recent messages, or the last N of them",
+        action: Action::History,
     },
     Command {
-        name: "/quit",
-        argument: None,
+        names: &["/search"],
+        argument: Argument::Needed("WORDS"),
+        help: "find messages; \"several words\", from:NAME, after:2026-01-31 and before:2026-01-31 narrow it down",
+        action: Action::Search,
+    },
+    Command {
+        names: &["/msg"],
+        argument: Argument::Needed("NAME TEXT"),
+        help: "say TEXT to NAME alone; a name with spaces stands in \"quotes\"",
+        action: Action::Private,
+    },
+    Command {
+        names: &["/reply"],
+        argument: Argument::Needed("TEXT"),
+        help: "say TEXT to the one who wrote to you alone last",
+        action: Action::Reply,
+    },
+    Command {
+        names: &["/me"],
+        argument: Argument::Needed("TEXT"),
+        help: "do something instead of saying it: /me waves",
+        action: Action::Act,
+    },
+    Command {
+        names: &["/ignore"],
+        argument: Argument::Needed("NAME"),
+        help: "show nothing more that NAME says",
+        action: Action::Ignore,
+    },
+    Command {
+        names: &["/unignore"],
+        argument: Argument::Needed("NAME"),
+        help: "show it again",
+        action: Action::Unignore,
+    },
+    Command {
+        names: &["/info"],
+        argument: Argument::Nothing,
+        help: "tell who you are, where you are connected, and how fast that is",
+        action: Action::Info,
+    },
+    Command {
+        names: &["/reconnect"],
+        argument: Argument::Nothing,
+        help: "connect anew, at once (with --reconnect)",
+        action: Action::Reconnect,
+    },
+    Command {
+        names: &["/quit"],
+        argument: Argument::Nothing,
         help: "leave",
         action: Action::Quit,
     },
@@ -60,14 +126,24 @@ const COMMANDS: [Command; 5] = [
 /// What is to be done about a typed line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Typed {
-    /// Send these bytes.
-    Send(Vec<u8>),
+    /// Ask the server for this.
+    Ask(Asked),
+    /// Ask the server for this, under this nonce.
+    AskWith(Asked, Nonce),
     /// Do nothing.
     Nothing,
     /// Show this; it was asked for.
     Help(String),
     /// Explain why nothing was sent.
     Refused(String),
+    /// Say this to the one who wrote to us alone last.
+    Reply(String),
+    /// Show nothing more of this user (true), or show it again.
+    Ignore(String, bool),
+    /// Tell of the connection.
+    Info,
+    /// Connect anew.
+    Reconnect,
     /// Leave.
     Quit,
 }
@@ -78,17 +154,20 @@ pub fn interpret(line: &str, max_message_bytes: usize) -> Typed {
         return Typed::Nothing;
     }
     match line.strip_prefix('/') {
-        None => say(line, max_message_bytes),
-        Some(rest) if rest.starts_with('/') => say(rest, max_message_bytes),
-        Some(_) => run_command(line),
+        None => say(line, false, max_message_bytes),
+        Some(rest) if rest.starts_with('/') => say(rest, false, max_message_bytes),
+        Some(_) => run_command(line, max_message_bytes),
     }
 }
 
-fn say(text: &str, max_message_bytes: usize) -> Typed {
+fn say(text: &str, action: bool, max_message_bytes: usize) -> Typed {
     if text.len() > max_message_bytes {
         return Typed::Refused(too_long(max_message_bytes));
     }
-    Typed::Send(request("message", text))
+    Typed::Ask(Asked::Say {
+        text: text.to_owned(),
+        action,
+    })
 }
 
 /// Why a line cannot be said: it is too long.
@@ -96,70 +175,158 @@ pub fn too_long(max_message_bytes: usize) -> String {
     format!("The line is longer than {max_message_bytes} bytes and was not sent; say it in parts")
 }
 
-fn run_command(line: &str) -> Typed {
+fn find(word: &str) -> Option<&'static Command> {
+    COMMANDS
+        .iter()
+        .find(|command| command.names.contains(&word))
+}
+
+fn run_command(line: &str, max_message_bytes: usize) -> Typed {
     let (word, argument) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
     let argument = argument.trim();
-    let Some(command) = COMMANDS.iter().find(|command| command.name == word) else {
-        return Typed::Refused(format!(
-            "The command {} is unknown and was not sent; the commands are {}, and //x says /x",
-            quoted(word),
-            names()
-        ));
+    let Some(command) = find(word) else {
+        return Typed::Refused(unknown(word));
     };
     match (command.argument, argument.is_empty()) {
-        (Some(needed), true) => {
+        (Argument::Needed(needed), true) => {
             return Typed::Refused(format!("{word} needs something after it: {word} {needed}"));
         }
-        (None, false) => return Typed::Refused(format!("{word} takes nothing after it")),
+        (Argument::Nothing, false) => {
+            return Typed::Refused(format!("{word} takes nothing after it"));
+        }
         _ => {}
     }
     match command.action {
-        Action::SetName => Typed::Send(request("set-name", argument)),
-        Action::History => Typed::Send(request("history", "")),
-        Action::Users => Typed::Send(request("users", "")),
-        Action::Help => Typed::Help(help()),
+        Action::Help => help(argument),
+        Action::SetName => Typed::Ask(Asked::SetName(argument.to_owned())),
+        Action::Users => Typed::Ask(Asked::Users),
+        Action::History => history(word, argument),
+        Action::Search => Typed::Ask(Asked::Search(argument.to_owned())),
+        Action::Private => private(word, argument, max_message_bytes),
+        Action::Reply => reply(argument, max_message_bytes),
+        Action::Act => say(argument, true, max_message_bytes),
+        Action::Ignore => Typed::Ignore(argument.to_owned(), true),
+        Action::Unignore => Typed::Ignore(argument.to_owned(), false),
+        Action::Info => Typed::Info,
+        Action::Reconnect => Typed::Reconnect,
         Action::Quit => Typed::Quit,
     }
 }
 
-fn request(kind: &str, data: &str) -> Vec<u8> {
-    let mut line = Vec::new();
-    encode_request(&mut line, kind, data);
-    line
+fn history(word: &str, argument: &str) -> Typed {
+    if argument.is_empty() {
+        return Typed::Ask(Asked::History(None));
+    }
+    match argument.parse() {
+        Ok(count) if count > 0 => Typed::Ask(Asked::History(Some(count))),
+        _ => Typed::Refused(format!(
+            "{word} cannot replay {} messages: it takes a number from 1, or nothing",
+            quoted(argument)
+        )),
+    }
 }
+
+fn private(word: &str, argument: &str, max_message_bytes: usize) -> Typed {
+    let (target, text) = match argument
+        .strip_prefix('"')
+        .and_then(|rest| rest.split_once('"'))
+    {
+        Some((target, text)) => (target, text),
+        None => argument
+            .split_once(char::is_whitespace)
+            .unwrap_or((argument, "")),
+    };
+    let (target, text) = (target.trim(), text.trim());
+    if target.is_empty() || text.is_empty() {
+        return Typed::Refused(format!("{word} needs a name and a text: {word} NAME TEXT"));
+    }
+    if text.len() > max_message_bytes {
+        return Typed::Refused(too_long(max_message_bytes));
+    }
+    Typed::Ask(Asked::Private {
+        target: target.to_owned(),
+        text: text.to_owned(),
+    })
+}
+
+fn reply(text: &str, max_message_bytes: usize) -> Typed {
+    match text.len() > max_message_bytes {
+        true => Typed::Refused(too_long(max_message_bytes)),
+        false => Typed::Reply(text.to_owned()),
+    }
+}
+
+/// Why an unknown command was not sent, with the one that was meant.
+fn unknown(word: &str) -> String {
+    let all = COMMANDS.iter().flat_map(|command| command.names);
+    let lower = word.to_lowercase();
+    let distance = |name: &&&str| strsim::damerau_levenshtein(name, &lower);
+    let nearest = all.min_by_key(distance);
+    // In a short word a mistake leaves nothing to guess by.
+    let allowed = MAX_TYPING_MISTAKES.min(word.chars().count() / 2);
+    let meant = nearest.filter(|name| distance(name) <= allowed);
+    let advice = match meant {
+        Some(name) => format!("did you mean {name}?"),
+        None => format!("the commands are {}, and //x says /x", names()),
+    };
+    format!(
+        "The command {} is unknown and was not sent; {advice}",
+        quoted(word)
+    )
+}
+
+/// Mistakes in a word that still tell what was meant.
+const MAX_TYPING_MISTAKES: usize = 2;
 
 fn names() -> String {
-    COMMANDS.map(|command| command.name).join(", ")
+    let names = COMMANDS.iter().map(|command| command.names[0]);
+    names.collect::<Vec<_>>().join(", ")
 }
 
-/// The commands with their explanations, a line each.
-fn help() -> String {
-    let usage = |command: &Command| match command.argument {
-        Some(argument) => format!("{} {argument}", command.name),
-        None => command.name.to_owned(),
+fn usage(command: &Command) -> String {
+    let name = command.names[0];
+    match command.argument {
+        Argument::Nothing => name.to_owned(),
+        Argument::Optional(argument) | Argument::Needed(argument) => format!("{name} {argument}"),
+    }
+}
+
+fn explanation(command: &Command) -> String {
+    let also = match command.names {
+        [_, others @ ..] if !others.is_empty() => format!(" (also {})", others.join(", ")),
+        _ => String::new(),
     };
-    let mut lines: Vec<String> = COMMANDS
-        .iter()
-        .map(|command| format!("{:<15}{}", usage(command), command.help))
-        .collect();
+    format!("{:<20}{}{also}", usage(command), command.help)
+}
+
+/// The commands with their explanations, a line each, or one of them.
+fn help(word: &str) -> Typed {
+    if !word.is_empty() {
+        let name = format!("/{}", word.trim_start_matches('/'));
+        return match find(&name) {
+            Some(command) => Typed::Help(explanation(command)),
+            None => Typed::Refused(unknown(&name)),
+        };
+    }
+    let mut lines: Vec<String> = COMMANDS.iter().map(explanation).collect();
     lines.push(format!(
-        "{:<15}say /x; any line without / at its beginning is said as it is",
+        "{:<20}say /x; any line without / at its beginning is said as it is",
         "//x"
     ));
-    lines.join("\n")
+    Typed::Help(lines.join("\n"))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn sends(line: &str, expected: &str) {
-        let typed = interpret(line, 20);
-        assert_eq!(
-            typed,
-            Typed::Send(format!("{expected}\n").into_bytes()),
-            "{line:?}"
-        );
+    fn asks(line: &str, expected: Asked) {
+        assert_eq!(interpret(line, 20), Typed::Ask(expected), "{line:?}");
+    }
+
+    fn says(line: &str, text: &str) {
+        let (text, action) = (text.to_owned(), false);
+        asks(line, Asked::Say { text, action });
     }
 
     fn refused(line: &str, part: &str) {
@@ -171,22 +338,45 @@ mod tests {
 
     #[test]
     fn lines_are_said_as_they_are() {
-        sends("hello", r#"{"type":"message","data":"hello"}"#);
-        sends(" a \"b\" ", r#"{"type":"message","data":" a \"b\" "}"#);
-        sends(" /users", r#"{"type":"message","data":" /users"}"#);
-        sends("//users", r#"{"type":"message","data":"/users"}"#);
-        sends("//", r#"{"type":"message","data":"/"}"#);
+        says("hello", "hello");
+        says(" a \"b\" ", " a \"b\" ");
+        says(" /users", " /users");
+        says("//users", "/users");
+        says("//", "/");
+        says(&"é".repeat(10), &"é".repeat(10));
     }
 
     #[test]
     fn commands_become_requests() {
-        sends("/setname Kobzol", r#"{"type":"set-name","data":"Kobzol"}"#);
-        sends(
-            "/setname  Ann  Lee ",
-            r#"{"type":"set-name","data":"Ann  Lee"}"#,
+        asks("/setname Kobzol", Asked::SetName("Kobzol".into()));
+        asks("/nick  Ann  Lee ", Asked::SetName("Ann  Lee".into()));
+        asks("/history", Asked::History(None));
+        asks("/history 5", Asked::History(Some(5)));
+        asks("/users ", Asked::Users);
+        asks("/search from:al x", Asked::Search("from:al x".into()));
+        let private = |target: &str, text: &str| Asked::Private {
+            target: target.to_owned(),
+            text: text.to_owned(),
+        };
+        asks("/msg bob hi there", private("bob", "hi there"));
+        asks("/msg \"Ann Lee\" hi", private("Ann Lee", "hi"));
+        asks("/msg \"bob hi", private("\"bob", "hi"));
+        let act = Asked::Say {
+            text: "waves".into(),
+            action: true,
+        };
+        asks("/me waves", act);
+        assert_eq!(interpret("/reply x", 20), Typed::Reply("x".into()));
+        assert_eq!(
+            interpret("/ignore A b", 20),
+            Typed::Ignore("A b".into(), true)
         );
-        sends("/history", r#"{"type":"history","data":""}"#);
-        sends("/users ", r#"{"type":"users","data":""}"#);
+        assert_eq!(
+            interpret("/unignore A", 20),
+            Typed::Ignore("A".into(), false)
+        );
+        assert_eq!(interpret("/info", 20), Typed::Info);
+        assert_eq!(interpret("/reconnect", 20), Typed::Reconnect);
         assert_eq!(interpret("/quit", 20), Typed::Quit);
     }
 
@@ -199,29 +389,40 @@ mod tests {
 
     #[test]
     fn what_cannot_be_done_is_explained() {
-        refused("/serch", "The command \"/serch\" is unknown");
-        refused("/", "unknown");
-        refused("/Users", "unknown");
-        refused("/setname", "/setname NAME");
-        refused("/setname  ", "/setname NAME");
-        refused("/history 5", "takes nothing");
-        refused(&"é".repeat(11), "longer than 20 bytes");
-        sends(
-            &"é".repeat(10),
-            &format!(r#"{{"type":"message","data":"{}"}}"#, "é".repeat(10)),
+        refused(
+            "/serch",
+            "\"/serch\" is unknown and was not sent; did you mean /search?",
         );
+        refused("/Users", "did you mean /users?");
+        refused("/", "the commands are /help, ");
+        refused("/weather", "the commands are /help, ");
+        refused("/help weather", "unknown");
+        refused("/setname", "/setname NAME");
+        refused("/nick  ", "/nick NAME");
+        refused("/users 5", "takes nothing");
+        refused("/history x", "a number from 1");
+        refused("/history 0", "a number from 1");
+        refused("/msg bob", "/msg NAME TEXT");
+        refused("/msg \"\" x", "/msg NAME TEXT");
+        for line in ["", "/me ", "/reply ", "/msg bob "] {
+            refused(&format!("{line}{}", "é".repeat(11)), "longer than 20 bytes");
+        }
     }
 
     #[test]
-    fn help_names_every_command() {
+    fn help_explains_every_command() {
         let Typed::Help(text) = interpret("/help", 20) else {
             panic!("no help")
         };
         for command in COMMANDS {
-            assert!(
-                text.contains(command.name) && text.contains(command.help),
-                "{text}"
-            );
+            for name in command.names {
+                assert!(text.contains(name) && text.contains(command.help), "{text}");
+                let Typed::Help(one) = interpret(&format!("/help {name}"), 20) else {
+                    panic!("no help for {name}")
+                };
+                assert!(one.contains(command.help), "{one}");
+            }
         }
+        assert_eq!(interpret("/help nick", 20), interpret("/help /setname", 20));
     }
 }

@@ -7,6 +7,7 @@ pub mod commands;
 pub mod connect;
 pub mod input;
 pub mod options;
+pub mod presenter;
 pub mod run;
 pub mod screen;
 pub mod session;

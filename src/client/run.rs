@@ -1,10 +1,12 @@
 //! The client's loop: what is typed goes out, what comes in is shown.
 //!
-//! What lives here: [`run`], with one future that reads the socket and one that writes it, side
-//! by side on the calling thread. The program calls it. What it must never do is let the one
-//! wait for the other:
+//! What lives here: [`run`], which connects as often as it is asked to, and for each connection
+//! has one future that reads the socket and one that writes it, side by side on the calling
+//! thread, over one session. The program calls it. What it must never do is let the one wait for
+//! the other:
 //!
-//! 1. What is typed is sent at once, whether or not the server ever spoke.
+//! 1. What is typed is sent at once; where the dialect matters, after a second at the latest,
+//!    whether or not the server ever spoke.
 //! 2. A server that does not read holds back the input, never the showing.
 //! 3. Only the reading ends the chat: what arrived before a close or a reset is shown first,
 //!    whoever noticed the end first.
@@ -18,25 +20,36 @@ use crate::client::commands::{self, Typed};
 use crate::client::connect::{ConnectError, connect};
 use crate::client::input::{BadLine, InputLine};
 use crate::client::options::Config;
+use crate::client::presenter::{Form, Presenter, Shown};
 use crate::client::screen::ScreenHandle;
-use crate::client::session::Session;
+use crate::client::session::{Asked, News, Pulse, Session, Show};
 use crate::limits::{
-    CLIENT_DRAIN_TIMEOUT, CLIENT_LEAVE_TIMEOUT, CLIENT_READ_BUFFER_BYTES, CLIENT_WRITE_BYTES,
+    CLIENT_DRAIN_TIMEOUT, CLIENT_LEAVE_TIMEOUT, CLIENT_MAX_RETRY_DELAY, CLIENT_MIN_RETRY_DELAY,
+    CLIENT_READ_BUFFER_BYTES, CLIENT_SAY_TIMEOUT, CLIENT_WRITE_BYTES,
 };
+use crate::protocol::client::{Bye, Heard, encode_quit};
+use crate::protocol::{Dialect, Nonce, Request, SERVER_SOURCE, decode};
 use crate::render::Style;
+use crate::text::{clean_message, for_terminal, is_blank, one_line, quoted};
 use async_channel::{Receiver, Sender};
 use async_net::TcpStream;
 use futures_lite::future::{or, pending, yield_now};
 use futures_lite::{AsyncReadExt, AsyncWriteExt};
 use smol::Timer;
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::io;
 use std::net::Shutdown;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// What is said when the server closes the connection.
 pub const DISCONNECTED: &str = "Server disconnected\n";
+
+/// The same for programs.
+const JSON_DISCONNECTED: &str = "{\"type\":\"disconnected\",\"data\":{}}\n";
+
+/// What is told when the link broke, and a client comes back.
+const BROKEN: &str = "Server disconnected; connecting again";
 
 /// What is told when nothing was understood.
 const STRANGE: &str = "Nothing that came from there was a line of a chat; check that \
@@ -59,6 +72,8 @@ pub enum RunError {
     Connect(ConnectError),
     /// What is received cannot be written.
     Output(io::Error),
+    /// What the command line asks for was refused, for this reason.
+    Refused(String),
 }
 
 impl fmt::Display for RunError {
@@ -71,6 +86,7 @@ impl fmt::Display for RunError {
                     "Cannot write to standard output: {error}; check where it goes"
                 )
             }
+            RunError::Refused(reason) => write!(out, "{reason}"),
         }
     }
 }
@@ -99,15 +115,18 @@ pub struct Edge {
     pub style: Style,
     /// Tells of a signal to end.
     pub interrupted: Receiver<()>,
+    /// Differs in every run.
+    pub random: u64,
 }
 
 /// Connects, and chats until the server closes the connection, or the input has ended and
 /// what is owed has come, or a signal comes.
 ///
 /// # Errors
-/// There is no connection, or what is received cannot be written.
+/// There is no connection, what the command line asks for is refused, or what is received cannot
+/// be written.
 pub async fn run(config: &Config, edge: Edge) -> Result<Ended, RunError> {
-    let connected = Cell::new(false);
+    let chat = Chat::new(config, &edge);
     let interrupted = Cell::new(false);
     let interruption = async {
         if edge.interrupted.recv().await.is_err() {
@@ -115,26 +134,36 @@ pub async fn run(config: &Config, edge: Edge) -> Result<Ended, RunError> {
             return pending().await;
         }
         interrupted.set(true);
-        // What was typed so far is still sent, what arrived is still shown, but not for long.
-        edge.input.close();
-        if connected.get() {
-            Timer::after(CLIENT_LEAVE_TIMEOUT).await;
-        }
+        chat.leave_soon().await;
+        Ok(())
+    };
+    let time_is_over = async {
+        let Some(time) = config.time else {
+            return pending().await;
+        };
+        Timer::after(time).await;
+        chat.leave_soon().await;
         Ok(())
     };
     let conversation = async {
-        let stream = connect(config).await.map_err(RunError::Connect)?;
-        connected.set(true);
         let talk = async {
-            chat(&stream, config, &edge).await;
+            let result = chat.talk().await;
             edge.screen.close();
+            result
+        };
+        let mut said = None;
+        // The end of the chat ends the screen, but a screen may fail before.
+        let talk = async {
+            said = Some(talk.await);
             pending().await
         };
-        // The end of the chat ends the screen, but a screen may fail before.
-        let shown = async { edge.screen.ended().await.map_err(RunError::Output) };
-        or(talk, shown).await
+        or(talk, async {
+            edge.screen.ended().await.map_err(RunError::Output)
+        })
+        .await?;
+        said.unwrap_or(Ok(()))
     };
-    let result = or(interruption, conversation).await;
+    let result = or(interruption, or(time_is_over, conversation)).await;
     match result {
         _ if interrupted.get() => Ok(Ended::Interrupted),
         // Whoever read the output has enough: a quiet end.
@@ -145,74 +174,702 @@ pub async fn run(config: &Config, edge: Edge) -> Result<Ended, RunError> {
     }
 }
 
-/// Chats to the end; everything to be shown is on its way to the screen then.
-async fn chat(stream: &TcpStream, config: &Config, edge: &Edge) {
-    let (all_sent, sent) = async_channel::bounded(1);
-    let sending = async {
-        send_input(stream.clone(), config, edge, all_sent).await;
-        // Only the reading ends the chat.
-        pending().await
-    };
-    let end = or(receive(stream.clone(), edge, &sent), sending).await;
-    // A closed channel is an input that has ended, even if not all of it was sent.
-    if end == ChatEnd::ServerClosed && !edge.input.is_closed() {
-        edge.screen.show(DISCONNECTED.to_owned()).await;
-    }
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// How one connection ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
 enum ChatEnd {
     /// The server closed or reset the connection.
     ServerClosed,
+    /// The server does not answer.
+    Dead,
     /// All was sent, and nothing has come for long enough.
     Silence,
+    /// As many messages as were wanted have come.
+    Enough,
+    /// The user wants another connection.
+    Again,
+    /// What the command line asks for was refused.
+    Refused(String),
 }
 
 /// What happened next.
 enum Step {
     Read(io::Result<usize>),
     AllSent,
+    Again,
+    Pulse,
     Silence,
 }
 
-/// Shows what arrives until the server closes, or until all is sent and it is time to go.
-async fn receive(mut stream: TcpStream, edge: &Edge, sent: &Receiver<()>) -> ChatEnd {
-    let mut session = Session::new(edge.style);
-    let mut buffer = vec![0; CLIENT_READ_BUFFER_BYTES];
-    let mut sent_at = None;
-    let mut last_line = Instant::now();
-    let end = loop {
-        let reading = async { Step::Read(stream.read(&mut buffer).await) };
-        let step = match sent_at {
-            None => or(reading, all_sent(sent)).await,
-            Some(sent_at) => {
-                let deadline = patience_ends(edge.input_kind, sent_at, last_line);
-                or(reading, silence(deadline)).await
-            }
-        };
-        match step {
-            Step::Read(Ok(count)) if count > 0 => {
-                let shown = session.receive(&buffer[..count]);
-                if !shown.is_empty() {
-                    edge.screen.show(shown).await;
-                    last_line = Instant::now();
-                }
-                yield_now().await;
-            }
-            Step::Read(_) => break ChatEnd::ServerClosed,
-            Step::AllSent => sent_at = Some(Instant::now()),
-            Step::Silence => break ChatEnd::Silence,
-        }
-    };
-    if session.is_strange() {
-        edge.screen.tell(STRANGE.to_owned()).await;
-    }
-    end
+/// What the two futures of a connection share.
+#[derive(Debug)]
+struct State {
+    session: Session,
+    presenter: Presenter,
+    /// Whether the name of the command line is neither ours nor refused yet.
+    wants_name: bool,
+    /// What the server said against a line of ours last.
+    refusal: Option<String>,
+    /// Whether what the command line says was said.
+    is_said: bool,
 }
 
-async fn all_sent(sent: &Receiver<()>) -> Step {
+/// The chat of one run.
+#[derive(Debug)]
+struct Chat<'a> {
+    config: &'a Config,
+    edge: &'a Edge,
+    state: RefCell<State>,
+    is_connected: Cell<bool>,
+    /// Wakes the sending when the session has something to be sent.
+    wake: (Sender<()>, Receiver<()>),
+}
+
+/// What the sending waits for.
+#[derive(Debug)]
+enum Next {
+    /// To look again.
+    Nothing,
+    /// A line of the input.
+    Line(InputLine),
+    /// No further line comes, or is waited for.
+    EndOfInput,
+}
+
+/// What the user wants beside the chat.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Wish {
+    Nothing,
+    Leave,
+    Again,
+}
+
+impl<'a> Chat<'a> {
+    fn new(config: &'a Config, edge: &'a Edge) -> Self {
+        let prefers_extended = edge.input_kind == InputKind::Terminal
+            || config.reconnect
+            || config.json
+            || config.say.is_some()
+            || config.name.is_some();
+        let form = match config.json {
+            true => Form::Json,
+            false => Form::Lines(edge.style),
+        };
+        let mut session = Session::new(prefers_extended, config.name.clone(), edge.random);
+        if let Some(text) = &config.say {
+            let asked = Asked::Say {
+                text: text.clone(),
+                action: false,
+            };
+            session.ask(asked, None, Instant::now(), &mut |_, _| {});
+            edge.input.close();
+        }
+        Chat {
+            config,
+            edge,
+            state: RefCell::new(State {
+                session,
+                presenter: Presenter::new(form),
+                wants_name: config.name.is_some() && edge.input_kind == InputKind::Pipe,
+                refusal: None,
+                is_said: false,
+            }),
+            is_connected: Cell::new(false),
+            wake: async_channel::bounded(1),
+        }
+    }
+
+    /// Takes nothing more from the user; what was typed so far is still sent, and what arrived is
+    /// still shown, but not for long.
+    async fn leave_soon(&self) {
+        self.edge.input.close();
+        if self.is_connected.get() {
+            Timer::after(CLIENT_LEAVE_TIMEOUT).await;
+        }
+    }
+
+    // Connections
+
+    /// Connects and chats, again and again where that is wanted.
+    async fn talk(&self) -> Result<(), RunError> {
+        let mut attempts = 0;
+        let mut told = String::new();
+        loop {
+            let end = match connect(self.config).await {
+                Ok(stream) => {
+                    let end = self.chat(&stream).await;
+                    if self.state.borrow().session.is_greeted() {
+                        attempts = 0;
+                        told.clear();
+                    }
+                    end
+                }
+                Err(error) if !self.config.reconnect => return Err(RunError::Connect(error)),
+                Err(error) => {
+                    let sentence = format!("{error}; trying again");
+                    if sentence != told {
+                        self.edge.screen.tell(sentence.clone()).await;
+                        told = sentence;
+                    }
+                    ChatEnd::ServerClosed
+                }
+            };
+            let bye = self.end_connection().await;
+            let has_work = !self.edge.input.is_closed()
+                || !self.edge.input.is_empty()
+                || self.state.borrow().session.waiting() > 0;
+            let may_return = bye.as_ref().is_none_or(|bye| bye.reconnect);
+            match end {
+                ChatEnd::Silence | ChatEnd::Enough => return self.verdict(),
+                ChatEnd::Refused(sentence) => return Err(RunError::Refused(sentence)),
+                ChatEnd::ServerClosed | ChatEnd::Dead | ChatEnd::Again
+                    if self.config.reconnect && may_return && has_work =>
+                {
+                    let asked = bye.map_or(Duration::ZERO, |bye| {
+                        Duration::from_millis(bye.retry_after_ms)
+                    });
+                    let delay = match end {
+                        ChatEnd::Again => Duration::ZERO,
+                        _ => retry_delay(attempts, fastrand::f64()).max(asked),
+                    };
+                    if self.is_connected.replace(false) {
+                        self.show_break().await;
+                    }
+                    attempts += 1;
+                    if self.wait_offline(delay).await == Wish::Leave {
+                        return self.verdict();
+                    }
+                }
+                ChatEnd::ServerClosed | ChatEnd::Dead | ChatEnd::Again => {
+                    // A closed channel is an input that has ended, even if not all of it was sent.
+                    if !self.edge.input.is_closed() {
+                        self.show_end().await;
+                        return Ok(());
+                    }
+                    return self.verdict();
+                }
+            }
+        }
+    }
+
+    async fn show_break(&self) {
+        match self.config.json {
+            true => self.edge.screen.show(JSON_DISCONNECTED.to_owned()).await,
+            false => self.edge.screen.tell(BROKEN.to_owned()).await,
+        }
+    }
+
+    async fn show_end(&self) {
+        let lost = self.state.borrow().session.waiting();
+        if lost > 0 {
+            self.edge.screen.tell(may_be_lost(lost)).await;
+        }
+        let line = match self.config.json {
+            true => JSON_DISCONNECTED,
+            false => DISCONNECTED,
+        };
+        self.edge.screen.show(line.to_owned()).await;
+    }
+
+    /// Ends the connection for the session; gives what the server said of it.
+    async fn end_connection(&self) -> Option<Bye> {
+        let (shown, bye) = self.act(|session, show| {
+            session.disconnected(show);
+            session.take_bye()
+        });
+        self.show(shown).await;
+        bye
+    }
+
+    /// Whether what the command line says was said.
+    fn verdict(&self) -> Result<(), RunError> {
+        let state = self.state.borrow();
+        let lost = state.session.waiting();
+        if self.config.say.is_none() && lost > 0 {
+            return Err(RunError::Refused(may_be_lost(lost)));
+        }
+        if self.config.say.is_none() || state.is_said {
+            return Ok(());
+        }
+        let reason = state.refusal.clone().unwrap_or_else(|| {
+            "The server did not acknowledge what --say says; it may or may not have been said"
+                .to_owned()
+        });
+        Err(RunError::Refused(reason))
+    }
+
+    /// Waits for the next attempt, and keeps what is typed meanwhile.
+    async fn wait_offline(&self, delay: Duration) -> Wish {
+        let deadline = Instant::now() + delay;
+        loop {
+            let timer = async {
+                Timer::at(deadline).await;
+                Next::Nothing
+            };
+            match or(self.next_line(), timer).await {
+                Next::Nothing => return Wish::Nothing,
+                // Its end is looked after when there is a link again.
+                Next::EndOfInput => {
+                    Timer::at(deadline).await;
+                    return Wish::Nothing;
+                }
+                Next::Line(line) => match self.take(line).await {
+                    Wish::Nothing => {}
+                    wish => return wish,
+                },
+            }
+        }
+    }
+
+    /// Chats over one connection to its end.
+    async fn chat(&self, stream: &TcpStream) -> ChatEnd {
+        self.is_connected.set(true);
+        self.state.borrow_mut().session.connected(Instant::now());
+        self.note_output();
+        let (all_sent, sent) = async_channel::bounded(1);
+        let sending = async {
+            self.send(stream.clone(), all_sent).await;
+            // Only the reading ends the chat.
+            pending().await
+        };
+        let end = or(self.receive(stream.clone(), &sent), sending).await;
+        if matches!(end, ChatEnd::Enough | ChatEnd::Refused(_)) {
+            self.say_quit(stream.clone()).await;
+        }
+        end
+    }
+
+    // Receiving
+
+    /// Shows what arrives until the server closes, or until all is sent and it is time to go.
+    async fn receive(&self, mut stream: TcpStream, sent: &Receiver<Wish>) -> ChatEnd {
+        let mut buffer = vec![0; CLIENT_READ_BUFFER_BYTES];
+        let mut sent_at = None;
+        let mut last_line = Instant::now();
+        let end = loop {
+            let reading = async { Step::Read(stream.read(&mut buffer).await) };
+            let pulse = async {
+                let deadline = self.state.borrow().session.deadline();
+                match deadline {
+                    Some(deadline) => Timer::at(deadline).await,
+                    None => pending().await,
+                };
+                Step::Pulse
+            };
+            let leaving = async {
+                match sent_at {
+                    None => all_sent(sent).await,
+                    Some(sent_at) => {
+                        silence(patience_ends(self.edge.input_kind, sent_at, last_line)).await
+                    }
+                }
+            };
+            match or(reading, or(pulse, leaving)).await {
+                Step::Read(Ok(count)) if count > 0 => {
+                    let (shown, end) = self.hear(&buffer[..count]);
+                    if !shown.lines.is_empty() {
+                        last_line = Instant::now();
+                    }
+                    self.show(shown).await;
+                    self.note_output();
+                    if let Some(end) = end {
+                        break end;
+                    }
+                    yield_now().await;
+                }
+                Step::Read(_) => break ChatEnd::ServerClosed,
+                Step::AllSent => sent_at = Some(Instant::now()),
+                Step::Again => break ChatEnd::Again,
+                Step::Silence => break ChatEnd::Silence,
+                Step::Pulse => {
+                    let (shown, pulse) =
+                        self.act(|session, show| session.pulse(Instant::now(), show));
+                    self.show(shown).await;
+                    self.note_output();
+                    if pulse == Pulse::Dead {
+                        self.edge
+                            .screen
+                            .tell("The server does not answer any more".to_owned())
+                            .await;
+                        break ChatEnd::Dead;
+                    }
+                }
+            }
+        };
+        if self.state.borrow().session.is_strange() {
+            self.edge.screen.tell(STRANGE.to_owned()).await;
+        }
+        end
+    }
+
+    /// Takes bytes of the server; gives what is to be shown, and the end where they bring it.
+    fn hear(&self, bytes: &[u8]) -> (Shown, Option<ChatEnd>) {
+        let state = &mut *self.state.borrow_mut();
+        let mut shown = Shown::default();
+        let own_name = state.session.name().map(str::to_owned);
+        let mut seen = Vec::new();
+        let enough = self.config.count.unwrap_or(u64::MAX);
+        let State {
+            session, presenter, ..
+        } = state;
+        session.receive(bytes, Instant::now(), &mut |news, raw| {
+            if presenter.messages() < enough {
+                presenter.show(&news, raw, own_name.as_deref(), &mut shown);
+            }
+            if let News::Heard(heard @ (Heard::Error(_) | Heard::Ack(_) | Heard::Message(_))) = news
+            {
+                seen.push(heard);
+            }
+        });
+        if self.config.say.is_some() {
+            shown.lines.clear();
+            self.judge_say(state, seen);
+        }
+        if state.wants_name {
+            if let Some(reason) = state.session.name_refusal() {
+                return (shown, Some(ChatEnd::Refused(reason.to_owned())));
+            }
+            state.wants_name = !state.session.has_chosen_name();
+        }
+        let end = (state.presenter.messages() >= enough).then_some(ChatEnd::Enough);
+        (shown, end)
+    }
+
+    /// What came of what the command line says: an acknowledgement, in the basic dialect our own
+    /// words, or a refusal.
+    fn judge_say(&self, state: &mut State, seen: Vec<Heard>) {
+        let own_name = state.session.name().map(str::to_owned);
+        for heard in seen {
+            match heard {
+                Heard::Ack(_) => state.is_said = true,
+                Heard::Error(refused) => state.refusal = Some(refused.message),
+                Heard::Message(said) if said.source == SERVER_SOURCE => {
+                    state.refusal = Some(said.message);
+                }
+                Heard::Message(said) if !state.session.is_extended() => {
+                    let text = self.config.say.as_deref().unwrap_or_default();
+                    let echo = one_line(&clean_message(text)).into_owned();
+                    state.is_said |=
+                        own_name.as_ref() == Some(&said.source) && echo == said.message;
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// Does something with the session; gives what is to be shown of it.
+    fn act<T>(&self, act: impl FnOnce(&mut Session, Show<'_>) -> T) -> (Shown, T) {
+        let State {
+            session, presenter, ..
+        } = &mut *self.state.borrow_mut();
+        let own_name = session.name().map(str::to_owned);
+        let mut shown = Shown::default();
+        let result = act(session, &mut |news, raw| {
+            presenter.show(&news, raw, own_name.as_deref(), &mut shown);
+        });
+        (shown, result)
+    }
+
+    async fn show(&self, shown: Shown) {
+        if !shown.lines.is_empty() {
+            self.edge.screen.show(shown.lines).await;
+        }
+        for sentence in shown.told {
+            self.edge.screen.tell(sentence).await;
+        }
+    }
+
+    /// Wakes the sending.
+    fn note_output(&self) {
+        // One sign is enough.
+        let _ = self.wake.0.try_send(());
+    }
+
+    // Sending
+
+    /// Sends what the session wants sent, and what is typed, until the input ends or the user
+    /// wants to leave; then shuts down the sending side, and says so.
+    ///
+    /// On a connection that takes no more it just ends: the reading notices too.
+    async fn send(&self, mut stream: TcpStream, all_sent: Sender<Wish>) {
+        let mut leaves_at = None;
+        loop {
+            let is_leaving = leaves_at.is_some();
+            if is_leaving && self.edge.input_kind == InputKind::Terminal {
+                // Who leaves a terminal does not wait for a server to introduce itself.
+                let (shown, ()) = self.act(|session, show| session.hurry(Instant::now(), show));
+                self.show(shown).await;
+            }
+            let output = self.state.borrow_mut().session.take_output();
+            if !output.is_empty() {
+                if stream.write_all(&output).await.is_err() {
+                    // Wakes the reading even where the system does not; what arrived stays
+                    // readable.
+                    let _ = stream.shutdown(Shutdown::Both);
+                    return;
+                }
+                yield_now().await;
+                continue;
+            }
+            if is_leaving && self.state.borrow().session.waiting() == 0 {
+                break;
+            }
+            let next = match leaves_at {
+                Some(deadline) => or(self.woken(), gives_up(deadline)).await,
+                None => or(self.next_line(), self.woken()).await,
+            };
+            let wish = match next {
+                Next::Nothing => Wish::Nothing,
+                Next::Line(line) => self.take_waiting(line).await,
+                Next::EndOfInput if is_leaving => break,
+                Next::EndOfInput => Wish::Leave,
+            };
+            match wish {
+                Wish::Nothing => {}
+                Wish::Leave => {
+                    self.edge.input.close();
+                    leaves_at = Some(self.patience_with_acknowledgements());
+                }
+                Wish::Again => {
+                    let _ = all_sent.send(Wish::Again).await;
+                    return;
+                }
+            }
+        }
+        self.say_quit(stream).await;
+        let _ = all_sent.send(Wish::Leave).await;
+    }
+
+    /// Ends the sending side; in the extended dialect with a word, else our name would be kept.
+    async fn say_quit(&self, mut stream: TcpStream) {
+        let is_extended = self.state.borrow().session.is_extended();
+        if is_extended {
+            let mut line = Vec::new();
+            encode_quit(&mut line);
+            let writing = async {
+                // If the connection is gone already, the reading tells; so below.
+                let _ = stream.write_all(&line).await;
+            };
+            let giving_up = async {
+                Timer::after(CLIENT_LEAVE_TIMEOUT).await;
+            };
+            or(writing, giving_up).await;
+        }
+        let _ = stream.shutdown(Shutdown::Write);
+    }
+
+    async fn woken(&self) -> Next {
+        // The channel is never closed: this owns both ends.
+        let _ = self.wake.1.recv().await;
+        Next::Nothing
+    }
+
+    /// The next line of the input, as soon as there is room for what it asks. Cancel-safe.
+    async fn next_line(&self) -> Next {
+        if !self.state.borrow().session.has_room() {
+            return pending().await;
+        }
+        let line = self.edge.input.recv().await;
+        line.map_or(Next::EndOfInput, Next::Line)
+    }
+
+    /// One who leaves waits for acknowledgements, but not for ever.
+    fn patience_with_acknowledgements(&self) -> Instant {
+        Instant::now()
+            + match self.edge.input_kind {
+                InputKind::Pipe => CLIENT_SAY_TIMEOUT,
+                InputKind::Terminal => CLIENT_LEAVE_TIMEOUT,
+            }
+    }
+
+    /// Does what this line wants, and what those want that wait behind it, as much as goes into
+    /// one write.
+    async fn take_waiting(&self, line: InputLine) -> Wish {
+        let mut next = Some(line);
+        let mut bytes = 0;
+        while let Some(line) = next.take() {
+            bytes += line.text.as_ref().map_or(0, String::len);
+            match self.take(line).await {
+                Wish::Nothing => {}
+                wish => return wish,
+            }
+            if bytes < CLIENT_WRITE_BYTES && self.state.borrow().session.has_room() {
+                next = self.edge.input.try_recv().ok();
+            }
+        }
+        Wish::Nothing
+    }
+
+    /// Does what one line of the input wants.
+    async fn take(&self, line: InputLine) -> Wish {
+        let typed = self.understand(&line);
+        let typed = match typed {
+            Typed::Reply(text) => {
+                let target = self
+                    .state
+                    .borrow()
+                    .presenter
+                    .last_private()
+                    .map(str::to_owned);
+                match target {
+                    Some(target) => Typed::Ask(Asked::Private { target, text }),
+                    None => self.refused(
+                        &line,
+                        "Nobody has written to you alone yet; /msg NAME TEXT writes to somebody",
+                    ),
+                }
+            }
+            Typed::Reconnect if !self.config.reconnect => self.refused(
+                &line,
+                "/reconnect needs the option --reconnect, with which nothing is lost meanwhile",
+            ),
+            other => other,
+        };
+        let sentence = match typed {
+            Typed::Ask(asked) => {
+                self.ask(asked, None).await;
+                return Wish::Nothing;
+            }
+            Typed::AskWith(asked, nonce) => {
+                self.ask(asked, Some(nonce)).await;
+                return Wish::Nothing;
+            }
+            Typed::Nothing => return Wish::Nothing,
+            Typed::Quit => return Wish::Leave,
+            Typed::Reconnect => return Wish::Again,
+            Typed::Help(text) | Typed::Refused(text) => text,
+            Typed::Ignore(name, ignored) => self.ignore(&name, ignored),
+            Typed::Info => self.info(),
+            // Done above.
+            Typed::Reply(_) => return Wish::Nothing,
+        };
+        self.edge.screen.tell(sentence).await;
+        Wish::Nothing
+    }
+
+    async fn ask(&self, asked: Asked, nonce: Option<Nonce>) {
+        let (shown, ()) = self.act(|session, show| session.ask(asked, nonce, Instant::now(), show));
+        self.show(shown).await;
+    }
+
+    fn ignore(&self, name: &str, ignored: bool) -> String {
+        let has_changed = self.state.borrow_mut().presenter.ignore(name, ignored);
+        let shown = quoted(name);
+        match (ignored, has_changed) {
+            (true, true) => {
+                format!("Nothing more of {shown} is shown; /unignore NAME shows it again")
+            }
+            (true, false) => format!("{shown} is ignored already"),
+            (false, true) => format!("What {shown} says is shown again"),
+            (false, false) => format!("{shown} is not ignored"),
+        }
+    }
+
+    fn info(&self) -> String {
+        let state = self.state.borrow();
+        let session = &state.session;
+        let name = session.name().unwrap_or("(not known yet)");
+        let mut text = format!(
+            "You are {} at {} port {}",
+            for_terminal(name),
+            self.config.host,
+            self.config.port
+        );
+        if let Some(time) = session.round_trip() {
+            text.push_str(&format!(", {:.1} ms away", time.as_secs_f64() * 1000.0));
+        }
+        match self.is_connected.get() {
+            false => text.push_str("; not connected"),
+            true if session.is_extended() => text.push_str("; extended dialect"),
+            true => text.push_str("; basic dialect"),
+        }
+        if session.waiting() > 0 {
+            text.push_str(&format!("; {} lines wait", session.waiting()));
+        }
+        text
+    }
+
+    fn understand(&self, line: &InputLine) -> Typed {
+        let limit = self.config.max_message_bytes;
+        let typed = match &line.text {
+            Ok(text) if self.config.json => understand_json(text, limit),
+            Ok(text) => commands::interpret(text, limit),
+            Err(BadLine::TooLong) => Typed::Refused(commands::too_long(limit)),
+            Err(BadLine::NotUtf8) => Typed::Refused(
+                "The line is not valid UTF-8 and was not sent; write UTF-8".to_owned(),
+            ),
+            Err(BadLine::Unreadable(reason)) => {
+                Typed::Refused(format!("Cannot read standard input: {reason}"))
+            }
+        };
+        match typed {
+            Typed::Refused(sentence) => self.refused(line, &sentence),
+            other => other,
+        }
+    }
+
+    /// Why a line was not sent; in a pipe with its number.
+    fn refused(&self, line: &InputLine, sentence: &str) -> Typed {
+        Typed::Refused(match self.edge.input_kind {
+            InputKind::Pipe => format!("line {}: {sentence}", line.number),
+            InputKind::Terminal => sentence.to_owned(),
+        })
+    }
+}
+
+/// A line of the protocol, as a program writes it.
+fn understand_json(text: &str, max_message_bytes: usize) -> Typed {
+    if is_blank(text) {
+        return Typed::Nothing;
+    }
+    let request = match decode::request(text.as_bytes(), Dialect::Extended, max_message_bytes) {
+        Ok(request) => request,
+        Err(refused) => return Typed::Refused(refused.refusal.to_string()),
+    };
+    let (asked, nonce) = match request {
+        Request::Say(say) => {
+            let (text, action) = (say.text.into(), say.action);
+            (Asked::Say { text, action }, say.nonce)
+        }
+        Request::Private(private) => {
+            let (target, text) = (private.target.into(), private.text.into());
+            (Asked::Private { target, text }, private.nonce)
+        }
+        Request::SetName(name) => (Asked::SetName(name.into()), None),
+        Request::Users => (Asked::Users, None),
+        Request::History | Request::Page(_) | Request::Search(_) => {
+            (Asked::Line(text.to_owned()), None)
+        }
+        Request::Quit => return Typed::Quit,
+        Request::Hello(_) | Request::Ping(_) => {
+            return Typed::Refused("The client says hello and pings by itself".to_owned());
+        }
+    };
+    match nonce {
+        Some(nonce) => Typed::AskWith(asked, nonce),
+        None => Typed::Ask(asked),
+    }
+}
+
+fn may_be_lost(lines: usize) -> String {
+    let what = if lines == 1 {
+        "1 line".to_owned()
+    } else {
+        format!("{lines} lines")
+    };
+    format!(
+        "{what} may not have arrived: the server did not acknowledge; with --reconnect they would be said again"
+    )
+}
+
+async fn gives_up(deadline: Instant) -> Next {
+    Timer::at(deadline).await;
+    Next::EndOfInput
+}
+
+async fn all_sent(sent: &Receiver<Wish>) -> Step {
     match sent.recv().await {
-        Ok(()) => Step::AllSent,
+        Ok(Wish::Again) => Step::Again,
+        Ok(_) => Step::AllSent,
         // The sending failed: the reading will tell.
         Err(_) => pending().await,
     }
@@ -233,75 +890,18 @@ fn patience_ends(input_kind: InputKind, sent_at: Instant, last_line: Instant) ->
     }
 }
 
-/// Sends what is typed until the input ends or the user wants to leave; then shuts down the
-/// sending side, and says so.
-///
-/// On a connection that takes no more it just ends: the reading notices too.
-async fn send_input(mut stream: TcpStream, config: &Config, edge: &Edge, all_sent: Sender<()>) {
-    let mut requests = Vec::new();
-    while let Ok(line) = edge.input.recv().await {
-        let typed = take_lines(line, config, edge, &mut requests);
-        if stream.write_all(&requests).await.is_err() {
-            // Wakes the reading even where the system does not; what arrived stays readable.
-            let _ = stream.shutdown(Shutdown::Both);
-            return;
-        }
-        requests.clear();
-        match typed {
-            Typed::Send(_) | Typed::Nothing => {}
-            Typed::Help(text) | Typed::Refused(text) => edge.screen.tell(text).await,
-            Typed::Quit => {
-                edge.input.close();
-                break;
-            }
-        }
-        yield_now().await;
-    }
-    // If the connection is gone already, the reading tells.
-    let _ = stream.shutdown(Shutdown::Write);
-    let _ = all_sent.send(()).await;
-}
-
-/// Takes this line and those that wait behind it, up to the first that asks for more than to
-/// be sent, or until it is enough for one write.
-fn take_lines(line: InputLine, config: &Config, edge: &Edge, requests: &mut Vec<u8>) -> Typed {
-    let mut next = Some(line);
-    while let Some(line) = next.take() {
-        match understand(&line, config, edge.input_kind) {
-            Typed::Send(bytes) => requests.extend_from_slice(&bytes),
-            Typed::Nothing => {}
-            other => return other,
-        }
-        if requests.len() < CLIENT_WRITE_BYTES {
-            next = edge.input.try_recv().ok();
-        }
-    }
-    Typed::Nothing
-}
-
-fn understand(line: &InputLine, config: &Config, input_kind: InputKind) -> Typed {
-    let typed = match &line.text {
-        Ok(text) => commands::interpret(text, config.max_message_bytes),
-        Err(BadLine::TooLong) => Typed::Refused(commands::too_long(config.max_message_bytes)),
-        Err(BadLine::NotUtf8) => {
-            Typed::Refused("The line is not valid UTF-8 and was not sent; write UTF-8".to_owned())
-        }
-        Err(BadLine::Unreadable(reason)) => {
-            Typed::Refused(format!("Cannot read standard input: {reason}"))
-        }
-    };
-    match typed {
-        Typed::Refused(sentence) if input_kind == InputKind::Pipe => {
-            Typed::Refused(format!("line {}: {sentence}", line.number))
-        }
-        other => other,
-    }
+/// Time before the next attempt: twice as long each time, and by chance up to a half shorter, so
+/// that not all who lost a server come back at once.
+fn retry_delay(attempts: u32, chance: f64) -> Duration {
+    let delay = CLIENT_MIN_RETRY_DELAY.saturating_mul(1 << attempts.min(16));
+    delay
+        .min(CLIENT_MAX_RETRY_DELAY)
+        .mul_f64(1.0 - chance / 2.0)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
 
     #[test]
     fn patience_begins_anew_with_each_line_but_not_at_a_terminal() {
@@ -315,5 +915,13 @@ mod tests {
         ] {
             assert_eq!(patience_ends(kind, sent_at, last_line), expected);
         }
+    }
+
+    #[test]
+    fn attempts_come_more_slowly_and_not_all_at_once() {
+        assert_eq!(retry_delay(0, 0.0), CLIENT_MIN_RETRY_DELAY);
+        assert_eq!(retry_delay(1, 0.0), CLIENT_MIN_RETRY_DELAY * 2);
+        assert_eq!(retry_delay(1, 1.0), CLIENT_MIN_RETRY_DELAY);
+        assert_eq!(retry_delay(u32::MAX, 0.0), CLIENT_MAX_RETRY_DELAY);
     }
 }

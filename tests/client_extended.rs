@@ -1,0 +1,498 @@
+//! The real client with what the extended dialect gives: acknowledged sending, coming back
+//! without loss, private messages, JSON; against the real server, through a link that is cut, and
+//! against servers that do not know the dialect.
+
+mod common;
+
+use common::{Captured, LineClient, PATIENCE, RealServer, Watchdog, eventually, run_to_end};
+use serde_json::Value;
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+
+/// The client program in pipes. Killed and reaped when dropped.
+struct Client {
+    child: Child,
+    stdin: Option<ChildStdin>,
+    stdout: Captured,
+    stderr: Captured,
+    _watchdog: Watchdog,
+}
+
+fn command(port: u16, arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_smolchat-client"));
+    command
+        .args(["127.0.0.1", &port.to_string()])
+        .args(arguments)
+        .env_remove("NO_COLOR");
+    command
+}
+
+impl Client {
+    fn start(port: u16, arguments: &[&str]) -> Self {
+        let mut child = command(port, arguments)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the client starts");
+        let stdout = Captured::read_all(child.stdout.take().expect("its output"));
+        let stderr = Captured::read_all(child.stderr.take().expect("its errors"));
+        Client {
+            stdin: child.stdin.take(),
+            child,
+            stdout,
+            stderr,
+            _watchdog: Watchdog::start(common::Trace::default()),
+        }
+    }
+
+    #[track_caller]
+    fn types(&mut self, line: &str) {
+        let stdin = self.stdin.as_mut().expect("an open input");
+        writeln!(stdin, "{line}").expect("the client reads");
+    }
+
+    /// Waits for the end; its status.
+    #[track_caller]
+    fn wait(&mut self) -> Option<i32> {
+        let mut status = None;
+        eventually(PATIENCE, "the client ends", || {
+            status = self.child.try_wait().expect("a child can be waited for");
+            status.is_some()
+        });
+        self.stdout.wait_for_end();
+        self.stderr.wait_for_end();
+        status.and_then(|status| status.code())
+    }
+
+    /// Lines of its output that have one of these parts.
+    fn lines_with(&self, part: &str) -> Vec<String> {
+        let lines = self.stdout.lines();
+        lines
+            .into_iter()
+            .filter(|line| line.contains(part))
+            .collect()
+    }
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        // It has ended already unless the test failed.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A link to a server that can be cut, as often as one likes.
+struct Link {
+    address: SocketAddr,
+    state: Arc<Mutex<LinkState>>,
+}
+
+#[derive(Default)]
+struct LinkState {
+    is_cut: bool,
+    streams: Vec<TcpStream>,
+}
+
+impl Link {
+    fn to(server: SocketAddr) -> Self {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
+        let address = listener.local_addr().expect("its address");
+        let state = Arc::new(Mutex::new(LinkState::default()));
+        let shared = state.clone();
+        thread::spawn(move || {
+            for near in listener.incoming() {
+                let near = near.expect("a connection");
+                let mut state = shared.lock().unwrap_or_else(PoisonError::into_inner);
+                if state.is_cut {
+                    continue;
+                }
+                let far = TcpStream::connect(server).expect("the server listens");
+                for (from, to) in [(&near, &far), (&far, &near)] {
+                    let mut from = from.try_clone().expect("a second handle");
+                    let mut to = to.try_clone().expect("a second handle");
+                    thread::spawn(move || {
+                        // The end of one side is the end of the other, in order or not.
+                        let _ = io::copy(&mut from, &mut to);
+                        let _ = to.shutdown(Shutdown::Write);
+                    });
+                }
+                state.streams.extend([near, far]);
+            }
+        });
+        Link { address, state }
+    }
+
+    fn port(&self) -> u16 {
+        self.address.port()
+    }
+
+    fn cut(&self) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.is_cut = true;
+        for stream in state.streams.drain(..) {
+            // One that is gone already is cut.
+            let _ = stream.shutdown(Shutdown::Both);
+        }
+    }
+
+    fn mend(&self) {
+        self.state
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .is_cut = false;
+    }
+}
+
+/// A server that tells of an arrival with or without the mark, and writes down what it gets until
+/// the client has ended its side.
+fn scripted(first_line: &'static str) -> (u16, thread::JoinHandle<String>) {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
+    let port = listener.local_addr().expect("its address").port();
+    let heard = thread::spawn(move || {
+        let (mut stream, _) = listener.accept().expect("the client connects");
+        stream.set_read_timeout(Some(PATIENCE)).expect("a deadline");
+        stream.write_all(first_line.as_bytes()).expect("it reads");
+        let mut heard = String::new();
+        let mut reader = BufReader::new(stream.try_clone().expect("a second handle"));
+        let mut line = String::new();
+        while reader.read_line(&mut line).expect("lines, or the end") > 0 {
+            let value: Value = serde_json::from_str(&line).expect("JSON");
+            if value["type"] == "message" && value["data"].is_string() {
+                let data = serde_json::json!({"source": "1.2.3.4:5", "message": value["data"]});
+                let echo = serde_json::json!({"type": "message", "data": data});
+                writeln!(stream, "{echo}").expect("it reads");
+            }
+            heard.push_str(&line);
+            line.clear();
+        }
+        heard
+    });
+    (port, heard)
+}
+
+const UNMARKED: &str = "{\"type\":\"message\",\"data\":{\"source\":\"[Server]\",\"message\":\"1.2.3.4:5 has entered the chat\"}}\n";
+
+fn skip_to(client: &mut LineClient, source: &str, message: &str) {
+    client.skip_to(source, message);
+}
+
+// --say and --name
+
+#[test]
+fn what_is_to_be_said_is_said_once_and_nothing_is_printed() {
+    let server = RealServer::start(&[]);
+    let mut listener = server.join("listener");
+    let said = run_to_end(command(
+        server.address.port(),
+        &["--name", "ci", "--say", "build 7 is green"],
+    ));
+    assert_eq!(
+        (said.code, said.stdout.as_str(), said.stderr.as_str()),
+        (Some(0), "", "")
+    );
+    skip_to(&mut listener, "ci", "build 7 is green");
+    listener.expect_notice("ci has left the chat");
+}
+
+#[test]
+fn what_cannot_be_said_is_status_1_and_the_servers_sentence() {
+    let server = RealServer::start(&[]);
+    let _bob = server.join("bob");
+    let port = server.address.port();
+    let refused = run_to_end(command(port, &["--name", "B0b", "--say", "x"]));
+    assert_eq!((refused.code, refused.stdout.as_str()), (Some(1), ""));
+    assert!(refused.stderr.contains("taken"), "{}", refused.stderr);
+    let long = "x".repeat(4097);
+    let refused = run_to_end(command(port, &["--say", &long]));
+    assert_eq!((refused.code, refused.stdout.as_str()), (Some(1), ""));
+    assert!(refused.stderr.contains("4096"), "{}", refused.stderr);
+}
+
+#[test]
+fn a_name_that_is_refused_ends_a_pipe() {
+    let server = RealServer::start(&[]);
+    let _bob = server.join("bob");
+    let mut client = Client::start(server.address.port(), &["--name", "bob"]);
+    assert_eq!(client.wait(), Some(1));
+    assert!(
+        client.stderr.text().contains("taken"),
+        "{}",
+        client.stderr.text()
+    );
+}
+
+#[test]
+fn a_server_without_the_dialect_never_sees_a_hello() {
+    let (port, heard) = scripted(UNMARKED);
+    let said = run_to_end(command(port, &["--name", "ci", "--say", "x"]));
+    assert_eq!((said.code, said.stderr.as_str()), (Some(0), ""));
+    assert_eq!(
+        heard.join().expect("a script"),
+        "{\"type\":\"set-name\",\"data\":\"ci\"}\n{\"type\":\"message\",\"data\":\"x\"}\n"
+    );
+    let (port, heard) = scripted(UNMARKED);
+    let mut client = Client::start(port, &["--reconnect"]);
+    client.types("hello");
+    client.types("/msg bob x");
+    client.types("/me waves");
+    drop(client.stdin.take());
+    assert_eq!(client.wait(), Some(0));
+    assert_eq!(
+        heard.join().expect("a script"),
+        "{\"type\":\"message\",\"data\":\"hello\"}\n"
+    );
+    let told = client.stderr.lines();
+    assert_eq!(told.len(), 2, "{told:?}");
+    assert!(
+        told[0].contains("/msg") && told[1].contains("/me"),
+        "{told:?}"
+    );
+}
+
+// Commands
+
+#[test]
+fn two_clients_do_everything_that_commands_can_do() {
+    let server = RealServer::start(&[]);
+    let port = server.address.port();
+    let mut alice = Client::start(port, &["--name", "alice"]);
+    alice.stdout.wait_for("renamed to alice");
+    let mut bob = Client::start(port, &[]);
+    bob.types("/nick Bob B");
+    alice.stdout.wait_for("renamed to Bob B");
+    bob.types("we met at Čáslav");
+    bob.types("/me waves");
+    bob.types("/reply nobody");
+    alice.stdout.wait_for("Bob B: * waves\n");
+    alice.types("/msg \"Bob B\" psst");
+    bob.stdout.wait_for("alice (private): psst\n");
+    bob.types("/reply what?");
+    alice.stdout.wait_for("Bob B (private): what?\n");
+    alice.types("/search caslav");
+    alice.stdout.wait_for("Bob B: we met at Čáslav\nBob B: * waves\nalice (private): psst\nBob B (private): what?\nBob B: we met at Čáslav\n");
+    alice.types("/history 1");
+    alice
+        .stdout
+        .wait_for("Bob B: we met at Čáslav\nBob B: * waves\n");
+    alice.types("/users");
+    alice
+        .stdout
+        .wait_for("[Server]: Connected users (2): alice, Bob B\n");
+    alice.types("/info");
+    alice.stderr.wait_for("You are alice at 127.0.0.1");
+    alice.types("/ignore bob b");
+    alice.stderr.wait_for("Nothing more of \"bob b\" is shown");
+    bob.types("unheard");
+    bob.stdout.wait_for("Bob B: unheard\n");
+    // What comes after it has come, so it would be here by now.
+    alice.types("/nick Alice");
+    alice.stdout.wait_for("[Server]: alice renamed to Alice\n");
+    alice.types("/unignore Bob B");
+    alice.stderr.wait_for("\"Bob B\" says is shown again");
+    bob.types("heard");
+    alice.stdout.wait_for("Bob B: heard\n");
+    assert!(!alice.stdout.text().contains("unheard"));
+    bob.stderr
+        .wait_for("line 4: Nobody has written to you alone yet");
+    bob.types("/quit");
+    assert_eq!(bob.wait(), Some(0));
+    alice.stdout.wait_for("[Server]: Bob B has left the chat\n");
+}
+
+// Coming back
+
+#[test]
+fn after_a_cut_what_was_missed_is_shown_and_what_was_typed_is_said_once() {
+    let server = RealServer::start(&[]);
+    let link = Link::to(server.address);
+    let mut other = server.join("other");
+    let mut client = Client::start(link.port(), &["--reconnect", "--name", "al"]);
+    client.stdout.wait_for("renamed to al");
+    client.types("before");
+    skip_to(&mut other, "al", "before");
+    client.stdout.wait_for("al: before\n");
+    for round in 0..3 {
+        link.cut();
+        other.say_and_hear(&format!("missed {round} a"));
+        other.say_and_hear(&format!("missed {round} b"));
+        client.types(&format!("typed {round} a"));
+        client.types(&format!("typed {round} b"));
+        link.mend();
+        skip_to(&mut other, "al", &format!("typed {round} a"));
+        skip_to(&mut other, "al", &format!("typed {round} b"));
+        client.stdout.wait_for(&format!("al: typed {round} b\n"));
+    }
+    let told = client.stderr.text();
+    assert_eq!(
+        told.matches("missed 2 messages, all recovered\n").count(),
+        3,
+        "{told}"
+    );
+    let expected: Vec<String> = (0..3)
+        .flat_map(|round| {
+            let missed = ["a", "b"].map(|part| format!("other: missed {round} {part}"));
+            let typed = ["a", "b"].map(|part| format!("al: typed {round} {part}"));
+            missed.into_iter().chain(typed)
+        })
+        .collect();
+    let mut shown = client.lines_with("missed");
+    shown = client
+        .stdout
+        .lines()
+        .into_iter()
+        .filter(|line| shown.contains(line) || line.contains("typed"))
+        .collect();
+    assert_eq!(shown, expected);
+    drop(client.stdin.take());
+    assert_eq!(client.wait(), Some(0));
+}
+
+#[test]
+fn a_server_that_is_killed_and_started_again_loses_nothing_of_a_pipe() {
+    let folder = common::extended::Folder::new();
+    let file = folder.file("chat.db");
+    let file = file.to_str().expect("a path in UTF-8");
+    let mut server = RealServer::start(&["--db", file]);
+    let port = server.address.port();
+    let mut client = Client::start(port, &["--reconnect", "--name", "ci"]);
+    client.stdout.wait_for("renamed to ci");
+    for number in 0..150 {
+        client.types(&format!("line {number}"));
+        if number == 70 {
+            client.stdout.wait_for("ci: line 20\n");
+            server.signal("KILL");
+            server.wait(PATIENCE);
+            server = RealServer::from_command({
+                let mut command = RealServer::bare_command(&[]);
+                let port = port.to_string();
+                command.args(["--port", &port, "--no-web", "--db", file]);
+                command
+            });
+        }
+    }
+    drop(client.stdin.take());
+    assert_eq!(client.wait(), Some(0), "{}", client.stderr.text());
+    let expected: Vec<String> = (0..150)
+        .map(|number| format!("ci: line {number}"))
+        .collect();
+    assert_eq!(client.lines_with("ci: line"), expected);
+}
+
+#[test]
+fn without_the_option_the_end_is_the_end() {
+    let mut server = RealServer::start(&[]);
+    let mut client = Client::start(server.address.port(), &["--name", "al"]);
+    client.stdout.wait_for("renamed to al");
+    server.signal("TERM");
+    server.wait(PATIENCE);
+    assert_eq!(client.wait(), Some(0));
+    let text = client.stdout.text();
+    assert!(
+        text.ends_with("[Server]: The server is shutting down\nServer disconnected\n"),
+        "{text}"
+    );
+}
+
+// Programs
+
+#[test]
+fn json_goes_in_and_out() {
+    let server = RealServer::start(&[]);
+    let mut client = Client::start(server.address.port(), &["--json", "--name", "bot"]);
+    client.stdout.wait_for("\"new_name\":\"bot\"");
+    client.types(r#"{"type":"message","data":{"message":"a\nb","nonce":"mine"}}"#);
+    client.types(r#"{"type":"message","data":"plain"}"#);
+    client.types(r#"{"type":"history","data":{"limit":1}}"#);
+    client.types(r#"{"type":"search","data":{"query":"plain"}}"#);
+    client.types("no json");
+    client.types(r#"{"type":"hello","data":{"version":2,"client":"x"}}"#);
+    client.types(r#"{"type":"quit"}"#);
+    assert_eq!(client.wait(), Some(0));
+    let lines: Vec<Value> = client
+        .stdout
+        .lines()
+        .iter()
+        .map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{line}: {error}")))
+        .collect();
+    let with = |kind: &str| -> Vec<&Value> {
+        let lines = lines.iter().filter(|line| line["type"] == kind);
+        lines.map(|line| &line["data"]).collect()
+    };
+    let texts: Vec<&Value> = with("message")
+        .iter()
+        .map(|data| &data["message"])
+        .collect();
+    assert_eq!(texts.last().expect("messages"), &"plain");
+    assert!(texts.contains(&&Value::from("a\nb")), "{texts:?}");
+    assert_eq!(with("ack")[0]["nonce"], "mine");
+    assert_eq!(with("history")[0]["messages"][0]["message"], "plain");
+    assert_eq!(with("search")[0]["messages"][0]["message"], "plain");
+    assert_eq!(with("connected").len(), 1);
+    assert!(!client.stdout.text().contains("token"));
+    let told = client.stderr.lines();
+    assert_eq!(told.len(), 2, "{told:?}");
+    assert!(
+        told[0].starts_with("line 5: ") && told[1].starts_with("line 6: "),
+        "{told:?}"
+    );
+}
+
+#[test]
+fn it_ends_after_so_many_messages_or_so_much_time() {
+    let server = RealServer::start(&[]);
+    let port = server.address.port();
+    let mut other = server.join("other");
+    let mut client = Client::start(port, &["--count", "2"]);
+    client.stdout.wait_for("has entered");
+    other.say("one");
+    other.say("two\nlines");
+    other.say("three");
+    assert_eq!(client.wait(), Some(0));
+    let text = client.stdout.text();
+    assert!(text.ends_with("other: one\nother: two ↵ lines\n"), "{text}");
+    let mut client = Client::start(port, &["--for", "1s"]);
+    assert_eq!(client.wait(), Some(0));
+    assert!(!client.stdout.text().contains("disconnected"));
+}
+
+#[test]
+fn a_million_bytes_in_a_pipe_are_said_at_the_servers_pace() {
+    let server = RealServer::start(&["--rate", "10000", "--burst", "10000"]);
+    let mut client = Client::start(server.address.port(), &["--reconnect", "--name", "flood"]);
+    let mut stdin = client.stdin.take().expect("an open input");
+    let writing = thread::spawn(move || {
+        for number in 0..20_000 {
+            writeln!(stdin, "{number:050}").expect("the client reads");
+        }
+    });
+    writing.join().expect("all is written");
+    assert_eq!(client.wait(), Some(0), "{}", client.stderr.text());
+    let shown = client.lines_with("flood: ");
+    assert_eq!(shown.len(), 20_000);
+    for (number, line) in shown.iter().enumerate() {
+        assert_eq!(*line, format!("flood: {number:050}"));
+    }
+}
+
+#[test]
+fn standard_input_is_left_alone_by_say() {
+    let server = RealServer::start(&[]);
+    let mut shell = Command::new("sh");
+    shell.args([
+        "-c",
+        "printf 'rest\\n' | { \"$0\" 127.0.0.1 \"$1\" --say x; cat; }",
+        env!("CARGO_BIN_EXE_smolchat-client"),
+        &server.address.port().to_string(),
+    ]);
+    let mut output = shell.stdout(Stdio::piped()).spawn().expect("sh runs");
+    let mut text = String::new();
+    let mut stdout = output.stdout.take().expect("its output");
+    stdout.read_to_string(&mut text).expect("text");
+    assert!(output.wait().expect("sh ends").success());
+    assert_eq!(text, "rest\n");
+}
