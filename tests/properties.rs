@@ -8,9 +8,12 @@ mod line_model;
 use line_model::{Feed, Found, without_carriage_return};
 use proptest::collection::vec;
 use proptest::prelude::*;
+use smolchat::client::session::Session;
 use smolchat::framing::{Line, LineSplitter};
+use smolchat::protocol::client::{self, Heard, Said};
 use smolchat::protocol::{Refusal, Request, Say, basic};
 use smolchat::text;
+use std::time::Instant;
 
 /// Longest line in these tests, in bytes: short, so that chance reaches it.
 const MAX_LINE: usize = 12;
@@ -262,6 +265,52 @@ fn nearly_a_request() -> impl Strategy<Value = String> {
     })
 }
 
+/// What a client reads of this line.
+fn message_of(line: &[u8]) -> Said {
+    match client::decode(line) {
+        Some(Heard::Message(said)) => said,
+        other => panic!("no message: {other:?}"),
+    }
+}
+
+/// Lines that a server says, in any order, and what is none.
+fn nearly_of_a_server() -> impl Strategy<Value = Vec<u8>> {
+    let lines = [
+        r#"{"type":"message","data":{"source":"[Server]","message":"1.2.3.4:5 has entered the chat"}} "#,
+        r#"{"type":"message","data":{"source":"[Server]","message":"1.2.3.4:5 renamed to al"}}"#,
+        r#"{"type":"welcome","data":{"name":"al","token":"t","epoch":"e","last":3}}"#,
+        r#"{"type":"message","data":{"id":4,"time":"2026-01-31T12:00:00.000Z","source":"é","message":"x"}}"#,
+        r#"{"type":"joined","data":{"id":5,"time":"2026-01-31T12:00:00.000Z","name":"bo"}}"#,
+        r#"{"type":"renamed","data":{"id":6,"time":"2026-01-31T12:00:00.000Z","name":"al","new_name":"cy"}}"#,
+        r#"{"type":"history","data":{"messages":[],"more":true}}"#,
+        r#"{"type":"error","data":{"code":"x","message":"y","type":"message"}}"#,
+        r#"{"type":"ack","data":{"nonce":"0000000000000007-1","id":4}}"#,
+        r#"{"type":"pong","data":1}"#,
+        r#"{"type":"bye","data":{"reason":"shutdown","reconnect":true,"retry_after_ms":5}}"#,
+        "",
+        "[[[[",
+    ];
+    let line = proptest::sample::select(lines.to_vec());
+    let line = line.prop_map(|line| format!("{line}\n").into_bytes());
+    prop_oneof![9 => line, 1 => vec(any::<u8>(), 0..30)]
+}
+
+/// What a session that has something to say tells of these bytes, and what it sends.
+fn told<'a>(chunks: impl Iterator<Item = &'a [u8]>) -> (Vec<String>, Vec<u8>) {
+    let now = Instant::now();
+    let mut session = Session::new(true, Some("al".to_owned()), 7);
+    let mut told = Vec::new();
+    session.connected(now);
+    let asked = smolchat::client::session::Asked::History(Some(3));
+    session.ask(asked, None, now, &mut |_, _| {});
+    for chunk in chunks {
+        session.receive(chunk, now, &mut |news, raw| {
+            told.push(format!("{news:?} {}", raw.len()));
+        });
+    }
+    (told, session.take_output())
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(cases::cases(500)) })]
 
@@ -391,7 +440,7 @@ proptest! {
             let mut wire = Vec::new();
             basic::encode_notice(&mut wire, &refusal.to_string());
             prop_assert_eq!(wire.iter().filter(|&&byte| byte == b'\n').count(), 1);
-            let read = basic::decode_server_line(&wire).expect("a message");
+            let read = message_of(&wire);
             prop_assert_eq!((read.source.as_str(), read.message), ("[Server]", refusal.to_string()));
         }
     }
@@ -422,7 +471,7 @@ proptest! {
         let shown = message.replace('\n', " ↵ ");
         let exact = serde_json::json!({ "type": "message", "data": { "source": source, "message": shown } });
         prop_assert_eq!(&value, &exact);
-        let read = basic::decode_server_line(&line).expect("a message");
+        let read = message_of(&line);
         prop_assert_eq!((read.source, read.message), (source, shown));
     }
 
@@ -443,7 +492,21 @@ proptest! {
     #[test]
     fn any_bytes_of_a_server_are_read_without_harm(bytes in vec(any::<u8>(), 0..100)) {
         // Garbage is passed over; what counts is that this returns.
-        let _ = basic::decode_server_line(&bytes);
+        let _ = client::decode(&bytes);
+    }
+
+    #[test]
+    fn a_session_tells_the_same_at_any_chunking(lines in vec(nearly_of_a_server(), 0..12), cuts in vec(1..40usize, 1..8)) {
+        let bytes = lines.concat();
+        let whole = told(bytes.chunks(bytes.len().max(1)));
+        let mut rest = bytes.as_slice();
+        let mut cuts = cuts.into_iter().cycle();
+        let chunks = std::iter::from_fn(|| {
+            let (chunk, later) = rest.split_at(cuts.next()?.min(rest.len()));
+            rest = later;
+            (!chunk.is_empty()).then_some(chunk)
+        });
+        prop_assert_eq!(told(chunks), whole);
     }
 
     #[test]

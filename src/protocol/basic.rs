@@ -1,17 +1,15 @@
 //! The basic dialect: reading a client's line, writing a server's line, and the same seen
 //! from the client.
 //!
-//! What lives here: the only code that knows how a basic line looks. The server's connections
-//! and room, and the client's session use it. It must never send anything but `message` lines
+//! What lives here: the only code that knows how a basic line looks, but for the client's reading
+//! of a server's, which is the same for both dialects. The server's connections and room, and the
+//! client's session use it. It must never send anything but `message` lines
 //! to a basic client: programs in the field know no other.
 //!
 //! Protocol: "Basic dialect".
 
 use crate::protocol::{Dialect, Refusal, Request, SERVER_SOURCE, decode};
 use crate::text::{clean_message, one_line};
-use serde::Deserialize;
-use serde_json::value::RawValue;
-use std::borrow::Cow;
 
 /// Reads one line of a client of the basic dialect.
 ///
@@ -95,31 +93,6 @@ pub fn left(name: &str) -> String {
 /// `OLD renamed to NEW`.
 pub fn renamed(old: &str, new: &str) -> String {
     format!("{old} renamed to {new}")
-}
-
-/// What a client understood of a server's line.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-pub struct ServerMessage {
-    /// Who speaks.
-    pub source: String,
-    /// What is said.
-    pub message: String,
-}
-
-/// Reads one line of a server; none if it is not a `message` line, which a client passes over.
-pub fn decode_server_line(line: &[u8]) -> Option<ServerMessage> {
-    #[derive(Deserialize)]
-    struct ServerLine<'a> {
-        #[serde(rename = "type", borrow)]
-        kind: Cow<'a, str>,
-        #[serde(borrow)]
-        data: &'a RawValue,
-    }
-    let line: ServerLine<'_> = serde_json::from_slice(line).ok()?;
-    if line.kind != "message" {
-        return None;
-    }
-    serde_json::from_str(line.data.get()).ok()
 }
 
 /// Appends a client's line of this `kind` with this `data`, its newline included.
@@ -277,30 +250,6 @@ mod tests {
                 "{\"type\":\"message\",\"data\":{\"source\":\"Zoë \\\"Z\\\"\",\"message\":\"a\\\\b\\tc ↵ d é\"}}\n"
             )
         );
-    }
-
-    #[test]
-    fn the_client_reads_what_the_server_writes_and_passes_over_the_rest() {
-        let mut line = Vec::new();
-        encode_notice(&mut line, "hi \"there\"");
-        let read = decode_server_line(&line);
-        let expected = ServerMessage {
-            source: SERVER_SOURCE.into(),
-            message: "hi \"there\"".into(),
-        };
-        assert_eq!(read, Some(expected));
-        for other in [
-            r#"{"type":"pong","data":1}"#,
-            r#"{"type":"message","data":"x"}"#,
-            r#"{"type":"message","data":{"source":1,"message":"x"}}"#,
-            r#"{"type":"message"}"#,
-            "garbage",
-            "",
-        ] {
-            assert_eq!(decode_server_line(other.as_bytes()), None, "{other}");
-        }
-        let marked = br#" {"data":{"message":"m","source":"s","id":1},"type":"message","x":[]} "#;
-        assert!(decode_server_line(marked).is_some());
     }
 
     #[test]

@@ -3,6 +3,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
+use smolchat::protocol::client::{self, Heard};
 use smolchat::protocol::{Dialect, Request, basic, decode, extended};
 use smolchat::search::{self, Query};
 use smolchat::text;
@@ -14,8 +15,8 @@ fuzz_target!(|line: &[u8]| {
     for dialect in [Dialect::Basic, Dialect::Extended] {
         check_line(line, dialect);
     }
-    if let Some(message) = basic::decode_server_line(line) {
-        check_wire(&message.source, &message.message);
+    if let Some(Heard::Message(said)) = client::decode(line) {
+        check_wire(&said.source, &said.message);
     }
 });
 
@@ -83,7 +84,9 @@ fn check_wire(source: &str, message: &str) {
         wire.iter().position(|&byte| byte == b'\n'),
         Some(wire.len() - 1)
     );
-    let read = basic::decode_server_line(&wire).expect("a message");
+    let Some(Heard::Message(read)) = client::decode(&wire) else {
+        panic!("no message");
+    };
     assert_eq!(read.source, source);
     assert_eq!(read.message, text::one_line(message));
 }
