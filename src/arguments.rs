@@ -5,7 +5,7 @@
 //! options' own matter.
 
 use crate::exit_status::{DONE, WRONG_USE};
-use crate::render::Style;
+use crate::render::{ColourChoice, Style};
 use crate::text::quoted;
 use argh::FromArgs;
 use std::ffi::OsString;
@@ -139,11 +139,11 @@ fn bad_value(output: &str) -> Option<String> {
     Some(format!("{option} cannot be {}: {reason}", quoted(value)))
 }
 
-/// How lines look on standard output: coloured on a terminal that shows colours and where
-/// nobody asked for none.
-pub fn style_of_stdout() -> Style {
+/// How lines look on standard output, by what the user chose and what the terminal shows.
+pub fn style_of_stdout(choice: ColourChoice) -> Style {
     let variable = |name| std::env::var(name).unwrap_or_default();
     Style::choose(
+        choice,
         stdout().is_terminal(),
         &variable("NO_COLOR"),
         &variable("TERM"),

@@ -16,26 +16,82 @@ pub enum Style {
     Colours16,
     /// With 256 colours.
     Colours256,
+    /// With any colour.
+    TrueColour,
 }
 
-/// Colours of names among 256: each has a contrast of at least 4 on black and on white.
-const NAME_COLOURS_256: [u8; 16] = [
-    27, 28, 30, 31, 63, 64, 98, 99, 129, 130, 131, 132, 133, 161, 163, 164,
+/// What a user wants of colours.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ColourChoice {
+    /// Those that the terminal has; none where the output is no terminal.
+    #[default]
+    Auto,
+    /// Those that the terminal has, whatever the output is.
+    Always,
+    /// Just these.
+    Only(Style),
+}
+
+impl std::str::FromStr for ColourChoice {
+    type Err = String;
+
+    fn from_str(word: &str) -> Result<Self, String> {
+        match word {
+            "auto" => Ok(ColourChoice::Auto),
+            "always" => Ok(ColourChoice::Always),
+            "never" => Ok(ColourChoice::Only(Style::Plain)),
+            "16" => Ok(ColourChoice::Only(Style::Colours16)),
+            "256" => Ok(ColourChoice::Only(Style::Colours256)),
+            "truecolor" => Ok(ColourChoice::Only(Style::TrueColour)),
+            _ => Err("it is one of auto, always, never, 16, 256 and truecolor".to_owned()),
+        }
+    }
+}
+
+/// Colours of names among all: each is readable on black and on white (contrast of at least 3),
+/// and any two are told apart by eyes that lack the cones for red, green or blue, too.
+const NAME_COLOURS_TRUE: [(u8, u8, u8); 8] = [
+    (48, 96, 168),
+    (48, 168, 120),
+    (96, 96, 24),
+    (144, 120, 168),
+    (168, 0, 240),
+    (168, 24, 120),
+    (216, 96, 240),
+    (240, 96, 24),
 ];
-/// Colours of names among 16: red, green, magenta and cyan. Yellow is lost on white, and blue
-/// on black.
-const NAME_COLOURS_16: [u8; 4] = [31, 32, 35, 36];
+/// Those among 256, chosen the same way.
+const NAME_COLOURS_256: [u8; 8] = [25, 58, 93, 105, 126, 131, 139, 202];
+/// Those among 16, whose shades each terminal chooses: cyan and magenta, normal and bold. Yellow
+/// is lost on white and blue on black, and red and green are one to many eyes.
+const NAME_COLOURS_16: [&str; 4] = ["36", "35", "1;36", "1;35"];
 /// Of the server among 256: the grey that is equally far from black and white.
 const SERVER_COLOUR_256: u8 = 243;
-const RESET: &str = "\u{1b}[0m";
+/// Ends every colour.
+pub const RESET: &str = "\u{1b}[0m";
 
 impl Style {
-    /// The style for an output: plain unless it is a terminal, `TERM` says that it shows
-    /// colours, and `NO_COLOR` is empty or unset.
-    pub fn choose(is_terminal: bool, no_color: &str, term: &str, colorterm: &str) -> Self {
-        if !is_terminal || !no_color.is_empty() || matches!(term, "" | "dumb") {
-            Style::Plain
-        } else if term.contains("256color") || matches!(colorterm, "truecolor" | "24bit") {
+    /// The style for an output, by what the user chose, whether it is a terminal, and the
+    /// variables `NO_COLOR`, `TERM` and `COLORTERM`.
+    pub fn choose(
+        choice: ColourChoice,
+        is_terminal: bool,
+        no_color: &str,
+        term: &str,
+        colorterm: &str,
+    ) -> Self {
+        match choice {
+            ColourChoice::Only(style) => return style,
+            ColourChoice::Auto
+                if !is_terminal || !no_color.is_empty() || matches!(term, "" | "dumb") =>
+            {
+                return Style::Plain;
+            }
+            ColourChoice::Auto | ColourChoice::Always => {}
+        }
+        if matches!(colorterm, "truecolor" | "24bit") || term.contains("direct") {
+            Style::TrueColour
+        } else if term.contains("256color") {
             Style::Colours256
         } else {
             Style::Colours16
@@ -43,23 +99,39 @@ impl Style {
     }
 
     /// What switches to the colour of this source; none in the plain style.
-    fn opening(self, source: &str) -> Option<String> {
-        let is_server = source == SERVER_SOURCE;
+    pub fn opening(self, source: &str) -> Option<String> {
+        if source == SERVER_SOURCE {
+            return self.dim();
+        }
         match self {
             Style::Plain => None,
-            Style::Colours16 if is_server => Some("\u{1b}[1m".to_owned()),
-            Style::Colours256 if is_server => Some(format!("\u{1b}[38;5;{SERVER_COLOUR_256}m")),
             Style::Colours16 => Some(format!("\u{1b}[{}m", pick(&NAME_COLOURS_16, source))),
             Style::Colours256 => Some(format!(
                 "\u{1b}[1;38;5;{}m",
                 pick(&NAME_COLOURS_256, source)
             )),
+            Style::TrueColour => {
+                let (red, green, blue) = pick(&NAME_COLOURS_TRUE, source);
+                Some(format!("\u{1b}[1;38;2;{red};{green};{blue}m"))
+            }
+        }
+    }
+
+    /// What switches to the colour of the server and of all that nobody said; none in the plain
+    /// style.
+    pub fn dim(self) -> Option<String> {
+        match self {
+            Style::Plain => None,
+            Style::Colours16 => Some("\u{1b}[1m".to_owned()),
+            Style::Colours256 | Style::TrueColour => {
+                Some(format!("\u{1b}[38;5;{SERVER_COLOUR_256}m"))
+            }
         }
     }
 }
 
 /// One of the colours, always the same for a name.
-fn pick(colours: &[u8], name: &str) -> u8 {
+fn pick<Colour: Copy>(colours: &[Colour], name: &str) -> Colour {
     // The 64-bit hash of Fowler, Noll and Vo.
     let hash = name.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
@@ -107,7 +179,7 @@ mod tests {
 
     #[test]
     fn colours_begin_and_end_in_the_line() {
-        for style in [Style::Colours16, Style::Colours256] {
+        for style in [Style::Colours16, Style::Colours256, Style::TrueColour] {
             for source in ["Kobzol", SERVER_SOURCE] {
                 let line = line(source, "hi", style);
                 assert!(line.starts_with("\u{1b}["), "{line:?}");
@@ -129,46 +201,143 @@ mod tests {
         assert!(different.len() > 3, "{different:?}");
     }
 
-    /// Contrast as WCAG 2 has it, on black and on white.
-    fn contrasts(colour: u8) -> [f64; 2] {
+    type Rgb = [f64; 3];
+
+    fn linear(parts: [u8; 3]) -> Rgb {
+        parts.map(|part| {
+            let part = f64::from(part) / 255.0;
+            match part <= 0.04045 {
+                true => part / 12.92,
+                false => ((part + 0.055) / 1.055).powf(2.4),
+            }
+        })
+    }
+
+    fn of_256(colour: u8) -> [u8; 3] {
         let level = |step: u8| match step {
-            0 => 0.0,
-            _ => f64::from(step) * 40.0 + 55.0,
+            0 => 0,
+            _ => step * 40 + 55,
         };
-        let parts = if colour >= 232 {
-            [f64::from(colour - 232) * 10.0 + 8.0; 3]
-        } else {
-            let cube = colour - 16;
-            [level(cube / 36), level(cube / 6 % 6), level(cube % 6)]
-        };
-        let [red, green, blue] = parts.map(|part| ((part / 255.0 + 0.055) / 1.055).powf(2.4));
+        match colour.checked_sub(232) {
+            Some(grey) => [grey * 10 + 8; 3],
+            None => {
+                let cube = colour - 16;
+                [level(cube / 36), level(cube / 6 % 6), level(cube % 6)]
+            }
+        }
+    }
+
+    /// Contrast as WCAG 2 has it, on black and on white.
+    fn contrasts([red, green, blue]: Rgb) -> [f64; 2] {
         let light = 0.2126 * red + 0.7152 * green + 0.0722 * blue;
         [(light + 0.05) / 0.05, 1.05 / (light + 0.05)]
     }
 
+    fn times(matrix: [Rgb; 3], vector: Rgb) -> Rgb {
+        matrix.map(|row| row.iter().zip(vector).map(|(a, b)| a * b).sum())
+    }
+
+    /// Where a colour stands in Oklab, in which distances are those that are seen.
+    fn oklab(colour: Rgb) -> Rgb {
+        let cones = times(
+            [
+                [0.412_221_470_8, 0.536_332_536_3, 0.051_445_992_9],
+                [0.211_903_498_2, 0.680_699_545_1, 0.107_396_956_6],
+                [0.088_302_461_9, 0.281_718_837_6, 0.629_978_700_5],
+            ],
+            colour,
+        );
+        times(
+            [
+                [0.210_454_255_3, 0.793_617_785_0, -0.004_072_046_8],
+                [1.977_998_495_1, -2.428_592_205_0, 0.450_593_709_9],
+                [0.025_904_037_1, 0.782_771_766_2, -0.808_675_766_0],
+            ],
+            cones.map(f64::cbrt),
+        )
+    }
+
+    /// What eyes see that have all cones, or none for red, green or blue (Machado, Oliveira and
+    /// Fernandes, 2009).
+    fn eyes() -> [[Rgb; 3]; 4] {
+        [
+            [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]],
+            [
+                [0.152286, 1.052583, -0.204868],
+                [0.114503, 0.786281, 0.099216],
+                [-0.003882, -0.048116, 1.051998],
+            ],
+            [
+                [0.367322, 0.860646, -0.227968],
+                [0.280085, 0.672501, 0.047413],
+                [-0.011820, 0.042940, 0.968881],
+            ],
+            [
+                [1.255528, -0.076749, -0.178779],
+                [-0.078411, 0.930809, 0.147602],
+                [0.004733, 0.691367, 0.303900],
+            ],
+        ]
+    }
+
     #[test]
     fn every_colour_is_readable_on_black_and_on_white() {
-        for colour in NAME_COLOURS_256.into_iter().chain([SERVER_COLOUR_256]) {
-            let contrasts = contrasts(colour);
+        let numbers = NAME_COLOURS_256.into_iter().chain([SERVER_COLOUR_256]);
+        let all = numbers
+            .map(of_256)
+            .chain(NAME_COLOURS_TRUE.map(|(red, green, blue)| [red, green, blue]));
+        for colour in all {
+            let contrasts = contrasts(linear(colour));
             assert!(
-                contrasts.iter().all(|&contrast| contrast >= 4.0),
-                "{colour}: {contrasts:?}"
+                contrasts.iter().all(|&contrast| contrast >= 3.0),
+                "{colour:?}: {contrasts:?}"
             );
         }
     }
 
     #[test]
+    fn any_two_colours_of_names_differ_to_all_eyes() {
+        for palette in [
+            NAME_COLOURS_256.map(of_256),
+            NAME_COLOURS_TRUE.map(|(red, green, blue)| [red, green, blue]),
+        ] {
+            for eyes in eyes() {
+                let seen = palette.map(|colour| oklab(times(eyes, linear(colour))));
+                for (at, one) in seen.iter().enumerate() {
+                    for other in &seen[..at] {
+                        let squares = one.iter().zip(other).map(|(a, b)| (a - b).powi(2));
+                        let distance = squares.sum::<f64>().sqrt();
+                        assert!(distance > 0.09, "{palette:?} {one:?} {other:?}: {distance}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
     fn colours_are_for_terminals_that_want_them() {
-        let choose = |terminal, no_color, term| Style::choose(terminal, no_color, term, "");
-        assert_eq!(choose(true, "", "xterm-256color"), Style::Colours256);
-        assert_eq!(choose(true, "", "xterm"), Style::Colours16);
-        assert_eq!(choose(false, "", "xterm"), Style::Plain);
-        assert_eq!(choose(true, "1", "xterm"), Style::Plain);
-        assert_eq!(choose(true, "", "dumb"), Style::Plain);
-        assert_eq!(choose(true, "", ""), Style::Plain);
-        assert_eq!(
-            Style::choose(true, "", "xterm", "truecolor"),
-            Style::Colours256
-        );
+        let choose = |terminal, no_color, term, colorterm| {
+            Style::choose(ColourChoice::Auto, terminal, no_color, term, colorterm)
+        };
+        assert_eq!(choose(true, "", "xterm-256color", ""), Style::Colours256);
+        assert_eq!(choose(true, "", "xterm", ""), Style::Colours16);
+        assert_eq!(choose(false, "", "xterm", ""), Style::Plain);
+        assert_eq!(choose(true, "1", "xterm", ""), Style::Plain);
+        assert_eq!(choose(true, "", "dumb", ""), Style::Plain);
+        assert_eq!(choose(true, "", "", ""), Style::Plain);
+        assert_eq!(choose(true, "", "xterm", "truecolor"), Style::TrueColour);
+    }
+
+    #[test]
+    fn who_chooses_colours_gets_them() {
+        let choose =
+            |word: &str| Style::choose(word.parse().unwrap(), false, "1", "xterm-256color", "");
+        assert_eq!(choose("auto"), Style::Plain);
+        assert_eq!(choose("always"), Style::Colours256);
+        assert_eq!(choose("never"), Style::Plain);
+        assert_eq!(choose("16"), Style::Colours16);
+        assert_eq!(choose("256"), Style::Colours256);
+        assert_eq!(choose("truecolor"), Style::TrueColour);
+        assert!("blue".parse::<ColourChoice>().is_err());
     }
 }

@@ -71,7 +71,7 @@ fn edge(config: &Config) -> io::Result<Edge> {
         input,
         input_kind,
         screen: ScreenHandle::start(Box::new(PlainScreen))?,
-        style: arguments::style_of_stdout(),
+        style: arguments::style_of_stdout(smolchat::render::ColourChoice::Auto),
         random: fastrand::u64(..),
     })
 }

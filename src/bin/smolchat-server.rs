@@ -82,7 +82,7 @@ fn run(options: ServerOptions, speaker: &Speaker) -> u8 {
     warn_of_descriptors(&config);
     let transcript = TranscriptOutput {
         output: Box::new(stdout()),
-        style: arguments::style_of_stdout(),
+        style: arguments::style_of_stdout(smolchat::render::ColourChoice::Auto),
     };
     let stopped = async move {
         // Closed or sent: both mean that it is time to stop.

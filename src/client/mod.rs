@@ -6,6 +6,7 @@
 pub mod commands;
 pub mod connect;
 pub mod input;
+pub mod layout;
 pub mod options;
 pub mod presenter;
 pub mod run;
