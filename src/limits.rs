@@ -384,3 +384,23 @@ pub const CLIENT_SAY_TIMEOUT: Duration = Duration::from_secs(10);
 pub const CLIENT_MIN_RETRY_DELAY: Duration = Duration::from_millis(500);
 /// ... and the longest between two.
 pub const CLIENT_MAX_RETRY_DELAY: Duration = Duration::from_secs(30);
+/// Entries of a terminal's view that can be drawn again when its size changes.
+pub const CLIENT_VIEW_ENTRIES: usize = 500;
+/// Bytes of their texts; one more entry may stand beyond.
+pub const CLIENT_VIEW_BYTES: usize = 1024 * 1024;
+/// Mentions that a client lists.
+pub const CLIENT_MENTIONS: usize = 100;
+/// Characters of each that it keeps.
+pub const CLIENT_MENTION_CHARS: usize = 500;
+/// Comings and goings that are told in one line, ...
+pub const CLIENT_FOLDED_CHANGES: usize = 200;
+/// ... and names in each part of it.
+pub const CLIENT_FOLDED_NAMES: usize = 8;
+/// Names that can be completed.
+pub const CLIENT_KNOWN_NAMES: usize = 256;
+/// Bytes of text that wait for the line editor to draw them.
+pub const CLIENT_UNDRAWN_BYTES: usize = 1024 * 1024;
+/// Bytes that are drawn between two keys.
+pub const CLIENT_DRAWN_AT_ONCE_BYTES: usize = 64 * 1024;
+/// Lines that the history of inputs keeps.
+pub const CLIENT_INPUT_HISTORY: usize = 1000;
