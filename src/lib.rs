@@ -10,7 +10,7 @@
 //!   person reads.
 //! * [`server`]: the broker and the log, connections, the page.
 //! * [`client`]: the session, the screen, the input.
-//! * [`arguments`], [`exit_status`], [`signals`] and [`socket`]: what the programs need of their
+//! * [`arguments`], [`documents`], [`exit_status`], [`signals`] and [`socket`]: what the programs need of their
 //!   surroundings.
 //!
 //! Data flows one way: bytes become lines, lines requests, requests events, events bytes. The
@@ -20,6 +20,7 @@
 pub mod arguments;
 pub mod client;
 pub mod connect_rate;
+pub mod documents;
 pub mod event;
 pub mod exit_status;
 pub mod framing;

@@ -1269,7 +1269,7 @@ fn a_thousand_lines_in_one_write_are_a_thousand_lines() {
 #[test]
 fn the_transcript_word_for_word_through_pipes() {
     let mut server = RealServer::start(&[]);
-    let mut client = Command::new(env!("CARGO_BIN_EXE_smolchat-client"));
+    let mut client = common::client_command();
     client.args(["127.0.0.1", &server.address.port().to_string()]);
     client
         .stdin(Stdio::piped())

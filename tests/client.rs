@@ -2,7 +2,6 @@
 
 mod common;
 
-use common::skip;
 use smolchat::limits::CLIENT_DRAIN_TIMEOUT;
 use socket2::SockRef;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -24,7 +23,7 @@ struct Scene {
 }
 
 fn client(arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_smolchat-client"));
+    let mut command = common::client_command();
     command.args(arguments).env_remove("NO_COLOR");
     command
         .stdin(Stdio::piped())
@@ -513,8 +512,7 @@ fn wrong_use_is_status_2_and_one_sentence() {
         &["127.0.0.1", "0"][..],
         &["127.0.0.1", "65536"],
         &["127.0.0.1", "x"],
-        &["127.0.0.1"],
-        &[],
+        &["127.0.0.1", "1", "2"],
         &["127.0.0.1", "1", "--nonsense"],
         &["127.0.0.1", "1", "--max-message", "0"],
     ] {
@@ -562,138 +560,4 @@ fn ctrl_c_is_status_130() {
     let stdin = scene.stdin.take();
     assert_eq!(scene.end().0, Some(130));
     drop(stdin);
-}
-
-// At a terminal
-
-/// The client at a terminal of its own, by `script` of util-linux: what it shows, its status,
-/// and an input that is typed there.
-struct AtTerminal {
-    child: Child,
-    typed: ChildStdin,
-    screen: BufReader<ChildStdout>,
-    server: TcpStream,
-}
-
-impl AtTerminal {
-    /// None where there is no `script`; in continuous integration that is a failure.
-    fn start(environment: &[(&str, &str)]) -> Option<Self> {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-        let port = listener.local_addr().expect("its address").port();
-        let program = env!("CARGO_BIN_EXE_smolchat-client");
-        let mut command = Command::new("script");
-        command.args([
-            "-q",
-            "-e",
-            "-c",
-            &format!("'{program}' 127.0.0.1 {port}"),
-            "/dev/null",
-        ]);
-        command.env("TERM", "xterm-256color").env_remove("NO_COLOR");
-        command.envs(environment.iter().copied());
-        command
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null());
-        let Ok(mut child) = command.spawn() else {
-            let reason = "there is no `script` (util-linux) to give the client a terminal";
-            assert_ne!(std::env::var("CI").as_deref(), Ok("true"), "{reason}");
-            skip(reason);
-            return None;
-        };
-        let (server, _) = listener.accept().expect("the client connects");
-        server.set_read_timeout(Some(PATIENCE)).expect("a deadline");
-        let typed = child.stdin.take().expect("its input");
-        let screen = BufReader::new(child.stdout.take().expect("its screen"));
-        Some(AtTerminal {
-            child,
-            typed,
-            screen,
-            server,
-        })
-    }
-
-    #[track_caller]
-    fn shows(&mut self, part: &str) {
-        let mut line = String::new();
-        self.screen.read_line(&mut line).expect("text");
-        assert!(line.contains(part), "{line:?} instead of {part:?}");
-    }
-
-    fn end(mut self) -> Option<i32> {
-        let mut server = self.server;
-        let closing = thread::spawn(move || {
-            // As a real server does, it closes when the client has ended its side.
-            let _ = server.read_to_end(&mut Vec::new());
-        });
-        let status = wait(&mut self.child).code();
-        closing.join().expect("the server closes");
-        drop(self.typed);
-        status
-    }
-}
-
-#[test]
-fn names_have_colours_at_a_terminal_and_none_under_no_color() {
-    let Some(mut coloured) = AtTerminal::start(&[]) else {
-        return;
-    };
-    coloured
-        .server
-        .write_all(line("Kobzol", "hi").as_bytes())
-        .expect("the client reads");
-    coloured.shows("Kobzol\u{1b}[0m: hi");
-    let Some(mut plain) = AtTerminal::start(&[("NO_COLOR", "1")]) else {
-        return;
-    };
-    plain
-        .server
-        .write_all(line("Kobzol", "hi").as_bytes())
-        .expect("the client reads");
-    plain.shows("Kobzol: hi");
-    for mut at_terminal in [coloured, plain] {
-        at_terminal
-            .typed
-            .write_all(b"\x04")
-            .expect("a terminal takes keys");
-        assert_eq!(at_terminal.end(), Some(0));
-    }
-}
-
-#[test]
-fn keys_at_a_terminal_send_leave_and_interrupt() {
-    for (keys, status) in [(b'\x04', 0), (b'\x03', 130)] {
-        let Some(mut scene) = AtTerminal::start(&[]) else {
-            return;
-        };
-        scene
-            .typed
-            .write_all(b"hello\n")
-            .expect("a terminal takes keys");
-        let expected = "{\"type\":\"message\",\"data\":\"hello\"}\n";
-        let mut got = vec![0; expected.len()];
-        scene.server.read_exact(&mut got).expect("the client sends");
-        assert_eq!(String::from_utf8_lossy(&got), expected);
-        scene
-            .typed
-            .write_all(&[keys])
-            .expect("a terminal takes keys");
-        assert_eq!(scene.end(), Some(status));
-    }
-}
-
-#[test]
-fn a_terminal_does_not_hold_up_the_exit_when_the_server_closes() {
-    let Some(mut scene) = AtTerminal::start(&[]) else {
-        return;
-    };
-    scene
-        .typed
-        .write_all(b"half a line")
-        .expect("a terminal takes keys");
-    scene
-        .server
-        .shutdown(Shutdown::Both)
-        .expect("the server closes");
-    assert_eq!(scene.end(), Some(0));
 }

@@ -1,8 +1,7 @@
 //! The real client program where something is too much, too slow, broken or closed: floods,
-//! endless lines, outputs that nobody reads, and the end of the input at a terminal.
+//! endless lines, and outputs that nobody reads.
 //!
-//! A scripted server is the test itself with a socket; the terminal is a pseudo-terminal that
-//! Python holds.
+//! A scripted server is the test itself with a socket.
 
 mod common;
 
@@ -14,7 +13,7 @@ use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 const CLIENT: &str = env!("CARGO_BIN_EXE_smolchat-client");
 
@@ -209,7 +208,7 @@ impl Drop for Client {
 }
 
 fn command(arguments: &[&str]) -> Command {
-    let mut command = Command::new(CLIENT);
+    let mut command = common::client_command();
     command.args(arguments).env_remove("NO_COLOR");
     command
 }
@@ -420,83 +419,4 @@ fn an_ipv6_address_may_stand_in_brackets() {
         listening.accept().say("a", "b");
         client.ends_with("a: b\nServer disconnected\n");
     }
-}
-
-// At a terminal
-
-/// Runs a program at a pseudo-terminal of its own, passes bytes both ways, and ends as it does
-/// (70 if it left the terminal in another state than it found it).
-const AT_A_TERMINAL: &str = "
-import os, pty, sys, termios
-state = {}
-def read(fd):
-    state.setdefault('before', termios.tcgetattr(fd))
-    data = os.read(fd, 65536)
-    state['after'] = termios.tcgetattr(fd)
-    return data
-status = os.waitstatus_to_exitcode(pty.spawn(sys.argv[1:], read))
-sys.exit(70 if state and state['before'] != state['after'] else status)
-";
-
-/// The client at a pseudo-terminal, connected; none where there is no Python.
-#[track_caller]
-fn at_a_terminal(environment: &[(&str, &str)]) -> Option<(Client, Scripted)> {
-    let listening = Listening::start();
-    let mut python = Command::new("python3");
-    python.args(["-c", AT_A_TERMINAL, CLIENT, "127.0.0.1", &listening.port()]);
-    python
-        .env_remove("NO_COLOR")
-        .env_remove("COLORTERM")
-        .env("TERM", "xterm-256color");
-    python.envs(environment.iter().copied());
-    if Command::new("python3").arg("-V").output().is_err() {
-        assert!(std::env::var_os("CI").is_none(), "python3 is missing");
-        skip("python3 is missing: the client was not tried at a terminal");
-        return None;
-    }
-    let client = Client::from_command(python);
-    let server = listening.accept();
-    Some((client, server))
-}
-
-#[test]
-fn control_d_leaves_at_once_though_the_server_does_not_close() {
-    let Some((mut client, mut server)) = at_a_terminal(&[]) else {
-        return;
-    };
-    // The first one only ends what is typed so far, the second the input: the line is said.
-    client.type_in("unfinished\u{4}");
-    client.stdout.wait_for("unfinished");
-    let start = Instant::now();
-    client.type_in("\u{4}");
-    server.expect("message", "unfinished");
-    server.expect_end();
-    let (code, text) = client.wait();
-    assert_eq!(code, Some(0), "{text:?}");
-    assert!(
-        start.elapsed() < Duration::from_secs(10),
-        "{:?}",
-        start.elapsed()
-    );
-    assert!(!text.contains("Server disconnected"), "{text:?}");
-}
-
-#[test]
-fn control_d_leaves_a_busy_chat_though_the_server_does_not_close() {
-    let Some((mut client, mut server)) = at_a_terminal(&[]) else {
-        return;
-    };
-    let mut chatter = server.stream().try_clone().expect("a clone");
-    let chatting = thread::spawn(move || {
-        while chatter.write_all(&said("a", "and so on")).is_ok() {
-            thread::sleep(Duration::from_millis(50));
-        }
-    });
-    client.stdout.wait_for("and so on");
-    client.type_in("\u{4}");
-    server.expect_end();
-    let (code, text) = client.wait();
-    assert_eq!(code, Some(0), "{text:?}");
-    drop(server);
-    chatting.join().expect("the chatter ends with the client");
 }

@@ -4,87 +4,14 @@
 
 mod common;
 
-use common::{Captured, LineClient, PATIENCE, RealServer, Watchdog, eventually, run_to_end};
+use common::piped::{Client, command};
+use common::{LineClient, PATIENCE, RealServer, run_to_end};
 use serde_json::Value;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::process::{Child, ChildStdin, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
-
-/// The client program in pipes. Killed and reaped when dropped.
-struct Client {
-    child: Child,
-    stdin: Option<ChildStdin>,
-    stdout: Captured,
-    stderr: Captured,
-    _watchdog: Watchdog,
-}
-
-fn command(port: u16, arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_smolchat-client"));
-    command
-        .args(["127.0.0.1", &port.to_string()])
-        .args(arguments)
-        .env_remove("NO_COLOR");
-    command
-}
-
-impl Client {
-    fn start(port: u16, arguments: &[&str]) -> Self {
-        let mut child = command(port, arguments)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("the client starts");
-        let stdout = Captured::read_all(child.stdout.take().expect("its output"));
-        let stderr = Captured::read_all(child.stderr.take().expect("its errors"));
-        Client {
-            stdin: child.stdin.take(),
-            child,
-            stdout,
-            stderr,
-            _watchdog: Watchdog::start(common::Trace::default()),
-        }
-    }
-
-    #[track_caller]
-    fn types(&mut self, line: &str) {
-        let stdin = self.stdin.as_mut().expect("an open input");
-        writeln!(stdin, "{line}").expect("the client reads");
-    }
-
-    /// Waits for the end; its status.
-    #[track_caller]
-    fn wait(&mut self) -> Option<i32> {
-        let mut status = None;
-        eventually(PATIENCE, "the client ends", || {
-            status = self.child.try_wait().expect("a child can be waited for");
-            status.is_some()
-        });
-        self.stdout.wait_for_end();
-        self.stderr.wait_for_end();
-        status.and_then(|status| status.code())
-    }
-
-    /// Lines of its output that have one of these parts.
-    fn lines_with(&self, part: &str) -> Vec<String> {
-        let lines = self.stdout.lines();
-        lines
-            .into_iter()
-            .filter(|line| line.contains(part))
-            .collect()
-    }
-}
-
-impl Drop for Client {
-    fn drop(&mut self) {
-        // It has ended already unless the test failed.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
 
 /// A link to a server that can be cut, as often as one likes.
 struct Link {

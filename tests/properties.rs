@@ -301,7 +301,7 @@ fn told<'a>(chunks: impl Iterator<Item = &'a [u8]>) -> (Vec<String>, Vec<u8>) {
     let mut session = Session::new(true, Some("al".to_owned()), 7);
     let mut told = Vec::new();
     session.connected(now);
-    let asked = smolchat::client::session::Asked::History(Some(3));
+    let asked = smolchat::client::asked::Asked::History(Some(3));
     session.ask(asked, None, now, &mut |_, _| {});
     for chunk in chunks {
         session.receive(chunk, now, &mut |news, raw| {

@@ -6,7 +6,7 @@ use common::{Chat, PATIENCE, RealServer, request};
 use smolchat::limits::Limits;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -105,7 +105,7 @@ fn a_typed_line_is_sent_while_the_server_talks_without_pause() {
         .expect("its address")
         .port()
         .to_string();
-    let mut client = Command::new(env!("CARGO_BIN_EXE_smolchat-client"))
+    let mut client = common::client_command()
         .args(["127.0.0.1", &port])
         .stdin(Stdio::piped())
         .stdout(Stdio::null())

@@ -17,7 +17,7 @@ use smolchat::server::outbound::{Content, Cut, Outbound, Place, Placed, Progress
 use socket2::{Domain, SockRef, Socket, Type};
 use std::io::{self, ErrorKind, IoSlice, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
@@ -1022,7 +1022,7 @@ fn the_client_program_speaks_byte_by_byte_too() {
     let [mut observer] = server.room(["observer"]);
     let proxy = byte_by_byte_to(&server);
     let port = proxy.local_addr().expect("an address").port().to_string();
-    let mut client = Command::new(env!("CARGO_BIN_EXE_smolchat-client"))
+    let mut client = common::client_command()
         .args(["127.0.0.1", &port])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())

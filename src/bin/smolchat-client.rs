@@ -1,22 +1,21 @@
 //! The client program: arguments, signals, exit status. Everything else is in the library.
 #![forbid(unsafe_code)]
 
-use async_channel::Receiver;
 use smolchat::arguments;
-use smolchat::client::input;
+use smolchat::client::edges::edges;
+use smolchat::client::interrupts;
 use smolchat::client::options::{ClientOptions, Config};
-use smolchat::client::run::{Edge, Ended, InputKind, run};
-use smolchat::client::screen::{PlainScreen, ScreenHandle};
-use smolchat::exit_status::{COULD_NOT, DONE, INTERNAL_FAILURE, INTERRUPTED, WRONG_USE};
-use std::io::{self, IsTerminal, Write, stderr, stdin};
-use std::panic;
-use std::process::{ExitCode, exit};
-use std::thread;
+use smolchat::client::run::{Ended, run};
+use smolchat::client::settings;
+use smolchat::documents;
+use smolchat::exit_status::{COULD_NOT, DONE, INTERRUPTED, WRONG_USE};
+use std::io::{IsTerminal, Write, stderr, stdin};
+use std::process::ExitCode;
 
 const PROGRAM: &str = "smolchat-client";
 
 fn main() -> ExitCode {
-    end_at_panics();
+    interrupts::end_at_panics();
     let status = run_program();
     // The input's thread may still be blocked in a read; leaving `main` does not wait for it.
     ExitCode::from(status)
@@ -27,23 +26,45 @@ fn run_program() -> u8 {
         Ok(options) => options,
         Err(end) => return end.tell(),
     };
-    let config = match options.check() {
+    if let Some(document) = options.generate {
+        return documents::print::<ClientOptions>(PROGRAM, document);
+    }
+    let has_arguments = !options.server.is_empty();
+    let loaded = settings::load();
+    let config = loaded.and_then(|(settings, has_file)| {
+        let config = options.check(settings)?;
+        Ok((config, has_file))
+    });
+    let (config, has_file) = match config {
         Ok(config) => config,
         Err(sentence) => return fail(WRONG_USE, &sentence),
     };
-    let edge = match edge(&config) {
-        Ok(edge) => edge,
+    if !has_arguments && !has_file {
+        tell_first_start(&config);
+    }
+    let (edge, terminal) = match edges(&config) {
+        Ok(edges) => edges,
         Err(error) => {
             return fail(
                 COULD_NOT,
-                &format!("Cannot start a thread: {error}; free some memory"),
+                &format!("Cannot start: {error}; free some memory, or try another terminal"),
             );
         }
     };
-    match smol::block_on(run(&config, edge)) {
+    let is_edited = terminal.is_some();
+    if config.needs_terminal && !is_edited {
+        let sentence =
+            "--time and --bell need a terminal; in a pipe --json tells the time of every event";
+        return fail(WRONG_USE, sentence);
+    }
+    let ended = smol::block_on(run(&config, edge));
+    if let Some(terminal) = terminal {
+        terminal.finish();
+    }
+    match ended {
         Ok(Ended::Done) => DONE,
         Ok(Ended::Interrupted) => {
-            if stdin().is_terminal() {
+            if stdin().is_terminal() && !is_edited {
                 // The terminal shows `^C`; the prompt belongs on a line of its own.
                 let _ = writeln!(stderr());
             }
@@ -53,53 +74,19 @@ fn run_program() -> u8 {
     }
 }
 
-fn edge(config: &Config) -> io::Result<Edge> {
-    let input_kind = if stdin().is_terminal() && config.say.is_none() {
-        InputKind::Terminal
-    } else {
-        InputKind::Pipe
-    };
-    let input = match config.say {
-        // Whatever stands in standard input is for somebody else.
-        Some(_) => async_channel::bounded(1).1,
-        // JSON may escape each byte of a message with six.
-        None if config.json => input::start(config.max_message_bytes * 6 + 1024)?,
-        None => input::start(config.max_message_bytes)?,
-    };
-    Ok(Edge {
-        interrupted: interrupts()?,
-        input,
-        input_kind,
-        screen: ScreenHandle::start(Box::new(PlainScreen))?,
-        style: arguments::style_of_stdout(smolchat::render::ColourChoice::Auto),
-        random: fastrand::u64(..),
-    })
-}
-
-/// A channel that tells of the first Ctrl-C or SIGTERM; the second ends the process at once.
-fn interrupts() -> io::Result<Receiver<()>> {
-    use signal_hook::consts::{SIGINT, SIGTERM};
-    let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM])?;
-    let (sender, receiver) = async_channel::bounded(1);
-    thread::Builder::new()
-        .name("signals".to_owned())
-        .spawn(move || {
-            for (count, _signal) in signals.forever().enumerate() {
-                if count > 0 || sender.try_send(()).is_err() {
-                    exit(i32::from(INTERRUPTED));
-                }
-            }
-        })?;
-    Ok(receiver)
-}
-
-/// A panic of whichever thread tells what happened and where, and ends the program.
-fn end_at_panics() {
-    let tell = panic::take_hook();
-    panic::set_hook(Box::new(move |fault| {
-        tell(fault);
-        exit(i32::from(INTERNAL_FAILURE));
-    }));
+/// What one who starts the client for the first time has to know.
+fn tell_first_start(config: &Config) {
+    let file = settings::config_path();
+    let file = file.map_or_else(String::new, |path| {
+        format!(", or write them to {}", path.display())
+    });
+    // Where standard error is closed there is nobody to tell.
+    let _ = writeln!(
+        stderr(),
+        "Connecting to {} port {}; for another server type {PROGRAM} HOST PORT{file}",
+        config.host,
+        config.port
+    );
 }
 
 fn fail(status: u8, sentence: &str) -> u8 {

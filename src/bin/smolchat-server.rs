@@ -4,11 +4,12 @@
 
 use smolchat::arguments::EarlyEnd;
 use smolchat::exit_status::{COULD_NOT, DONE, INTERNAL_FAILURE, WRONG_USE};
+use smolchat::render::ColourChoice;
 use smolchat::server::speaker::Speaker;
 use smolchat::server::{
     self, Config, Listeners, LogFormat, RunError, ServerOptions, TranscriptOutput,
 };
-use smolchat::{arguments, signals};
+use smolchat::{arguments, documents, signals};
 use std::io::{IsTerminal, stderr, stdout};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
@@ -22,6 +23,9 @@ fn main() -> ExitCode {
         Ok(options) => options,
         Err(stop) => return ExitCode::from(stop.tell()),
     };
+    if let Some(document) = options.generate {
+        return ExitCode::from(documents::print::<ServerOptions>(PROGRAM, document));
+    }
     let speaker = match Speaker::start(PROGRAM, options.log_format, Box::new(stderr())) {
         Ok(speaker) => speaker,
         Err(error) => {
@@ -43,8 +47,8 @@ fn run(options: ServerOptions, speaker: &Speaker) -> u8 {
         speaker.say(Level::ERROR, sentence);
         status
     };
-    let filter = options.log.clone();
-    let filter = filter.or_else(|| std::env::var("RUST_LOG").ok());
+    let variable = || std::env::var("RUST_LOG").ok();
+    let filter = options.log.clone().or_else(variable);
     let filter = match EnvFilter::try_new(filter.as_deref().unwrap_or("info")) {
         Ok(filter) => filter,
         Err(error) => {
@@ -82,7 +86,7 @@ fn run(options: ServerOptions, speaker: &Speaker) -> u8 {
     warn_of_descriptors(&config);
     let transcript = TranscriptOutput {
         output: Box::new(stdout()),
-        style: arguments::style_of_stdout(smolchat::render::ColourChoice::Auto),
+        style: arguments::style_of_stdout(ColourChoice::Auto),
     };
     let stopped = async move {
         // Closed or sent: both mean that it is time to stop.
@@ -119,17 +123,15 @@ fn tell_start(listeners: &Listeners, speaker: &Speaker) {
     say(&format!(
         "clients connect to {chat}: smolchat-client {reached_at} {port}"
     ));
-    if let Some(web) = listeners.web_address() {
+    let web = listeners.web_address();
+    if let Some(web) = web {
         say(&format!("the web page is at http://{web}/"));
     }
     match chat.ip().is_loopback() {
         true => say("only this machine can connect; --host 0.0.0.0 opens the chat to the network"),
         false => say("everyone who reaches this address can read and talk"),
     }
-    if listeners
-        .web_address()
-        .is_some_and(|web| !web.ip().is_loopback())
-    {
+    if web.is_some_and(|web| !web.ip().is_loopback()) {
         say("everyone who reaches the page's address can read the chat there");
     }
 }

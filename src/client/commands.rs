@@ -1,9 +1,9 @@
 //! What a typed line means.
 //!
-//! What lives here: the one table of commands, which feeds dispatch, help and errors alike.
-//! The session uses it. It must never do anything: it says what is to be done.
+//! What lives here: the one table of commands, which feeds dispatch, help, completion and errors
+//! alike. The client's loop and the completion use it. It must never do anything: it says what is to be done.
 
-use crate::client::session::Asked;
+use crate::client::asked::Asked;
 use crate::protocol::Nonce;
 use crate::text::{is_blank, quoted};
 
@@ -13,8 +13,26 @@ struct Command {
     /// What is typed; the first is the one that is explained.
     names: &'static [&'static str],
     argument: Argument,
+    completes: Completes,
     help: &'static str,
     action: Action,
+}
+
+/// What can be completed behind a command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Completes {
+    /// Nothing.
+    Nothing,
+    /// The name of a command.
+    Command,
+    /// The name of a user.
+    Name,
+    /// The name of a user, in quotes where it has spaces, and then names in a text.
+    NameAndText,
+    /// Names in a text.
+    Text,
+    /// What narrows a search down.
+    Search,
 }
 
 /// What follows a command.
@@ -37,87 +55,116 @@ enum Action {
     Act,
     Ignore,
     Unignore,
+    Mentions,
+    Clear,
     Info,
     Reconnect,
     Quit,
 }
 
-const COMMANDS: [Command; 13] = [
+const COMMANDS: [Command; 15] = [
     Command {
         names: &["/help"],
         argument: Argument::Optional("[COMMAND]"),
+        completes: Completes::Command,
         help: "explain the commands, or one of them",
         action: Action::Help,
     },
     Command {
         names: &["/setname", "/nick"],
         argument: Argument::Needed("NAME"),
+        completes: Completes::Nothing,
         help: "change your name",
         action: Action::SetName,
     },
     Command {
         names: &["/users"],
         argument: Argument::Nothing,
+        completes: Completes::Nothing,
         help: "tell who is here",
         action: Action::Users,
     },
     Command {
         names: &["/history"],
         argument: Argument::Optional("[N]"),
+        completes: Completes::Nothing,
         help: "replay the recent messages, or the last N of them",
         action: Action::History,
     },
     Command {
         names: &["/search"],
         argument: Argument::Needed("WORDS"),
+        completes: Completes::Search,
         help: "find messages; \"several words\", from:NAME, after:2026-01-31 and before:2026-01-31 narrow it down",
         action: Action::Search,
     },
     Command {
         names: &["/msg"],
         argument: Argument::Needed("NAME TEXT"),
+        completes: Completes::NameAndText,
         help: "say TEXT to NAME alone; a name with spaces stands in \"quotes\"",
         action: Action::Private,
     },
     Command {
         names: &["/reply"],
         argument: Argument::Needed("TEXT"),
+        completes: Completes::Text,
         help: "say TEXT to the one who wrote to you alone last",
         action: Action::Reply,
     },
     Command {
         names: &["/me"],
         argument: Argument::Needed("TEXT"),
+        completes: Completes::Text,
         help: "do something instead of saying it: /me waves",
         action: Action::Act,
     },
     Command {
         names: &["/ignore"],
         argument: Argument::Needed("NAME"),
+        completes: Completes::Name,
         help: "show nothing more that NAME says",
         action: Action::Ignore,
     },
     Command {
         names: &["/unignore"],
         argument: Argument::Needed("NAME"),
+        completes: Completes::Name,
         help: "show it again",
         action: Action::Unignore,
     },
     Command {
+        names: &["/mentions"],
+        argument: Argument::Nothing,
+        completes: Completes::Nothing,
+        help: "list who mentioned you or wrote to you alone (at a terminal)",
+        action: Action::Mentions,
+    },
+    Command {
+        names: &["/clear"],
+        argument: Argument::Nothing,
+        completes: Completes::Nothing,
+        help: "empty the screen (at a terminal)",
+        action: Action::Clear,
+    },
+    Command {
         names: &["/info"],
         argument: Argument::Nothing,
+        completes: Completes::Nothing,
         help: "tell who you are, where you are connected, and how fast that is",
         action: Action::Info,
     },
     Command {
         names: &["/reconnect"],
         argument: Argument::Nothing,
+        completes: Completes::Nothing,
         help: "connect anew, at once (with --reconnect)",
         action: Action::Reconnect,
     },
     Command {
         names: &["/quit"],
         argument: Argument::Nothing,
+        completes: Completes::Nothing,
         help: "leave",
         action: Action::Quit,
     },
@@ -140,6 +187,10 @@ pub enum Typed {
     Reply(String),
     /// Show nothing more of this user (true), or show it again.
     Ignore(String, bool),
+    /// List the mentions.
+    Mentions,
+    /// Empty the screen.
+    Clear,
     /// Tell of the connection.
     Info,
     /// Connect anew.
@@ -181,6 +232,24 @@ fn find(word: &str) -> Option<&'static Command> {
         .find(|command| command.names.contains(&word))
 }
 
+/// Names of commands that begin with this, in the order of the table.
+pub fn beginning_with(beginning: &str) -> Vec<&'static str> {
+    let all = COMMANDS.iter().flat_map(|command| command.names);
+    all.copied()
+        .filter(|name| name.starts_with(beginning))
+        .collect()
+}
+
+/// What can be completed behind this command; nothing if there is none of this name.
+pub fn completes(word: &str) -> Completes {
+    find(word).map_or(Completes::Nothing, |command| command.completes)
+}
+
+/// Whether something has to follow this command.
+pub fn takes_argument(word: &str) -> bool {
+    find(word).is_some_and(|command| !matches!(command.argument, Argument::Nothing))
+}
+
 fn run_command(line: &str, max_message_bytes: usize) -> Typed {
     let (word, argument) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
     let argument = argument.trim();
@@ -207,6 +276,8 @@ fn run_command(line: &str, max_message_bytes: usize) -> Typed {
         Action::Act => say(argument, true, max_message_bytes),
         Action::Ignore => Typed::Ignore(argument.to_owned(), true),
         Action::Unignore => Typed::Ignore(argument.to_owned(), false),
+        Action::Mentions => Typed::Mentions,
+        Action::Clear => Typed::Clear,
         Action::Info => Typed::Info,
         Action::Reconnect => Typed::Reconnect,
         Action::Quit => Typed::Quit,
@@ -375,6 +446,8 @@ mod tests {
             interpret("/unignore A", 20),
             Typed::Ignore("A".into(), false)
         );
+        assert_eq!(interpret("/mentions", 20), Typed::Mentions);
+        assert_eq!(interpret("/clear", 20), Typed::Clear);
         assert_eq!(interpret("/info", 20), Typed::Info);
         assert_eq!(interpret("/reconnect", 20), Typed::Reconnect);
         assert_eq!(interpret("/quit", 20), Typed::Quit);

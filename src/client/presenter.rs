@@ -1,20 +1,24 @@
-//! The presenter: what news look like where no terminal draws them.
+//! The presenter: what is shown of the news.
 //!
 //! What lives here: [`Presenter`], which makes lines of news: `SOURCE: MESSAGE` for people and
-//! simple programs, the same whatever the dialect, or JSON for programs that want more. The
-//! client's loop uses it. It must never let a stranger's text through as anything but text, and
+//! simple programs, the same whatever the dialect, or JSON for programs that want more; for a
+//! terminal it makes items, which the view draws. The client's loop uses it. It must never let a stranger's text through as anything but text, and
 //! never show a secret.
 
-use crate::client::session::{Missed, News};
+use crate::client::news::{Missed, News};
+use crate::client::presence::Change;
+use crate::client::view::{Item, Line, Manner};
 use crate::protocol::SERVER_SOURCE;
 use crate::protocol::basic::{entered, left, renamed};
-use crate::protocol::client::{Heard, Said};
+use crate::protocol::client::{Heard, Present, Said};
 use crate::render::{Style, chat_line};
 use crate::text::json_for_terminal;
 use std::collections::BTreeSet;
 
 /// The last sentence of a server that stops, as clients of the basic dialect get it.
 const SHUTTING_DOWN: &str = "The server is shutting down";
+const NO_MESSAGES: &str = "No messages yet";
+const NOTHING_FOUND: &str = "Nothing was found";
 
 /// How news are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,6 +27,8 @@ pub enum Form {
     Lines(Style),
     /// One JSON object a line.
     Json,
+    /// Items for a view.
+    Items,
 }
 
 /// What came of some news.
@@ -32,6 +38,8 @@ pub struct Shown {
     pub lines: String,
     /// Sentences for the user, beside the chat.
     pub told: Vec<String>,
+    /// What a view draws.
+    pub items: Vec<Item>,
 }
 
 /// Makes lines of news.
@@ -43,22 +51,31 @@ pub struct Presenter {
     /// Who said something to us alone last.
     last_private: Option<String>,
     messages: u64,
+    /// Messages after which nothing more is shown.
+    enough: u64,
+    /// Lists of users that were asked for to know the names only.
+    silent_lists: usize,
+    /// Our name, as the view knows it.
+    own_name: Option<String>,
 }
 
 impl Presenter {
-    /// A presenter of this form.
-    pub fn new(form: Form) -> Self {
+    /// A presenter of this form, which shows nothing more after so many messages.
+    pub fn new(form: Form, enough: u64) -> Self {
         Presenter {
             form,
             ignored: BTreeSet::new(),
             last_private: None,
             messages: 0,
+            enough,
+            silent_lists: 0,
+            own_name: None,
         }
     }
 
-    /// Messages of people that were shown.
-    pub fn messages(&self) -> u64 {
-        self.messages
+    /// Whether as many messages as are wanted were shown.
+    pub fn has_enough(&self) -> bool {
+        self.messages >= self.enough
     }
 
     /// Who said something to us alone last.
@@ -75,6 +92,16 @@ impl Presenter {
         }
     }
 
+    /// The next list of users is not shown, only noted: the view asks for it.
+    pub fn expect_silent_list(&mut self) {
+        self.silent_lists += 1;
+    }
+
+    /// There is another connection: what was asked over the last is not answered any more.
+    pub fn forget_lists(&mut self) {
+        self.silent_lists = 0;
+    }
+
     fn is_ignored(&self, name: &str) -> bool {
         !self.ignored.is_empty() && self.ignored.contains(&name.to_lowercase())
     }
@@ -82,6 +109,9 @@ impl Presenter {
     /// Adds what is to be shown of these news; `own_name` is ours, and `raw` the server's line
     /// where there is one.
     pub fn show(&mut self, news: &News, raw: &[u8], own_name: Option<&str>, shown: &mut Shown) {
+        if self.has_enough() {
+            return;
+        }
         if let News::Heard(heard) = news {
             match heard {
                 Heard::Message(said) if self.is_ignored(&said.source) => return,
@@ -97,9 +127,24 @@ impl Presenter {
             }
         }
         match self.form {
-            Form::Json => json(news, raw, shown),
+            Form::Json => self.json(news, raw, shown),
             Form::Lines(style) => self.lines(news, style, shown),
+            Form::Items => self.items(news, own_name, &mut shown.items),
         }
+        if let News::Heard(Heard::History(page) | Heard::Search(page)) = news {
+            self.messages += self.wanted(page.messages.iter()).count() as u64;
+        }
+    }
+
+    /// Those of a page that are shown.
+    fn wanted<'a>(
+        &self,
+        messages: impl Iterator<Item = &'a Said>,
+    ) -> impl Iterator<Item = &'a Said> {
+        let room = usize::try_from(self.enough - self.messages).unwrap_or(usize::MAX);
+        messages
+            .filter(|message| !self.is_ignored(&message.source))
+            .take(room)
     }
 
     fn lines(&self, news: &News, style: Style, shown: &mut Shown) {
@@ -108,6 +153,7 @@ impl Presenter {
             News::Welcome { .. } => {}
             News::Recovered(missed) => shown.told.push(recovered(*missed)),
             News::Gap { after, oldest } => shown.told.push(gap(*after, *oldest)),
+            News::Cut { messages } => shown.told.push(cut(*messages)),
             News::Impossible(sentence) => shown.told.push(sentence.clone()),
         }
     }
@@ -124,16 +170,9 @@ impl Presenter {
                 let source = format!("{} (private)", private.source);
                 chat_line(lines, &source, &private.message, style);
             }
-            Heard::Users(users) => {
-                let names: Vec<&str> = users.iter().map(|user| user.name.as_str()).collect();
-                server(&format!(
-                    "Connected users ({}): {}",
-                    names.len(),
-                    names.join(", ")
-                ));
-            }
-            Heard::History(page) if page.messages.is_empty() => server("No messages yet"),
-            Heard::Search(page) if page.messages.is_empty() => server("Nothing was found"),
+            Heard::Users(users) => server(&users_sentence(users)),
+            Heard::History(page) if page.messages.is_empty() => server(NO_MESSAGES),
+            Heard::Search(page) if page.messages.is_empty() => server(NOTHING_FOUND),
             Heard::History(page) => self.page(page.messages.iter(), style, lines),
             // The newest stands last, as everywhere.
             Heard::Search(page) => self.page(page.messages.iter().rev(), style, lines),
@@ -145,10 +184,124 @@ impl Presenter {
     }
 
     fn page<'a>(&self, messages: impl Iterator<Item = &'a Said>, style: Style, lines: &mut String) {
-        for message in messages.filter(|message| !self.is_ignored(&message.source)) {
+        for message in self.wanted(messages) {
             said(lines, message, style);
         }
     }
+
+    /// The server's own line, or one of the same shape.
+    fn json(&self, news: &News, raw: &[u8], shown: &mut Shown) {
+        let mut line = |line: &str| {
+            shown.lines.push_str(&json_for_terminal(line));
+            shown.lines.push('\n');
+        };
+        match news {
+            // The past, which came in pages.
+            News::Heard(Heard::History(page)) if raw.is_empty() => {
+                for message in self.wanted(page.messages.iter()) {
+                    line(&replayed_json(message));
+                }
+            }
+            News::Heard(_) => match std::str::from_utf8(raw) {
+                Ok(text) => line(text.trim_ascii_end()),
+                Err(_) => line(String::from_utf8_lossy(raw).trim_ascii_end()),
+            },
+            _ => line(&own_json(news)),
+        }
+    }
+}
+
+/// For a terminal.
+impl Presenter {
+    fn items(&mut self, news: &News, own_name: Option<&str>, items: &mut Vec<Item>) {
+        if let (Some(name), true) = (own_name, own_name != self.own_name.as_deref()) {
+            self.is_called(name, items);
+        }
+        match news {
+            News::Heard(heard) => self.heard_items(heard, own_name, items),
+            News::Welcome { name } => self.is_called(name, items),
+            News::Recovered(missed) => items.push(Item::Told(recovered(*missed))),
+            News::Gap { after, oldest } => items.push(Item::Told(gap(*after, *oldest))),
+            News::Cut { messages } => items.push(Item::Told(cut(*messages))),
+            News::Impossible(sentence) => items.push(Item::Told(sentence.clone())),
+        }
+    }
+
+    fn is_called(&mut self, name: &str, items: &mut Vec<Item>) {
+        self.own_name = Some(name.to_owned());
+        items.push(Item::OwnName(name.to_owned()));
+    }
+
+    fn heard_items(&mut self, heard: &Heard, own_name: Option<&str>, items: &mut Vec<Item>) {
+        let server = |sentence: &str| Item::Server(sentence.to_owned());
+        let change = |change, time| Item::Change(change, Some(time));
+        let item = match heard {
+            Heard::Message(message) if message.source == SERVER_SOURCE => server(&message.message),
+            Heard::Message(message) => item_of(message, false),
+            Heard::Joined(who) => change(Change::Entered(who.name.clone()), who.time),
+            Heard::Left(who) => change(Change::Left(who.name.clone()), who.time),
+            Heard::Renamed(who) => {
+                let renamed = Change::Renamed(who.name.clone(), who.new_name.clone());
+                change(renamed, who.time)
+            }
+            Heard::Private(private) => Item::Said(Line {
+                source: private.source.clone(),
+                text: private.message.clone(),
+                time: Some(private.time),
+                manner: match own_name == Some(&private.source) {
+                    true => Manner::PrivateTo(private.target.clone()),
+                    false => Manner::PrivateFrom,
+                },
+                is_replay: false,
+            }),
+            Heard::Users(users) => {
+                let names = users.iter().map(|user| user.name.clone());
+                items.push(Item::Present(names.collect()));
+                if self.silent_lists > 0 {
+                    self.silent_lists -= 1;
+                    return;
+                }
+                server(&users_sentence(users))
+            }
+            Heard::History(page) if page.messages.is_empty() => server(NO_MESSAGES),
+            Heard::Search(page) if page.messages.is_empty() => server(NOTHING_FOUND),
+            Heard::History(page) => {
+                items.extend(self.replay(page.messages.iter()));
+                return;
+            }
+            Heard::Search(page) => {
+                items.extend(self.replay(page.messages.iter().rev()));
+                return;
+            }
+            Heard::Notice(notice) => server(&notice.message),
+            Heard::Error(refused) => server(&refused.message),
+            Heard::Bye(bye) if bye.reason == "shutdown" => server(SHUTTING_DOWN),
+            Heard::Bye(_) | Heard::Ack(_) | Heard::Welcome(_) | Heard::Pong(_) => return,
+        };
+        items.push(item);
+    }
+
+    fn replay<'a>(&self, messages: impl Iterator<Item = &'a Said>) -> impl Iterator<Item = Item> {
+        self.wanted(messages).map(|message| item_of(message, true))
+    }
+}
+
+fn item_of(message: &Said, is_replay: bool) -> Item {
+    Item::Said(Line {
+        source: message.source.clone(),
+        text: message.message.clone(),
+        time: message.time,
+        manner: match message.action {
+            true => Manner::Done,
+            false => Manner::Said,
+        },
+        is_replay,
+    })
+}
+
+fn users_sentence(users: &[Present]) -> String {
+    let names: Vec<&str> = users.iter().map(|user| user.name.as_str()).collect();
+    format!("Connected users ({}): {}", names.len(), names.join(", "))
 }
 
 fn said(lines: &mut String, message: &Said, style: Style) {
@@ -180,36 +333,56 @@ fn gap(after: Option<u64>, oldest: u64) -> String {
     }
 }
 
-/// The server's own line, or one of the same shape.
-fn json(news: &News, raw: &[u8], shown: &mut Shown) {
-    let own = |kind: &str, data: serde_json::Value| {
-        serde_json::json!({ "type": kind, "data": data }).to_string()
-    };
-    let line = match news {
-        News::Heard(_) => String::from_utf8_lossy(raw).trim_end().to_owned(),
-        News::Welcome { name } => own("connected", serde_json::json!({ "name": name })),
-        News::Recovered(Missed::Messages(count)) => own(
+fn cut(messages: usize) -> String {
+    format!(
+        "There is more than these {messages} messages; --json and history requests get older ones"
+    )
+}
+
+fn json_line(kind: &str, data: serde_json::Value) -> String {
+    serde_json::json!({ "type": kind, "data": data }).to_string()
+}
+
+/// A message of the past as it was said.
+fn replayed_json(message: &Said) -> String {
+    let mut data = serde_json::json!({
+        "id": message.id,
+        "time": message.time.map(|time| format!("{time:.3}")),
+        "source": message.source,
+        "message": message.message,
+    });
+    if message.action {
+        data["action"] = true.into();
+    }
+    json_line("message", data)
+}
+
+/// News that are no line of the server, in the shape of one.
+fn own_json(news: &News) -> String {
+    use serde_json::json;
+    match news {
+        // The line itself is shown.
+        News::Heard(_) => String::new(),
+        News::Welcome { name } => json_line("connected", json!({ "name": name })),
+        News::Recovered(Missed::Messages(count)) => {
+            json_line("recovered", json!({ "complete": true, "messages": count }))
+        }
+        News::Recovered(Missed::Events(count)) => {
+            json_line("recovered", json!({ "complete": true, "events": count }))
+        }
+        News::Gap { after, oldest } => json_line(
             "recovered",
-            serde_json::json!({ "complete": true, "messages": count }),
+            json!({ "complete": false, "after": after, "oldest": oldest }),
         ),
-        News::Recovered(Missed::Events(count)) => own(
-            "recovered",
-            serde_json::json!({ "complete": true, "events": count }),
-        ),
-        News::Gap { after, oldest } => own(
-            "recovered",
-            serde_json::json!({ "complete": false, "after": after, "oldest": oldest }),
-        ),
-        News::Impossible(sentence) => own("impossible", serde_json::json!({ "message": sentence })),
-    };
-    shown.lines.push_str(&json_for_terminal(&line));
-    shown.lines.push('\n');
+        News::Cut { messages } => json_line("cut", json!({ "messages": messages })),
+        News::Impossible(sentence) => json_line("impossible", json!({ "message": sentence })),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol::client::decode;
+    use crate::protocol::client::{Messages, decode};
 
     fn shown(presenter: &mut Presenter, line: &str) -> String {
         let heard = decode(line.as_bytes()).unwrap_or_else(|| panic!("{line}"));
@@ -221,7 +394,7 @@ mod tests {
 
     #[test]
     fn both_dialects_look_the_same() {
-        let mut presenter = Presenter::new(Form::Lines(Style::Plain));
+        let mut presenter = Presenter::new(Form::Lines(Style::Plain), u64::MAX);
         let numbered = r#""id":1,"time":"2026-01-31T12:00:00.000Z""#;
         let said = |text: &str, more: &str| {
             format!(r#"{{{numbered},"source":"al","message":"{text}"{more}}}"#)
@@ -312,13 +485,97 @@ mod tests {
                 "{kind} {data}"
             );
         }
-        assert_eq!(presenter.messages(), 4);
+        // Three messages, one for us alone, and two pages of two.
+        assert_eq!(presenter.messages, 8);
         assert_eq!(presenter.last_private(), Some("al"));
     }
 
     #[test]
+    fn a_terminal_gets_items() {
+        let mut presenter = Presenter::new(Form::Items, u64::MAX);
+        let mut items = |line: &str| {
+            let mut shown = Shown::default();
+            let heard = decode(line.as_bytes()).unwrap_or_else(|| panic!("{line}"));
+            presenter.show(&News::Heard(heard), line.as_bytes(), Some("me"), &mut shown);
+            assert!(shown.lines.is_empty() && shown.told.is_empty());
+            shown.items
+        };
+        let message = r#"{"type":"message","data":{"source":"al","message":"x"}}"#;
+        let line = Line {
+            source: "al".into(),
+            text: "x".into(),
+            time: None,
+            manner: Manner::Said,
+            is_replay: false,
+        };
+        let own_name = Item::OwnName("me".into());
+        assert_eq!(items(message), [own_name, Item::Said(line.clone())]);
+        let server = r#"{"type":"message","data":{"source":"[Server]","message":"x"}}"#;
+        assert_eq!(items(server), [Item::Server("x".into())]);
+        let private = |source| {
+            format!(
+                r#"{{"type":"private","data":{{"time":"1970-01-01T00:00:00Z","source":"{source}","target":"bo","message":"x"}}}}"#
+            )
+        };
+        let time = Some(jiff::Timestamp::UNIX_EPOCH);
+        let manner = Manner::PrivateTo("bo".into());
+        let from_me = Line {
+            source: "me".into(),
+            time,
+            manner,
+            ..line.clone()
+        };
+        assert_eq!(items(&private("me")), [Item::Said(from_me)]);
+        let to_me = Line {
+            time,
+            manner: Manner::PrivateFrom,
+            ..line.clone()
+        };
+        assert_eq!(items(&private("al")), [Item::Said(to_me)]);
+        let page = r#"{"type":"history","data":{"messages":[{"source":"al","message":"x"}],"more":false}}"#;
+        let replayed = Line {
+            is_replay: true,
+            ..line
+        };
+        assert_eq!(items(page), [Item::Said(replayed)]);
+    }
+
+    #[test]
+    fn nothing_is_shown_beyond_what_is_enough() {
+        let mut presenter = Presenter::new(Form::Lines(Style::Plain), 3);
+        let message = r#"{"type":"message","data":{"source":"al","message":"x"}}"#;
+        assert_eq!(shown(&mut presenter, message), "al: x\n");
+        let said = |source| format!(r#"{{"source":"{source}","message":"x"}}"#);
+        let page = format!(
+            r#"{{"type":"history","data":{{"messages":[{},{},{}],"more":false}}}}"#,
+            said("a"),
+            said("b"),
+            said("c")
+        );
+        assert!(!presenter.has_enough());
+        assert_eq!(shown(&mut presenter, &page), "a: x\nb: x\n");
+        assert!(presenter.has_enough());
+        assert_eq!(shown(&mut presenter, message), "");
+    }
+
+    #[test]
+    fn a_list_of_users_that_nobody_asked_for_is_only_noted() {
+        let mut presenter = Presenter::new(Form::Items, u64::MAX);
+        presenter.expect_silent_list();
+        let line = r#"{"type":"users","data":[{"name":"al"}]}"#;
+        let present = Item::Present(vec!["al".into()]);
+        let mut shown = Shown::default();
+        let news = News::Heard(decode(line.as_bytes()).unwrap());
+        presenter.show(&news, line.as_bytes(), None, &mut shown);
+        assert_eq!(shown.items, std::slice::from_ref(&present));
+        presenter.show(&news, line.as_bytes(), None, &mut shown);
+        let listed = Item::Server("Connected users (1): al".into());
+        assert_eq!(shown.items, [present.clone(), present, listed]);
+    }
+
+    #[test]
     fn who_is_ignored_is_not_shown() {
-        let mut presenter = Presenter::new(Form::Lines(Style::Plain));
+        let mut presenter = Presenter::new(Form::Lines(Style::Plain), u64::MAX);
         let line = r#"{"type":"message","data":{"source":"Al","message":"x"}}"#;
         assert!(presenter.ignore("aL", true));
         assert!(!presenter.ignore("al", true));
@@ -326,12 +583,12 @@ mod tests {
         assert!(presenter.ignore("AL", false));
         assert!(!presenter.ignore("AL", false));
         assert_eq!(shown(&mut presenter, line), "Al: x\n");
-        assert_eq!(presenter.messages(), 1);
+        assert_eq!(presenter.messages, 1);
     }
 
     #[test]
     fn json_is_the_servers_own_and_no_secret_is_shown() {
-        let mut presenter = Presenter::new(Form::Json);
+        let mut presenter = Presenter::new(Form::Json, u64::MAX);
         let line = r#"{"type":"weather","data":{"é":"x"},"type":"message","data":{"source":"a","message":"\u001b"}}"#;
         assert!(decode(line.as_bytes()).is_none());
         let line = "{\"type\":\"message\",\"data\":{\"source\":\"a\",\"message\":\"\u{9b}2J \u{202e}é\"}} ";
@@ -361,6 +618,49 @@ mod tests {
                 "\n",
             )
         );
+    }
+
+    #[test]
+    fn a_replay_is_one_line_of_json_for_each_message() {
+        let said = |id: u64, message: &str, action| Said {
+            id: Some(id),
+            time: Some("2026-01-31T12:00:00Z".parse().unwrap()),
+            source: "al".into(),
+            message: message.into(),
+            action,
+        };
+        let page = News::Heard(Heard::History(Messages {
+            messages: vec![
+                said(1, "a\nb", false),
+                said(2, "waves", true),
+                said(3, "c", false),
+            ],
+            more: false,
+        }));
+        let mut presenter = Presenter::new(Form::Json, 2);
+        let mut told = Shown::default();
+        presenter.show(&News::Cut { messages: 3 }, &[], None, &mut told);
+        presenter.show(&page, &[], None, &mut told);
+        let lines: Vec<serde_json::Value> = told
+            .lines
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect();
+        let data = serde_json::json!({
+            "id": 2, "time": "2026-01-31T12:00:00.000Z", "source": "al", "message": "waves",
+            "action": true,
+        });
+        assert_eq!(lines.len(), 3, "{}", told.lines);
+        assert_eq!(
+            lines[0],
+            serde_json::json!({ "type": "cut", "data": { "messages": 3 } })
+        );
+        assert_eq!(lines[1]["data"]["message"], "a\nb");
+        assert_eq!(
+            lines[2],
+            serde_json::json!({ "type": "message", "data": data })
+        );
+        assert!(presenter.has_enough());
     }
 
     #[test]

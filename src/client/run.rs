@@ -16,25 +16,31 @@
 //!
 //! Only what is cancel-safe may lose a race: reads of the socket, receives, timers.
 
+use crate::client::asked::Asked;
 use crate::client::commands::{self, Typed};
 use crate::client::connect::{ConnectError, connect};
 use crate::client::input::{BadLine, InputLine};
-use crate::client::options::Config;
+use crate::client::json_input;
+use crate::client::link::{Link, status};
+use crate::client::news::{News, Show};
+use crate::client::options::{Config, Start};
 use crate::client::presenter::{Form, Presenter, Shown};
+use crate::client::replay::Since;
 use crate::client::screen::ScreenHandle;
-use crate::client::session::{Asked, News, Pulse, Session, Show};
+use crate::client::session::{Pulse, Session};
+use crate::client::view::Item;
 use crate::limits::{
     CLIENT_DRAIN_TIMEOUT, CLIENT_LEAVE_TIMEOUT, CLIENT_MAX_RETRY_DELAY, CLIENT_MIN_RETRY_DELAY,
     CLIENT_READ_BUFFER_BYTES, CLIENT_SAY_TIMEOUT, CLIENT_WRITE_BYTES,
 };
 use crate::protocol::client::{Bye, Heard, encode_quit};
-use crate::protocol::{Dialect, Nonce, Request, SERVER_SOURCE, decode};
-use crate::render::Style;
-use crate::text::{clean_message, for_terminal, is_blank, one_line, quoted};
+use crate::protocol::{Nonce, SERVER_SOURCE};
+use crate::text::{clean_message, for_terminal, one_line, quoted};
 use async_channel::{Receiver, Sender};
 use async_net::TcpStream;
 use futures_lite::future::{or, pending, yield_now};
 use futures_lite::{AsyncReadExt, AsyncWriteExt};
+use jiff::Timestamp;
 use smol::Timer;
 use std::cell::{Cell, RefCell};
 use std::fmt;
@@ -50,6 +56,9 @@ const JSON_DISCONNECTED: &str = "{\"type\":\"disconnected\",\"data\":{}}\n";
 
 /// What is told when the link broke, and a client comes back.
 const BROKEN: &str = "Server disconnected; connecting again";
+
+/// Time between two looks at how long it takes to the next attempt.
+const STATUS_INTERVAL: Duration = Duration::from_secs(1);
 
 /// What is told when nothing was understood.
 const STRANGE: &str = "Nothing that came from there was a line of a chat; check that \
@@ -111,8 +120,8 @@ pub struct Edge {
     pub input_kind: InputKind,
     /// Where things are shown.
     pub screen: ScreenHandle,
-    /// How they look.
-    pub style: Style,
+    /// What it shows.
+    pub form: Form,
     /// Tells of a signal to end.
     pub interrupted: Receiver<()>,
     /// Differs in every run.
@@ -211,6 +220,9 @@ struct State {
     refusal: Option<String>,
     /// Whether what the command line says was said.
     is_said: bool,
+    /// What the screen shows of the link.
+    status: String,
+    link: Link,
 }
 
 /// The chat of one run.
@@ -249,12 +261,13 @@ impl<'a> Chat<'a> {
             || config.reconnect
             || config.json
             || config.say.is_some()
+            || config.start.is_some()
             || config.name.is_some();
-        let form = match config.json {
-            true => Form::Json,
-            false => Form::Lines(edge.style),
-        };
         let mut session = Session::new(prefers_extended, config.name.clone(), edge.random);
+        if let Some(start) = config.start {
+            let since = since(start, Timestamp::now());
+            session.ask(Asked::Since(since), None, Instant::now(), &mut |_, _| {});
+        }
         if let Some(text) = &config.say {
             let asked = Asked::Say {
                 text: text.clone(),
@@ -268,10 +281,12 @@ impl<'a> Chat<'a> {
             edge,
             state: RefCell::new(State {
                 session,
-                presenter: Presenter::new(form),
+                presenter: Presenter::new(edge.form, config.count.unwrap_or(u64::MAX)),
                 wants_name: config.name.is_some() && edge.input_kind == InputKind::Pipe,
                 refusal: None,
                 is_said: false,
+                status: String::new(),
+                link: Link::Connecting,
             }),
             is_connected: Cell::new(false),
             wake: async_channel::bounded(1),
@@ -294,8 +309,11 @@ impl<'a> Chat<'a> {
         let mut attempts = 0;
         let mut told = String::new();
         loop {
+            let mut reason = None;
+            self.note_link(Link::Connecting);
             let end = match connect(self.config).await {
                 Ok(stream) => {
+                    self.note_link(Link::Up);
                     let end = self.chat(&stream).await;
                     if self.state.borrow().session.is_greeted() {
                         attempts = 0;
@@ -305,6 +323,7 @@ impl<'a> Chat<'a> {
                 }
                 Err(error) if !self.config.reconnect => return Err(RunError::Connect(error)),
                 Err(error) => {
+                    reason = Some(error.to_string());
                     let sentence = format!("{error}; trying again");
                     if sentence != told {
                         self.edge.screen.tell(sentence.clone()).await;
@@ -318,12 +337,15 @@ impl<'a> Chat<'a> {
                 || !self.edge.input.is_empty()
                 || self.state.borrow().session.waiting() > 0;
             let may_return = bye.as_ref().is_none_or(|bye| bye.reconnect);
+            let is_broken = matches!(end, ChatEnd::ServerClosed | ChatEnd::Dead | ChatEnd::Again);
+            let comes_back = is_broken && self.config.reconnect && may_return && has_work;
+            if !comes_back {
+                self.show_held().await;
+            }
             match end {
                 ChatEnd::Silence | ChatEnd::Enough => return self.verdict(),
                 ChatEnd::Refused(sentence) => return Err(RunError::Refused(sentence)),
-                ChatEnd::ServerClosed | ChatEnd::Dead | ChatEnd::Again
-                    if self.config.reconnect && may_return && has_work =>
-                {
+                ChatEnd::ServerClosed | ChatEnd::Dead | ChatEnd::Again if comes_back => {
                     let asked = bye.map_or(Duration::ZERO, |bye| {
                         Duration::from_millis(bye.retry_after_ms)
                     });
@@ -335,7 +357,10 @@ impl<'a> Chat<'a> {
                         self.show_break().await;
                     }
                     attempts += 1;
-                    if self.wait_offline(delay).await == Wish::Leave {
+                    let until = Instant::now() + delay;
+                    self.note_link(Link::Down { until, reason });
+                    if self.wait_offline(until).await == Wish::Leave {
+                        self.show_held().await;
                         return self.verdict();
                     }
                 }
@@ -349,6 +374,12 @@ impl<'a> Chat<'a> {
                 }
             }
         }
+    }
+
+    /// Shows what waited for more of the past, which will not come.
+    async fn show_held(&self) {
+        let (shown, ()) = self.act(|session, show| session.give_up(show));
+        self.show(shown).await;
     }
 
     async fn show_break(&self) {
@@ -370,12 +401,32 @@ impl<'a> Chat<'a> {
         self.edge.screen.show(line.to_owned()).await;
     }
 
+    // The state of the link
+
+    fn note_link(&self, link: Link) {
+        self.state.borrow_mut().link = link;
+        self.refresh_status();
+    }
+
+    /// Shows the state of the link, where there is a place for it and it is another.
+    fn refresh_status(&self) {
+        if self.edge.form != Form::Items {
+            return;
+        }
+        let state = &mut *self.state.borrow_mut();
+        let status = status(&state.session, &state.link, Instant::now());
+        if status != state.status && self.edge.screen.set_status(status.clone()) {
+            state.status = status;
+        }
+    }
+
     /// Ends the connection for the session; gives what the server said of it.
     async fn end_connection(&self) -> Option<Bye> {
         let (shown, bye) = self.act(|session, show| {
             session.disconnected(show);
             session.take_bye()
         });
+        self.state.borrow_mut().presenter.forget_lists();
         self.show(shown).await;
         bye
     }
@@ -398,14 +449,16 @@ impl<'a> Chat<'a> {
     }
 
     /// Waits for the next attempt, and keeps what is typed meanwhile.
-    async fn wait_offline(&self, delay: Duration) -> Wish {
-        let deadline = Instant::now() + delay;
+    async fn wait_offline(&self, deadline: Instant) -> Wish {
         loop {
+            self.refresh_status();
+            let tick = deadline.min(Instant::now() + STATUS_INTERVAL);
             let timer = async {
-                Timer::at(deadline).await;
+                Timer::at(tick).await;
                 Next::Nothing
             };
             match or(self.next_line(), timer).await {
+                Next::Nothing if tick < deadline => {}
                 Next::Nothing => return Wish::Nothing,
                 // Its end is looked after when there is a link again.
                 Next::EndOfInput => {
@@ -466,11 +519,12 @@ impl<'a> Chat<'a> {
             match or(reading, or(pulse, leaving)).await {
                 Step::Read(Ok(count)) if count > 0 => {
                     let (shown, end) = self.hear(&buffer[..count]);
-                    if !shown.lines.is_empty() {
+                    if !shown.lines.is_empty() || !shown.items.is_empty() {
                         last_line = Instant::now();
                     }
                     self.show(shown).await;
                     self.note_output();
+                    self.refresh_status();
                     if let Some(end) = end {
                         break end;
                     }
@@ -506,21 +560,31 @@ impl<'a> Chat<'a> {
         let state = &mut *self.state.borrow_mut();
         let mut shown = Shown::default();
         let own_name = state.session.name().map(str::to_owned);
+        let is_judged = self.config.say.is_some();
         let mut seen = Vec::new();
-        let enough = self.config.count.unwrap_or(u64::MAX);
+        let mut is_welcome = false;
+        if self.edge.form != Form::Items {
+            // What is shown of a line is hardly ever longer than the line.
+            shown.lines.reserve(bytes.len());
+        }
         let State {
             session, presenter, ..
         } = state;
         session.receive(bytes, Instant::now(), &mut |news, raw| {
-            if presenter.messages() < enough {
-                presenter.show(&news, raw, own_name.as_deref(), &mut shown);
-            }
-            if let News::Heard(heard @ (Heard::Error(_) | Heard::Ack(_) | Heard::Message(_))) = news
+            presenter.show(&news, raw, own_name.as_deref(), &mut shown);
+            is_welcome |= matches!(news, News::Welcome { .. });
+            if let News::Heard(heard) = news
+                && is_judged
             {
                 seen.push(heard);
             }
         });
-        if self.config.say.is_some() {
+        if is_welcome && self.edge.form == Form::Items {
+            // Their names can be completed from the beginning.
+            presenter.expect_silent_list();
+            session.ask(Asked::Users, None, Instant::now(), &mut |_, _| {});
+        }
+        if is_judged {
             shown.lines.clear();
             self.judge_say(state, seen);
         }
@@ -530,7 +594,7 @@ impl<'a> Chat<'a> {
             }
             state.wants_name = !state.session.has_chosen_name();
         }
-        let end = (state.presenter.messages() >= enough).then_some(ChatEnd::Enough);
+        let end = state.presenter.has_enough().then_some(ChatEnd::Enough);
         (shown, end)
     }
 
@@ -570,6 +634,9 @@ impl<'a> Chat<'a> {
     }
 
     async fn show(&self, shown: Shown) {
+        if !shown.items.is_empty() {
+            self.edge.screen.draw(shown.items).await;
+        }
         if !shown.lines.is_empty() {
             self.edge.screen.show(shown.lines).await;
         }
@@ -701,6 +768,16 @@ impl<'a> Chat<'a> {
 
     /// Does what one line of the input wants.
     async fn take(&self, line: InputLine) -> Wish {
+        let wish = self.take_line(line).await;
+        self.refresh_status();
+        wish
+    }
+
+    async fn take_line(&self, line: InputLine) -> Wish {
+        let is_drawn = self.edge.form == Form::Items;
+        if is_drawn {
+            self.edge.screen.draw(vec![Item::Typed]).await;
+        }
         let typed = self.understand(&line);
         let typed = match typed {
             Typed::Reply(text) => {
@@ -722,6 +799,9 @@ impl<'a> Chat<'a> {
                 &line,
                 "/reconnect needs the option --reconnect, with which nothing is lost meanwhile",
             ),
+            Typed::Mentions | Typed::Clear if !is_drawn => {
+                self.refused(&line, "/mentions and /clear work at a terminal only")
+            }
             other => other,
         };
         let sentence = match typed {
@@ -731,6 +811,14 @@ impl<'a> Chat<'a> {
             }
             Typed::AskWith(asked, nonce) => {
                 self.ask(asked, Some(nonce)).await;
+                return Wish::Nothing;
+            }
+            Typed::Mentions => {
+                self.edge.screen.draw(vec![Item::Mentions]).await;
+                return Wish::Nothing;
+            }
+            Typed::Clear => {
+                self.edge.screen.draw(vec![Item::Clear]).await;
                 return Wish::Nothing;
             }
             Typed::Nothing => return Wish::Nothing,
@@ -791,7 +879,7 @@ impl<'a> Chat<'a> {
     fn understand(&self, line: &InputLine) -> Typed {
         let limit = self.config.max_message_bytes;
         let typed = match &line.text {
-            Ok(text) if self.config.json => understand_json(text, limit),
+            Ok(text) if self.config.json => json_input::interpret(text, limit),
             Ok(text) => commands::interpret(text, limit),
             Err(BadLine::TooLong) => Typed::Refused(commands::too_long(limit)),
             Err(BadLine::NotUtf8) => Typed::Refused(
@@ -816,37 +904,12 @@ impl<'a> Chat<'a> {
     }
 }
 
-/// A line of the protocol, as a program writes it.
-fn understand_json(text: &str, max_message_bytes: usize) -> Typed {
-    if is_blank(text) {
-        return Typed::Nothing;
-    }
-    let request = match decode::request(text.as_bytes(), Dialect::Extended, max_message_bytes) {
-        Ok(request) => request,
-        Err(refused) => return Typed::Refused(refused.refusal.to_string()),
-    };
-    let (asked, nonce) = match request {
-        Request::Say(say) => {
-            let (text, action) = (say.text.into(), say.action);
-            (Asked::Say { text, action }, say.nonce)
-        }
-        Request::Private(private) => {
-            let (target, text) = (private.target.into(), private.text.into());
-            (Asked::Private { target, text }, private.nonce)
-        }
-        Request::SetName(name) => (Asked::SetName(name.into()), None),
-        Request::Users => (Asked::Users, None),
-        Request::History | Request::Page(_) | Request::Search(_) => {
-            (Asked::Line(text.to_owned()), None)
-        }
-        Request::Quit => return Typed::Quit,
-        Request::Hello(_) | Request::Ping(_) => {
-            return Typed::Refused("The client says hello and pings by itself".to_owned());
-        }
-    };
-    match nonce {
-        Some(nonce) => Typed::AskWith(asked, nonce),
-        None => Typed::Ask(asked),
+/// Where the past begins, now.
+fn since(start: Start, now: Timestamp) -> Since {
+    match start {
+        Start::After(number) => Since::Event(number),
+        // A time that reaches back too far begins with the first one.
+        Start::Within(time) => Since::Time(now.checked_sub(time).unwrap_or(Timestamp::MIN)),
     }
 }
 
@@ -915,6 +978,17 @@ mod tests {
         ] {
             assert_eq!(patience_ends(kind, sent_at, last_line), expected);
         }
+    }
+
+    #[test]
+    fn the_past_begins_at_an_event_or_so_much_before_now() {
+        let now: Timestamp = "2026-01-31T12:00:00Z".parse().unwrap();
+        assert_eq!(since(Start::After(7), now), Since::Event(7));
+        let hour = Duration::from_secs(3600);
+        let before = "2026-01-31T11:00:00Z".parse().unwrap();
+        assert_eq!(since(Start::Within(hour), now), Since::Time(before));
+        let age = Duration::from_secs(u64::from(u32::MAX) * 1000);
+        assert_eq!(since(Start::Within(age), now), Since::Time(Timestamp::MIN));
     }
 
     #[test]

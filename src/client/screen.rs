@@ -6,6 +6,7 @@
 //! a signal. The client's loop writes to it. It must never hold anything back: what is shown
 //! is shown at once.
 
+use crate::client::view::Item;
 use crate::limits::CLIENT_SCREEN_PIECES;
 use async_channel::{Receiver, Sender};
 use std::io::{self, Write, stderr, stdout};
@@ -21,6 +22,15 @@ pub trait Screen: Send {
 
     /// Tells the user something about what was typed.
     fn tell(&mut self, text: &str);
+
+    /// Draws items; only a terminal is given any.
+    fn draw(&mut self, _items: Vec<Item>) {}
+
+    /// Shows the state of the link; only a terminal has a place for it.
+    fn set_status(&mut self, _status: &str) {}
+
+    /// Nothing more will be shown.
+    fn finish(&mut self) {}
 }
 
 /// Lines on standard output, words to the user on standard error.
@@ -43,6 +53,8 @@ impl Screen for PlainScreen {
 enum Piece {
     Lines(String),
     Words(String),
+    Items(Vec<Item>),
+    Status(String),
 }
 
 /// A bounded queue to a screen in its thread.
@@ -64,6 +76,7 @@ impl ScreenHandle {
             .name("screen".to_owned())
             .spawn(move || {
                 let result = show_all(&pieces, &mut *screen);
+                screen.finish();
                 // It fails if nobody waits for the end any more.
                 let _ = end.try_send(result);
             })?;
@@ -80,6 +93,16 @@ impl ScreenHandle {
     /// Gives words to the user, as [`ScreenHandle::show`].
     pub async fn tell(&self, text: String) {
         let _ = self.queue.send(Piece::Words(text)).await;
+    }
+
+    /// Gives items to the screen, as [`ScreenHandle::show`].
+    pub async fn draw(&self, items: Vec<Item>) {
+        let _ = self.queue.send(Piece::Items(items)).await;
+    }
+
+    /// Shows the state of the link, unless the screen has enough to do; gives whether it does.
+    pub fn set_status(&self, status: String) -> bool {
+        self.queue.try_send(Piece::Status(status)).is_ok()
     }
 
     /// Takes nothing more; the screen ends when it has shown what it was given.
@@ -102,6 +125,8 @@ fn show_all(pieces: &Receiver<Piece>, screen: &mut dyn Screen) -> io::Result<()>
         match piece {
             Piece::Lines(lines) => screen.show(&lines)?,
             Piece::Words(text) => screen.tell(&text),
+            Piece::Items(items) => screen.draw(items),
+            Piece::Status(status) => screen.set_status(&status),
         }
     }
     Ok(())

@@ -8,15 +8,16 @@
 //!
 //! Protocol: "How a client finds out": a server is never sent a hello before it said the mark.
 
+use crate::client::asked::{Asked, encode_basic, encode_extended};
+use crate::client::news::{Missed, News, Show};
+use crate::client::replay::Replays;
 use crate::framing::{Line, LineSplitter};
 use crate::limits::{
-    CLIENT_GREETING_TIMEOUT, CLIENT_MAX_HISTORY, CLIENT_MAX_HISTORY_BYTES, CLIENT_MAX_IN_FLIGHT,
-    CLIENT_MAX_LINE_BYTES, CLIENT_MAX_RECOVERED, CLIENT_MAX_RECOVERED_BYTES, CLIENT_MAX_WAITING,
-    CLIENT_MAX_WAITING_BYTES, CLIENT_OPENING_TIMEOUT, CLIENT_PING_INTERVAL, CLIENT_PONG_TIMEOUT,
-    DEFAULT_HISTORY_MESSAGES, MAX_PAGE_MESSAGES,
+    CLIENT_GREETING_TIMEOUT, CLIENT_MAX_IN_FLIGHT, CLIENT_MAX_LINE_BYTES, CLIENT_MAX_RECOVERED,
+    CLIENT_MAX_RECOVERED_BYTES, CLIENT_MAX_WAITING, CLIENT_MAX_WAITING_BYTES,
+    CLIENT_OPENING_TIMEOUT, CLIENT_PING_INTERVAL, CLIENT_PONG_TIMEOUT,
 };
-use crate::protocol::basic::encode_request;
-use crate::protocol::client::{self, Heard, Introduction, Messages, Refused, Said, Welcome};
+use crate::protocol::client::{self, Heard, Introduction, Refused, Said, Welcome};
 use crate::protocol::{Nonce, Place, SERVER_SOURCE};
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -26,116 +27,6 @@ const CLIENT: &str = concat!("smolchat-client/", env!("CARGO_PKG_VERSION"));
 
 /// The code of an error that comes long after the line that it is about.
 const NOT_DELIVERED: &str = "not-delivered";
-
-/// What a user wants of the server.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Asked {
-    /// Say this to everyone, or do it.
-    Say {
-        /// The text.
-        text: String,
-        /// Whether it is done, not said.
-        action: bool,
-    },
-    /// Say something to one user.
-    Private {
-        /// To whom.
-        target: String,
-        /// The text.
-        text: String,
-    },
-    /// Be called this.
-    SetName(String),
-    /// Tell the newest messages, all that are kept or this many.
-    History(Option<usize>),
-    /// Tell who is here.
-    Users,
-    /// Tell the messages that match.
-    Search(String),
-    /// A line of the extended dialect, as a program wrote it, that gets no acknowledgement.
-    Line(String),
-}
-
-impl Asked {
-    /// Whether only the extended dialect knows it.
-    fn needs_extended(&self) -> bool {
-        match self {
-            Asked::Say { action, .. } => *action,
-            Asked::SetName(_) | Asked::History(None) | Asked::Users => false,
-            Asked::Private { .. } | Asked::History(Some(_)) | Asked::Search(_) | Asked::Line(_) => {
-                true
-            }
-        }
-    }
-
-    /// What its line is called, where it gets an acknowledgement.
-    fn acknowledged_kind(&self) -> Option<&'static str> {
-        match self {
-            Asked::Say { .. } => Some("message"),
-            Asked::Private { .. } => Some("private"),
-            _ => None,
-        }
-    }
-
-    fn text_bytes(&self) -> usize {
-        match self {
-            Asked::Say { text, .. }
-            | Asked::SetName(text)
-            | Asked::Search(text)
-            | Asked::Line(text) => text.len(),
-            Asked::Private { target, text } => target.len() + text.len(),
-            Asked::History(_) | Asked::Users => 0,
-        }
-    }
-
-    /// What a user calls it.
-    fn description(&self) -> &'static str {
-        match self {
-            Asked::Say { .. } => "/me",
-            Asked::Private { .. } => "/msg",
-            Asked::Search(_) => "/search",
-            Asked::SetName(_) => "a name",
-            Asked::History(_) => "/history with a number",
-            Asked::Users => "the list of users",
-            Asked::Line(_) => "this line",
-        }
-    }
-}
-
-/// Something to be shown.
-#[derive(Clone, Debug, PartialEq)]
-pub enum News {
-    /// The server said this; only what is for eyes.
-    Heard(Heard),
-    /// The extended dialect has begun, for the first time or as somebody new.
-    Welcome {
-        /// Our name.
-        name: String,
-    },
-    /// The link is back, and all that was missed follows.
-    Recovered(Missed),
-    /// The link is back, but something was lost.
-    Gap {
-        /// The number of the newest event before it, if it is of the same past.
-        after: Option<u64>,
-        /// The number of the first event after it.
-        oldest: u64,
-    },
-    /// What the user wanted cannot be had of this server.
-    Impossible(String),
-}
-
-/// What was missed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Missed {
-    /// So many messages, among other events.
-    Messages(usize),
-    /// So many events; too many to look for messages first.
-    Events(u64),
-}
-
-/// Takes what is to be shown, with the server's line where there is one.
-pub type Show<'a> = &'a mut dyn FnMut(News, &[u8]);
 
 /// What the loop has to do about a time that has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -187,17 +78,6 @@ struct Recovery {
     bytes: usize,
 }
 
-/// A replay of which the server has been asked for one more page.
-#[derive(Debug)]
-struct Replay {
-    /// Messages that are still wanted.
-    left: usize,
-    /// What has come, oldest first.
-    collected: VecDeque<Said>,
-    /// Of its texts.
-    bytes: usize,
-}
-
 /// A user's chat with one server.
 #[derive(Debug)]
 pub struct Session {
@@ -222,8 +102,8 @@ pub struct Session {
     name_refusal: Option<String>,
     identity: Option<Identity>,
     recovery: Option<Recovery>,
-    /// One for each page that the server was asked for, in that order.
-    replays: VecDeque<Replay>,
+    /// What was asked for of the past.
+    replays: Replays,
     waiting: VecDeque<Waiting>,
     waiting_bytes: usize,
     in_flight: usize,
@@ -258,7 +138,7 @@ impl Session {
             name_refusal: None,
             identity: None,
             recovery: None,
-            replays: VecDeque::new(),
+            replays: Replays::default(),
             waiting: VecDeque::new(),
             waiting_bytes: 0,
             in_flight: 0,
@@ -357,7 +237,13 @@ impl Session {
     /// The connection is gone. What was sent and not acknowledged is sent again over the next.
     pub fn disconnected(&mut self, show: Show<'_>) {
         self.finish_recovery(show);
-        self.replays.clear();
+        if let Some(since) = self.replays.interrupt() {
+            self.waiting.push_front(Waiting {
+                asked: Asked::Since(since),
+                nonce: None,
+                is_sent: false,
+            });
+        }
         self.phase = Phase::Offline;
         self.output.clear();
         self.pinged_at = None;
@@ -367,6 +253,11 @@ impl Session {
         for waiting in &mut self.waiting {
             waiting.is_sent = false;
         }
+    }
+
+    /// There will be no further connection: shows what waited for a past that does not come.
+    pub fn give_up(&mut self, show: Show<'_>) {
+        self.replays.release(0, show);
     }
 
     /// When something is to be done though nothing happens.
@@ -433,6 +324,9 @@ impl Session {
     }
 
     fn enqueue(&mut self, asked: Asked, nonce: Option<Nonce>) {
+        if matches!(asked, Asked::Since(_)) {
+            self.replays.expect_past();
+        }
         self.waiting_bytes += asked.text_bytes();
         self.waiting.push_back(Waiting {
             asked,
@@ -478,18 +372,11 @@ impl Session {
         let mut index = self.in_flight;
         while index < self.waiting.len() && self.in_flight < CLIENT_MAX_IN_FLIGHT {
             let waiting = &mut self.waiting[index];
-            if let Asked::History(limit) = waiting.asked {
-                let wanted = limit.unwrap_or(DEFAULT_HISTORY_MESSAGES);
-                let replay = Replay {
-                    left: wanted.min(CLIENT_MAX_HISTORY),
-                    collected: VecDeque::new(),
-                    bytes: 0,
-                };
-                self.forget(index);
-                self.ask_page(replay);
-                continue;
+            match waiting.asked {
+                Asked::History(limit) => self.replays.ask_for_newest(limit, &mut self.output),
+                Asked::Since(since) => self.replays.ask_since(since, &mut self.output),
+                _ => encode_extended(&mut self.output, &waiting.asked, waiting.nonce.as_ref()),
             }
-            encode_extended(&mut self.output, &waiting.asked, waiting.nonce.as_ref());
             if waiting.nonce.is_some() {
                 waiting.is_sent = true;
                 self.in_flight += 1;
@@ -498,37 +385,6 @@ impl Session {
                 self.note_name(done.asked);
             }
         }
-    }
-
-    /// Asks for the page before what has come.
-    fn ask_page(&mut self, replay: Replay) {
-        let before = replay.collected.front().and_then(|oldest| oldest.id);
-        let limit = replay.left.min(MAX_PAGE_MESSAGES);
-        client::encode_history(&mut self.output, before, Some(limit));
-        self.replays.push_back(replay);
-    }
-
-    /// Takes a page, and asks for the next or shows all.
-    fn hear_page(&mut self, page: Messages, line: &[u8], show: Show<'_>) {
-        let Some(mut replay) = self.replays.pop_front() else {
-            // A program asked for it in its own words.
-            return show(News::Heard(Heard::History(page)), line);
-        };
-        replay.left = replay.left.saturating_sub(page.messages.len());
-        let is_empty = page.messages.is_empty();
-        for message in page.messages.into_iter().rev() {
-            replay.bytes += message.message.len();
-            replay.collected.push_front(message);
-        }
-        let has_room = replay.left > 0 && replay.bytes < CLIENT_MAX_HISTORY_BYTES;
-        if page.more && has_room && !is_empty {
-            return self.ask_page(replay);
-        }
-        let all = Messages {
-            messages: replay.collected.into(),
-            more: page.more,
-        };
-        show(News::Heard(Heard::History(all)), &[]);
     }
 
     fn flush_basic(&mut self, now: Instant, show: Show<'_>) {
@@ -543,6 +399,9 @@ impl Session {
                     first.asked.description()
                 );
                 show(News::Impossible(sentence), &[]);
+                if let Asked::Since(_) = first.asked {
+                    self.replays.release(0, show);
+                }
             } else {
                 encode_basic(&mut self.output, &first.asked);
                 self.note_name(first.asked);
@@ -616,7 +475,7 @@ impl Session {
                 self.note_refusal(&refused, now, show);
                 show(News::Heard(Heard::Error(refused)), line);
             }
-            Heard::History(page) => self.hear_page(page, line, show),
+            Heard::History(page) => self.replays.hear(page, line, &mut self.output, show),
             Heard::Bye(bye) => {
                 self.bye = Some(bye.clone());
                 show(News::Heard(Heard::Bye(bye)), line);
@@ -730,6 +589,8 @@ impl Session {
                 }
                 self.finish_recovery_if_whole(show);
             }
+            // What has a number stands behind a past that has not come yet.
+            _ if is_news && id.is_some() && self.replays.holds() => self.replays.hold(heard, line),
             _ if is_news => show(News::Heard(heard), line),
             _ => {}
         }
@@ -771,7 +632,10 @@ impl Session {
         };
         show(News::Recovered(missed), &[]);
         for (heard, line) in recovery.collected {
-            show(News::Heard(heard), &line);
+            match self.replays.holds() {
+                true => self.replays.hold(heard, &line),
+                false => show(News::Heard(heard), &line),
+            }
         }
     }
 
@@ -784,7 +648,7 @@ impl Session {
             self.chosen_name = None;
         }
         if kind == Some("history") {
-            self.replays.pop_front();
+            self.replays.refuse(show);
         }
         if refused.code == NOT_DELIVERED {
             return;
@@ -825,34 +689,6 @@ fn renaming(heard: &Heard) -> Option<(&str, &str)> {
             ..
         }) if source == SERVER_SOURCE => message.split_once(" renamed to "),
         _ => None,
-    }
-}
-
-fn encode_basic(line: &mut Vec<u8>, asked: &Asked) {
-    match asked {
-        Asked::Say { text, .. } => encode_request(line, "message", text),
-        Asked::SetName(name) => encode_request(line, "set-name", name),
-        Asked::History(_) => encode_request(line, "history", ""),
-        Asked::Users => encode_request(line, "users", ""),
-        // The basic dialect does not know them.
-        Asked::Private { .. } | Asked::Search(_) | Asked::Line(_) => {}
-    }
-}
-
-fn encode_extended(line: &mut Vec<u8>, asked: &Asked, nonce: Option<&Nonce>) {
-    match (asked, nonce) {
-        (Asked::Say { text, action }, Some(nonce)) => {
-            client::encode_say(line, text, *action, nonce);
-        }
-        (Asked::Private { target, text }, Some(nonce)) => {
-            client::encode_private(line, target, text, nonce);
-        }
-        (Asked::Search(query), _) => client::encode_search(line, query),
-        (Asked::Line(text), _) => {
-            line.extend_from_slice(text.as_bytes());
-            line.push(b'\n');
-        }
-        (other, _) => encode_basic(line, other),
     }
 }
 

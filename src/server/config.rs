@@ -5,6 +5,7 @@
 //! environment.
 
 use crate::arguments::{parse_number, parse_port};
+use crate::documents::{Document, parse_document};
 use crate::limits::{
     self, DEFAULT_PORT, DEFAULT_WEB_PORT, Limits, MAX_CLIENTS_RANGE, MAX_CONNECT_RATE_RANGE,
     MAX_HISTORY_RANGE, MAX_KEEP_DAYS_RANGE, MAX_KEEP_MESSAGES_RANGE, MAX_LAG_RANGE, MAX_LINE_RANGE,
@@ -12,7 +13,7 @@ use crate::limits::{
 };
 use crate::server::web::host::HostName;
 use crate::store::{self, StoreOptions};
-use argh::FromArgs;
+use argh::{ArgsInfo, FromArgs};
 use std::fmt;
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -20,7 +21,7 @@ use std::time::Duration;
 
 /// smolchat-server: a small, fast network chat. Clients connect over TCP, readers open the web
 /// page, and this terminal shows the chat as it happens.
-#[derive(FromArgs, Clone, Debug, PartialEq, Eq)]
+#[derive(FromArgs, ArgsInfo, Clone, Debug, PartialEq, Eq)]
 #[argh(
     note = "Standard output is the transcript of the chat; everything else is on standard error.",
     error_code(0, "stopped by SIGINT (Ctrl-C) or SIGTERM; everyone was told"),
@@ -167,6 +168,10 @@ pub struct ServerOptions {
     /// how the log is written: text, or json with one object a line (default text)
     #[argh(option, default = "LogFormat::Text", from_str_fn(parse_log_format))]
     pub log_format: LogFormat,
+
+    /// print this for your system and end: man, bash, zsh or fish (a manual page, or completions of a shell)
+    #[argh(option, arg_name = "what", from_str_fn(parse_document))]
+    pub generate: Option<Document>,
 
     /// print the version and end
     #[argh(switch)]

@@ -1,6 +1,9 @@
 //! Tests of the session: a scripted server on the other side, time as an argument.
 
 use super::*;
+use crate::client::replay::Since;
+use crate::limits::{CLIENT_MAX_HISTORY, MAX_PAGE_MESSAGES};
+use std::ops::RangeInclusive;
 
 const MARKED: &str = "{\"type\":\"message\",\"data\":{\"source\":\"[Server]\",\"message\":\"1.2.3.4:5 has entered the chat\"}} \n";
 const UNMARKED: &str = "{\"type\":\"message\",\"data\":{\"source\":\"[Server]\",\"message\":\"1.2.3.4:5 has entered the chat\"}}\n";
@@ -93,6 +96,10 @@ impl Script {
 
 fn text_of(news: News) -> String {
     match news {
+        News::Heard(Heard::History(page)) => {
+            let text = |said: &Said| format!(" {}", said.message);
+            format!("past{}", page.messages.iter().map(text).collect::<String>())
+        }
         News::Heard(Heard::Message(said)) => format!("{}: {}", said.source, said.message),
         News::Heard(Heard::Ack(ack)) => format!("ack {}", ack.nonce),
         other => format!("{other:?}"),
@@ -108,6 +115,18 @@ fn welcome(name: &str, token: &str, epoch: &str, last: u64, more: &str) -> Strin
 fn event(id: u64, text: &str) -> String {
     format!(
         "{{\"type\":\"message\",\"data\":{{\"id\":{id},\"time\":\"2026-01-31T12:00:00.000Z\",\"source\":\"bo\",\"message\":\"{text}\"}}}}\n"
+    )
+}
+
+/// A page of the history with messages of these numbers.
+fn page(ids: RangeInclusive<u64>, more: bool) -> String {
+    let messages: Vec<String> = ids
+        .map(|id| event(id, &id.to_string()).trim_end().to_owned())
+        .map(|line| line[r#"{"type":"message","data":"#.len()..line.len() - 1].to_owned())
+        .collect();
+    format!(
+        "{{\"type\":\"history\",\"data\":{{\"messages\":[{}],\"more\":{more}}}}}\n",
+        messages.join(",")
     )
 }
 
@@ -485,16 +504,6 @@ fn a_line_without_end_is_passed_over_in_bounded_memory() {
 #[test]
 fn a_long_replay_is_put_together_of_pages() {
     let mut script = Script::extended();
-    let page = |ids: std::ops::RangeInclusive<u64>, more: bool| {
-        let messages: Vec<String> = ids
-            .map(|id| event(id, &id.to_string()).trim_end().to_owned())
-            .map(|line| line[r#"{"type":"message","data":"#.len()..line.len() - 1].to_owned())
-            .collect();
-        format!(
-            "{{\"type\":\"history\",\"data\":{{\"messages\":[{}],\"more\":{more}}}}}\n",
-            messages.join(",")
-        )
-    };
     script.asks(Asked::History(Some(500)));
     script.asks(Asked::History(None));
     let asked = script.output();
@@ -513,7 +522,92 @@ fn a_long_replay_is_put_together_of_pages() {
     };
     let ids: Vec<Vec<u64>> = shown.iter().map(ids).collect();
     assert_eq!(ids, [vec![8, 9], (2..=9).collect()]);
-    assert!(script.session.replays.is_empty());
+    // What was not asked for is shown as it comes.
+    script.hears(&page(1..=1, false));
+    assert_eq!(script.shown_texts(), ["past 1"]);
+}
+
+#[test]
+fn what_is_said_waits_for_the_past_and_is_shown_once() {
+    let mut script = Script::extended();
+    script.asks(Asked::Since(Since::Event(3)));
+    assert!(script.output().contains(r#"{"limit":200}"#));
+    script.hears(&event(11, "live"));
+    script.hears(&event(12, "later"));
+    script.hears(&page(9..=11, true));
+    assert!(script.output().contains(r#"{"before":9,"limit":200}"#));
+    assert_eq!(script.shown, []);
+    script.hears(&page(2..=8, true));
+    let expected = "past 4 5 6 7 8 9 10 11";
+    assert_eq!(script.shown_texts(), [expected, "bo: later"]);
+    script.hears(&event(13, "on"));
+    assert_eq!(script.shown_texts(), ["bo: on"]);
+}
+
+#[test]
+fn a_past_without_messages_is_not_shown() {
+    let mut script = Script::extended();
+    let tomorrow = "2026-02-01T00:00:00Z".parse().unwrap();
+    script.asks(Asked::Since(Since::Time(tomorrow)));
+    script.hears(&event(11, "live"));
+    script.hears(&page(1..=5, true));
+    assert_eq!(script.shown_texts(), ["bo: live"]);
+}
+
+#[test]
+fn a_past_that_a_break_cuts_is_asked_for_again() {
+    let mut script = Script::extended();
+    script.asks(Asked::Since(Since::Event(8)));
+    script.hears(&event(11, "live"));
+    script.hears(&page(10..=11, true));
+    script.breaks();
+    script.hears(MARKED);
+    let resumed = ",\"resumed\":{\"complete\":true,\"missed\":1}";
+    script.hears(&welcome("al", "t", "e", 12, resumed));
+    script.hears(&event(12, "missed"));
+    assert_eq!(script.shown_texts(), ["Recovered(Messages(1))"]);
+    script.hears(&event(13, "after"));
+    let asked = script.output();
+    assert!(asked.ends_with("{\"limit\":200}}\n"), "{asked}");
+    script.hears(&page(1..=12, false));
+    assert_eq!(script.shown_texts(), ["past 9 10 11 12", "bo: after"]);
+}
+
+#[test]
+fn what_waits_for_a_past_that_does_not_come_is_shown() {
+    type End = fn(&mut Script);
+    let refused: End = |script| {
+        script.hears("{\"type\":\"error\",\"data\":{\"code\":\"invalid\",\"message\":\"no\",\"type\":\"history\"}}\n");
+    };
+    let gone: End = |script| {
+        script.breaks();
+        let shown = &mut script.shown;
+        script.session.give_up(&mut |news, _| shown.push(news));
+    };
+    for end in [refused, gone] {
+        let mut script = Script::extended();
+        script.asks(Asked::Since(Since::Event(1)));
+        script.hears(&event(11, "live"));
+        assert_eq!(script.shown, []);
+        end(&mut script);
+        let last = script.shown_texts();
+        assert!(last.contains(&"bo: live".to_owned()), "{last:?}");
+    }
+}
+
+#[test]
+fn a_past_that_is_too_long_is_told_to_be_cut() {
+    let mut script = Script::extended();
+    script.asks(Asked::Since(Since::Event(0)));
+    let pages = CLIENT_MAX_HISTORY.div_ceil(MAX_PAGE_MESSAGES) as u64;
+    let size = MAX_PAGE_MESSAGES as u64;
+    for number in (1..=pages).rev() {
+        script.hears(&page(number * size + 1..=(number + 1) * size, true));
+    }
+    let told = script.shown_texts();
+    let messages = CLIENT_MAX_HISTORY;
+    assert_eq!(told[0], format!("{:?}", News::Cut { messages }));
+    assert!(told[1].ends_with(&format!(" {}", (pages + 1) * size)));
 }
 
 #[test]
