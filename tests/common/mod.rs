@@ -14,7 +14,10 @@
 pub mod extended;
 pub mod long_run;
 pub mod one_log;
+pub mod piped;
 pub mod random;
+#[cfg(target_os = "linux")]
+pub mod terminal;
 
 use serde_json::{Value, json};
 use smolchat::limits::Limits;
@@ -112,6 +115,32 @@ impl Watchdog {
         });
         Watchdog { _alive: alive }
     }
+}
+
+fn status_bytes(process: u32, field: &str) -> Option<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).ok()?;
+    let line = status.lines().find(|line| line.starts_with(field))?;
+    let kilobytes: u64 = line.split_whitespace().nth(1)?.parse().ok()?;
+    Some(kilobytes * 1024)
+}
+
+/// The most memory that a process ever had in use, in bytes; none where the system does not tell.
+pub fn peak_bytes(process: u32) -> Option<u64> {
+    status_bytes(process, "VmHWM:")
+}
+
+/// The client program, which sees no files of whoever runs the tests.
+pub fn client_command() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_smolchat-client"));
+    without_files(&mut command);
+    command
+}
+
+/// Keeps a client from the files of whoever runs the tests.
+pub fn without_files(command: &mut Command) {
+    let nowhere = concat!(env!("CARGO_TARGET_TMPDIR"), "/nowhere");
+    command.env("XDG_CONFIG_HOME", nowhere);
+    command.env("XDG_STATE_HOME", nowhere);
 }
 
 /// Bytes that a thread or a server writes while the test looks on.
@@ -578,10 +607,7 @@ impl RealServer {
     }
 
     fn status_bytes(&self, field: &str) -> Option<u64> {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.id())).ok()?;
-        let line = status.lines().find(|line| line.starts_with(field))?;
-        let kilobytes: u64 = line.split_whitespace().nth(1)?.parse().ok()?;
-        Some(kilobytes * 1024)
+        status_bytes(self.id(), field)
     }
 
     /// The memory that it has in use, in bytes, as the system counts it; none where the system

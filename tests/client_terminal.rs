@@ -1,0 +1,719 @@
+//! The real client at a terminal, as a person sees it: a pseudo-terminal, keys, and pictures of
+//! the screen.
+#![cfg(target_os = "linux")]
+
+mod common;
+
+use common::terminal::{AtTerminal, Start, new_home};
+use common::{PATIENCE, RealServer};
+use serde_json::json;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::thread;
+use std::time::Duration;
+
+const ENTER: &str = "\r";
+const TAB: &str = "\t";
+const UP: &str = "\u{1b}[A";
+const CONTROL_A: &str = "\u{1}";
+const CONTROL_C: &str = "\u{3}";
+const CONTROL_D: &str = "\u{4}";
+const CONTROL_K: &str = "\u{b}";
+const CONTROL_Q: &str = "\u{11}";
+const CONTROL_R: &str = "\u{12}";
+const UNDO: &str = "\u{1f}";
+const ALT_ENTER: &str = "\u{1b}\r";
+const ALT_B: &str = "\u{1b}b";
+
+fn pasted(text: &str) -> String {
+    format!("\u{1b}[200~{text}\u{1b}[201~")
+}
+
+/// A client called `me` at the terminal of this server, which has seen itself come.
+fn joined(server: &RealServer, arguments: &[&str], size: (u16, u16)) -> AtTerminal {
+    let mut all = vec!["--name", "me"];
+    all.extend(arguments);
+    let terminal = AtTerminal::start(
+        server.address.port(),
+        Start {
+            arguments: &all,
+            size,
+            ..Start::default()
+        },
+    );
+    terminal.sees("the name in the status", |terminal| {
+        terminal.status().starts_with("me · ") && terminal.status().ends_with(" ms")
+    });
+    terminal
+}
+
+/// A server that says what the test wants, without the mark of the dialect.
+struct Scripted {
+    stream: TcpStream,
+}
+
+impl Scripted {
+    fn start(start: Start<'_>) -> (Self, AtTerminal) {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
+        let port = listener.local_addr().expect("its address").port();
+        let terminal = AtTerminal::start(port, start);
+        let (stream, _) = listener.accept().expect("the client connects");
+        stream.set_read_timeout(Some(PATIENCE)).expect("a deadline");
+        (Scripted { stream }, terminal)
+    }
+
+    fn says(&mut self, source: &str, message: &str) {
+        let data = json!({ "source": source, "message": message });
+        let line = json!({ "type": "message", "data": data });
+        writeln!(self.stream, "{line}").expect("the client reads");
+    }
+
+    /// The next line of the client, byte for byte; nothing at its end.
+    #[track_caller]
+    fn hears(&mut self, expected: &str) {
+        let mut line = Vec::new();
+        let mut byte = [0];
+        while !line.ends_with(b"\n") && self.stream.read(&mut byte).expect("a line") > 0 {
+            line.push(byte[0]);
+        }
+        assert_eq!(String::from_utf8_lossy(&line), expected);
+    }
+}
+
+// The line
+
+#[test]
+fn a_half_typed_line_survives_whatever_arrives() {
+    let server = RealServer::start(&[]);
+    let mut terminal = joined(&server, &[], (40, 10));
+    let mut bob = server.join("bob");
+    terminal.sees_row("[Server]: me and bob entered");
+    terminal.types("half a li");
+    terminal.sees_prompt("> half a li");
+    for number in 0..20 {
+        bob.say(&format!("message {number}"));
+        terminal.types(&format!("{}", number % 10));
+    }
+    terminal.sees_row("bob: message 19");
+    terminal.sees_prompt("> half a li01234567890123456789");
+    terminal.types(ENTER);
+    bob.skip_to("me", "half a li01234567890123456789");
+    // The echo took its place.
+    terminal.sees_chat(&[
+        "bob: message 13",
+        "bob: message 14",
+        "bob: message 15",
+        "bob: message 16",
+        "bob: message 17",
+        "bob: message 18",
+        "bob: message 19",
+        "me: half a li01234567890123456789",
+    ]);
+    terminal.sees_prompt(">");
+    terminal.types(CONTROL_D);
+    assert_eq!(terminal.ends(), Some(0));
+}
+
+#[test]
+fn keys_edit_the_line() {
+    let server = RealServer::start(&[]);
+    let mut bob = server.join("bob");
+    let mut terminal = joined(&server, &[], (60, 10));
+    terminal.types("one two three");
+    terminal.types(ALT_B);
+    terminal.types(CONTROL_K);
+    terminal.sees_prompt("> one two");
+    terminal.types(UNDO);
+    terminal.sees_prompt("> one two three");
+    terminal.types(CONTROL_A);
+    terminal.types("zero ");
+    terminal.sees_prompt("> zero one two three");
+    terminal.types(ENTER);
+    bob.skip_to("me", "zero one two three");
+    terminal.types("dropped");
+    terminal.types(CONTROL_C);
+    terminal.sees_prompt(">");
+    terminal.types("other");
+    terminal.types(ENTER);
+    bob.skip_to("me", "other");
+    terminal.types("one");
+    terminal.types(CONTROL_R);
+    terminal.sees_prompt("> zero one two three");
+    terminal.types(ENTER);
+    bob.skip_to("me", "zero one two three");
+    terminal.sees_prompt(">");
+    terminal.types(CONTROL_C);
+    assert_eq!(terminal.ends(), Some(130));
+}
+
+#[test]
+fn keys_may_be_those_of_vi() {
+    let server = RealServer::start(&[]);
+    let mut bob = server.join("bob");
+    let home = new_home();
+    std::fs::create_dir_all(home.join("config/smolchat")).expect("a folder");
+    let file = home.join("config/smolchat/client.toml");
+    std::fs::write(file, "keys = \"vi\"\nname = \"me\"\n").expect("a file");
+    let start = Start {
+        home: Some(home),
+        ..Start::default()
+    };
+    let mut terminal = AtTerminal::start(server.address.port(), start);
+    terminal.sees("the name", |terminal| {
+        terminal.status().starts_with("me · ")
+    });
+    terminal.types("one two");
+    terminal.sees_prompt("> one two");
+    terminal.types("\u{1b}");
+    terminal.sees("the cursor on the last letter", |terminal| {
+        terminal.with_screen(|screen| screen.cursor_position().1) == 8
+    });
+    terminal.types("0dwix");
+    terminal.sees_prompt("> xtwo");
+    terminal.types(ENTER);
+    bob.skip_to("me", "xtwo");
+}
+
+#[test]
+fn what_was_typed_is_there_in_the_next_run() {
+    let server = RealServer::start(&[]);
+    let home = new_home();
+    let start = || Start {
+        home: Some(home.clone()),
+        ..Start::default()
+    };
+    let mut first = AtTerminal::start(server.address.port(), start());
+    first.types("to be remembered");
+    first.sees_prompt("> to be remembered");
+    first.types(ENTER);
+    first.sees("its echo", |terminal| {
+        terminal
+            .chat()
+            .iter()
+            .any(|row| row.ends_with(": to be remembered"))
+    });
+    first.types("/quit");
+    first.types(ENTER);
+    assert_eq!(first.ends(), Some(0));
+    let mut second = AtTerminal::start(server.address.port(), start());
+    second.types(UP);
+    second.sees_prompt("> /quit");
+    second.types(UP);
+    second.sees_prompt("> to be remembered");
+    drop(first);
+}
+
+#[test]
+fn several_pasted_lines_are_asked_about_and_are_one_message() {
+    let server = RealServer::start(&[]);
+    let mut bob = server.join("bob");
+    let mut terminal = joined(&server, &[], (60, 12));
+    terminal.types(&pasted("one\ntwo\nthree"));
+    terminal.sees_prompt("three");
+    terminal.types(ENTER);
+    terminal.sees("a question", |terminal| {
+        let rows = terminal.rows();
+        rows.iter()
+            .any(|row| row.starts_with("Enter again sends these 3 lines"))
+    });
+    terminal.types(CONTROL_C);
+    terminal.sees_prompt(">");
+    terminal.types(&pasted("one\ntwo"));
+    terminal.types(ENTER);
+    terminal.types(ENTER);
+    bob.skip_to("me", "one ↵ two");
+    terminal.sees("both rows", |terminal| {
+        terminal
+            .chat()
+            .ends_with(&["me: one".to_owned(), "    two".to_owned()])
+    });
+    // What is typed on purpose is not asked about.
+    terminal.types("three");
+    terminal.types(ALT_ENTER);
+    terminal.types("four");
+    terminal.types(ENTER);
+    bob.skip_to("me", "three ↵ four");
+    // One pasted line is a line.
+    terminal.types(&pasted("five"));
+    terminal.types(ENTER);
+    bob.skip_to("me", "five");
+}
+
+#[test]
+fn the_tab_key_completes() {
+    let server = RealServer::start(&[]);
+    let mut ann = server.join("Ann Lee");
+    let _anna = server.join("anna");
+    let mut terminal = joined(&server, &[], (60, 12));
+    terminal.types("/se");
+    terminal.types(TAB);
+    terminal.sees_prompt("> /setname");
+    terminal.types(TAB);
+    terminal.sees_prompt("> /search");
+    terminal.types(CONTROL_C);
+    ann.say("hello");
+    terminal.sees_row("Ann Lee: hello");
+    terminal.types("an");
+    terminal.types(TAB);
+    terminal.sees_prompt("> Ann Lee:");
+    terminal.types(TAB);
+    terminal.sees_prompt("> anna:");
+    terminal.types(CONTROL_C);
+    terminal.types("/msg an");
+    terminal.types(TAB);
+    terminal.types("psst");
+    terminal.sees_prompt("> /msg \"Ann Lee\" psst");
+    terminal.types(ENTER);
+    terminal.sees_row("me → Ann Lee (private): psst");
+}
+
+// The screen
+
+#[test]
+fn rows_end_between_words_and_hang_under_the_text() {
+    let server = RealServer::start(&[]);
+    let mut bob = server.join("bob");
+    let terminal = joined(&server, &[], (24, 12));
+    bob.say("the quick brown fox jumps");
+    bob.say("日本語のテキストは長いです");
+    bob.say("e\u{301}e\u{301} 🇨🇿 x");
+    bob.say("ab\tc");
+    terminal.sees_chat(&[
+        "[Server]: me entered",
+        "bob: the quick brown",
+        "     fox jumps",
+        "bob: 日本語のテキストは",
+        "     長いです",
+        "bob: e\u{301}e\u{301} 🇨🇿 x",
+        "bob: ab    c",
+    ]);
+}
+
+#[test]
+fn another_size_leaves_the_screen_whole() {
+    let server = RealServer::start(&[]);
+    let mut bob = server.join("bob");
+    let mut terminal = joined(&server, &[], (60, 10));
+    bob.say("the quick brown fox jumps over the lazy dog");
+    terminal.sees_row("bob: the quick brown fox jumps over the lazy dog");
+    terminal.types("half a line");
+    terminal.sees_prompt("> half a line");
+    terminal.resize(30, 10);
+    terminal.sees_chat(&[
+        "[Server]: me entered",
+        "bob: the quick brown fox",
+        "     jumps over the lazy dog",
+    ]);
+    terminal.sees_prompt("> half a line");
+    terminal.resize(70, 8);
+    terminal.sees_chat(&[
+        "[Server]: me entered",
+        "bob: the quick brown fox jumps over the lazy dog",
+    ]);
+    terminal.types("!");
+    terminal.sees_prompt("> half a line!");
+    terminal.types(ENTER);
+    terminal.sees_row("me: half a line!");
+}
+
+#[test]
+fn comings_and_goings_are_one_line_while_nobody_speaks() {
+    let server = RealServer::start(&[]);
+    let terminal = joined(&server, &[], (60, 10));
+    let mut bob = server.join("bob");
+    let carol = server.join("carol");
+    terminal.sees_chat(&["[Server]: me, bob and carol entered"]);
+    bob.say("hello");
+    bob.skip_to("bob", "hello");
+    drop(carol);
+    terminal.sees_chat(&[
+        "[Server]: me, bob and carol entered",
+        "bob: hello",
+        "[Server]: carol has left the chat",
+    ]);
+}
+
+#[test]
+fn a_mention_is_shown_rung_counted_and_listed() {
+    let server = RealServer::start(&[]);
+    let mut bob = server.join("bob");
+    let mut terminal = joined(&server, &["--bell"], (60, 12));
+    bob.say("some text");
+    bob.say("Me, are you there?");
+    terminal.sees_row("bob: Me, are you there?");
+    terminal.sees("the count", |terminal| {
+        terminal.status().ends_with(" · 1 mention")
+    });
+    assert_eq!(terminal.written.text().matches('\u{7}').count(), 1);
+    let inverse: Vec<bool> = (0..5)
+        .map(|row| terminal.with_screen(|screen| screen.cell(row, 0).unwrap().inverse()))
+        .collect();
+    // The greeting, the arrival, some text, the mention.
+    assert_eq!(inverse, [false, false, false, true, false]);
+    terminal.types("/mentions");
+    terminal.types(ENTER);
+    terminal.sees_row("You were mentioned once");
+    terminal.sees("no count", |terminal| {
+        !terminal.status().contains("mention")
+    });
+    terminal.types("/clear");
+    terminal.types(ENTER);
+    terminal.sees("an empty screen", |terminal| terminal.rows().len() == 3);
+}
+
+#[test]
+fn times_are_shown_at_the_side() {
+    let server = RealServer::start(&[]);
+    let mut bob = server.join("bob");
+    let terminal = joined(&server, &["--time"], (60, 12));
+    bob.say("one");
+    terminal.sees("a time", |terminal| {
+        let rows = terminal.chat();
+        rows.first().is_some_and(|row| {
+            let is_clock = |at| matches!(at, (0 | 1 | 3 | 4, b'0'..=b'9') | (2, b':') | (5, b' '));
+            row.bytes().take(6).enumerate().all(is_clock)
+        }) && rows.last().is_some_and(|row| row.ends_with("bob: one"))
+    });
+}
+
+#[test]
+fn colours_are_those_that_are_wanted() {
+    let (mut server, terminal) = Scripted::start(Start::default());
+    server.says("bob", "hi");
+    terminal.sees_row("bob: hi");
+    assert!(terminal.written.text().contains("\u{1b}[1;38;5;"));
+    for (arguments, environment) in [
+        (&[][..], &[("NO_COLOR", "1")][..]),
+        (&["--color", "never"][..], &[][..]),
+    ] {
+        let (mut server, terminal) = Scripted::start(Start {
+            arguments,
+            environment,
+            ..Start::default()
+        });
+        server.says("bob", "hi");
+        terminal.sees_row("bob: hi");
+        let text = terminal.written.text();
+        assert!(
+            !text.contains("\u{1b}[1") && !text.contains("\u{1b}[3"),
+            "{text:?}"
+        );
+    }
+    let (mut server, terminal) = Scripted::start(Start {
+        arguments: &["--color", "truecolor"],
+        ..Start::default()
+    });
+    server.says("bob", "hi");
+    terminal.sees_row("bob: hi");
+    assert!(terminal.written.text().contains("\u{1b}[1;38;2;"));
+}
+
+#[test]
+fn addresses_are_links_where_the_terminal_knows_them() {
+    for (forced, links) in [("1", 1), ("0", 0)] {
+        let (mut server, terminal) = Scripted::start(Start {
+            environment: &[("FORCE_HYPERLINK", forced)],
+            ..Start::default()
+        });
+        server.says("bob", "see https://example.org/x now");
+        terminal.sees_row("bob: see https://example.org/x now");
+        let text = terminal.written.text();
+        let address = "https://example.org/x\u{1b}\\https://example.org/x\u{1b}]8;;\u{1b}\\";
+        assert_eq!(text.matches(address).count(), links, "{text:?}");
+    }
+}
+
+#[test]
+fn what_a_stranger_sends_cannot_do_anything() {
+    let (mut server, terminal) = Scripted::start(Start::default());
+    let attacks = [
+        (
+            "\u{1b}]52;c;ZXZpbA==\u{7}",
+            "\u{fffd}]52;c;ZXZpbA==\u{fffd}",
+        ),
+        ("\u{1b}]0;title\u{1b}\\", "\u{fffd}]0;title\u{fffd}\\"),
+        (
+            "\u{1b}]8;;http://x.org\u{7}y",
+            "\u{fffd}]8;;http://x.org\u{fffd}y",
+        ),
+        ("\u{1b}[2J\u{1b}[H", "\u{fffd}[2J\u{fffd}[H"),
+        ("\u{9b}31mred", "\u{fffd}31mred"),
+        ("a\rb\u{8}c", "a\u{fffd}b\u{fffd}c"),
+        ("\u{202e}abc\u{2066}", "abc"),
+    ];
+    for (text, _) in attacks {
+        server.says("evil", text);
+        server.says(text, "as a name");
+    }
+    server.says("bob", "the end");
+    terminal.sees_row("bob: the end");
+    let rows = terminal.chat();
+    let written = terminal.written.text();
+    for (_, shown) in attacks {
+        // The virtual terminal has no place for the sign of a character that is none.
+        let seen = shown.replace('\u{fffd}', "");
+        assert!(rows.contains(&format!("evil: {seen}")), "{rows:#?}");
+        assert!(rows.contains(&format!("{seen}: as a name")), "{rows:#?}");
+        assert!(written.contains(shown), "{written:?}");
+    }
+    assert!(!written.contains("\u{1b}]") && !written.contains('\u{7}'));
+    assert!(!written.contains(['\u{9b}', '\u{202e}']));
+}
+
+#[test]
+fn text_from_right_to_left_is_isolated() {
+    let (mut server, terminal) = Scripted::start(Start::default());
+    server.says("שם", "שלום (x)");
+    server.says("bob", "hi");
+    terminal.sees_row("bob: hi");
+    let written = terminal.written.text();
+    assert!(written.contains("\u{2068}שלום (x)\u{2069}"), "{written:?}");
+}
+
+// The link
+
+#[test]
+fn a_server_without_the_mark_never_sees_a_hello() {
+    let (mut server, mut terminal) = Scripted::start(Start {
+        arguments: &["--reconnect", "--name", "me"],
+        ..Start::default()
+    });
+    server.says("[Server]", "1.2.3.4:5 has entered the chat");
+    terminal.sees_row("[Server]: 1.2.3.4:5 has entered the chat");
+    for line in ["hello", "/msg bob x", "/search x", "/me waves", "/reply x"] {
+        terminal.types(line);
+        terminal.types(ENTER);
+    }
+    terminal.sees("why not", |terminal| {
+        let text = terminal.chat().join(" ");
+        ["/msg", "/search", "/me"]
+            .iter()
+            .all(|command| text.contains(&format!("does not know {command}; nothing was sent")))
+            && text.contains("Nobody has written to you alone yet")
+    });
+    terminal.types(CONTROL_D);
+    let mut heard = String::new();
+    let mut reader = BufReader::new(server.stream.try_clone().expect("a handle"));
+    reader.read_to_string(&mut heard).expect("the end");
+    assert_eq!(
+        heard,
+        "{\"type\":\"set-name\",\"data\":\"me\"}\n{\"type\":\"message\",\"data\":\"hello\"}\n"
+    );
+    drop((reader, server));
+    assert_eq!(terminal.ends(), Some(0));
+}
+
+#[test]
+fn a_link_that_breaks_is_told_and_nothing_typed_is_lost() {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
+    let port = listener.local_addr().expect("its address").port();
+    let mut terminal = AtTerminal::start(
+        port,
+        Start {
+            arguments: &["--reconnect"],
+            ..Start::default()
+        },
+    );
+    let (stream, _) = listener.accept().expect("the client connects");
+    let mut server = Scripted { stream };
+    server.says("[Server]", "1.2.3.4:5 has entered the chat");
+    terminal.sees_row("[Server]: 1.2.3.4:5 has entered the chat");
+    drop((server, listener));
+    terminal.sees_row("Server disconnected; connecting again");
+    terminal.sees("when it tries again, and why", |terminal| {
+        let status = terminal.status();
+        status.contains("reconnecting in ") && status.contains("Cannot connect")
+    });
+    terminal.types("said meanwhile");
+    terminal.types(ENTER);
+    terminal.sees("that it waits", |terminal| {
+        terminal.status().contains("1 line waits")
+    });
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).expect("the port again");
+    terminal.types("/reconnect");
+    terminal.types(ENTER);
+    let (stream, _) = listener.accept().expect("the client comes back");
+    stream.set_read_timeout(Some(PATIENCE)).expect("a deadline");
+    let mut server = Scripted { stream };
+    server.says("[Server]", "1.2.3.4:6 has entered the chat");
+    let mut line = String::new();
+    let mut reader = BufReader::new(server.stream.try_clone().expect("a handle"));
+    reader.read_line(&mut line).expect("a line");
+    assert_eq!(line, "{\"type\":\"message\",\"data\":\"said meanwhile\"}\n");
+}
+
+#[test]
+fn the_end_of_the_server_leaves_the_terminal_as_it_was() {
+    let (mut server, mut terminal) = Scripted::start(Start::default());
+    server.says("bob", "hi");
+    terminal.types("half a line");
+    terminal.sees_prompt("> half a line");
+    server.says("bob", "the last");
+    drop(server);
+    assert_eq!(terminal.ends(), Some(0));
+    terminal.sees("everything", |terminal| {
+        let rows = terminal.rows();
+        let last = ["bob: the last", "Server disconnected", "> half a line"];
+        rows.ends_with(&last.map(str::to_owned))
+    });
+}
+
+#[test]
+fn signals_leave_the_terminal_as_it_was() {
+    for (signal, status) in [("INT", 130), ("TERM", 130), ("HUP", 130)] {
+        let (mut server, mut terminal) = Scripted::start(Start::default());
+        server.says("bob", "hi");
+        terminal.sees_row("bob: hi");
+        terminal.types("half");
+        terminal.sees_prompt("> half");
+        terminal.signal(signal);
+        assert_eq!(terminal.ends(), Some(status), "{signal}");
+    }
+}
+
+#[test]
+fn a_key_that_waits_for_another_does_not_hold_up_the_end() {
+    let (mut server, mut terminal) = Scripted::start(Start::default());
+    server.says("bob", "hi");
+    terminal.sees_row("bob: hi");
+    terminal.types("x");
+    terminal.sees_prompt("> x");
+    terminal.types(CONTROL_Q);
+    server.says("bob", "the last");
+    drop(server);
+    assert_eq!(terminal.ends(), Some(0));
+    terminal.sees_row("bob: the last");
+    terminal.sees_row("Server disconnected");
+}
+
+#[test]
+fn nobody_there_is_one_sentence_and_status_1() {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
+    let port = listener.local_addr().expect("its address").port();
+    drop(listener);
+    let mut terminal = AtTerminal::start(port, Start::default());
+    assert_eq!(terminal.ends(), Some(1));
+    terminal.sees("why", |terminal| {
+        let text = terminal.rows().join(" ");
+        text.contains("Cannot connect") && text.contains("nobody listens there")
+    });
+}
+
+// Much
+
+#[test]
+fn a_flood_does_not_hold_up_typing_nor_memory_and_nothing_is_lost() {
+    const LINES: usize = 100_000;
+    let (mut server, mut terminal) = Scripted::start(Start {
+        arguments: &["--name", "me"],
+        ..Start::default()
+    });
+    let mut stream = server.stream.try_clone().expect("a handle");
+    let flood = std::thread::spawn(move || {
+        for number in 0..LINES {
+            let line = format!(
+                "{{\"type\":\"message\",\"data\":{{\"source\":\"bob\",\"message\":\"number {number}\"}}}}\n"
+            );
+            stream.write_all(line.as_bytes()).expect("the client reads");
+        }
+    });
+    terminal.sees("the flood", |terminal| {
+        terminal
+            .chat()
+            .iter()
+            .any(|row| row.starts_with("bob: number "))
+    });
+    for key in "typed while it comes".chars() {
+        terminal.types(&key.to_string());
+    }
+    terminal.sees("what is typed", |terminal| {
+        terminal
+            .rows()
+            .last()
+            .is_some_and(|row| row == "> typed while it comes")
+    });
+    flood.join().expect("all is taken");
+    server.says("bob", "the end");
+    terminal.sees_row("bob: the end");
+    let written = terminal.written.text();
+    assert_eq!(written.matches("number ").count(), LINES);
+    if let Some(bytes) = terminal.peak_bytes() {
+        assert!(bytes < 30 * 1024 * 1024, "{bytes} bytes");
+    }
+    terminal.types(ENTER);
+    let mut reader = BufReader::new(server.stream.try_clone().expect("a handle"));
+    let mut line = String::new();
+    while !line.contains("typed while it comes") {
+        line.clear();
+        assert!(reader.read_line(&mut line).expect("a line") > 0);
+    }
+}
+
+// Where no line editor can work
+
+/// A client at a terminal that can only print.
+fn at_a_dumb_terminal() -> (Scripted, AtTerminal) {
+    Scripted::start(Start {
+        environment: &[("TERM", "dumb")],
+        ..Start::default()
+    })
+}
+
+#[test]
+fn a_terminal_that_can_only_print_sends_leaves_and_interrupts() {
+    for (key, status) in [(CONTROL_D, 0), (CONTROL_C, 130)] {
+        let (mut server, mut terminal) = at_a_dumb_terminal();
+        server.says("bob", "hi");
+        terminal.sees_row("bob: hi");
+        terminal.types("hello\n");
+        server.hears("{\"type\":\"message\",\"data\":\"hello\"}\n");
+        terminal.types(key);
+        assert_eq!(terminal.ends(), Some(status));
+    }
+}
+
+#[test]
+fn a_terminal_that_can_only_print_does_not_hold_up_the_end() {
+    let (server, mut terminal) = at_a_dumb_terminal();
+    terminal.types("half a line");
+    terminal.sees("what is typed", |terminal| {
+        terminal
+            .rows()
+            .iter()
+            .any(|row| row.starts_with("half a line"))
+    });
+    drop(server);
+    assert_eq!(terminal.ends(), Some(0));
+}
+
+#[test]
+fn control_d_on_a_begun_line_says_it_and_leaves_though_the_server_stays() {
+    let (mut server, mut terminal) = at_a_dumb_terminal();
+    // The first one only ends what is typed so far, the second the input.
+    terminal.types("unfinished\u{4}");
+    terminal.sees_row("unfinished");
+    terminal.types(CONTROL_D);
+    server.hears("{\"type\":\"message\",\"data\":\"unfinished\"}\n");
+    server.hears("");
+    assert_eq!(terminal.ends(), Some(0));
+    assert!(!terminal.written.text().contains("Server disconnected"));
+}
+
+#[test]
+fn control_d_leaves_a_busy_chat_though_the_server_stays() {
+    let (mut server, mut terminal) = at_a_dumb_terminal();
+    let mut chatter = server.stream.try_clone().expect("a handle");
+    let chatting = thread::spawn(move || {
+        let line =
+            b"{\"type\":\"message\",\"data\":{\"source\":\"a\",\"message\":\"and so on\"}}\n";
+        while chatter.write_all(line).is_ok() {
+            thread::sleep(Duration::from_millis(50));
+        }
+    });
+    terminal.sees_row("a: and so on");
+    terminal.types(CONTROL_D);
+    server.hears("");
+    assert_eq!(terminal.ends(), Some(0));
+    drop(server);
+    chatting.join().expect("the chatter ends with the client");
+}
