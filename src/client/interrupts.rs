@@ -1,7 +1,7 @@
 //! What ends the program from outside, and what it leaves behind.
 //!
 //! What lives here: [`Interrupts`], signals and the key that asks for an end, and
-//! [`end_at_panics`]. The program and [`crate::client::edges`] use it. It must never leave a
+//! [`end_at_panics`]. The program and its edges use it. It must never leave a
 //! terminal in another state than the program found it in.
 
 use crate::client::editor::Terminal;
