@@ -1,6 +1,6 @@
 //! What a system wants to have of a program: a manual page, and completions for its shells.
 //!
-//! What lives here: [`Document`], and [`print`], which makes it of the table of options that
+//! What lives here: [`Document`], and [`print()`], which makes it of the table of options that
 //! `--help` is made of. The two programs call it. It must never say anything of an option that
 //! its table does not.
 
