@@ -6,16 +6,18 @@
 //! takes what is to be drawn above from a thread that waits until it can. It must never lose a
 //! half-typed line, and never leave a terminal in raw mode.
 
-use crate::client::completion::{Completion, complete};
+use crate::client::desk::{Shared, lock, size};
 use crate::client::gate::Gate;
 use crate::client::input::InputLine;
+use crate::client::keys;
 use crate::client::layout::{Widths, rows_of_input};
 use crate::client::names::NameBook;
 use crate::client::screen::Screen;
+use crate::client::settings::Keys;
 use crate::client::view::{Item, Look, View};
 use crate::limits::{CLIENT_INPUT_HISTORY, CLIENT_INPUT_LINES};
-use crate::render::{RESET, Style};
-use crate::text::{for_terminal, is_blank, quoted};
+use crate::render::RESET;
+use crate::text::{for_terminal, is_blank};
 use async_channel::{Receiver, Sender};
 use jiff::Timestamp;
 use rustix::termios::{
@@ -30,15 +32,13 @@ use rustyline::history::FileHistory;
 use rustyline::line_buffer::LineBuffer;
 use rustyline::validate::Validator;
 use rustyline::{
-    Changeset, Cmd, CompletionType, ConditionalEventHandler, Config, Editor, Event, EventContext,
-    EventHandler, ExternalPrinter, GraphemeClusterMode, Helper, KeyCode, KeyEvent, Modifiers,
-    Movement, Prompt, RepeatCount,
+    Changeset, CompletionType, Config, Editor, ExternalPrinter, GraphemeClusterMode, Helper, Prompt,
 };
 use signal_hook::consts::SIGINT;
 use std::borrow::Cow;
 use std::io::{self, Write, stdin, stdout};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
@@ -56,21 +56,8 @@ const LAST_DRAWING: Duration = Duration::from_millis(300);
 const ENDING: Duration = Duration::from_millis(20);
 const ENDING_ATTEMPTS: usize = 50;
 
-/// Size of a terminal that does not tell it.
-const USUAL_SIZE: (usize, usize) = (80, 24);
-
 /// Turns bracketed paste off, and the cursor on.
 const USUAL_MODES: &str = "\u{1b}[?2004l\u{1b}[?25h";
-
-/// Which keys edit a line.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Keys {
-    /// Those of Emacs, as in most shells.
-    #[default]
-    Emacs,
-    /// Those of vi.
-    Vi,
-}
 
 /// What a line editor is to be like.
 #[derive(Debug)]
@@ -92,58 +79,6 @@ pub struct Editing {
     pub screen: TerminalScreen,
     /// By which the terminal is left as it was.
     pub terminal: Terminal,
-}
-
-/// What the threads share.
-#[derive(Debug)]
-struct Shared {
-    gate: Gate,
-    view: Mutex<View>,
-    names: NameBook,
-    style: Style,
-    widths: Widths,
-    /// The line as it stands on the screen.
-    typed: Mutex<String>,
-    /// Lines that were typed, the newest last.
-    past: Mutex<Vec<String>>,
-    /// What takes the line's place, and where the cursor is in it.
-    replacement: Mutex<(String, usize)>,
-    /// Whether the terminal is left as it was.
-    is_finished: Mutex<bool>,
-}
-
-impl Shared {
-    fn view(&self) -> MutexGuard<'_, View> {
-        // What a panic left of the view is still bounded, and drawn as it is.
-        self.view
-            .lock()
-            .unwrap_or_else(|broken| broken.into_inner())
-    }
-
-    /// The command that puts a line in place of the one that is edited.
-    ///
-    /// The editor's own replacing leaves the cursor behind; a completion with one candidate does
-    /// not, and waits for no further key.
-    fn replace(&self, line: String, cursor: usize) -> Cmd {
-        *lock(&self.replacement) = (line, cursor);
-        Cmd::Complete
-    }
-
-    /// Draws everything again if the terminal has another size.
-    fn notice_size(&self) {
-        let (columns, rows) = size();
-        let mut text = String::new();
-        let mut view = self.view();
-        view.resize(columns, rows, &mut text);
-        self.gate.add(&text);
-    }
-}
-
-/// Columns and rows of the terminal.
-fn size() -> (usize, usize) {
-    terminal_size::terminal_size_of(stdout()).map_or(USUAL_SIZE, |(width, height)| {
-        (usize::from(width.0).max(1), usize::from(height.0).max(1))
-    })
 }
 
 /// Starts a line editor on standard input and output, which are a terminal. An interruption at
@@ -237,39 +172,7 @@ fn editor(shared: &Arc<Shared>, keys: Keys) -> rustyline::Result<Editor<LineHelp
         .build();
     let mut editor = Editor::with_config(config)?;
     editor.set_helper(Some(LineHelper(Arc::clone(shared))));
-    let breaks = Arc::new(Mutex::new(0));
-    let enter = || {
-        EventHandler::Conditional(Box::new(Enter {
-            shared: Arc::clone(shared),
-            breaks: Arc::clone(&breaks),
-            asked: Mutex::new(String::new()),
-        }))
-    };
-    editor.bind_sequence(KeyEvent(KeyCode::Enter, Modifiers::NONE), enter());
-    editor.bind_sequence(KeyEvent::ctrl('J'), enter());
-    let newline = Newline(Arc::clone(&breaks));
-    editor.bind_sequence(
-        KeyEvent(KeyCode::Enter, Modifiers::ALT),
-        EventHandler::Conditional(Box::new(newline)),
-    );
-    let leave = |end| EventHandler::Conditional(Box::new(Leave(Arc::clone(shared), end)));
-    editor.bind_sequence(KeyEvent::ctrl('C'), leave(Cmd::Interrupt));
-    editor.bind_sequence(KeyEvent::ctrl('D'), leave(Cmd::EndOfFile));
-    let search = Search {
-        shared: Arc::clone(shared),
-        last: Mutex::new(None),
-    };
-    editor.bind_sequence(
-        KeyEvent::ctrl('R'),
-        EventHandler::Conditional(Box::new(search)),
-    );
-    editor.bind_sequence(
-        KeyEvent(KeyCode::Tab, Modifiers::NONE),
-        EventHandler::Conditional(Box::new(Tab {
-            shared: Arc::clone(shared),
-            cycle: Mutex::new(None),
-        })),
-    );
+    keys::bind(&mut editor, shared);
     Ok(editor)
 }
 
@@ -588,196 +491,4 @@ impl Highlighter for LineHelper {
     fn highlight_char(&self, _line: &str, _pos: usize, _kind: CmdKind) -> bool {
         true
     }
-}
-
-// Keys
-
-/// Sends the line; if newlines were pasted, only when that was asked.
-struct Enter {
-    shared: Arc<Shared>,
-    /// Newlines that were typed.
-    breaks: Arc<Mutex<usize>>,
-    /// The line about which was asked.
-    asked: Mutex<String>,
-}
-
-impl ConditionalEventHandler for Enter {
-    fn handle(
-        &self,
-        _event: &Event,
-        _count: RepeatCount,
-        _positive: bool,
-        context: &EventContext<'_>,
-    ) -> Option<Cmd> {
-        let line = context.line();
-        let newlines = line.matches('\n').count();
-        let mut asked = lock(&self.asked);
-        let mut breaks = lock(&self.breaks);
-        if newlines > *breaks && *asked != line {
-            line.clone_into(&mut asked);
-            let question = format!(
-                "Enter again sends these {} lines, Ctrl-C drops them",
-                newlines + 1
-            );
-            self.shared.gate.ask(Some(question));
-            return Some(Cmd::Repaint);
-        }
-        asked.clear();
-        *breaks = 0;
-        self.shared.gate.stop();
-        Some(Cmd::AcceptLine)
-    }
-}
-
-/// Begins another row of the line.
-struct Newline(Arc<Mutex<usize>>);
-
-impl ConditionalEventHandler for Newline {
-    fn handle(
-        &self,
-        _event: &Event,
-        _count: RepeatCount,
-        _positive: bool,
-        _context: &EventContext<'_>,
-    ) -> Option<Cmd> {
-        *lock(&self.0) += 1;
-        Some(Cmd::Newline)
-    }
-}
-
-/// Leaves on an empty line, in this way.
-struct Leave(Arc<Shared>, Cmd);
-
-impl ConditionalEventHandler for Leave {
-    fn handle(
-        &self,
-        _event: &Event,
-        _count: RepeatCount,
-        _positive: bool,
-        context: &EventContext<'_>,
-    ) -> Option<Cmd> {
-        if context.line().is_empty() {
-            self.0.gate.stop();
-            return Some(self.1.clone());
-        }
-        self.0.gate.ask(None);
-        match self.1 {
-            Cmd::Interrupt => Some(Cmd::Kill(Movement::WholeBuffer)),
-            // Deletes a character, where the keys are those of Emacs.
-            _ => None,
-        }
-    }
-}
-
-/// Completes what stands before the cursor; again and again the next that may stand there.
-struct Tab {
-    shared: Arc<Shared>,
-    cycle: Mutex<Option<Cycle>>,
-}
-
-struct Cycle {
-    found: Completion,
-    shown: usize,
-    /// The line and the cursor that it left.
-    line: String,
-    cursor: usize,
-}
-
-impl ConditionalEventHandler for Tab {
-    fn handle(
-        &self,
-        _event: &Event,
-        _count: RepeatCount,
-        _positive: bool,
-        context: &EventContext<'_>,
-    ) -> Option<Cmd> {
-        let (line, cursor) = (context.line(), context.pos());
-        let mut cycle = lock(&self.cycle);
-        let goes_on = cycle
-            .as_ref()
-            .is_some_and(|cycle| cycle.line == line && cycle.cursor == cursor);
-        let (found, shown) = match cycle.take() {
-            Some(last) if goes_on => {
-                let next = (last.shown + 1) % last.found.candidates.len();
-                (last.found, next)
-            }
-            _ => match complete(line, cursor, &self.shared.names) {
-                Some(found) => (found, 0),
-                None => return Some(Cmd::Noop),
-            },
-        };
-        let candidate = found.candidates[shown].clone();
-        let completed = format!("{}{candidate}{}", &line[..found.start], &line[cursor..]);
-        let cursor = found.start + candidate.len();
-        *cycle = Some(Cycle {
-            line: completed.clone(),
-            cursor,
-            found,
-            shown,
-        });
-        Some(self.shared.replace(completed, cursor))
-    }
-}
-
-/// Searches the lines that were typed for what stands before the cursor; again and again the next
-/// older one. The editor's own search would hold back what is to be drawn until it is over.
-struct Search {
-    shared: Arc<Shared>,
-    last: Mutex<Option<Found>>,
-}
-
-/// What a search has found.
-struct Found {
-    wanted: String,
-    /// Where in the past.
-    at: usize,
-    line: String,
-}
-
-impl ConditionalEventHandler for Search {
-    fn handle(
-        &self,
-        _event: &Event,
-        _count: RepeatCount,
-        _positive: bool,
-        context: &EventContext<'_>,
-    ) -> Option<Cmd> {
-        let line = context.line();
-        let past = lock(&self.shared.past);
-        let mut last = lock(&self.last);
-        let (wanted, before) = match last.take() {
-            Some(found) if found.line == line => (found.wanted, found.at.min(past.len())),
-            _ => (line.to_owned(), past.len()),
-        };
-        if wanted.is_empty() {
-            let advice = "Type a part of an earlier line, then Ctrl-R again and again";
-            self.shared.gate.ask(Some(advice.to_owned()));
-            return Some(Cmd::Repaint);
-        }
-        let matches = |at: &usize| past[*at].contains(&wanted) && past[*at] != line;
-        match (0..before).rev().find(matches) {
-            Some(at) => {
-                let line = past[at].clone();
-                let position = format!("Lines with {}: Ctrl-R for an older one", quoted(&wanted));
-                self.shared.gate.ask(Some(position));
-                *last = Some(Found {
-                    wanted,
-                    at,
-                    line: line.clone(),
-                });
-                let cursor = line.len();
-                Some(self.shared.replace(line, cursor))
-            }
-            None => {
-                let sentence = format!("No earlier line with {}", quoted(&wanted));
-                self.shared.gate.ask(Some(sentence));
-                Some(Cmd::Repaint)
-            }
-        }
-    }
-}
-
-fn lock<Value>(value: &Mutex<Value>) -> MutexGuard<'_, Value> {
-    // Nobody panics while holding it; and if, a count or a line is whole.
-    value.lock().unwrap_or_else(|broken| broken.into_inner())
 }

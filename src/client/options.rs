@@ -4,8 +4,7 @@
 //! or resolve anything.
 
 use crate::arguments::parse_number;
-use crate::client::editor::Keys;
-use crate::client::settings::Settings;
+use crate::client::settings::{Keys, Settings};
 use crate::documents::{Document, parse_document};
 use crate::limits::{DEFAULT_MAX_MESSAGE_BYTES, DEFAULT_PORT, MAX_MESSAGE_RANGE};
 use crate::render::ColourChoice;

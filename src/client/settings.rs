@@ -4,7 +4,6 @@
 //! of inputs are, as the XDG base directory specification has it. The program calls it. It must
 //! never write anything.
 
-use crate::client::editor::Keys;
 use crate::render::ColourChoice;
 use crate::text::quoted;
 use serde::{Deserialize, Deserializer};
@@ -15,6 +14,16 @@ use std::path::PathBuf;
 
 /// Largest configuration file that is read, in bytes.
 const MAX_FILE_BYTES: u64 = 64 * 1024;
+
+/// Which keys edit a line.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Keys {
+    /// Those of Emacs, as in most shells.
+    #[default]
+    Emacs,
+    /// Those of vi.
+    Vi,
+}
 
 /// What the configuration file says; a key that it has not is as if there were no file.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
