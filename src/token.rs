@@ -11,6 +11,9 @@ use subtle::ConstantTimeEq;
 /// Bytes of a token: 128 bits.
 pub const TOKEN_BYTES: usize = 16;
 
+/// Stands before a token of a browser when it is hashed.
+const PAGE_PREFIX: &[u8] = b"smolchat page ";
+
 /// A secret of 128 bits. On the wire it is 32 hexadecimal digits.
 #[derive(Clone)]
 pub struct Token([u8; TOKEN_BYTES]);
@@ -48,6 +51,13 @@ impl Token {
     /// By which the server knows it.
     pub fn hash(&self) -> TokenHash {
         TokenHash(Sha256::digest(self.0).into())
+    }
+
+    /// By which the server knows one of a browser: what is in a cookie is good for nothing on a
+    /// connection of the chat, nor the other way round.
+    pub fn page_hash(&self) -> TokenHash {
+        let digest = Sha256::new_with_prefix(PAGE_PREFIX).chain_update(self.0);
+        TokenHash(digest.finalize().into())
     }
 }
 

@@ -70,6 +70,19 @@ impl Name {
     ///
     /// The first rule that the name breaks, as a [`NameError`].
     pub fn parse(requested: &str, own_address: SocketAddr) -> Result<Name, NameError> {
+        Name::parse_by(requested, Some(own_address))
+    }
+
+    /// The same for one who has no address that could be a name.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Name::parse`].
+    pub fn parse_without_address(requested: &str) -> Result<Name, NameError> {
+        Name::parse_by(requested, None)
+    }
+
+    fn parse_by(requested: &str, own_address: Option<SocketAddr>) -> Result<Name, NameError> {
         let bytes = requested.len();
         if bytes > REQUESTED_TIMES_LONGER * MAX_NAME_BYTES {
             return Err(NameError::TooManyBytes { bytes });
@@ -79,7 +92,9 @@ impl Name {
         let composed: String = requested.nfc().collect();
         characters::check(&composed)?;
         let prepared = prepare(&composed)?;
-        if forgery::is_own_address(&prepared, own_address) {
+        if let Some(own_address) = own_address
+            && forgery::is_own_address(&prepared, own_address)
+        {
             return Ok(Name::from_address(own_address));
         }
         // First of all, so that the others have little to look at.

@@ -6,13 +6,14 @@
 //! time and fresh tokens come in as arguments. It must never fail or panic, whatever it is asked.
 //!
 //! In reading order: this file, `user` (one user), `names` (which are taken), `sessions` (users
-//! as their tokens know them), [`effect`] (what comes of it).
+//! as their tokens know them), [`page`] (users who come by the page), [`effect`] (what comes of it).
 //!
 //! Protocol: the tables of events and of refusals; the paragraphs on grace time, nonces and
 //! tokens.
 
 pub mod effect;
 mod names;
+pub mod page;
 mod sessions;
 mod user;
 
@@ -51,6 +52,8 @@ pub struct Room {
     sessions: Sessions,
     /// The users whose connection is lost, by the end of their grace time.
     away: BTreeSet<(Timestamp, UserId)>,
+    /// How many of those count as connected all the same.
+    held_places: usize,
     history: History,
     last_user: u64,
     last_event: u64,
@@ -76,6 +79,7 @@ impl Room {
             addresses: HashTable::new(),
             hasher: RandomState::new(),
             away: BTreeSet::new(),
+            held_places: 0,
             history,
             last_user: 0,
             last_event: 0,
@@ -149,6 +153,7 @@ impl Room {
             refusals_in_a_row: 0,
             has_chosen,
             session: Some(session),
+            is_of_page: false,
             away: Some(Box::new(Away::new(until, LeaveReason::Shutdown))),
         };
         self.users.insert(id, Box::new(user));
@@ -178,10 +183,7 @@ impl Room {
                 return Err(NoEntry::AddressInUse(holder));
             }
         }
-        if self.connected_count() >= self.limits.max_clients {
-            return Err(NoEntry::Full(self.limits.max_clients));
-        }
-        self.count_address(address.ip())?;
+        self.take_place(address.ip())?;
         if let Some(holder) = self.user_at(address) {
             // The name is the newcomer's, so one who is away under it cannot come back to it.
             self.end_grace(holder, now, effects);
@@ -196,6 +198,7 @@ impl Room {
             refusals_in_a_row: 0,
             has_chosen: false,
             session: None,
+            is_of_page: false,
             away: None,
         };
         self.users.insert(id, Box::new(user));
@@ -286,6 +289,10 @@ impl Room {
         match &gone.away {
             Some(away) => {
                 self.away.remove(&(away.until, id));
+                if away.holds_place {
+                    self.held_places -= 1;
+                    self.uncount_address(gone.address.ip());
+                }
             }
             None => self.uncount_address(gone.address.ip()),
         }
@@ -526,7 +533,11 @@ impl Room {
             return;
         };
         let kind = || Some("set-name".into());
-        let new = match Name::parse(requested, renamed.address) {
+        let parsed = match renamed.is_of_page {
+            true => Name::parse_without_address(requested),
+            false => Name::parse(requested, renamed.address),
+        };
+        let new = match parsed {
             Ok(new) => new,
             Err(error) => {
                 self.refuse(user, Refusal::Name(error), kind(), effects);
@@ -537,7 +548,7 @@ impl Room {
             let notice = Reply::Notice(format!("Your name is already {new}"));
             return self.accept(user, Effect::Reply(notice), effects);
         }
-        let chosen = new != Name::from_address(renamed.address);
+        let chosen = renamed.is_of_page || new != Name::from_address(renamed.address);
         let keys = chosen.then(|| new.keys());
         if keys
             .as_ref()
@@ -805,9 +816,9 @@ impl Room {
         self.users.len()
     }
 
-    /// Users who are connected.
+    /// Users who are connected, or whose place is held for them.
     pub fn connected_count(&self) -> usize {
-        self.users.len() - self.away.len()
+        self.users.len() - self.away.len() + self.held_places
     }
 
     /// Names and times of arrival, in order of arrival.
@@ -873,6 +884,14 @@ impl Room {
         if let Ok(entry) = self.addresses.find_entry(hash, |id| *id == user) {
             entry.remove();
         }
+    }
+
+    /// Counts one more who is connected, from this address.
+    fn take_place(&mut self, address: IpAddr) -> Result<(), NoEntry> {
+        if self.connected_count() >= self.limits.max_clients {
+            return Err(NoEntry::Full(self.limits.max_clients));
+        }
+        self.count_address(address)
     }
 
     fn count_address(&mut self, address: IpAddr) -> Result<(), NoEntry> {

@@ -24,8 +24,10 @@ pub(super) struct User {
     /// Whether the name was chosen: an address needs no place among the taken names, since no
     /// one else may choose what reads as an address.
     pub(super) has_chosen: bool,
-    /// The number of its session, if it speaks the extended dialect.
+    /// The number of its session, if it speaks the extended dialect or is one of the page.
     pub(super) session: Option<u64>,
+    /// Whether it is one of the page, who has no address for a name.
+    pub(super) is_of_page: bool,
     /// What is kept for it while its connection is lost.
     pub(super) away: Option<Box<Away>>,
 }
@@ -50,6 +52,8 @@ pub(super) struct Away {
     pub(super) until: Timestamp,
     /// Why it has left, if it does not come back.
     pub(super) reason: LeaveReason,
+    /// Whether it counts as connected meanwhile: nobody else gets its place.
+    pub(super) holds_place: bool,
     /// Messages for it alone, and who said them.
     pub(super) kept: Vec<(UserId, Arc<PrivateMessage>)>,
     kept_bytes: usize,
@@ -60,6 +64,7 @@ impl Away {
         Away {
             until,
             reason,
+            holds_place: false,
             kept: Vec::new(),
             kept_bytes: 0,
         }
