@@ -85,6 +85,8 @@ pub struct History {
     bytes: usize,
     max_messages: usize,
     max_bytes: usize,
+    /// Number of the newest message that was let go.
+    newest_gone: u64,
 }
 
 impl History {
@@ -95,6 +97,7 @@ impl History {
             bytes: 0,
             max_messages,
             max_bytes,
+            newest_gone: 0,
         }
     }
 
@@ -107,12 +110,18 @@ impl History {
                 break;
             };
             self.bytes -= oldest.bytes();
+            self.newest_gone = oldest.id;
         }
     }
 
     /// The messages, oldest first.
     pub fn messages(&self) -> impl ExactSizeIterator<Item = &Arc<Message>> + DoubleEndedIterator {
         self.messages.iter()
+    }
+
+    /// Number of the newest message that was kept and let go; 0 if there is none.
+    pub fn newest_gone(&self) -> u64 {
+        self.newest_gone
     }
 
     /// Whether no message is kept.

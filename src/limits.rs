@@ -215,11 +215,16 @@ pub const TRANSCRIPT_BATCHES: usize = 256;
 pub const TRANSCRIPT_BYTES: usize = 4 * 1024 * 1024;
 
 /// HTTP connections of the page at once.
-pub const WEB_MAX_CONNECTIONS: usize = 256;
+pub const WEB_MAX_CONNECTIONS: usize = 2304;
 /// HTTP connections beyond those that are only told that there are too many, and closed.
 pub const WEB_MAX_CLOSING_CONNECTIONS: usize = 64;
 /// Live streams of the page at once.
-pub const WEB_MAX_STREAMS: usize = 200;
+pub const WEB_MAX_STREAMS: usize = 2000;
+/// Bytes that the body of a request may have beside its message, whose every byte may be written
+/// as an escape of six.
+pub const WEB_BODY_OVERHEAD_BYTES: usize = 4 * 1024;
+/// Time for which a browser keeps the secret of its session.
+pub const WEB_COOKIE_LIFETIME: Duration = TOKEN_LIFETIME_WITH_STORE;
 /// Bytes of a request head that are read before it is refused.
 pub const WEB_MAX_HEAD_BYTES: usize = 8 * 1024;
 /// Time for a whole request head, from its first byte.
@@ -236,8 +241,6 @@ pub const WEB_HEALTH_TIMEOUT: Duration = Duration::from_secs(5);
 pub const WEB_MAX_TEXT_BYTES: usize = 1024 * 1024;
 /// Bytes of the documents of all moments that are on their way to readers of the page.
 pub const WEB_MAX_DOCUMENT_BYTES: usize = 64 * 1024 * 1024;
-/// Bytes of frames that a live stream of the page takes out of the log at once.
-pub const WEB_STREAM_BUFFER_BYTES: usize = 16 * 1024;
 /// Time between two comment lines of a silent live stream.
 pub const WEB_HEARTBEAT_INTERVAL: Duration = Duration::from_secs(15);
 

@@ -12,7 +12,7 @@ use smolchat::history::Message;
 use smolchat::limits::{Limits, MAX_BYTES_PER_TURN, REPLY_PIECE_BYTES};
 use smolchat::name::Name;
 use smolchat::protocol::Dialect;
-use smolchat::server::log::{Both, Log, Logs};
+use smolchat::server::log::{Each, Log, Logs};
 use smolchat::server::outbound::{Content, Cut, Outbound, Place, Placed, Progress};
 use socket2::{Domain, SockRef, Socket, Type};
 use std::io::{self, ErrorKind, IoSlice, Read, Write};
@@ -154,8 +154,8 @@ fn logs(basic: Log) -> Logs {
 }
 
 /// The heads, as they were when that of the basic log was this.
-fn up_to(basic: u64) -> Both<u64> {
-    Both { basic, extended: 0 }
+fn up_to(basic: u64) -> Each<u64> {
+    Each { basic, extended: 0, page: 0 }
 }
 
 /// A place in the log of the basic dialect.

@@ -679,6 +679,7 @@ fn the_page_is_for_its_own_hosts_only() {
     let chat = Chat::with_config(Config {
         web: Some(WebConfig {
             metrics_are_public: false,
+            is_read_only: false,
             host: "127.0.0.1".into(),
             port: 0,
             port_was_chosen: true,

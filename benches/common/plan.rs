@@ -10,7 +10,7 @@ use std::net::SocketAddr;
 /// When the talkers talk.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(crate) enum Pace {
-    /// Each keeps this many of its messages unechoed.
+    /// Both keeps this many of its messages unechoed.
     Window(u64),
     /// One message at a time: the next when everybody has the last one.
     Lockstep,

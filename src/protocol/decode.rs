@@ -79,7 +79,10 @@ fn is_object(data: Option<&RawValue>) -> bool {
 }
 
 /// A text that may be said, without what is removed.
-fn message_text(text: &str, limit: usize) -> Result<Box<str>, Refusal> {
+///
+/// # Errors
+/// It is too long, or nothing but white space.
+pub fn message_text(text: &str, limit: usize) -> Result<Box<str>, Refusal> {
     let length = text.len();
     if length > limit {
         return Err(Refusal::MessageTooLong { length, limit });
@@ -100,11 +103,15 @@ fn object<'a, T: Deserialize<'a>>(
     serde_json::from_str(data.get()).map_err(|_| Refusal::BadObject { kind, shape })
 }
 
-fn nonce(text: Option<Cow<'_, str>>) -> Result<Option<Nonce>, Refusal> {
+/// What a client sent as its nonce, if it did.
+///
+/// # Errors
+/// It is empty or too long.
+pub fn nonce(text: Option<&str>) -> Result<Option<Nonce>, Refusal> {
     let Some(text) = text else {
         return Ok(None);
     };
-    let nonce = Nonce::new(&text).ok_or(Refusal::BadNonce {
+    let nonce = Nonce::new(text).ok_or(Refusal::BadNonce {
         limit: MAX_NONCE_BYTES,
     })?;
     Ok(Some(nonce))
@@ -124,7 +131,7 @@ fn said(data: Option<&RawValue>, max_message_bytes: usize) -> Result<Request, Re
     Ok(Request::Say(Say {
         text: message_text(&data.message, max_message_bytes)?,
         action: data.action.unwrap_or(false),
-        nonce: nonce(data.nonce)?,
+        nonce: nonce(data.nonce.as_deref())?,
     }))
 }
 
@@ -143,7 +150,7 @@ fn private(data: Option<&RawValue>, max_message_bytes: usize) -> Result<Request,
     Ok(Request::Private(Private {
         target: data.target.into(),
         text: message_text(&data.message, max_message_bytes)?,
-        nonce: nonce(data.nonce)?,
+        nonce: nonce(data.nonce.as_deref())?,
     }))
 }
 
@@ -197,7 +204,10 @@ fn page(data: Option<&RawValue>) -> Result<Request, Refusal> {
 }
 
 /// A page that is larger than the largest is that: its answer says that there is more.
-fn part(before: Option<u64>, limit: Option<u64>) -> Result<Page, Refusal> {
+///
+/// # Errors
+/// It would have no message.
+pub fn part(before: Option<u64>, limit: Option<u64>) -> Result<Page, Refusal> {
     let limit = limit.unwrap_or(DEFAULT_PAGE_MESSAGES as u64);
     if limit == 0 {
         return Err(Refusal::EmptyPage {

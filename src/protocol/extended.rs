@@ -74,7 +74,8 @@ pub enum ByeReason {
 }
 
 impl ByeReason {
-    fn word(self) -> &'static str {
+    /// Its word on the wire.
+    pub fn word(self) -> &'static str {
         match self {
             ByeReason::Shutdown => "shutdown",
             ByeReason::TooSlow => "too-slow",

@@ -15,6 +15,13 @@ pub enum Dialect {
     Basic,
     /// Every line has a type of its own; begins with `hello`.
     Extended,
+    /// Server-sent events for the live streams of the page. Nothing is read in it.
+    Page,
+}
+
+impl Dialect {
+    /// Every dialect.
+    pub const ALL: [Dialect; 3] = [Dialect::Basic, Dialect::Extended, Dialect::Page];
 }
 
 /// Something that a client asks for.

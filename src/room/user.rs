@@ -15,6 +15,14 @@ use std::sync::Arc;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct UserId(pub(super) u64);
 
+#[cfg(test)]
+impl UserId {
+    /// A user of this number, of no room.
+    pub fn for_test(number: u64) -> Self {
+        UserId(number)
+    }
+}
+
 #[derive(Debug)]
 pub(super) struct User {
     pub(super) name: Name,

@@ -7,8 +7,12 @@
 //! anything but its inbox, the store's reports and the time of its next duty: no socket, no disk,
 //! no reader.
 //!
+//! What it does for browsers stands in `page`.
+//!
 //! Order: the inbox is the order. A reply has the place in the log where the room was when it
 //! answered.
+
+mod page;
 
 use crate::event::{self, Event, EventKind};
 use crate::history::{History, Message};
@@ -23,9 +27,10 @@ use crate::server::connection::{Common, within};
 use crate::server::delivery::notice;
 use crate::server::door::Door;
 use crate::server::frames;
-use crate::server::inbox::{ClientKey, Input, Submission, Subscription};
+use crate::server::inbox::{ClientKey, FromPage, Input, PageAnswer, Submission, Subscription};
 use crate::server::ledger::{Batch, Ledger};
 use crate::server::metrics::BatchFigures;
+use crate::server::page_users::PageUsers;
 use crate::server::peer::Peer;
 use crate::server::publisher::{Greeting, LastLine, Lines, Publisher, Spoken, Step};
 use crate::server::snapshot::{PresentUser, Snapshot};
@@ -91,6 +96,21 @@ impl BrokerHandle {
     }
 }
 
+impl BrokerHandle {
+    /// What comes of what a browser asks for.
+    ///
+    /// # Errors
+    /// The broker has ended.
+    pub async fn ask_from_page(
+        &self,
+        from: FromPage,
+        answer: &Receiver<PageAnswer>,
+    ) -> Result<PageAnswer, BrokerEnded> {
+        self.tell(Input::FromPage(Box::new(from))).await?;
+        answer.recv().await.map_err(|_| BrokerEnded)
+    }
+}
+
 /// The one owner of the room.
 #[derive(Debug)]
 pub struct Broker {
@@ -110,8 +130,11 @@ pub struct Broker {
     lines: Lines,
     /// Bytes for everyone in this batch.
     batch_bytes: usize,
-    /// Held once more by each live stream of the page.
+    /// Held once more by each live stream of the page that is about to begin.
     page_reader: Arc<()>,
+    page: PageUsers,
+    /// When the live streams are to be shown that the server is there; none without streams.
+    beat_at: Option<Duration>,
     snapshot: Option<Arc<Snapshot>>,
     /// The number of the newest event that is committed, while the store fails.
     last_committed: u64,
@@ -171,6 +194,7 @@ impl Broker {
         publisher: Publisher,
         door: Door,
     ) -> Self {
+        let page = PageUsers::new(&common.limits);
         let mut broker = Broker {
             room: beginning.room,
             publisher,
@@ -185,6 +209,8 @@ impl Broker {
             lines: Lines::default(),
             batch_bytes: 0,
             page_reader: Arc::new(()),
+            page,
+            beat_at: None,
             snapshot: None,
             last_committed: 0,
             summary: Summary::default(),
@@ -211,7 +237,6 @@ impl Broker {
             smol::future::yield_now().await;
             self.take_batch(wake);
         }
-        self.publisher.page_log.close();
     }
 
     async fn wait(&self) -> Wake {
@@ -256,6 +281,7 @@ impl Broker {
         let duties = [
             self.summary.due(),
             self.publisher.delivery.next_lag_check(),
+            self.next_beat(),
             expiry,
         ];
         duties.into_iter().flatten().min()
@@ -286,12 +312,15 @@ impl Broker {
             next = self.inbox.try_recv().ok();
         }
         self.tell_summary_if_due();
+        self.beat_if_due();
         if !self.is_failing() && self.room.next_expiry().is_some_and(|at| at <= self.now) {
             let mut effects = Vec::new();
             self.room.expire(self.now, &mut effects);
             for effect in effects {
                 self.apply_for_none(effect);
             }
+            let room = &self.room;
+            self.page.retain(|user| room.name(user).is_some());
         }
         self.finish_batch(events);
         self.permits.clear();
@@ -299,7 +328,8 @@ impl Broker {
     }
 
     fn count_connections(&self) {
-        let figures = self.publisher.delivery.figures(self.room.connected_count());
+        let users = self.room.connected_count();
+        let figures = self.publisher.delivery.figures(users, self.links.len());
         self.common.metrics.set_connections(figures);
     }
 
@@ -334,13 +364,14 @@ impl Broker {
             Input::Subscribe(asker) => {
                 let subscription = Subscription {
                     snapshot: self.current_snapshot(),
-                    log: self.publisher.page_log.clone(),
                     // The publisher knows where, when it comes to this.
                     position: 0,
                     reader: self.page_reader.clone(),
                 };
                 self.for_the_page(Step::Subscribe(asker, subscription));
             }
+            Input::Stream(stream) => self.begin_stream(*stream),
+            Input::FromPage(from) => self.take_from_page(*from),
             Input::Stop => self.stop(),
         }
     }
@@ -524,12 +555,18 @@ impl Broker {
             Effect::Public(event) => self.publish(event),
             Effect::Tell(user, reply) => {
                 if let Some(&key) = self.links.get(&user) {
-                    self.step(Step::Reply(key, reply));
+                    return self.step(Step::Reply(key, reply));
+                }
+                for key in self.page.streams(user).to_vec() {
+                    self.step(Step::Reply(key, reply.clone()));
                 }
             }
             Effect::Private(user, message) => {
                 if let Some(&key) = self.links.get(&user) {
-                    self.step(Step::Private(key, message));
+                    return self.step(Step::Private(key, message));
+                }
+                for key in self.page.streams(user).to_vec() {
+                    self.step(Step::Private(key, message.clone()));
                 }
             }
             // They answer somebody.
@@ -566,7 +603,8 @@ impl Broker {
             let sentence = reason.farewell().unwrap_or_default();
             return self.door.turn_away(peer, reason, sentence);
         }
-        let connections = self.publisher.delivery.connection_count();
+        let delivery = &self.publisher.delivery;
+        let connections = delivery.connection_count() - delivery.stream_count();
         if connections >= limits.max_clients + MAX_CLOSING_CONNECTIONS {
             let full = NoEntry::Full(limits.max_clients);
             return self.turn_away(peer, full);
@@ -674,6 +712,7 @@ impl Broker {
     /// Forgets a connection whose task has ended.
     fn forget(&mut self, key: ClientKey, reason: CloseReason) {
         self.leave(key, reason);
+        self.end_stream(key);
         self.step(Step::Forget(key));
     }
 
@@ -686,7 +725,6 @@ impl Broker {
         }
         let sentence = CloseReason::Shutdown.farewell().unwrap_or_default();
         basic::encode_notice(&mut self.lines.basic, sentence);
-        self.lines.page.extend_from_slice(frames::BYE.as_bytes());
         self.lines
             .transcript
             .push(Spoken::Notice(sentence.to_owned()));
@@ -777,8 +815,9 @@ impl Broker {
         self.snapshot = None;
         let before = self.lines.bytes();
         let lines = &mut self.lines;
-        if Arc::strong_count(&self.page_reader) > 1 {
-            frames::encode_event(&mut lines.page, &event);
+        let delivery = &self.publisher.delivery;
+        if Arc::strong_count(&self.page_reader) > 1 || delivery.stream_count() > 0 {
+            frames::encode_event(&mut lines.page, &self.epoch, &event);
         }
         extended::encode_event(&mut lines.extended, &event);
         match &event.kind {
@@ -853,7 +892,8 @@ impl Broker {
         let users = self.room.users().map(present).collect();
         let messages = newest(self.room.history(), last, WEB_MAX_TEXT_BYTES);
         let notice = self.is_failing().then(|| STORE_FAILS.to_owned());
-        let snapshot = Snapshot::new(self.epoch.clone(), last, users, messages);
+        let mut snapshot = Snapshot::new(self.epoch.clone(), last, users, messages);
+        snapshot.older = newest_before(self.room.history(), snapshot.messages.len(), last);
         let snapshot = snapshot.with_notice(notice);
         self.snapshot.insert(Arc::new(snapshot)).clone()
     }
@@ -878,6 +918,15 @@ const STORE_RECOVERED: &str = "The server can store again; go on";
 
 fn summary_line(entered: usize, left: usize) -> Option<Arc<[u8]>> {
     summary::sentence(entered, left).map(|sentence| notice(&sentence))
+}
+
+/// Number of the newest message before the last so many up to this event; 0 if there was none.
+fn newest_before(history: &History, count: usize, last: u64) -> u64 {
+    let known = history.messages().rev();
+    let mut known = known.filter(|message| message.id <= last);
+    known
+        .nth(count)
+        .map_or(history.newest_gone(), |message| message.id)
 }
 
 /// The newest messages up to this event whose texts fit into so many bytes, oldest first.

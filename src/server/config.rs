@@ -11,6 +11,7 @@ use crate::limits::{
     MAX_HISTORY_RANGE, MAX_KEEP_DAYS_RANGE, MAX_KEEP_MESSAGES_RANGE, MAX_LAG_RANGE, MAX_LINE_RANGE,
     MAX_MESSAGE_RANGE, MAX_RATE_RANGE, MAX_THREADS_RANGE, WebLimits,
 };
+use crate::server::web::Purpose;
 use crate::server::web::host::HostName;
 use crate::store::{self, StoreOptions};
 use argh::{ArgsInfo, FromArgs};
@@ -53,6 +54,11 @@ pub struct ServerOptions {
     /// let others than this machine read /metrics of the page
     #[argh(switch)]
     pub public_metrics: bool,
+
+    /// let nobody talk by the page: it is for reading only
+    #[argh(switch)]
+    pub web_read_only: bool,
+
     /// further host name under which the page may be asked for, besides addresses, localhost and this machine's own name; may be given more than once
     #[argh(option, from_str_fn(parse_host_name))]
     pub web_name: Vec<HostName>,
@@ -233,8 +239,20 @@ pub struct WebConfig {
     pub port_was_chosen: bool,
     /// Whether others than this machine may read the metrics.
     pub metrics_are_public: bool,
+    /// Whether nobody may talk by the page.
+    pub is_read_only: bool,
     /// Host names under which the page may be asked for, beside `localhost`; addresses always may.
     pub names: Vec<HostName>,
+}
+
+impl WebConfig {
+    /// What the page is for.
+    pub fn purpose(&self) -> Purpose {
+        Purpose {
+            metrics_are_public: self.metrics_are_public,
+            is_read_only: self.is_read_only,
+        }
+    }
 }
 
 impl Default for Config {
@@ -247,6 +265,7 @@ impl Default for Config {
                 port: DEFAULT_WEB_PORT,
                 port_was_chosen: false,
                 metrics_are_public: false,
+                is_read_only: false,
                 names: Vec::new(),
             }),
             store: None,
@@ -401,6 +420,7 @@ impl ServerOptions {
             port: self.web_port.unwrap_or(DEFAULT_WEB_PORT),
             port_was_chosen: self.web_port.is_some(),
             metrics_are_public: self.public_metrics,
+            is_read_only: self.web_read_only,
             names,
         };
         Ok(Config {
@@ -538,6 +558,7 @@ mod tests {
             "--connect-rate",
             "9",
             "--public-metrics",
+            "--web-read-only",
             "--announce-limit",
             "10",
             "--db",
@@ -564,6 +585,7 @@ mod tests {
                 host: "0.0.0.0".into(),
                 port: 81,
                 metrics_are_public: true,
+                is_read_only: true,
                 port_was_chosen: true,
                 names: ["chat.example.org", "box.lan"]
                     .map(|name| HostName::parse(name).unwrap())

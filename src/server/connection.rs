@@ -14,8 +14,9 @@ use crate::limits::{
     READ_BUFFER_BYTES,
 };
 use crate::pace::{Pacer, Rate};
-use crate::protocol::{Dialect, Refusal, Refused, Request, decode};
+use crate::protocol::{Dialect, Refusal, Refused, Request, decode, extended};
 use crate::server::closing::CloseReason;
+use crate::server::frames;
 use crate::server::health::Health;
 use crate::server::inbox::{ClientKey, Input, Submission};
 use crate::server::log::Logs;
@@ -23,6 +24,7 @@ use crate::server::metrics::Metrics;
 use crate::server::outbound::{Outbound, Progress};
 use crate::server::past::Past;
 use crate::server::peer::{Mailbox, Peer, Sign};
+use crate::store::{Encoder, Found};
 use async_channel::{Sender, TrySendError};
 use futures_lite::FutureExt;
 use smol::Timer;
@@ -45,7 +47,9 @@ pub struct Common {
     pub limits: Limits,
     /// Where the broker takes its inputs from.
     pub inbox: Sender<Input>,
-    /// The logs of both dialects.
+    /// In which the numbers of events count.
+    pub epoch: Arc<str>,
+    /// The logs of all dialects.
     pub logs: Logs,
     /// Where what was said before is kept.
     pub past: Past,
@@ -75,7 +79,19 @@ impl Common {
         }
     }
 
-    fn rate(&self) -> Rate {
+    /// How events from the store are written for readers of this dialect.
+    fn encoder(&self, dialect: Dialect) -> Encoder {
+        match dialect {
+            Dialect::Page => {
+                let epoch = self.epoch.clone();
+                Arc::new(move |frames, event| frames::encode_event(frames, &epoch, event))
+            }
+            Dialect::Basic | Dialect::Extended => Arc::new(extended::encode_event),
+        }
+    }
+
+    /// How fast one client may send.
+    pub fn rate(&self) -> Rate {
         Rate::new(self.limits.rate_per_second, self.limits.burst_lines)
     }
 }
@@ -98,6 +114,62 @@ pub async fn serve(common: Arc<Common>, key: ClientKey, peer: Arc<Peer>) {
     if let Some(waiting) = common.tell(Input::Ended(key, reason)) {
         waiting.await;
     }
+}
+
+/// Serves one live stream of the page to its end, which it reports: everything that it gets is
+/// written by others. Nothing more is expected from its reader.
+pub async fn serve_stream(common: &Common, key: ClientKey, peer: &Peer) -> CloseReason {
+    let reason = AssertUnwindSafe(watch_stream(peer))
+        .catch_unwind()
+        .await
+        .unwrap_or(CloseReason::Fault);
+    let reason = known_better(reason, peer.broken_by());
+    peer.abort();
+    if let Some(waiting) = common.tell(Input::Ended(key, reason)) {
+        waiting.await;
+    }
+    reason
+}
+
+/// Waits until the reader has gone, or the server closes the stream.
+async fn watch_stream(peer: &Peer) -> CloseReason {
+    let mut discarded = 0;
+    loop {
+        let readable = poll_fn(|context| {
+            peer.register(context.waker());
+            if peer.signs().has(Sign::CLOSE.or(Sign::BROKEN)) {
+                return Poll::Ready(Ok(false));
+            }
+            let readable = peer.socket().poll_readable(context);
+            readable.map(|ready| ready.map(|()| true))
+        });
+        match readable.await {
+            Ok(true) => {}
+            Ok(false) if peer.signs().has(Sign::CLOSE) => return close(peer).await,
+            Ok(false) => return CloseReason::Lost,
+            Err(error) => return CloseReason::of_error(&error),
+        }
+        let count = READ_BUFFER.with_borrow_mut(|buffer| peer.socket().get_ref().read(buffer));
+        match count {
+            Ok(0) => return CloseReason::Closed,
+            Ok(count) => {
+                discarded += count;
+                if discarded > LINGER_MAX_BYTES {
+                    return CloseReason::Lost;
+                }
+            }
+            Err(error) if is_temporary(&error) => {}
+            Err(error) => return CloseReason::of_error(&error),
+        }
+        smol::future::yield_now().await;
+    }
+}
+
+/// Messages as a line of the extended dialect.
+fn messages_line(kind: &str, (messages, more): Found) -> Arc<[u8]> {
+    let mut line = Vec::new();
+    extended::encode_messages(&mut line, kind, &messages, more);
+    line.into()
 }
 
 struct Connection<'a> {
@@ -203,8 +275,14 @@ impl<'a> Connection<'a> {
         let past = &self.common.past;
         let found = match request {
             Request::Hello(hello) => return Submission::Hello(hello, past.oldest_event().await),
-            Request::Page(page) => past.page(&self.common.inbox, page).await,
-            Request::Search(search) => past.search(&self.common.inbox, search).await,
+            Request::Page(page) => {
+                let found = past.page(&self.common.inbox, page).await;
+                found.map(|found| messages_line("history", found))
+            }
+            Request::Search(search) => {
+                let found = past.search(&self.common.inbox, search).await;
+                found.map(|found| messages_line("search", found))
+            }
             other => return Submission::Request(other),
         };
         found.map_or_else(Submission::Refused, Submission::Answer)
@@ -510,7 +588,8 @@ async fn write_until_caught_up(
             Progress::CaughtUp | Progress::Finished => return Ok(Some(outbound)),
             Progress::FellOut => return Ok(None),
             Progress::NeedsStored(stored) => {
-                let Some((lines, last)) = common.past.events(stored).await else {
+                let encode = common.encoder(outbound.place().dialect);
+                let Some((lines, last)) = common.past.events(stored, encode).await else {
                     return Ok(None);
                 };
                 outbound.give_stored(lines, last);

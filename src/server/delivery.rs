@@ -12,7 +12,7 @@ use crate::room::UserId;
 use crate::server::closing::CloseReason;
 use crate::server::connection::{self, Common};
 use crate::server::inbox::ClientKey;
-use crate::server::log::Both;
+use crate::server::log::Each;
 use crate::server::metrics::ConnectionFigures;
 use crate::server::outbound::{Content, Cut, Outbound, Place, Placed, Progress, Start, line_ends};
 use crate::server::peer::{Mailbox, Peer, Sign};
@@ -80,9 +80,9 @@ pub struct Delivery {
     executor: SharedExecutor,
     clients: Slab<Client>,
     /// Positions of the first bytes of `batch`.
-    batch_start: Both<u64>,
+    batch_start: Each<u64>,
     /// Lines of each dialect that are not yet published.
-    batch: Both<Vec<u8>>,
+    batch: Each<Vec<u8>>,
     /// Clients whose output is [`Output::Pending`].
     pending: Vec<ClientKey>,
     /// Clients whose output is, or was in this batch, [`Output::Newcomer`].
@@ -91,6 +91,8 @@ pub struct Delivery {
     /// is written.
     answered: Vec<(ClientKey, bool)>,
     lagging_count: usize,
+    /// Connections that are live streams of the page.
+    stream_count: usize,
     next_lag_check: Option<Duration>,
 }
 
@@ -102,11 +104,12 @@ impl Delivery {
             common,
             executor,
             clients: Slab::new(),
-            batch: Both::default(),
+            batch: Each::default(),
             pending: Vec::new(),
             newcomers: Vec::new(),
             answered: Vec::new(),
             lagging_count: 0,
+            stream_count: 0,
             next_lag_check: None,
         }
     }
@@ -138,9 +141,29 @@ impl Delivery {
         self.executor.spawn(serving).detach();
     }
 
-    /// Connections, those included that are being closed.
+    /// Takes in a live stream of the page with what it begins with; its task sends
+    /// [`Input::Ended`](crate::server::inbox::Input::Ended) last.
+    pub fn connect_stream(&mut self, peer: Arc<Peer>, outbound: Outbound) -> ClientKey {
+        let client = Client {
+            peer,
+            user: None,
+            dialect: Dialect::Page,
+            output: Output::Pending(Box::new(outbound)),
+        };
+        self.stream_count += 1;
+        let key = ClientKey(self.clients.insert(client));
+        self.pending.push(key);
+        key
+    }
+
+    /// Connections, those included that are being closed, and live streams of the page.
     pub fn connection_count(&self) -> usize {
         self.clients.len()
+    }
+
+    /// Live streams of the page, those included that are being closed.
+    pub fn stream_count(&self) -> usize {
+        self.stream_count
     }
 
     /// The user of a connection; none once it has left.
@@ -229,6 +252,9 @@ impl Delivery {
         if matches!(client.output, Output::Behind(_)) {
             self.lagging_count -= 1;
         }
+        if client.dialect == Dialect::Page {
+            self.stream_count -= 1;
+        }
         Some(client.peer.address())
     }
 
@@ -269,21 +295,22 @@ impl Delivery {
         (oldest, position.unwrap_or(self.batch_start.extended))
     }
 
-    fn positions(&self) -> Both<u64> {
-        Both {
+    fn positions(&self) -> Each<u64> {
+        Each {
             basic: self.position(Dialect::Basic),
             extended: self.position(Dialect::Extended),
+            page: self.position(Dialect::Page),
         }
     }
 
     /// The batches in the making, to append whole lines to.
-    pub fn batch(&mut self) -> &mut Both<Vec<u8>> {
+    pub fn batch(&mut self) -> &mut Each<Vec<u8>> {
         &mut self.batch
     }
 
     /// Bytes of the batches in the making.
     pub fn batch_bytes(&self) -> usize {
-        self.batch.basic.len() + self.batch.extended.len()
+        Dialect::ALL.iter().map(|&each| self.batch[each].len()).sum()
     }
 
     /// Adds a reply at the place where the batch is now; so many bytes of the batch after it
@@ -326,7 +353,7 @@ impl Delivery {
     /// says.
     pub fn extend(&mut self, key: ClientKey, start: Start) {
         let at = self.position(Dialect::Basic);
-        self.reply(key, Content::Extended(start), 0);
+        self.reply(key, Content::Begin(start), 0);
         let Some(client) = self.clients.get_mut(key.0) else {
             return;
         };
@@ -380,11 +407,12 @@ impl Delivery {
     /// Publishes the batch and writes it, and what else waits, to every client who keeps up.
     pub fn publish(&mut self, now: Duration) {
         let start = self.batch_start;
-        let batch = Both {
+        let batch = Each {
             basic: self.publish_to(Dialect::Basic),
             extended: self.publish_to(Dialect::Extended),
+            page: self.publish_to(Dialect::Page),
         };
-        if !batch.basic.is_empty() || !batch.extended.is_empty() {
+        if Dialect::ALL.iter().any(|&each| !batch[each].is_empty()) {
             self.sweep(&batch, start);
         }
         self.write_to_newcomers(&batch.basic, start.basic);
@@ -406,8 +434,8 @@ impl Delivery {
     }
 
     /// One direct write of the batch of its dialect to each client who keeps up.
-    fn sweep(&mut self, batch: &Both<Arc<[u8]>>, start: Both<u64>) {
-        let mut complete = Both::<u64>::default();
+    fn sweep(&mut self, batch: &Each<Arc<[u8]>>, start: Each<u64>) {
+        let mut complete = Each::<u64>::default();
         let mut incomplete = Vec::new();
         let mut chunk = Vec::with_capacity(SWEEP_CHUNK);
         let mut clients = self.clients.iter();
@@ -434,7 +462,7 @@ impl Delivery {
             }
         }
         let metrics = self.common.metrics.clone();
-        for dialect in [Dialect::Basic, Dialect::Extended] {
+        for dialect in Dialect::ALL {
             let (batch, times) = (&batch[dialect], complete[dialect]);
             if times > 0 {
                 metrics.count_written(times * batch.len() as u64, times * line_ends(batch));
@@ -593,7 +621,7 @@ impl Delivery {
     }
 
     /// How many bytes the clients are behind who are behind.
-    fn lags(&self, heads: Both<u64>) -> impl Iterator<Item = u64> {
+    fn lags(&self, heads: Each<u64>) -> impl Iterator<Item = u64> {
         let clients = self.clients.iter();
         clients.filter_map(move |(_, client)| match &client.output {
             Output::Behind(lagging) => Some(lagging.lag(heads)),
@@ -601,11 +629,13 @@ impl Delivery {
         })
     }
 
-    /// How many connections there are, of whom so many are users.
-    pub fn figures(&self, users: usize) -> ConnectionFigures {
+    /// How many connections there are, of which so many belong to users; those of the page have
+    /// none.
+    pub fn figures(&self, users: usize, linked: usize) -> ConnectionFigures {
         ConnectionFigures {
             users,
-            connections: self.clients.len(),
+            linked,
+            connections: self.clients.len() - self.stream_count,
             behind: self.lagging_count,
         }
     }
@@ -653,7 +683,7 @@ impl Client {
 
     /// Where its writing goes on if the sweep writes to it; the batch in the making starts at
     /// `batch_start`.
-    fn swept_from(&self, batch_start: Both<u64>) -> Option<Place> {
+    fn swept_from(&self, batch_start: Each<u64>) -> Option<Place> {
         let dialect = self.dialect;
         let position = match self.output {
             Output::Current => batch_start[dialect],
@@ -673,13 +703,16 @@ impl Client {
 
 impl Lagging {
     /// How many bytes it is behind.
-    fn lag(&self, heads: Both<u64>) -> u64 {
+    fn lag(&self, heads: Each<u64>) -> u64 {
         let place = self.mailbox.place();
-        let live = heads.extended.saturating_sub(self.live_from);
+        let live = match place.dialect {
+            Dialect::Page => heads.page.saturating_sub(self.live_from),
+            _ => heads.extended.saturating_sub(self.live_from),
+        };
         let behind = match (place.dialect, self.changes_at) {
             (Dialect::Basic, None) => heads.basic.saturating_sub(place.position),
             (Dialect::Basic, Some(at)) => at.saturating_sub(place.position) + live,
-            (Dialect::Extended, _) => live.min(heads.extended.saturating_sub(place.position)),
+            (dialect, _) => live.min(heads[dialect].saturating_sub(place.position)),
         };
         behind + self.private_bytes
     }
@@ -688,7 +721,7 @@ impl Lagging {
     fn too_slow(
         &mut self,
         limits: &Limits,
-        heads: Both<u64>,
+        heads: Each<u64>,
         now: Duration,
     ) -> Option<CloseReason> {
         let written = self.mailbox.written();
@@ -745,8 +778,8 @@ mod tests {
         }
     }
 
-    fn head(basic: u64) -> Both<u64> {
-        Both { basic, extended: 0 }
+    fn head(basic: u64) -> Each<u64> {
+        Each { basic, extended: 0, page: 0 }
     }
 
     fn lagging(position: u64) -> Lagging {
@@ -824,7 +857,7 @@ mod tests {
         let mut reader = lagging(100);
         reader.changes_at = Some(150);
         reader.live_from = 1000;
-        let heads = |extended| Both {
+        let heads = |extended| Each {
             basic: 5000,
             extended,
         };

@@ -5,21 +5,23 @@
 //! never grow an input that the broker would have to wait for.
 
 use crate::history::Message;
-use crate::protocol::{Hello, Refused, Request};
+use crate::name::Name;
+use crate::protocol::{Hello, Refusal, Refused, Request};
+use crate::room::NoEntry;
 use crate::server::closing::CloseReason;
-use crate::server::log::Log;
 use crate::server::outbound::Outbound;
-use crate::server::peer::Mailbox;
+use crate::server::peer::{Mailbox, Peer};
 use crate::server::snapshot::Snapshot;
+use crate::token::Token;
 use async_channel::Sender;
 use smol::Async;
 use smol::lock::SemaphoreGuardArc;
-use std::net::{SocketAddr, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::time::Duration;
 
 /// The broker's number for a connection; used again only after its [`Input::Ended`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ClientKey(pub usize);
 
 /// One line of a client, as it was understood.
@@ -71,8 +73,12 @@ pub enum Input {
     Snapshot(Sender<Arc<Snapshot>>),
     /// Somebody looks for messages among those in memory.
     Messages(Sender<Vec<Arc<Message>>>),
-    /// A live stream begins.
+    /// A live stream is about to begin.
     Subscribe(Sender<Subscription>),
+    /// A live stream begins.
+    Stream(Box<NewStream>),
+    /// A browser asks for something.
+    FromPage(Box<FromPage>),
     /// The server stops.
     Stop,
 }
@@ -82,10 +88,86 @@ pub enum Input {
 pub struct Subscription {
     /// How it was when the stream began.
     pub snapshot: Arc<Snapshot>,
-    /// Where the frames are.
-    pub log: Arc<Log>,
-    /// From where on.
+    /// From which position of the page's log on.
     pub position: u64,
     /// While this is held, frames are made.
     pub reader: Arc<()>,
+}
+
+/// A live stream that begins where its subscription did.
+#[derive(Debug)]
+pub struct NewStream {
+    /// Its socket.
+    pub peer: Arc<Peer>,
+    /// What it begins with.
+    pub outbound: Outbound,
+    /// The secret in its cookie.
+    pub session: Option<Token>,
+    /// Held since the subscription, so that no frame in between is missing.
+    pub reader: Arc<()>,
+    /// Where its key goes; dropped if the server stops.
+    pub key: Sender<ClientKey>,
+}
+
+/// Something that a browser asks for.
+#[derive(Debug)]
+pub struct FromPage {
+    /// The secret in its cookie.
+    pub session: Option<Token>,
+    /// From where it asks.
+    pub address: IpAddr,
+    /// What it asks for.
+    pub asked: PageRequest,
+    /// Where the answer goes.
+    pub answer: Sender<PageAnswer>,
+}
+
+/// What a browser can ask for.
+#[derive(Debug)]
+pub enum PageRequest {
+    /// To be here under this name, or under another one than so far.
+    Join(Box<str>),
+    /// To leave.
+    Leave,
+    /// What any user can ask for.
+    Do(Request),
+    /// What was asked for is refused already.
+    Refused(Refusal),
+}
+
+/// What a browser is answered.
+#[derive(Debug)]
+pub enum PageAnswer {
+    /// It is here.
+    Joined {
+        /// Under this name.
+        name: Name,
+        /// With this secret.
+        token: Token,
+        /// Whether it was not before.
+        is_new: bool,
+    },
+    /// It is not here any more.
+    Left,
+    /// It is done; with the number of its event, if it has one.
+    Done(Option<u64>),
+    /// It is not done.
+    Not(PageRefusal),
+}
+
+/// Why something is not done for a browser.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PageRefusal {
+    /// It cannot be done.
+    Refused(Refusal),
+    /// There is no room for one more user.
+    NoEntry(NoEntry),
+    /// It has not joined, or was away for too long.
+    NoSession,
+    /// It asks too often; after this time it may again.
+    TooFast(Duration),
+    /// It was refused too often in a row, and is not here any more.
+    Ended(String),
+    /// The server stops.
+    Stopping,
 }

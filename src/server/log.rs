@@ -1,8 +1,8 @@
 //! The live log: the newest batches of encoded lines as shared immutable bytes.
 //!
 //! What lives here: [`Log`], one stream of bytes with positions, one for each dialect that has
-//! readers. The broker alone publishes; connections that are behind and live streams of the
-//! page read by a position of their own. What it promises:
+//! readers. The broker alone publishes; connections that are behind read by a position of their
+//! own. What it promises:
 //!
 //! 1. Publishing never waits for a reader.
 //! 2. Nothing is reordered, and a reader gets every byte once or is told that it fell out.
@@ -18,43 +18,48 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// One of something for each dialect.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Both<T> {
+pub struct Each<T> {
     /// That of the basic dialect.
     pub basic: T,
     /// That of the extended dialect.
     pub extended: T,
+    /// That of the page's live streams.
+    pub page: T,
 }
 
-impl<T> Index<Dialect> for Both<T> {
+impl<T> Index<Dialect> for Each<T> {
     type Output = T;
 
     fn index(&self, dialect: Dialect) -> &T {
         match dialect {
             Dialect::Basic => &self.basic,
             Dialect::Extended => &self.extended,
+            Dialect::Page => &self.page,
         }
     }
 }
 
-impl<T> IndexMut<Dialect> for Both<T> {
+impl<T> IndexMut<Dialect> for Each<T> {
     fn index_mut(&mut self, dialect: Dialect) -> &mut T {
         match dialect {
             Dialect::Basic => &mut self.basic,
             Dialect::Extended => &mut self.extended,
+            Dialect::Page => &mut self.page,
         }
     }
 }
 
-/// The logs of both dialects. In that of the extended one each line is one public event, and its
+/// The logs of all dialects. In that of the extended one each line is one public event, and its
 /// number the event's: what a client missed is the log itself, from an earlier line on.
-pub type Logs = Both<Arc<Log>>;
+pub type Logs = Each<Arc<Log>>;
 
 impl Logs {
     /// The positions after the newest bytes.
-    pub fn heads(&self) -> Both<u64> {
-        Both {
+    pub fn heads(&self) -> Each<u64> {
+        Each {
             basic: self.basic.head(),
             extended: self.extended.head(),
+            page: self.page.head(),
         }
     }
 }

@@ -76,6 +76,8 @@ pub struct BatchFigures {
 pub struct ConnectionFigures {
     /// Users who are here.
     pub users: usize,
+    /// Connections that belong to users.
+    pub linked: usize,
     /// Connections, those included that are being closed.
     pub connections: usize,
     /// Connections that a task of their own writes to, since they are behind.
@@ -285,7 +287,7 @@ impl Metrics {
         self.users.set(signed(now.users));
         self.present.set(signed(now.users));
         self.closing
-            .set(signed(now.connections.saturating_sub(now.users)));
+            .set(signed(now.connections.saturating_sub(now.linked)));
         self.behind.set(signed(now.behind));
     }
 

@@ -23,6 +23,7 @@ pub mod listen;
 pub mod log;
 pub mod metrics;
 pub mod outbound;
+pub mod page_users;
 pub mod past;
 pub mod peer;
 pub mod publisher;
@@ -251,6 +252,7 @@ async fn serve(
     let (beginning, past, store_ended) = begin(config, store);
     let common = Arc::new(Common {
         limits: config.limits.clone(),
+        epoch: beginning.epoch.clone(),
         inbox: sender.clone(),
         logs: Logs {
             basic: Arc::new(Log::new(config.limits.max_lag_bytes)),
@@ -258,6 +260,7 @@ async fn serve(
                 next_event,
                 PAST_BYTES.max(config.limits.max_lag_bytes),
             )),
+            page: Arc::new(Log::new(config.limits.max_lag_bytes)),
         },
         past,
         health: Arc::new(Health::default()),
@@ -265,11 +268,9 @@ async fn serve(
         metrics,
     });
     let door = Door::new(common.clone(), executor.clone());
-    let page_log = Arc::new(Log::new(config.limits.max_lag_bytes));
     let publisher = Publisher::new(
         Delivery::new(common.clone(), executor.clone()),
         transcript,
-        page_log.clone(),
         beginning.epoch.clone(),
         extended::Limits {
             message: config.limits.max_message_bytes,
@@ -294,21 +295,14 @@ async fn serve(
     let names = config.web.iter().flat_map(|web| web.names.clone());
     let gate = Arc::new(Gate::new(config.limits.web.clone(), names.collect()));
     let web = web.map(|web| {
+        let purpose = config.web.as_ref().map(WebConfig::purpose);
         let serving = web::serve(
             web,
             spare,
-            handle.clone(),
+            common.clone(),
             executor.clone(),
             gate.clone(),
-            Arc::new(web::Counts {
-                metrics: common.metrics.clone(),
-                health: common.health.clone(),
-                started: common.started,
-                is_public: config
-                    .web
-                    .as_ref()
-                    .is_some_and(|web| web.metrics_are_public),
-            }),
+            purpose.unwrap_or_default(),
         );
         spawn(Box::pin(serving), RunError::TaskFailed("the page"))
     });
@@ -338,7 +332,6 @@ async fn serve(
     };
     let failed = async { fault.recv().await.ok() };
     let ended = within(STOP_DEADLINE, ending.or(failed)).await;
-    page_log.close();
     within(PAGE_DEADLINE, gate.wait_for_no_stream()).await;
     if let Some(web) = web {
         web.cancel().await;
@@ -439,6 +432,7 @@ mod tests {
             port: 0,
             port_was_chosen: true,
             metrics_are_public: false,
+            is_read_only: false,
             names: Vec::new(),
         };
         let config = Config {

@@ -12,7 +12,8 @@ use crate::limits::{
 };
 use crate::name::Name;
 use crate::protocol::{Dialect, SERVER_SOURCE, basic, extended};
-use crate::server::log::{Both, Logs, Slice, TooFarBehind};
+use crate::server::log::{Each, Logs, Slice, TooFarBehind};
+use crate::server::snapshot::Document;
 use jiff::Timestamp;
 use std::collections::VecDeque;
 use std::io::{self, IoSlice, Write};
@@ -39,15 +40,19 @@ pub enum Content {
     History(Vec<Arc<Message>>, usize),
     /// One line with these users, from the index on.
     Users(Arc<[(Name, Timestamp)]>, usize),
-    /// From here on the client is spoken with in the extended dialect.
-    Extended(Start),
+    /// A text of the page.
+    Document(Arc<Document>),
+    /// From here on the client is spoken with in this dialect.
+    Begin(Start),
     /// Nothing more.
     Empty,
 }
 
-/// Where a client's stream of public events begins in the extended dialect.
+/// Where a client's stream of public events begins, or goes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Start {
+    /// In this dialect.
+    pub dialect: Dialect,
     /// From this position of the log on.
     pub position: u64,
     /// What stands before this position was missed, and does not count as being behind.
@@ -109,6 +114,7 @@ impl Cut {
 enum Piece {
     Own(Arc<[u8]>),
     Line(Arc<Message>),
+    Document(Arc<Document>),
 }
 
 impl Piece {
@@ -116,6 +122,7 @@ impl Piece {
         match self {
             Piece::Own(bytes) => bytes,
             Piece::Line(message) => &message.basic_line,
+            Piece::Document(document) => document.text().as_bytes(),
         }
     }
 }
@@ -163,7 +170,11 @@ impl Outbound {
         Outbound {
             dialect: place.dialect,
             position: place.position,
-            live_from: 0,
+            live_from: match place.dialect {
+                // What a stream of the page begins with is no delay of its reader.
+                Dialect::Page => place.position,
+                _ => 0,
+            },
             stored: None,
             replies: VecDeque::new(),
             piece: None,
@@ -207,11 +218,10 @@ impl Outbound {
         self.replies.push_back(reply);
     }
 
-    /// Where in the basic log the client changes to the extended dialect, and how, if that is to
-    /// come.
+    /// Where in the log the client changes to another dialect, and how, if that is to come.
     pub fn change_of_dialect(&self) -> Option<(u64, Start)> {
         self.replies.iter().find_map(|reply| match reply.content {
-            Content::Extended(start) => Some((reply.at, start)),
+            Content::Begin(start) => Some((reply.at, start)),
             _ => None,
         })
     }
@@ -316,7 +326,7 @@ impl Outbound {
     pub fn write(
         &mut self,
         logs: &Logs,
-        heads: Both<u64>,
+        heads: Each<u64>,
         socket: &mut impl Write,
     ) -> io::Result<Progress> {
         let turn_end = self.written + MAX_BYTES_PER_TURN as u64;
@@ -378,9 +388,9 @@ impl Outbound {
         let Some(reply) = self.replies.front_mut() else {
             return;
         };
-        if let Content::Extended(start) = reply.content {
+        if let Content::Begin(start) = reply.content {
             self.replies.pop_front();
-            self.begin_extended(start);
+            self.begin(start);
             return;
         }
         match next_piece(&mut reply.content, self.dialect) {
@@ -392,8 +402,8 @@ impl Outbound {
         }
     }
 
-    fn begin_extended(&mut self, start: Start) {
-        self.dialect = Dialect::Extended;
+    fn begin(&mut self, start: Start) {
+        self.dialect = start.dialect;
         self.position = start.position;
         self.live_from = start.live_from;
         self.stored = start.stored;
@@ -474,8 +484,15 @@ fn next_piece(content: &mut Content, dialect: Dialect) -> Option<Piece> {
         Content::Users(users, next) => match dialect {
             Dialect::Basic => users_piece(users, next).map(Piece::Own),
             Dialect::Extended => extended_users_piece(users, next).map(Piece::Own),
+            // The page is told who is here by documents.
+            Dialect::Page => None,
         },
-        Content::Extended(_) | Content::Empty => None,
+        Content::Document(document) => {
+            let document = document.clone();
+            *content = Content::Empty;
+            Some(Piece::Document(document))
+        }
+        Content::Begin(_) | Content::Empty => None,
     }
 }
 
@@ -574,7 +591,7 @@ mod tests {
 
     /// The basic dialect's log is of this one, and the other has nothing.
     fn logs_of(log: Log) -> Logs {
-        Both {
+        Each {
             basic: Arc::new(log),
             extended: Arc::new(Log::new(1 << 20)),
         }
@@ -594,8 +611,8 @@ mod tests {
         }
     }
 
-    fn heads(basic: u64) -> Both<u64> {
-        Both { basic, extended: 0 }
+    fn heads(basic: u64) -> Each<u64> {
+        Each { basic, extended: 0, page: 0 }
     }
 
     fn log(batches: &[&str]) -> Logs {

@@ -7,10 +7,10 @@
 
 use crate::history::Message;
 use crate::limits::MAX_PAGE_BYTES;
-use crate::protocol::{Page, Refusal, Refused, Search, extended};
+use crate::protocol::{Page, Refusal, Refused, Search};
 use crate::server::inbox::Input;
 use crate::server::outbound::Stored;
-use crate::store::{Found, Reader, StoreError};
+use crate::store::{Encoder, Found, Reader, StoreError};
 use async_channel::Sender;
 use std::sync::Arc;
 
@@ -32,30 +32,46 @@ impl Past {
         }
     }
 
-    /// A page of history as a line.
+    /// A page of history, oldest first, and whether there are older messages.
     ///
     /// # Errors
     /// The store cannot be read.
-    pub async fn page(&self, broker: &Sender<Input>, page: Page) -> Result<Arc<[u8]>, Refused> {
+    pub async fn page(&self, broker: &Sender<Input>, page: Page) -> Result<Found, Refused> {
         let found = match self {
             Past::Memory => page_of(&messages_of(broker).await, page, |_| true),
             Past::Store(reader) => reader.page(page).await.map_err(unreadable("history"))?,
         };
         let (mut messages, more) = found;
         messages.reverse();
-        Ok(messages_line("history", &messages, more))
+        Ok((messages, more))
     }
 
-    /// What was found, as a line.
+    /// The messages after the event with this number, oldest first, and whether there are
+    /// newer ones.
     ///
     /// # Errors
     /// The store cannot be read.
-    pub async fn search(
+    pub async fn after(
         &self,
         broker: &Sender<Input>,
-        search: Search,
-    ) -> Result<Arc<[u8]>, Refused> {
-        let (messages, more) = match self {
+        after: u64,
+        limit: usize,
+    ) -> Result<Found, Refused> {
+        match self {
+            Past::Memory => Ok(first_after(&messages_of(broker).await, after, limit)),
+            Past::Store(reader) => reader
+                .after(after, limit)
+                .await
+                .map_err(unreadable("history")),
+        }
+    }
+
+    /// What was found, newest first, and whether there is more.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub async fn search(&self, broker: &Sender<Input>, search: Search) -> Result<Found, Refused> {
+        Ok(match self {
             Past::Memory => {
                 let messages = messages_of(broker).await;
                 // Megabytes of text may have to be looked through.
@@ -67,28 +83,20 @@ impl Past {
                 .await
             }
             Past::Store(reader) => reader.search(search).await.map_err(unreadable("search"))?,
-        };
-        Ok(messages_line("search", &messages, more))
+        })
     }
 
-    /// The next of these events as whole lines of the extended dialect, and the number up to
-    /// which they go; none if they cannot be had.
-    pub async fn events(&self, stored: Stored) -> Option<(Arc<[u8]>, u64)> {
+    /// The next of these events, each as `encode` writes it, and the number up to which they go;
+    /// none if they cannot be had.
+    pub async fn events(&self, stored: Stored, encode: Encoder) -> Option<(Arc<[u8]>, u64)> {
         match self {
             Past::Memory => None,
             Past::Store(reader) => reader
-                .events(stored.after, stored.until)
+                .events(stored.after, stored.until, encode)
                 .await
                 .map_or_else(note_failure, Some),
         }
     }
-}
-
-/// Messages as a line of the extended dialect.
-fn messages_line(kind: &str, messages: &[Arc<Message>], more: bool) -> Arc<[u8]> {
-    let mut line = Vec::new();
-    extended::encode_messages(&mut line, kind, messages, more);
-    line.into()
 }
 
 fn note_failure<T>(error: StoreError) -> Option<T> {
@@ -111,7 +119,7 @@ fn unreadable(kind: &'static str) -> impl Fn(StoreError) -> Refused {
 }
 
 /// The messages that the room keeps, oldest first; none when the server ends.
-async fn messages_of(broker: &Sender<Input>) -> Vec<Arc<Message>> {
+pub async fn messages_of(broker: &Sender<Input>) -> Vec<Arc<Message>> {
     let (sender, receiver) = async_channel::bounded(1);
     if broker.send(Input::Messages(sender)).await.is_err() {
         return Vec::new();
@@ -133,6 +141,21 @@ fn page_of(messages: &[Arc<Message>], page: Page, belongs: impl Fn(&Message) -> 
     for message in matching.by_ref() {
         bytes += message.text.len();
         if found.len() >= page.limit || (bytes > MAX_PAGE_BYTES && !found.is_empty()) {
+            return (found, true);
+        }
+        found.push(message.clone());
+    }
+    (found, false)
+}
+
+/// The oldest of these messages after this number, oldest first, and whether there are newer ones.
+fn first_after(messages: &[Arc<Message>], after: u64, limit: usize) -> Found {
+    let first = messages.partition_point(|message| message.id <= after);
+    let mut bytes = 0;
+    let mut found = Vec::new();
+    for message in &messages[first..] {
+        bytes += message.text.len();
+        if found.len() >= limit || (bytes > MAX_PAGE_BYTES && !found.is_empty()) {
             return (found, true);
         }
         found.push(message.clone());

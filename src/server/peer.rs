@@ -159,19 +159,22 @@ impl Peer {
 #[derive(Debug, Default)]
 pub struct Mailbox {
     mail: Mutex<Mail>,
-    /// The position, and [`EXTENDED`] if it is one of the extended dialect: one value, so that
-    /// nobody sees a position in the wrong log.
+    /// The position, and a mark of its dialect: one value, so that nobody sees a position in the
+    /// wrong log.
     place: AtomicU64,
     written: AtomicU64,
 }
 
-/// Stands beside a position in the extended dialect: no log ever has so many bytes.
+/// Stand beside a position in the other dialects than the basic one: no log ever has so many
+/// bytes.
 const EXTENDED: u64 = 1 << 63;
+const PAGE: u64 = 1 << 62;
 
 fn packed(place: Place) -> u64 {
     match place.dialect {
         Dialect::Basic => place.position,
         Dialect::Extended => place.position | EXTENDED,
+        Dialect::Page => place.position | PAGE,
     }
 }
 
@@ -212,13 +215,14 @@ impl Mailbox {
     /// The place up to which the client is written.
     pub fn place(&self) -> Place {
         let packed = self.place.load(Ordering::Relaxed);
-        let dialect = match packed & EXTENDED {
+        let dialect = match packed & (EXTENDED | PAGE) {
             0 => Dialect::Basic,
+            PAGE => Dialect::Page,
             _ => Dialect::Extended,
         };
         Place {
             dialect,
-            position: packed & !EXTENDED,
+            position: packed & !(EXTENDED | PAGE),
         }
     }
 

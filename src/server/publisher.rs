@@ -12,8 +12,8 @@ use crate::protocol::{Dialect, Place, Refused, SERVER_SOURCE, basic, extended};
 use crate::room::{PrivateMessage, Reply, Welcome};
 use crate::server::closing::CloseReason;
 use crate::server::delivery::{Delivery, notice};
-use crate::server::inbox::{ClientKey, Subscription};
-use crate::server::log::Log;
+use crate::server::frames;
+use crate::server::inbox::{ClientKey, PageAnswer, Subscription};
 use crate::server::outbound::{Content, Start, Stored};
 use crate::server::snapshot::Snapshot;
 use crate::server::transcript::Transcript;
@@ -98,6 +98,8 @@ pub enum Step {
     Snapshot(Sender<Arc<Snapshot>>, Arc<Snapshot>),
     /// Begin a live stream of the page.
     Subscribe(Sender<Subscription>, Subscription),
+    /// Answer a browser.
+    Answer(Sender<PageAnswer>, PageAnswer),
 }
 
 /// What a client that says hello is told and gets.
@@ -118,9 +120,6 @@ pub struct Publisher {
     pub delivery: Delivery,
     /// The server's own terminal.
     pub transcript: Transcript,
-    /// The frames of the page.
-    pub page_log: Arc<Log>,
-    page_batch: Vec<u8>,
     epoch: Arc<str>,
     told_limits: ToldLimits,
 }
@@ -130,15 +129,12 @@ impl Publisher {
     pub fn new(
         delivery: Delivery,
         transcript: Transcript,
-        page_log: Arc<Log>,
         epoch: Arc<str>,
         told_limits: ToldLimits,
     ) -> Self {
         Publisher {
             delivery,
             transcript,
-            page_log,
-            page_batch: Vec::new(),
             epoch,
             told_limits,
         }
@@ -182,8 +178,11 @@ impl Publisher {
                 let _ = asker.try_send(snapshot);
             }
             Step::Subscribe(asker, mut subscription) => {
-                subscription.position = self.page_log.head() + self.page_batch.len() as u64;
+                subscription.position = self.delivery.position(Dialect::Page);
                 let _ = asker.try_send(subscription);
+            }
+            Step::Answer(asker, answer) => {
+                let _ = asker.try_send(answer);
             }
         }
     }
@@ -193,7 +192,7 @@ impl Publisher {
         let batch = self.delivery.batch();
         batch.basic.extend_from_slice(&lines.basic);
         batch.extended.extend_from_slice(&lines.extended);
-        self.page_batch.extend_from_slice(&lines.page);
+        batch.page.extend_from_slice(&lines.page);
         for spoken in lines.transcript.drain(..) {
             match spoken {
                 Spoken::Said(message) => {
@@ -211,10 +210,6 @@ impl Publisher {
     /// Publishes what was said; gives how many bytes it had for clients.
     pub fn publish(&mut self, now: Duration) -> usize {
         let bytes = self.delivery.batch_bytes();
-        if !self.page_batch.is_empty() {
-            self.page_log.publish(Arc::from(self.page_batch.as_slice()));
-            self.page_batch.clear();
-        }
         self.delivery.publish(now);
         // Its thread is woken when the clients have theirs: nobody's message waits for it.
         self.transcript.flush();
@@ -223,6 +218,10 @@ impl Publisher {
 
     fn reply(&mut self, key: ClientKey, reply: Reply) {
         let content = match (self.delivery.dialect(key), reply) {
+            (Dialect::Page, reply) => match page_reply(reply) {
+                Some(frame) => Content::Bytes(frame),
+                None => return,
+            },
             (_, Reply::Users(users)) => Content::Users(users, 0),
             (_, Reply::History(messages)) => Content::History(messages, 0),
             (Dialect::Basic, reply) => match basic_reply(reply) {
@@ -258,6 +257,7 @@ impl Publisher {
     fn start_of(&self, greeting: &Greeting) -> (Start, Option<Resumed>) {
         let live = self.delivery.position(Dialect::Extended);
         let start = |position, stored| Start {
+            dialect: Dialect::Extended,
             position,
             live_from: live,
             stored,
@@ -317,6 +317,11 @@ impl Publisher {
                 extended::encode_bye(&mut lines, ByeReason::Refused, false, 0);
                 Some(lines.into())
             }
+            (LastLine::Of(reason), Dialect::Page) => reason
+                .bye()
+                .map(|bye| frames::bye_frame(bye.word())),
+            // Its user is told, not a stream.
+            (LastLine::Refused(_), Dialect::Page) => None,
         }
     }
 
@@ -335,6 +340,7 @@ impl Publisher {
                 extended::encode_bye(&mut line, ByeReason::Shutdown, true, milliseconds);
                 Some(line.into())
             }
+            Dialect::Page => Some(frames::bye_frame(ByeReason::Shutdown.word())),
         });
     }
 }
@@ -347,6 +353,21 @@ fn basic_reply(reply: Reply) -> Option<String> {
         Reply::Pong(data) => Some(basic::pong(&data)),
         // These have forms of their own, or are never for basic clients.
         Reply::History(_) | Reply::Users(_) | Reply::Ack { .. } | Reply::Welcome(_) => None,
+    }
+}
+
+/// What a live stream of a user of the page is told; none where a document tells it.
+fn page_reply(reply: Reply) -> Option<Arc<[u8]>> {
+    match reply {
+        Reply::Notice(sentence) => Some(frames::told_frame("notice", &sentence)),
+        Reply::Refused { refusal, .. } => {
+            Some(frames::told_frame(refusal.code(), &refusal.to_string()))
+        }
+        Reply::History(_)
+        | Reply::Users(_)
+        | Reply::Ack { .. }
+        | Reply::Pong(_)
+        | Reply::Welcome(_) => None,
     }
 }
 
@@ -366,11 +387,14 @@ fn extended_reply(reply: Reply) -> Arc<[u8]> {
 }
 
 fn private_line(message: &PrivateMessage, dialect: Dialect) -> Arc<[u8]> {
+    if dialect == Dialect::Page {
+        return frames::private_frame(message);
+    }
     let mut line = Vec::new();
     let (source, target) = (message.source.as_str(), message.target.as_str());
     match dialect {
         Dialect::Basic => basic::encode_private(&mut line, source, &message.text),
-        Dialect::Extended => {
+        Dialect::Extended | Dialect::Page => {
             extended::encode_private(&mut line, message.time, source, target, &message.text);
         }
     }

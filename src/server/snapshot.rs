@@ -24,7 +24,7 @@ pub struct Snapshot {
     /// What everyone should know now, such as that nothing can be stored.
     pub notice: Option<String>,
     /// The page of this moment, made when somebody asks for it and shared by all who do; so are
-    /// the next three.
+    /// the next four.
     pub page: OnceLock<Arc<Document>>,
     /// Who is here, as JSON.
     pub users_document: OnceLock<Arc<Document>>,
@@ -32,6 +32,10 @@ pub struct Snapshot {
     pub messages_document: OnceLock<Arc<Document>>,
     /// The first frame of a live stream.
     pub frame: OnceLock<Arc<Document>>,
+    /// The same for one who has what was said.
+    pub present_frame: OnceLock<Arc<Document>>,
+    /// Number of the newest message that is older than these; 0 if there never was one.
+    pub older: u64,
 }
 
 impl Snapshot {
@@ -52,6 +56,8 @@ impl Snapshot {
             users_document: OnceLock::new(),
             messages_document: OnceLock::new(),
             frame: OnceLock::new(),
+            present_frame: OnceLock::new(),
+            older: 0,
         }
     }
 }

@@ -27,8 +27,10 @@ pub enum WebCloseReason {
     HeadTimeout,
     /// The request's head is too large.
     HeadTooLarge,
-    /// The request has a body.
+    /// The request has a body where there is none, or one that is too large.
     HasBody,
+    /// The length of the request's body is not told beforehand.
+    LengthRequired,
     /// The request does something else than reading.
     MethodNotAllowed,
     /// The request expects something before it goes on.
@@ -49,7 +51,7 @@ pub enum WebCloseReason {
 
 impl WebCloseReason {
     /// Every reason.
-    pub const ALL: [WebCloseReason; 17] = [
+    pub const ALL: [WebCloseReason; 18] = [
         WebCloseReason::Closed,
         WebCloseReason::Reset,
         WebCloseReason::Idle,
@@ -59,6 +61,7 @@ impl WebCloseReason {
         WebCloseReason::HeadTimeout,
         WebCloseReason::HeadTooLarge,
         WebCloseReason::HasBody,
+        WebCloseReason::LengthRequired,
         WebCloseReason::MethodNotAllowed,
         WebCloseReason::Expectation,
         WebCloseReason::OtherVersion,
@@ -81,6 +84,7 @@ impl WebCloseReason {
             WebCloseReason::HeadTimeout => "head-timeout",
             WebCloseReason::HeadTooLarge => "head-too-large",
             WebCloseReason::HasBody => "body",
+            WebCloseReason::LengthRequired => "length-required",
             WebCloseReason::MethodNotAllowed => "method",
             WebCloseReason::Expectation => "expectation",
             WebCloseReason::OtherVersion => "version",

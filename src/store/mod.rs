@@ -18,7 +18,7 @@ mod tests;
 mod writer;
 
 pub use error::StoreError;
-pub use reader::{Found, Lines, Reader};
+pub use reader::{Encoder, Found, Lines, Reader};
 pub use schema::VERSION;
 pub use writer::{Commit, Report, Writer};
 

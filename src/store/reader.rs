@@ -10,7 +10,7 @@ use crate::limits::{
     MAX_PAGE_BYTES, PAST_PIECE_BYTES, PAST_PIECE_EVENTS, STORE_QUERIES, STORE_QUERY_TIMEOUT,
     STORE_READERS, STORE_STEPS_PER_CHECK,
 };
-use crate::protocol::{Page, Search, extended};
+use crate::protocol::{Page, Search};
 use crate::search::{Query, words};
 use crate::store::rows::{self, EVENT_COLUMNS};
 use crate::store::{StoreError, connect_to_read};
@@ -25,8 +25,11 @@ use std::time::Instant;
 /// Messages, newest first, and whether there are older ones.
 pub type Found = (Vec<Arc<Message>>, bool);
 
-/// Events as lines of the extended dialect, and the number of the last one.
+/// Events as they were encoded, and the number of the last one.
 pub type Lines = (Arc<[u8]>, u64);
+
+/// Writes an event for its readers.
+pub type Encoder = Arc<dyn Fn(&mut Vec<u8>, &Event) + Send + Sync>;
 
 /// Asks the threads that read; clones ask the same.
 #[derive(Clone, Debug)]
@@ -35,12 +38,12 @@ pub struct Reader {
 }
 
 /// Something to look up, and where the answer goes.
-#[derive(Debug)]
 enum Asked {
     Oldest(Sender<Result<Option<u64>, StoreError>>),
     Page(Page, Sender<Result<Found, StoreError>>),
     Search(Box<Search>, Sender<Result<Found, StoreError>>),
-    Events(u64, u64, Sender<Result<Lines, StoreError>>),
+    After(u64, usize, Sender<Result<Found, StoreError>>),
+    Events(u64, u64, Encoder, Sender<Result<Lines, StoreError>>),
 }
 
 impl Reader {
@@ -90,13 +93,28 @@ impl Reader {
             .await
     }
 
-    /// The first of the events after one and up to another as whole lines of the extended
-    /// dialect, and the number up to which they go.
+    /// The first messages after the event with this number, oldest first, and whether there are
+    /// newer ones.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub async fn after(&self, after: u64, limit: usize) -> Result<Found, StoreError> {
+        self.ask(|sender| Asked::After(after, limit, sender)).await
+    }
+
+    /// The first of the events after one and up to another, each as `encode` writes it, and the
+    /// number up to which they go.
     ///
     /// # Errors
     /// The store cannot be read, or one of them is not there any more.
-    pub async fn events(&self, after: u64, until: u64) -> Result<Lines, StoreError> {
-        self.ask(|sender| Asked::Events(after, until, sender)).await
+    pub async fn events(
+        &self,
+        after: u64,
+        until: u64,
+        encode: Encoder,
+    ) -> Result<Lines, StoreError> {
+        self.ask(|sender| Asked::Events(after, until, encode, sender))
+            .await
     }
 
     async fn ask<T>(
@@ -131,8 +149,11 @@ impl ReaderThread {
             Asked::Search(search, asker) => {
                 let _ = asker.try_send(self.look(|this| this.search(&search)));
             }
-            Asked::Events(after, until, asker) => {
-                let found = self.look(|this| this.events(after, until));
+            Asked::After(after, limit, asker) => {
+                let _ = asker.try_send(self.look(|this| this.after(after, limit)));
+            }
+            Asked::Events(after, until, encode, asker) => {
+                let found = self.look(|this| this.events(after, until, &encode));
                 let _ = asker.try_send(found.and_then(|found| found.ok_or(StoreError::Ended)));
             }
         }
@@ -165,6 +186,15 @@ impl ReaderThread {
              WHERE kind = 'message' AND id < ?1 ORDER BY id DESC"
         );
         self.collect(&statement, &[&before(page)], page.limit, |_| true)
+    }
+
+    fn after(&self, after: u64, limit: usize) -> rusqlite::Result<Found> {
+        let statement = format!(
+            "SELECT {EVENT_COLUMNS} FROM events
+             WHERE kind = 'message' AND id > ?1 ORDER BY id"
+        );
+        let after = i64::try_from(after).unwrap_or(i64::MAX);
+        self.collect(&statement, &[&after], limit, |_| true)
     }
 
     /// The first so many messages that a statement gives and that belong to the answer.
@@ -241,7 +271,12 @@ impl ReaderThread {
     }
 
     /// None if one of the events is not there.
-    fn events(&self, after: u64, until: u64) -> rusqlite::Result<Option<Lines>> {
+    fn events(
+        &self,
+        after: u64,
+        until: u64,
+        encode: &Encoder,
+    ) -> rusqlite::Result<Option<Lines>> {
         let mut statement = self.connection.prepare_cached(&format!(
             "SELECT {EVENT_COLUMNS} FROM events WHERE id > ?1 AND id <= ?2 ORDER BY id LIMIT ?3"
         ))?;
@@ -256,7 +291,7 @@ impl ReaderThread {
                 return Ok(None);
             }
             last = event.id;
-            extended::encode_event(&mut lines, &event);
+            encode(&mut lines, &event);
             if lines.len() >= PAST_PIECE_BYTES {
                 break;
             }

@@ -43,6 +43,11 @@ impl Drop for Folder {
     }
 }
 
+/// Events as lines of the extended dialect.
+fn extended_lines() -> Encoder {
+    Arc::new(crate::protocol::extended::encode_event)
+}
+
 fn name(text: &str) -> Name {
     Name::kept(text)
 }
@@ -155,7 +160,7 @@ fn what_was_kept_is_there_again() {
         .map(|each| (each.nonce, each.id))
         .collect();
     assert_eq!(nonces, [(u64::MAX, Some(4))]);
-    let (lines, last) = smol::block_on(opened.reader.events(2, 5)).unwrap();
+    let (lines, last) = smol::block_on(opened.reader.events(2, 5, extended_lines())).unwrap();
     let lines = String::from_utf8(lines.to_vec()).unwrap();
     assert_eq!((lines.lines().count(), last), (3, 5));
     assert!(lines.contains("\"reason\":\"too-slow\"") && lines.contains("hello\\nworld"));
@@ -312,7 +317,7 @@ fn too_many_and_too_old_ones_go_in_small_steps_and_numbers_go_on() {
     let (found, _) = smol::block_on(opened.reader.search(search)).unwrap();
     assert_eq!(found.len(), 3, "the index forgets too");
     assert!(
-        smol::block_on(opened.reader.events(1, many)).is_err(),
+        smol::block_on(opened.reader.events(1, many, extended_lines())).is_err(),
         "a gap is told"
     );
     close(opened);

@@ -409,6 +409,7 @@ impl Chat {
             host: "127.0.0.1".into(),
             port: 0,
             metrics_are_public: false,
+            is_read_only: false,
             port_was_chosen: true,
             names: Vec::new(),
         };

@@ -3,14 +3,17 @@
 //! What lives here: [`HeadReader`], which collects one head within its bounds in bytes and
 //! time, and the answers to what is wrong. async-h1 behind it stores heads without bound, has
 //! one fixed minute for everything, answers nothing to a malformed request and drains bodies
-//! without bound; so it only ever gets whole, well-formed heads without a body.
+//! without bound; so it only ever gets whole, well-formed heads without a body. The bodies of the
+//! API are read here too, whole and within a bound.
 //!
-//! It must never store more than one head, or wait longer than its bounds.
+//! It must never store more than one head and one body, or wait longer than its bounds.
 
 use crate::limits::WEB_MAX_HEAD_BYTES;
 use crate::server::connection::within;
+use crate::server::web::caller::Caller;
 use crate::server::web::gate::Gate;
 use crate::server::web::host::{AllowedHosts, BadHost};
+use crate::server::web::problem::{PROBLEM_JSON, Problem};
 use crate::server::web_closing::WebCloseReason;
 use async_net::TcpStream;
 use futures_lite::{AsyncReadExt, AsyncWriteExt};
@@ -29,6 +32,10 @@ pub struct Head {
     pub keep_alive: bool,
     /// Whether the answer goes on without end.
     pub is_stream: bool,
+    /// Who asks.
+    pub caller: Caller,
+    /// Bytes of the body that follows.
+    pub body_bytes: usize,
 }
 
 /// Why there is no head to answer.
@@ -38,6 +45,19 @@ pub struct NoHead {
     pub reason: WebCloseReason,
     /// Whether the request is one of HEAD, as far as it came: its answer has no body.
     pub is_head: bool,
+    /// Whether the request is one for the API, as far as it came: its answer is a problem.
+    pub is_api: bool,
+}
+
+impl NoHead {
+    /// An end that nothing of a request is known of.
+    pub fn of(reason: WebCloseReason) -> Self {
+        NoHead {
+            reason,
+            is_head: false,
+            is_api: false,
+        }
+    }
 }
 
 /// Status and sentence of the last answer; none where there is nothing to answer.
@@ -51,7 +71,14 @@ fn answer_to(reason: WebCloseReason) -> Option<(&'static str, &'static str)> {
             "431 Request Header Fields Too Large",
             "The request's head is larger than 8 KiB",
         ),
-        WebCloseReason::HasBody => ("413 Content Too Large", "No request body is expected here"),
+        WebCloseReason::HasBody => (
+            "413 Content Too Large",
+            "No request body is expected here, or none so large",
+        ),
+        WebCloseReason::LengthRequired => (
+            "411 Length Required",
+            "Send the length of the body beforehand, and the body in one piece",
+        ),
         WebCloseReason::MethodNotAllowed => (
             "405 Method Not Allowed",
             "Only GET and HEAD are understood here",
@@ -90,9 +117,19 @@ pub const RETRY_AFTER_SECONDS: &str = "5";
 
 /// The last answer of a connection that ends for this reason; empty where there is nothing to
 /// answer. One to HEAD says how long its body would be (RFC 9110, section 9.3.2).
-pub fn last_answer(reason: WebCloseReason, is_head: bool) -> String {
+pub fn last_answer(end: NoHead) -> String {
+    let NoHead { reason, is_head, .. } = end;
     let Some((status, sentence)) = answer_to(reason) else {
         return String::new();
+    };
+    let (media_type, body) = match end.is_api {
+        false => ("text/plain; charset=utf-8", format!("{sentence}\n")),
+        true => {
+            let number = status.split(' ').next().unwrap_or_default();
+            let number = number.parse().unwrap_or(400);
+            let problem = Problem::new(number, reason.word(), sentence);
+            (PROBLEM_JSON, problem.json())
+        }
     };
     let special = match reason {
         WebCloseReason::MethodNotAllowed => "Allow: GET, HEAD\r\n".to_owned(),
@@ -101,22 +138,22 @@ pub fn last_answer(reason: WebCloseReason, is_head: bool) -> String {
         }
         _ => String::new(),
     };
-    let length = sentence.len() + 1;
+    let length = body.len();
     let head = format!(
-        "HTTP/1.1 {status}\r\n{special}Content-Type: text/plain; charset=utf-8\r\n\
+        "HTTP/1.1 {status}\r\n{special}Content-Type: {media_type}\r\n\
          Content-Length: {length}\r\nX-Content-Type-Options: nosniff\r\n\
          Content-Security-Policy: default-src 'none'; frame-ancestors 'none'\r\n\
          Cache-Control: no-store\r\nConnection: close\r\n\r\n"
     );
     match is_head {
         true => head,
-        false => format!("{head}{sentence}\n"),
+        false => format!("{head}{body}"),
     }
 }
 
 /// Writes the last answer, if there is one.
-pub async fn tell(stream: &TcpStream, reason: WebCloseReason, is_head: bool) {
-    let answer = last_answer(reason, is_head);
+pub async fn tell(stream: &TcpStream, end: NoHead) {
+    let answer = last_answer(end);
     // One who is gone by now is not told.
     let _ = stream.clone().write_all(answer.as_bytes()).await;
 }
@@ -128,15 +165,17 @@ pub struct HeadReader {
     gate: Arc<Gate>,
     /// What was read beyond the last head.
     bytes: Vec<u8>,
+    max_body_bytes: usize,
 }
 
 impl HeadReader {
-    /// A reader of this connection.
-    pub fn new(stream: TcpStream, gate: Arc<Gate>) -> Self {
+    /// A reader of this connection, for bodies of at most so many bytes.
+    pub fn new(stream: TcpStream, gate: Arc<Gate>, max_body_bytes: usize) -> Self {
         HeadReader {
             stream,
             gate,
             bytes: Vec::new(),
+            max_body_bytes,
         }
     }
 
@@ -149,7 +188,25 @@ impl HeadReader {
         head.map_err(|reason| NoHead {
             reason,
             is_head: is_of_head(&self.bytes),
+            is_api: is_of_api(&self.bytes),
         })
+    }
+
+    /// The body that a head has announced.
+    ///
+    /// # Errors
+    /// It does not come, or not in time.
+    pub async fn body(&mut self, length: usize) -> Result<Vec<u8>, WebCloseReason> {
+        let limit = self.gate.limits.head_timeout;
+        let collecting = async {
+            while self.bytes.len() < length {
+                self.read_up_to(length).await?;
+            }
+            Ok(self.bytes.drain(..length).collect())
+        };
+        within(limit, collecting)
+            .await
+            .unwrap_or(Err(WebCloseReason::HeadTimeout))
     }
 
     async fn wait_for_head(&mut self) -> Result<Head, WebCloseReason> {
@@ -170,6 +227,9 @@ impl HeadReader {
         loop {
             if let Some(length) = head_length(&self.bytes) {
                 let head = judge(&self.bytes[..length], &self.gate.hosts)?;
+                if head.body_bytes > self.max_body_bytes {
+                    return Err(WebCloseReason::HasBody);
+                }
                 self.bytes.drain(..length);
                 return Ok(head);
             }
@@ -181,8 +241,13 @@ impl HeadReader {
     }
 
     async fn read_more(&mut self) -> Result<(), WebCloseReason> {
+        self.read_up_to(WEB_MAX_HEAD_BYTES).await
+    }
+
+    /// Reads once, until at most so many bytes are there; there are fewer yet.
+    async fn read_up_to(&mut self, most: usize) -> Result<(), WebCloseReason> {
         let mut buffer = [0; 1024];
-        let room = (WEB_MAX_HEAD_BYTES - self.bytes.len()).min(buffer.len());
+        let room = (most - self.bytes.len()).min(buffer.len());
         match self.stream.read(&mut buffer[..room]).await {
             Ok(0) if !self.bytes.is_empty() => Err(WebCloseReason::Malformed),
             Ok(0) => Err(WebCloseReason::Closed),
@@ -206,6 +271,14 @@ pub fn is_of_head(bytes: &[u8]) -> bool {
     first_line_start(bytes).is_some_and(|start| bytes[start..].starts_with(b"HEAD "))
 }
 
+/// Whether the request is one for the API, as far as it came.
+pub fn is_of_api(bytes: &[u8]) -> bool {
+    let start = first_line_start(bytes).unwrap_or_default();
+    let line = bytes[start..].split(|&byte| byte == b'\n').next();
+    let target = line.and_then(|line| line.split(|&byte| byte == b' ').nth(1));
+    target.is_some_and(|target| target.starts_with(API.as_bytes()))
+}
+
 /// Where the head ends; none if it has not yet. An empty line that is written in another way
 /// than with `\r\n` ends it too: whoever wrote it waits for an answer.
 fn head_length(bytes: &[u8]) -> Option<usize> {
@@ -225,6 +298,12 @@ fn has_bare_newline(bytes: &[u8]) -> bool {
     memchr::memchr_iter(b'\n', bytes).any(|at| at == 0 || bytes[at - 1] != b'\r')
 }
 
+/// Where the API begins.
+pub const API: &str = "/api/";
+/// The methods that the API knows, or refuses by itself.
+const API_METHODS: [&str; 8] = [
+    "GET", "HEAD", "POST", "DELETE", "PUT", "PATCH", "OPTIONS", "TRACE",
+];
 /// The one address that answers without end.
 pub const STREAM_PATH: &str = "/api/events";
 /// The host of every request that async-h1 gets.
@@ -264,24 +343,30 @@ fn judge(bytes: &[u8], allowed: &AllowedHosts) -> Result<Head, WebCloseReason> {
         // HTTP/1.0 does not have to say.
         (None, None) => {}
     }
-    let method = match request.method {
-        Some("GET") => "GET",
-        Some("HEAD") => "HEAD",
-        _ => return Err(WebCloseReason::MethodNotAllowed),
-    };
+    let method = request.method.unwrap_or_default();
+    let is_reading = matches!(method, "GET" | "HEAD");
+    let is_for_api = path.starts_with(API) && API_METHODS.contains(&method);
+    if !is_reading && !is_for_api {
+        return Err(WebCloseReason::MethodNotAllowed);
+    }
     if !path.starts_with('/') || !path.is_ascii() || path.contains('#') {
         return Err(WebCloseReason::Malformed);
     }
-    let is_stream = leads_to(&path).ok_or(WebCloseReason::Malformed)? == STREAM_PATH;
-    // A stream is sent in chunks, which HTTP/1.0 does not know.
-    if is_old && is_stream {
+    let leads_to = leads_to(&path).ok_or(WebCloseReason::Malformed)?;
+    let is_stream = leads_to == STREAM_PATH && method == "GET";
+    // What goes on without end is nothing that HTTP/1.0 expects.
+    if is_old && leads_to == STREAM_PATH {
         return Err(WebCloseReason::OtherVersion);
     }
     if !values("expect").is_empty() {
         return Err(WebCloseReason::Expectation);
     }
-    if has_length(&values("content-length"))? || !values("transfer-encoding").is_empty() {
-        return Err(WebCloseReason::HasBody);
+    let body_bytes = body_length(&values("content-length"))?;
+    let has_coding = !values("transfer-encoding").is_empty();
+    match is_reading {
+        true if body_bytes > 0 || has_coding => return Err(WebCloseReason::HasBody),
+        false if has_coding => return Err(WebCloseReason::LengthRequired),
+        _ => {}
     }
     let closes = values("connection").iter().any(|value| {
         let mut options = value.split(|&byte| byte == b',').map(<[u8]>::trim_ascii);
@@ -292,26 +377,32 @@ fn judge(bytes: &[u8], allowed: &AllowedHosts) -> Result<Head, WebCloseReason> {
     if bytes.len() >= WEB_MAX_HEAD_BYTES {
         return Err(WebCloseReason::HeadTooLarge);
     }
+    let authority = authority.map(str::as_bytes).or(hosts.first().copied());
+    let authority = authority.and_then(|host| std::str::from_utf8(host).ok());
     Ok(Head {
         bytes,
         keep_alive: !closes && !is_old,
         is_stream,
+        caller: Caller::read(request.headers, authority.unwrap_or_default()),
+        body_bytes,
     })
 }
 
-/// Whether a body is announced by these values of Content-Length.
+/// The length of the body that is announced by these values of Content-Length.
 ///
 /// # Errors
 /// One is no number, or they are not the same (RFC 9112, section 6.3).
-fn has_length(values: &[&[u8]]) -> Result<bool, WebCloseReason> {
+fn body_length(values: &[&[u8]]) -> Result<usize, WebCloseReason> {
     let is_number = |value: &&[u8]| !value.is_empty() && value.iter().all(u8::is_ascii_digit);
     let is_one = values.windows(2).all(|pair| pair[0] == pair[1]);
     if !is_one || !values.iter().all(is_number) {
         return Err(WebCloseReason::Malformed);
     }
-    Ok(values
-        .first()
-        .is_some_and(|value| value.iter().any(|&digit| digit != b'0')))
+    let length = values.first().map_or(Some(0), |value| {
+        std::str::from_utf8(value).ok()?.parse().ok()
+    });
+    // One that is too large to count is too large.
+    Ok(length.unwrap_or(usize::MAX))
 }
 
 /// Where async-h1 will find this path to lead: it goes into and out of folders, takes `\` for

@@ -1,155 +1,119 @@
 //! The web page: who is here and what was said, for people and for programs.
 //!
-//! What lives here: the routes, the files of `web/` compiled into the program, and the accept
-//! loop of the page. The server starts [`serve`]. It must never reach past [`BrokerHandle`],
-//! never start a runtime of its own (tide's `listen` would), and never read a request's body.
+//! What lives here: the routes of the page, and its accept loop. The server starts [`serve`]. It
+//! must never reach past [`BrokerHandle`] and the past into the room, and never start a runtime of
+//! its own (tide's `listen` would).
+//!
+//! In reading order: `gate` (how many), `host`, `caller` and `head` (who asks for what),
+//! `exchange` (the answer), `assets` and [`page`] (for people), `api`, `problem` and `streams` (for
+//! programs, the page's own script among them).
 
-pub mod events;
+pub mod api;
+pub mod assets;
+pub mod caller;
 pub mod exchange;
 pub mod gate;
 pub mod head;
 pub mod host;
 pub mod page;
+pub mod problem;
+pub mod streams;
 
-use crate::limits::{LINGER_MAX_BYTES, LINGER_TIMEOUT, WEB_MAX_DOCUMENT_BYTES, WebLimits};
+use crate::limits::{
+    LINGER_MAX_BYTES, LINGER_TIMEOUT, WEB_BODY_OVERHEAD_BYTES, WEB_MAX_DOCUMENT_BYTES, WebLimits,
+};
+use crate::pace::Pacer;
 use crate::server::accept::{Acceptor, Farewell, SpareDescriptor};
 use crate::server::broker::{BrokerEnded, BrokerHandle};
-use crate::server::connection::within;
+use crate::server::connection::{Common, within};
 use crate::server::delivery::SharedExecutor;
-use crate::server::frames;
-use crate::server::health::Health;
 use crate::server::listen::Bound;
 use crate::server::metrics::Metrics;
 use crate::server::snapshot::{Budget, Document};
 use crate::server::web_closing::WebCloseReason;
 use crate::socket;
+use api::{Wanted, problem_response};
+use assets::Assets;
 use async_net::TcpStream;
-use events::EventStream;
+use caller::Caller;
 use exchange::Exchange;
 use futures_lite::{AsyncReadExt, FutureExt};
-use gate::{Full, Gate};
+use gate::{Counted, Gate};
 use head::{Head, HeadReader, NoHead};
-use page::AssetUrls;
+use page::Past as PastPage;
+use problem::Problem;
+use smol::{Async, Timer};
 use std::net::{IpAddr, Shutdown, SocketAddr};
 use std::panic::AssertUnwindSafe;
-use std::sync::Arc;
-use std::time::Instant;
+use std::sync::{Arc, OnceLock};
 use tide::http::headers::HeaderName;
 use tide::http::{Body, Mime};
-use tide::{Request, Response, StatusCode};
+use tide::{Next, Request, Response, StatusCode};
 
 /// What every answer of the page says to the browser.
-const SECURITY_HEADERS: [(&str, &str); 5] = [
+const SECURITY_HEADERS: [(&str, &str); 7] = [
     (
         "content-security-policy",
         "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; \
-         img-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+         img-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
     ),
     ("x-content-type-options", "nosniff"),
     ("x-frame-options", "DENY"),
     ("referrer-policy", "no-referrer"),
     ("cross-origin-resource-policy", "same-origin"),
+    ("cross-origin-opener-policy", "same-origin"),
+    (
+        "permissions-policy",
+        "camera=(), display-capture=(), geolocation=(), microphone=(), payment=(), usb=()",
+    ),
 ];
 
-#[derive(Clone)]
-struct State {
+/// What all requests share.
+#[derive(Clone, Debug)]
+pub struct Site {
     broker: BrokerHandle,
-    assets: Arc<[Asset]>,
-    urls: Arc<AssetUrls>,
+    common: Arc<Common>,
+    assets: Arc<Assets>,
     gate: Arc<Gate>,
-    counts: Arc<Counts>,
     budget: Arc<Budget>,
+    /// Whether `/metrics` is for others than this machine.
+    metrics_are_public: bool,
+    /// Whether nobody may talk by the page.
+    is_read_only: bool,
 }
 
-/// What `/metrics` and `/healthz` tell, and to whom.
-#[derive(Debug)]
-pub struct Counts {
-    /// What is counted.
-    pub metrics: Arc<Metrics>,
-    /// Whether what is said can be kept.
-    pub health: Arc<Health>,
-    /// When the server started.
-    pub started: Instant,
-    /// Whether others than this machine may read it.
-    pub is_public: bool,
+/// What a page is for, beside the bounds that all have.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Purpose {
+    /// Whether others than this machine may read `/metrics`.
+    pub metrics_are_public: bool,
+    /// Whether nobody may talk by the page.
+    pub is_read_only: bool,
 }
 
-/// Whom a request is from.
-#[derive(Clone, Copy)]
-struct Peer(IpAddr);
-
-/// A file of the page.
-struct Asset {
-    url: String,
-    mime: &'static str,
-    content: &'static [u8],
+/// Whom a request is from, and what it brings.
+#[derive(Clone, Debug)]
+pub struct Ask {
+    address: IpAddr,
+    caller: Caller,
+    body: Arc<[u8]>,
+    /// Why there is no live stream for one who asked for it.
+    no_stream: Option<Problem>,
 }
 
-impl Asset {
-    /// A file whose address changes with its content, so that browsers may keep it for ever.
-    fn new(stem: &str, ending: &str, mime: &'static str, content: &'static str) -> Self {
-        let hash = fnv1a(content.as_bytes());
-        Asset {
-            url: format!("/{stem}-{hash:016x}.{ending}"),
-            mime,
-            content: content.as_bytes(),
-        }
-    }
-}
-
-/// The 64-bit hash of Fowler, Noll and Vo: it tells contents apart, nothing more.
-fn fnv1a(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, &byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
-    })
-}
-
-/// The page as a whole: every request that it answers.
-fn app(broker: BrokerHandle, gate: Arc<Gate>, counts: Arc<Counts>) -> tide::Server<State> {
-    let assets = [
-        Asset::new(
-            "style",
-            "css",
-            "text/css; charset=utf-8",
-            include_str!("../../../web/style.css"),
-        ),
-        Asset::new(
-            "app",
-            "js",
-            "text/javascript; charset=utf-8",
-            include_str!("../../../web/app.js"),
-        ),
-        Asset::new(
-            "icon",
-            "svg",
-            "image/svg+xml",
-            include_str!("../../../web/icon.svg"),
-        ),
-    ];
-    let urls = AssetUrls {
-        style: assets[0].url.clone(),
-        script: assets[1].url.clone(),
-        icon: assets[2].url.clone(),
-    };
-    let paths: Vec<String> = assets.iter().map(|asset| asset.url.clone()).collect();
-    let state = State {
-        broker,
-        assets: Arc::from(assets),
-        urls: Arc::new(urls),
-        gate,
-        counts,
-        budget: Budget::new(WEB_MAX_DOCUMENT_BYTES),
-    };
-    let mut app = tide::with_state(state);
-    app.with(tide::utils::After(finish_response));
+/// The page as a whole: every request that it answers, but live streams.
+fn app(site: Site) -> tide::Server<Site> {
+    let assets = site.assets.clone();
+    let mut app = tide::with_state(site);
+    app.with(finish);
     app.at("/").get(get_page);
-    app.at("/api/users").get(get_users);
-    app.at("/api/messages").get(get_messages);
+    app.at("/m/:id").get(get_message);
     app.at(head::STREAM_PATH).get(get_events);
     app.at("/healthz").get(get_health);
     app.at("/metrics").get(get_metrics);
-    for path in paths {
-        app.at(&path).get(get_asset);
+    api::add_to(&mut app);
+    for path in assets.paths() {
+        app.at(path).get(get_asset);
     }
     #[cfg(test)]
     app.at(crate::server::tests::PAGE_FAULT)
@@ -158,78 +122,167 @@ fn app(broker: BrokerHandle, gate: Arc<Gate>, counts: Arc<Counts>) -> tide::Serv
 }
 
 /// Adds what every answer has, and a sentence where one would be empty.
-async fn finish_response(mut response: Response) -> tide::Result {
-    for (name, value) in SECURITY_HEADERS {
-        response.insert_header(HeaderName::from(name), value);
-    }
-    if response.header("cache-control").is_none() {
-        response.insert_header("cache-control", "no-store");
-    }
-    let is_error = response.status().is_client_error() || response.status().is_server_error();
-    if is_error && response.is_empty() == Some(true) {
-        let sentence = sentence_of(response.status());
-        response.set_body(Body::from_string(format!("{sentence}\n")));
-        response.set_content_type(tide::http::mime::PLAIN);
-    }
-    Ok(response)
-}
-
-fn sentence_of(status: StatusCode) -> &'static str {
-    match status {
-        StatusCode::NotFound => "There is nothing at this address; the page is at /",
-        StatusCode::Forbidden => {
-            "Only this machine may read this; --public-metrics lets others read it too"
+fn finish<'a>(
+    request: Request<Site>,
+    next: Next<'a, Site>,
+) -> std::pin::Pin<Box<dyn Future<Output = tide::Result> + Send + 'a>> {
+    Box::pin(async move {
+        let path = request.url().path().to_owned();
+        let mut response = next.run(request).await;
+        let status = response.status();
+        let is_error = status.is_client_error() || status.is_server_error();
+        if is_error && response.is_empty() == Some(true) {
+            response = empty_error(&path, status);
         }
-        StatusCode::MethodNotAllowed => "Only GET and HEAD are understood here",
-        _ => "The request could not be answered",
+        for (name, value) in SECURITY_HEADERS {
+            response.insert_header(HeaderName::from(name), value);
+        }
+        if response.header("cache-control").is_none() {
+            response.insert_header("cache-control", "no-store");
+        }
+        Ok(response)
+    })
+}
+
+/// What is said where a route has nothing to say.
+fn empty_error(path: &str, status: StatusCode) -> Response {
+    let methods = api::ROUTES.iter().find(|(route, _)| *route == path);
+    let methods = methods.map_or("GET, HEAD", |(_, methods)| methods);
+    let (code, sentence) = match status {
+        StatusCode::NotFound => (
+            "not-found",
+            "There is nothing at this address; the page is at /".to_owned(),
+        ),
+        StatusCode::Forbidden => (
+            "forbidden",
+            "Only this machine may read this; --public-metrics lets others read it too".to_owned(),
+        ),
+        StatusCode::MethodNotAllowed => (
+            "method",
+            format!("Only {} are understood here", methods.replace(", ", " and ")),
+        ),
+        _ => ("fault", "The request could not be answered".to_owned()),
+    };
+    let mut response = match path.starts_with(head::API) {
+        true => problem_response(&Problem::new(status.into(), code, sentence)),
+        false => document(format!("{sentence}\n"), "text/plain; charset=utf-8"),
+    };
+    response.set_status(status);
+    if status == StatusCode::MethodNotAllowed {
+        response.insert_header("allow", methods);
     }
+    response
 }
 
-async fn get_page(request: Request<State>) -> tide::Result {
-    let state = request.state();
-    let Ok(snapshot) = state.broker.snapshot().await else {
-        return Ok(unavailable(STOPPING));
-    };
-    let page = state
-        .budget
-        .document(&snapshot.page, || page::render(&snapshot, &state.urls));
-    Ok(shared_document(page, "text/html; charset=utf-8"))
-}
+const HTML: &str = "text/html; charset=utf-8";
 
-async fn get_users(request: Request<State>) -> tide::Result {
-    let state = request.state();
-    let Ok(snapshot) = state.broker.snapshot().await else {
+async fn get_page(request: Request<Site>) -> tide::Result {
+    let site = request.state();
+    let Ok(snapshot) = site.broker.snapshot().await else {
         return Ok(unavailable(STOPPING));
     };
-    let users = state.budget.document(&snapshot.users_document, || {
-        frames::users_document(&snapshot)
+    let wanted = match Wanted::read(&request) {
+        Ok(wanted) => wanted,
+        Err(problem) => return Ok(plain(&problem)),
+    };
+    let urls = site.assets.urls();
+    if wanted.is_plain() {
+        let page = site.budget.document(&snapshot.page, || {
+            page::render(&snapshot, urls, site.is_read_only)
+        });
+        return Ok(page.map_or_else(no_room, |page| shared_document(page, HTML)));
+    }
+    let (messages, more) = match api::find(site, &wanted).await {
+        Ok(found) => found,
+        Err(problem) => return Ok(plain(&problem)),
+    };
+    let has_older = more || wanted.after.is_some();
+    let past = PastPage {
+        messages: &messages,
+        query: wanted.query.as_deref(),
+        older: has_older.then(|| messages.first().map(|first| first.id)).flatten(),
+        marked: None,
+    };
+    let page = site.budget.document(&OnceLock::new(), || {
+        page::render_past(&snapshot, urls, &past)
     });
-    Ok(shared_document(users, "application/json"))
+    Ok(page.map_or_else(no_room, |page| shared_document(page, HTML)))
 }
 
-async fn get_messages(request: Request<State>) -> tide::Result {
-    let state = request.state();
-    let Ok(snapshot) = state.broker.snapshot().await else {
+/// One message among those that were said around it.
+async fn get_message(request: Request<Site>) -> tide::Result {
+    let site = request.state();
+    let id = request.param("id").ok().and_then(|id| id.parse::<u64>().ok());
+    let Some(id) = id.filter(|id| *id <= i64::MAX as u64) else {
+        return Ok(Response::new(StatusCode::NotFound));
+    };
+    let Ok(snapshot) = site.broker.snapshot().await else {
         return Ok(unavailable(STOPPING));
     };
-    let messages = state.budget.document(&snapshot.messages_document, || {
-        frames::messages_document(&snapshot)
+    let half = Some(api::PAGE_MESSAGES / 2);
+    let before = Wanted {
+        before: Some(id.saturating_add(1)),
+        limit: half,
+        ..Wanted::default()
+    };
+    let after = Wanted {
+        after: Some(id),
+        limit: half,
+        ..Wanted::default()
+    };
+    let (before, after) = (api::find(site, &before).await, api::find(site, &after).await);
+    let ((mut messages, more), (newer, _)) = match (before, after) {
+        (Ok(before), Ok(after)) => (before, after),
+        (Err(problem), _) | (_, Err(problem)) => return Ok(plain(&problem)),
+    };
+    if messages.last().is_none_or(|message| message.id != id) {
+        return Ok(Response::new(StatusCode::NotFound));
+    }
+    messages.extend(newer);
+    let past = PastPage {
+        messages: &messages,
+        query: None,
+        older: more.then(|| messages.first().map(|first| first.id)).flatten(),
+        marked: Some(id),
+    };
+    let page = site.budget.document(&OnceLock::new(), || {
+        page::render_past(&snapshot, site.assets.urls(), &past)
     });
-    Ok(shared_document(messages, "application/json"))
+    Ok(page.map_or_else(no_room, |page| shared_document(page, HTML)))
+}
+
+/// A problem for people.
+fn plain(problem: &Problem) -> Response {
+    let text = format!("{}\n", problem.detail);
+    let mut response = document(text, "text/plain; charset=utf-8");
+    let status = StatusCode::try_from(problem.status);
+    response.set_status(status.unwrap_or(StatusCode::InternalServerError));
+    if let Some(seconds) = problem.retry_after_seconds() {
+        response.insert_header("retry-after", seconds.to_string());
+    }
+    response
+}
+
+fn no_room() -> Response {
+    unavailable(TOO_MANY_DOCUMENTS)
+}
+
+fn overloaded() -> Problem {
+    Problem::new(503, "overloaded", TOO_MANY_DOCUMENTS).after(problem::RETRY_AFTER)
 }
 
 /// Whether the chat is ready: any answer at all says that the program lives.
-async fn get_health(request: Request<State>) -> tide::Result {
-    let State {
+async fn get_health(request: Request<Site>) -> tide::Result {
+    let Site {
         broker,
         gate,
-        counts,
+        common,
         ..
     } = request.state();
     if gate.is_stopping() {
         return Ok(unavailable(STOPPING));
     }
-    if let Some(sentence) = counts.health.failure() {
+    if let Some(sentence) = common.health.failure() {
         return Ok(unavailable(&sentence));
     }
     Ok(
@@ -244,16 +297,16 @@ async fn get_health(request: Request<State>) -> tide::Result {
 /// The media type of OpenMetrics text.
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-async fn get_metrics(request: Request<State>) -> tide::Result {
-    let State { broker, counts, .. } = request.state();
+async fn get_metrics(request: Request<Site>) -> tide::Result {
+    let site = request.state();
     let is_local = request
-        .ext::<Peer>()
-        .is_some_and(|peer| is_this_machine(peer.0));
-    if !counts.is_public && !is_local {
+        .ext::<Ask>()
+        .is_some_and(|ask| is_this_machine(ask.address));
+    if !site.metrics_are_public && !is_local {
         return Ok(Response::new(StatusCode::Forbidden));
     }
-    let uptime = counts.started.elapsed();
-    Ok(match counts.metrics.text(broker.waiting(), uptime) {
+    let (metrics, uptime) = (&site.common.metrics, site.common.now());
+    Ok(match metrics.text(site.broker.waiting(), uptime) {
         Ok(text) => document(text, OPEN_METRICS),
         Err(_) => unavailable("The counts could not be written"),
     })
@@ -263,56 +316,38 @@ fn is_this_machine(peer: IpAddr) -> bool {
     peer.to_canonical().is_loopback()
 }
 
-async fn get_events(request: Request<State>) -> tide::Result {
-    let State { broker, gate, .. } = request.state();
-    if gate.is_stopping() {
-        return Ok(unavailable(STOPPING));
-    }
+/// What a live stream would begin with, for one who asks for its head alone: the streams
+/// themselves are not this app's.
+async fn get_events(request: Request<Site>) -> tide::Result {
     // Whoever makes a request says whom it is from.
-    let Some(&Peer(address)) = request.ext::<Peer>() else {
+    let Some(ask) = request.ext::<Ask>() else {
         return Ok(Response::new(StatusCode::InternalServerError));
     };
-    let counted = match gate.enter_stream(address) {
-        Ok(counted) => counted,
-        Err(Full::InAll) => {
-            return Ok(unavailable(
-                "Too many live streams are open; try again later",
-            ));
-        }
-        Err(Full::Address) => {
-            return Ok(unavailable(
-                "Too many live streams are open from your address; close one or try again later",
-            ));
-        }
-    };
-    if request.method() == tide::http::Method::Head {
-        return Ok(document(String::new(), "text/event-stream"));
+    if let Some(problem) = &ask.no_stream {
+        return Ok(problem_response(problem));
     }
-    let Ok(subscription) = broker.subscribe().await else {
-        return Ok(unavailable(STOPPING));
-    };
-    let budget = &request.state().budget;
-    let Some(stream) = EventStream::new(subscription, counted, budget) else {
-        return Ok(unavailable(TOO_MANY_DOCUMENTS));
-    };
-    let mut response = document(String::new(), "text/event-stream");
-    response.set_body(Body::from_reader(stream, None));
-    response.insert_header("content-type", "text/event-stream");
-    Ok(response)
+    Ok(match streams::enter(request.state(), ask.address) {
+        Ok(_) => document(String::new(), "text/event-stream"),
+        Err(problem) => problem_response(&problem),
+    })
 }
 
-async fn get_asset(request: Request<State>) -> tide::Result {
+async fn get_asset(request: Request<Site>) -> tide::Result {
     let path = request.url().path();
-    let Some(asset) = request
-        .state()
-        .assets
-        .iter()
-        .find(|asset| asset.url == path)
-    else {
+    let Some(asset) = request.state().assets.find(path) else {
         return Ok(Response::new(StatusCode::NotFound));
     };
+    let accepts_gzip = request
+        .ext::<Ask>()
+        .is_some_and(|ask| ask.caller.accepts_gzip);
     let mut response = Response::new(StatusCode::Ok);
-    response.set_body(asset.content);
+    if accepts_gzip {
+        response.set_body(&asset.compressed[..]);
+        response.insert_header("content-encoding", "gzip");
+    } else {
+        response.set_body(&asset.content[..]);
+    }
+    response.insert_header("vary", "accept-encoding");
     response.insert_header("content-type", asset.mime);
     response.insert_header("cache-control", "public, max-age=31536000, immutable");
     Ok(response)
@@ -321,11 +356,8 @@ async fn get_asset(request: Request<State>) -> tide::Result {
 /// What is said where the documents of too many moments are on their way to slow readers.
 const TOO_MANY_DOCUMENTS: &str = "Too much is on its way to others; try again later";
 
-/// A document that all who ask for it share; none if there was no room for it.
-fn shared_document(document: Option<Arc<Document>>, mime: &str) -> Response {
-    let Some(document) = document else {
-        return unavailable(TOO_MANY_DOCUMENTS);
-    };
+/// A document that all who ask for it share.
+fn shared_document(document: Arc<Document>, mime: &str) -> Response {
     let length = document.text().len();
     let reader = futures_lite::io::Cursor::new(Shared(document));
     let mut response = Response::new(StatusCode::Ok);
@@ -360,7 +392,7 @@ const STOPPING: &str = "The server is stopping";
 fn unavailable(sentence: &str) -> Response {
     let mut response = document(format!("{sentence}\n"), "text/plain; charset=utf-8");
     response.set_status(StatusCode::ServiceUnavailable);
-    response.insert_header("retry-after", head::RETRY_AFTER_SECONDS);
+    response.insert_header("retry-after", problem::RETRY_AFTER.as_secs().to_string());
     response
 }
 
@@ -368,18 +400,27 @@ fn unavailable(sentence: &str) -> Response {
 pub async fn serve(
     bound: Bound,
     spare: SpareDescriptor,
-    broker: BrokerHandle,
+    common: Arc<Common>,
     executor: SharedExecutor,
     gate: Arc<Gate>,
-    counts: Arc<Counts>,
+    purpose: Purpose,
 ) {
-    let metrics = counts.metrics.clone();
+    let metrics = common.metrics.clone();
     let farewell = Farewell {
-        text: head::last_answer(WebCloseReason::NoDescriptor, false).into_bytes(),
+        text: head::last_answer(NoHead::of(WebCloseReason::NoDescriptor)).into_bytes(),
         counters: vec![metrics.web_ended_by(WebCloseReason::NoDescriptor)],
     };
     let mut acceptor = Acceptor::new(bound.listener, spare, farewell);
-    let app = app(broker, gate.clone(), counts);
+    let site = Site {
+        broker: BrokerHandle::new(common.inbox.clone()),
+        common,
+        assets: Arc::new(Assets::new()),
+        gate: gate.clone(),
+        budget: Budget::new(WEB_MAX_DOCUMENT_BYTES),
+        metrics_are_public: purpose.metrics_are_public,
+        is_read_only: purpose.is_read_only,
+    };
+    let app = app(site.clone());
     loop {
         let (stream, address) = acceptor.next().await;
         socket::prepare(&stream);
@@ -390,25 +431,12 @@ pub async fn serve(
         // They end by themselves: every wait in them has a bound, and their number has one too.
         match gate.enter_connection(address.ip()) {
             Ok(counted) => {
-                let (app, gate) = (app.clone(), gate.clone());
-                let serving = async move {
-                    let serving = serve_requests(&stream, address, app, gate);
-                    // A fault in what one request asks for is no fault of the others.
-                    let end = AssertUnwindSafe(serving).catch_unwind().await;
-                    let end = end.unwrap_or(NoHead {
-                        reason: WebCloseReason::Fault,
-                        is_head: false,
-                    });
-                    ends.end_connection(stream, end).await;
-                    drop(counted);
-                };
+                let (site, app) = (site.clone(), app.clone());
+                let serving = serve_connection(site, app, stream, ends, counted);
                 executor.spawn(serving).detach();
             }
             Err(full) => {
-                let end = NoHead {
-                    reason: full.into(),
-                    is_head: false,
-                };
+                let end = NoHead::of(full.into());
                 // One more than can be told of it is just closed.
                 let Ok(counted) = gate.enter_closing(address.ip()) else {
                     ends.note(end.reason);
@@ -422,6 +450,33 @@ pub async fn serve(
             }
         }
     }
+}
+
+/// Serves one connection to its end.
+async fn serve_connection(
+    site: Site,
+    app: tide::Server<Site>,
+    stream: TcpStream,
+    ends: Ends,
+    counted: Counted,
+) {
+    let serving = Box::pin(serve_requests(&site, &app, &stream, ends.address));
+    // A fault in what one request asks for is no fault of the others.
+    let end = AssertUnwindSafe(serving).catch_unwind().await;
+    match end.unwrap_or(Err(NoHead::of(WebCloseReason::Fault))) {
+        Err(end) => ends.end_connection(stream, end).await,
+        Ok((opening, caller)) => {
+            drop(app);
+            let address = ends.address;
+            let socket: Arc<Async<std::net::TcpStream>> = stream.into();
+            // Nobody else reads or writes any more; if somebody did, the browser would come back.
+            if let Ok(socket) = Arc::try_unwrap(socket) {
+                opening.stream(&site, socket, address, caller).await;
+            }
+            ends.note(WebCloseReason::Closed);
+        }
+    }
+    drop(counted);
 }
 
 /// Where the end of a connection is noted, once.
@@ -446,58 +501,87 @@ impl Ends {
     /// Tells why, if there is something to tell, and closes so that it arrives.
     async fn end_connection(&self, stream: TcpStream, end: NoHead) {
         self.note(end.reason);
-        let telling = head::tell(&stream, end.reason, end.is_head);
-        within(LINGER_TIMEOUT, telling).await;
+        within(LINGER_TIMEOUT, head::tell(&stream, end)).await;
         if stream.shutdown(Shutdown::Write).is_ok() {
             within(LINGER_TIMEOUT, read_to_the_end(stream)).await;
         }
     }
 }
 
-/// Answers one request after the other; gives why no other follows.
+/// Answers one request after the other, as fast as a client of the chat may send lines; gives the
+/// live stream that is to follow.
+///
+/// # Errors
+/// Why nothing follows.
 async fn serve_requests(
+    site: &Site,
+    app: &tide::Server<Site>,
     stream: &TcpStream,
     address: SocketAddr,
-    app: tide::Server<State>,
-    gate: Arc<Gate>,
-) -> NoHead {
-    let mut reader = HeadReader::new(stream.clone(), gate.clone());
+) -> Result<(streams::Opening, Caller), NoHead> {
+    let limits = &site.common.limits;
+    let max_body_bytes = limits.max_message_bytes * ESCAPED_BYTES + WEB_BODY_OVERHEAD_BYTES;
+    let mut reader = HeadReader::new(stream.clone(), site.gate.clone(), max_body_bytes);
+    let (rate, mut pacer) = (site.common.rate(), Pacer::default());
     loop {
-        let head = match reader.next_head().await {
-            Ok(head) => head,
-            Err(end) => return end,
+        let head = reader.next_head().await?;
+        let end = |reason| NoHead {
+            reason,
+            is_head: head::is_of_head(&head.bytes),
+            is_api: head::is_of_api(&head.bytes),
         };
-        let is_head = head::is_of_head(&head.bytes);
-        let end = answer(stream, address, &app, &gate.limits, head).await;
+        let wait = pacer.wait(rate, site.common.now());
+        if !wait.is_zero() {
+            Timer::after(wait).await;
+        }
+        pacer.spend(rate, site.common.now(), 1);
+        let body = reader.body(head.body_bytes).await.map_err(end)?;
+        let mut no_stream = None;
+        if head.is_stream {
+            match streams::open(site, address.ip(), &head.caller).await {
+                Ok(opening) => return Ok((opening, head.caller)),
+                // The answer is like that of any other route.
+                Err(problem) => no_stream = Some(problem),
+            }
+        }
+        let ask = Ask {
+            address: address.ip(),
+            caller: head.caller.clone(),
+            body: body.into(),
+            no_stream,
+        };
+        let answered = answer(site, app, stream, &head, ask).await;
         // Whoever asks without pause lets others have their turn.
         smol::future::yield_now().await;
-        if let Err(reason) = end {
-            return NoHead { reason, is_head };
-        }
+        answered.map_err(end)?;
     }
 }
+
+/// Bytes of the longest escape of one byte in JSON.
+const ESCAPED_BYTES: usize = 6;
 
 /// Answers one request.
 ///
 /// # Errors
 /// No other can follow.
 async fn answer(
+    site: &Site,
+    app: &tide::Server<Site>,
     stream: &TcpStream,
-    address: SocketAddr,
-    app: &tide::Server<State>,
-    limits: &WebLimits,
-    head: Head,
+    head: &Head,
+    ask: Ask,
 ) -> Result<(), WebCloseReason> {
-    let deadline = (!head.is_stream).then_some(limits.response_deadline);
-    let exchange = Exchange::new(stream.clone(), head.bytes);
+    let limits: &WebLimits = &site.gate.limits;
+    let exchange = Exchange::new(stream.clone(), head.bytes.clone());
     let mut server =
         async_h1::server::Server::new(exchange.clone(), |mut request: tide::http::Request| {
-            request.ext_mut().insert(Peer(address.ip()));
+            request.ext_mut().insert(ask.clone());
             let app = app.clone();
             async move { app.respond(request).await }
         });
     let answered = async { Ok(server.accept_one().await) }
         .or(async {
+            let deadline = Some(limits.response_deadline);
             Err(exchange
                 .wait_for_stall(limits.write_stall_timeout, deadline)
                 .await)

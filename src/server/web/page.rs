@@ -11,21 +11,26 @@ use std::fmt::Write as _;
 use jiff::civil::{Date, DateTime};
 use jiff::{Timestamp, tz::Offset};
 
-use crate::server::snapshot::Snapshot;
+use crate::history::Message;
+use crate::server::snapshot::{PresentUser, Snapshot};
+use std::sync::Arc;
 
 /// As in the page's script.
 const USERS_PER_LIST: usize = 100;
 const LIST: &str = "<ul role=\"list\">";
 
-const TEMPLATE: &str = include_str!("../../../web/index.html");
+/// The page with places for what changes.
+pub const TEMPLATE: &str = include_str!("../../../web/index.html");
 
 /// Under which addresses the server offers the files that the page refers to.
 #[derive(Debug, Clone)]
 pub struct AssetUrls {
     /// The style sheet, `web/style.css`.
     pub style: String,
-    /// The script, `web/app.js`.
+    /// The first module of the script, `web/app.js`.
     pub script: String,
+    /// All its modules, to be fetched at once.
+    pub modules: Vec<String>,
     /// The icon, `web/icon.svg`.
     pub icon: String,
 }
@@ -34,41 +39,122 @@ pub struct AssetUrls {
 ///
 /// Times are in UTC; the page's script turns them into local ones.
 #[must_use]
-pub fn render(snapshot: &Snapshot, assets: &AssetUrls) -> String {
+pub fn render(snapshot: &Snapshot, assets: &AssetUrls, is_read_only: bool) -> String {
     let view = View {
-        epoch: &snapshot.epoch,
-        last: snapshot.last,
-        users: snapshot.users.iter().map(|user| user.name.as_str()),
-        user_count: snapshot.users.len(),
-        lines: snapshot.messages.iter().map(|message| Line {
-            time: message.time,
-            source: message.source.as_str(),
-            text: &message.text,
-            is_action: message.action,
-        }),
-        notice: snapshot.notice.as_deref(),
+        kind: match is_read_only {
+            true => Kind::ReadOnly,
+            false => Kind::Live,
+        },
+        older: (snapshot.older > 0)
+            .then(|| snapshot.messages.first().map(|first| first.id))
+            .flatten(),
+        ..View::of(snapshot, lines_of(&snapshot.messages, None))
     };
     view.render(assets)
+}
+
+/// A part of what was said before.
+#[derive(Clone, Copy, Debug)]
+pub struct Past<'a> {
+    /// The messages, oldest first.
+    pub messages: &'a [Arc<Message>],
+    /// What was looked for, if it was found by that.
+    pub query: Option<&'a str>,
+    /// The event before which there is more.
+    pub older: Option<u64>,
+    /// The one message that was asked for.
+    pub marked: Option<u64>,
+}
+
+/// The same page with a part of the past instead of what was said lately; it stays as it is.
+#[must_use]
+pub fn render_past(snapshot: &Snapshot, assets: &AssetUrls, past: &Past<'_>) -> String {
+    let view = View {
+        kind: Kind::Past,
+        query: past.query.unwrap_or_default(),
+        older: past.older,
+        ..View::of(snapshot, lines_of(past.messages, past.marked))
+    };
+    view.render(assets)
+}
+
+fn lines_of(messages: &[Arc<Message>], marked: Option<u64>) -> impl Iterator<Item = Line<'_>> {
+    messages.iter().map(move |message| Line {
+        id: message.id,
+        time: message.time,
+        source: message.source.as_str(),
+        text: &message.text,
+        is_action: message.action,
+        is_marked: marked == Some(message.id),
+    })
 }
 
 /// A message as the page shows it.
 #[derive(Debug, Clone, Copy)]
 struct Line<'a> {
+    id: u64,
     time: Timestamp,
     source: &'a str,
     text: &'a str,
     is_action: bool,
+    is_marked: bool,
+}
+
+/// What a page is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    /// It goes on, and who reads it may talk.
+    Live,
+    /// It goes on.
+    ReadOnly,
+    /// It stays as it is.
+    Past,
+}
+
+impl Kind {
+    /// Its word for the script.
+    fn word(self) -> &'static str {
+        match self {
+            Kind::Live => "live",
+            Kind::ReadOnly => "read-only",
+            Kind::Past => "past",
+        }
+    }
 }
 
 /// What of a snapshot the page shows.
 struct View<'a, Users, Lines> {
+    kind: Kind,
     epoch: &'a str,
     last: u64,
     users: Users,
     user_count: usize,
     lines: Lines,
     notice: Option<&'a str>,
+    query: &'a str,
+    older: Option<u64>,
 }
+
+impl<'a, Lines> View<'a, Names<'a>, Lines> {
+    /// A live page of this moment with these lines.
+    fn of(snapshot: &'a Snapshot, lines: Lines) -> Self {
+        let name: fn(&PresentUser) -> &str = |user| user.name.as_str();
+        View {
+            kind: Kind::Live,
+            epoch: &snapshot.epoch,
+            last: snapshot.last,
+            users: snapshot.users.iter().map(name),
+            user_count: snapshot.users.len(),
+            lines,
+            notice: snapshot.notice.as_deref(),
+            query: "",
+            older: None,
+        }
+    }
+}
+
+/// The names of those who are here.
+type Names<'a> = std::iter::Map<std::slice::Iter<'a, PresentUser>, fn(&PresentUser) -> &str>;
 
 impl<'a, Users, Lines> View<'a, Users, Lines>
 where
@@ -79,7 +165,25 @@ where
         let mut users = String::with_capacity(48 * self.user_count);
         write_users(&mut users, self.users);
         let mut lines = String::new();
-        write_lines(&mut lines, self.lines);
+        let nothing = match self.kind {
+            Kind::Past => "Nothing was found.",
+            Kind::Live | Kind::ReadOnly => {
+                "Nothing has been said yet. New messages appear here by themselves."
+            }
+        };
+        write_lines(&mut lines, self.lines, nothing);
+        let older = older_markup(self.older, self.query);
+        let now = match self.kind {
+            Kind::Past => "<p class=\"now\"><a href=\"/\">Back to what is said now</a></p>",
+            Kind::Live | Kind::ReadOnly => "",
+        };
+        let mut modules = String::new();
+        for url in &assets.modules {
+            push(
+                &mut modules,
+                format_args!("<link rel=\"modulepreload\" href=\"{url}\">\n"),
+            );
+        }
         let notice = notice_markup(self.notice);
         let (user_count, last) = (self.user_count.to_string(), self.last.to_string());
 
@@ -91,6 +195,11 @@ where
                     "users" => Value::Markup(&users),
                     "messages" => Value::Markup(&lines),
                     "notice" => Value::Markup(&notice),
+                    "older" => Value::Markup(&older),
+                    "now" => Value::Markup(now),
+                    "modules" => Value::Markup(&modules),
+                    "kind" => Value::Text(self.kind.word()),
+                    "query" => Value::Text(self.query),
                     "user_count" => Value::Text(&user_count),
                     "last" => Value::Text(&last),
                     "epoch" => Value::Text(self.epoch),
@@ -110,6 +219,22 @@ fn notice_markup(notice: Option<&str>) -> String {
     let mut markup = format!("<p id=\"notice\" class=\"notice\" role=\"alert\"{hidden}>");
     escape(&mut markup, notice.unwrap_or_default());
     markup.push_str("</p>");
+    markup
+}
+
+/// The link to what was said before, if something was.
+fn older_markup(older: Option<u64>, query: &str) -> String {
+    let Some(id) = older else {
+        return String::new();
+    };
+    let mut address = form_urlencoded::Serializer::new(String::from("/?"));
+    if !query.is_empty() {
+        address.append_pair("q", query);
+    }
+    address.append_pair("before", &id.to_string());
+    let mut markup = String::from("<p class=\"older\"><a rel=\"prev\" href=\"");
+    escape(&mut markup, &address.finish());
+    markup.push_str("\">Older messages</a></p>");
     markup
 }
 
@@ -172,13 +297,18 @@ fn write_users<'a>(out: &mut String, names: impl Iterator<Item = &'a str>) {
 
 /// One row for each message; a heading where a day begins. A row whose author is that of the row
 /// above is marked `again`, and `same` if it is also of the same minute.
-fn write_lines<'a>(out: &mut String, lines: impl Iterator<Item = Line<'a>>) {
+fn write_lines<'a>(out: &mut String, lines: impl Iterator<Item = Line<'a>>, nothing: &str) {
     let mut above: Option<(DateTime, &str)> = None;
     for line in lines {
         let Line {
-            time, source, text, ..
+            id,
+            time,
+            source,
+            text,
+            ..
         } = line;
         let act = if line.is_action { " act" } else { "" };
+        let marked = if line.is_marked { " marked" } else { "" };
         let when = Offset::UTC.to_datetime(time);
         let same_day = above.filter(|(earlier, _)| earlier.date() == when.date());
         if same_day.is_none() {
@@ -199,7 +329,7 @@ fn write_lines<'a>(out: &mut String, lines: impl Iterator<Item = Line<'a>>) {
         push(
             out,
             format_args!(
-                "<li class=\"line said hue-{}{act}{grouping}\"><time datetime=\"{time:.3}\">{:02}:{:02}</time> <bdi class=\"who\">",
+                "<li id=\"m{id}\" class=\"line said hue-{}{act}{grouping}{marked}\"><a class=\"at\" href=\"/m/{id}\"><time datetime=\"{time:.3}\">{:02}:{:02}</time></a> <bdi class=\"who\">",
                 hue(source),
                 when.hour(),
                 when.minute(),
@@ -211,9 +341,7 @@ fn write_lines<'a>(out: &mut String, lines: impl Iterator<Item = Line<'a>>) {
         out.push_str("</span></li>\n");
     }
     if above.is_none() {
-        out.push_str(
-            "<li class=\"nothing\">Nothing has been said yet. New messages appear here by themselves.</li>",
-        );
+        push(out, format_args!("<li class=\"nothing\">{nothing}</li>"));
     }
 }
 
@@ -266,16 +394,19 @@ mod tests {
         AssetUrls {
             style: "/style-1.css".into(),
             script: "/app-2.js".into(),
+            modules: vec!["/app-2.js".into(), "/log-4.js".into()],
             icon: "/icon-3.svg".into(),
         }
     }
 
     fn line<'a>(time: &str, source: &'a str, text: &'a str) -> Line<'a> {
         Line {
+            id: 7,
             time: time.parse().unwrap(),
             source,
             text,
             is_action: false,
+            is_marked: false,
         }
     }
 
