@@ -90,6 +90,28 @@ impl Common {
         }
     }
 
+    /// What the connections of a server without a past have in common that tells this inbox.
+    #[cfg(test)]
+    pub fn for_test(limits: Limits, inbox: Sender<Input>) -> Arc<Self> {
+        use crate::server::log::Log;
+        let log = |first_line| Arc::new(Log::numbered_from(first_line, limits.max_lag_bytes));
+        let logs = Logs {
+            basic: log(0),
+            extended: log(1),
+            page: log(0),
+        };
+        Arc::new(Common {
+            logs,
+            epoch: "e-1".into(),
+            past: Past::Memory,
+            health: Arc::default(),
+            limits,
+            inbox,
+            started: Instant::now(),
+            metrics: Arc::default(),
+        })
+    }
+
     /// How fast one client may send.
     pub fn rate(&self) -> Rate {
         Rate::new(self.limits.rate_per_second, self.limits.burst_lines)

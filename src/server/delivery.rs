@@ -860,6 +860,7 @@ mod tests {
         let heads = |extended| Each {
             basic: 5000,
             extended,
+            page: 0,
         };
         // It has its last 50 bytes of the basic dialect to come, and no more of it.
         assert_eq!(reader.lag(heads(1007)), 57);

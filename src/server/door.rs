@@ -164,29 +164,16 @@ fn sole_handle(stream: TcpStream) -> Async<std::net::TcpStream> {
 mod tests {
     use super::*;
     use crate::limits::Limits;
-    use crate::server::log::{Log, Logs};
-    use crate::server::past::Past;
     use smol::Executor;
     use std::io::Read;
     use std::net::Ipv4Addr;
-    use std::time::{Duration, Instant};
+    use std::time::Duration;
 
     #[test]
     fn who_waits_when_the_door_closes_is_told_that_the_server_stops() {
         let limits = Limits::default();
         let (inbox, inputs) = async_channel::bounded(1);
-        let common = Arc::new(Common {
-            logs: Logs {
-                basic: Arc::new(Log::new(limits.max_lag_bytes)),
-                extended: Arc::new(Log::numbered_from(1, limits.max_lag_bytes)),
-            },
-            past: Past::Memory,
-            health: Arc::default(),
-            limits,
-            inbox,
-            started: Instant::now(),
-            metrics: Arc::default(),
-        });
+        let common = Common::for_test(limits, inbox);
         let door = Door::new(common.clone(), Arc::new(Executor::new()));
         let (newcomers, waiting) = waiting_room();
         let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();

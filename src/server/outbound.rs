@@ -594,6 +594,7 @@ mod tests {
         Each {
             basic: Arc::new(log),
             extended: Arc::new(Log::new(1 << 20)),
+            page: Arc::new(Log::new(1 << 20)),
         }
     }
 
@@ -873,6 +874,7 @@ mod tests {
 
     fn start(position: u64) -> Start {
         Start {
+            dialect: Dialect::Extended,
             position,
             live_from: position,
             stored: None,
@@ -883,7 +885,7 @@ mod tests {
         Placed {
             at,
             skip: 0,
-            content: Content::Extended(start),
+            content: Content::Begin(start),
         }
     }
 
@@ -909,6 +911,7 @@ mod tests {
         let mut outbound = Outbound::new(basic(2));
         outbound.add(bytes(2, "welcome\n"));
         let missed = Start {
+            dialect: Dialect::Extended,
             position: 2,
             live_from: 6,
             stored: None,
@@ -923,6 +926,7 @@ mod tests {
         let logs = both(&["a\n"], &["C\n", "D\n"]);
         let stored = Stored { after: 5, until: 7 };
         let begin = Start {
+            dialect: Dialect::Extended,
             position: 2,
             live_from: 2,
             stored: Some(stored),
@@ -949,6 +953,7 @@ mod tests {
         let logs = both(&["a\n"], &["C\n", "D\n"]);
         for (taken, expected) in [(0, "bye\n"), (2, "six\nbye\n")] {
             let begin = Start {
+                dialect: Dialect::Extended,
                 position: 2,
                 live_from: 2,
                 stored: Some(Stored { after: 5, until: 9 }),

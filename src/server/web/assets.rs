@@ -4,6 +4,8 @@
 //! and compressed. Both are made once, when the page starts. The routes hand them out, the page
 //! refers to them. It must never read a file system, and never compress for a request.
 //!
+//! What only its writers need (lines that are comments, and indentation) is left out.
+//!
 //! The script's modules name each other as files (`./log.js`); here those names become addresses,
 //! so a module's own address changes with those that it imports.
 
@@ -90,7 +92,7 @@ impl Assets {
 impl Asset {
     /// A file whose address changes with its content, so that browsers may keep it for ever.
     fn new(stem: &str, ending: &str, mime: &'static str, content: &str) -> Self {
-        let content = content.as_bytes().to_vec();
+        let content = without_comments(content).into_bytes();
         let hash = fnv1a(&content);
         Asset {
             url: format!("/{stem}-{hash:016x}.{ending}"),
@@ -99,6 +101,24 @@ impl Asset {
             content,
         }
     }
+}
+
+/// A text without the lines that are nothing but comments, and without indentation. It knows
+/// no more of a language than how a comment begins: the files of the page have no text that spans
+/// lines.
+fn without_comments(text: &str) -> String {
+    let mut kept = String::with_capacity(text.len());
+    let mut is_inside = false;
+    for line in text.lines().map(str::trim) {
+        is_inside |= line.starts_with("/*");
+        if is_inside {
+            is_inside = !line.ends_with("*/");
+        } else if !line.is_empty() && !line.starts_with("//") {
+            kept.push_str(line);
+            kept.push('\n');
+        }
+    }
+    kept
 }
 
 /// The 64-bit hash of Fowler, Noll and Vo: it tells contents apart, nothing more.
@@ -139,6 +159,13 @@ mod tests {
             reader.read_to_end(&mut plain).unwrap();
             assert_eq!(plain, file.content);
         }
+    }
+
+    #[test]
+    fn comments_are_left_out_and_nothing_else() {
+        let text = "// one\n/** Two. */\n  let a = 'x // y'; // three\n\n/* four\n   five */\n  b { c: d } /* six */\n";
+        let kept = "let a = 'x // y'; // three\nb { c: d } /* six */\n";
+        assert_eq!(without_comments(text), kept);
     }
 
     #[test]

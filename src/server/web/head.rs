@@ -711,16 +711,23 @@ mod tests {
     #[test]
     fn an_answer_to_head_has_the_length_of_its_body_and_no_body() {
         for reason in WebCloseReason::ALL {
-            let whole = last_answer(reason, false);
-            let head = last_answer(reason, true);
+            let end = NoHead::of(reason);
+            let whole = last_answer(end);
+            let head = last_answer(NoHead { is_head: true, ..end });
+            let problem = last_answer(NoHead { is_api: true, ..end });
             if answer_to(reason).is_none() {
-                assert_eq!((whole.as_str(), head.as_str()), ("", ""));
+                assert_eq!((&*whole, &*head, &*problem), ("", "", ""));
                 continue;
             }
             let (before, body) = whole.split_once("\r\n\r\n").unwrap();
             assert_eq!(head, format!("{before}\r\n\r\n"));
             let length = format!("Content-Length: {}\r\n", body.len());
             assert!(head.contains(&length), "{head}");
+            let (_, problem) = problem.split_once("\r\n\r\n").unwrap();
+            let problem: serde_json::Value = serde_json::from_str(problem).unwrap();
+            assert_eq!(problem["detail"], body.trim_end());
+            assert_eq!(problem["code"], reason.word());
+            assert!(whole.contains(&format!("HTTP/1.1 {} ", problem["status"])));
         }
     }
 

@@ -615,7 +615,7 @@ async fn read_to_the_end(mut stream: TcpStream) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::limits::WebLimits;
+    use crate::limits::{Limits, WebLimits};
     use std::time::Duration;
     use tide::http::{Method, Url};
 
@@ -631,13 +631,16 @@ mod tests {
         }
         let (sender, inbox) = async_channel::bounded(1);
         let _inbox = inbox_is_open.then_some(inbox);
-        let counts = Arc::new(Counts {
-            metrics: Arc::default(),
-            health: Arc::default(),
-            started: Instant::now(),
-            is_public: false,
-        });
-        let app = app(BrokerHandle::new(sender), gate, counts);
+        let site = Site {
+            broker: BrokerHandle::new(sender.clone()),
+            common: Common::for_test(Limits::default(), sender),
+            assets: Arc::new(Assets::new()),
+            gate,
+            budget: Budget::new(WEB_MAX_DOCUMENT_BYTES),
+            metrics_are_public: false,
+            is_read_only: false,
+        };
+        let app = app(site);
         let address = Url::parse("http://localhost/healthz").unwrap();
         smol::block_on(async {
             let request = tide::http::Request::new(Method::Get, address);

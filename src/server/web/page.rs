@@ -227,7 +227,8 @@ fn older_markup(older: Option<u64>, query: &str) -> String {
     let Some(id) = older else {
         return String::new();
     };
-    let mut address = form_urlencoded::Serializer::new(String::from("/?"));
+    let start = "/?";
+    let mut address = form_urlencoded::Serializer::for_suffix(start.to_owned(), start.len());
     if !query.is_empty() {
         address.append_pair("q", query);
     }
@@ -418,6 +419,9 @@ mod tests {
             user_count: users.len(),
             lines: lines.iter().copied(),
             notice: None,
+            kind: Kind::Live,
+            query: "",
+            older: None,
         }
         .render(&assets())
     }
@@ -441,9 +445,12 @@ mod tests {
             user_count: 0,
             lines: [done].into_iter(),
             notice,
+            kind: Kind::Live,
+            query: "",
+            older: None,
         };
         let page = view(Some("no <disk>")).render(&assets());
-        assert!(page.contains(" act\"><time"), "{page}");
+        assert!(page.contains(" act\"><a "), "{page}");
         assert!(
             page.contains("role=\"alert\">no &lt;disk&gt;</p>"),
             "{page}"
@@ -565,12 +572,51 @@ mod tests {
     fn a_message_carries_its_time_author_and_text() {
         let page = page(&[], &[line("2026-08-20T09:41:12.3456Z", "alice", "a\nb")]);
         let row = format!(
-            "<li class=\"line said hue-{}\"><time datetime=\"2026-08-20T09:41:12.345Z\">09:41</time> \
+            "<li id=\"m7\" class=\"line said hue-{}\"><a class=\"at\" href=\"/m/7\"><time datetime=\"2026-08-20T09:41:12.345Z\">09:41</time></a> \
              <bdi class=\"who\">alice</bdi><span class=\"colon\">: </span>\
              <span class=\"text\" dir=\"auto\">a\nb</span></li>\n",
             hue("alice")
         );
         assert!(page.contains(&row), "{page}");
+    }
+
+    #[test]
+    fn a_page_of_the_past_has_ways_on_and_back() {
+        let lines = [Line {
+            is_marked: true,
+            ..line("2026-08-20T09:41:00Z", "alice", "found")
+        }];
+        let view = View {
+            kind: Kind::Past,
+            epoch: "e",
+            last: 9,
+            users: std::iter::empty(),
+            user_count: 0,
+            lines: lines.into_iter(),
+            notice: None,
+            query: "a \"b\" & c",
+            older: Some(7),
+        };
+        let page = view.render(&assets());
+        assert!(page.contains("<body data-kind=\"past\">"), "{page}");
+        assert!(page.contains("<p class=\"older\"><a rel=\"prev\" href=\"/?q=a+%22b%22+%26+c&amp;before=7\">"));
+        assert!(page.contains("value=\"a &quot;b&quot; &amp; c\""));
+        assert!(page.contains("<a href=\"/\">Back to what is said now</a>"));
+        assert!(page.contains(" marked\"><a class=\"at\" href=\"/m/7\">"));
+        let view = View {
+            kind: Kind::Past,
+            epoch: "e",
+            last: 9,
+            users: std::iter::empty(),
+            user_count: 0,
+            lines: std::iter::empty(),
+            notice: None,
+            query: "",
+            older: None,
+        };
+        let page = view.render(&assets());
+        assert!(page.contains("<li class=\"nothing\">Nothing was found.</li>"));
+        assert!(!page.contains("class=\"older\""));
     }
 
     #[test]
@@ -594,7 +640,7 @@ mod tests {
     fn rows_of_one_author_are_grouped() {
         let classes = |rows: &[Line<'_>]| -> Vec<&'static str> {
             let mut out = String::new();
-            write_lines(&mut out, rows.iter().copied());
+            write_lines(&mut out, rows.iter().copied(), "");
             out.lines()
                 .filter(|row| row.contains("said"))
                 .map(
