@@ -145,11 +145,12 @@ impl Words {
     }
 }
 
-/// The logs of both dialects, of which only the basic one has something in it.
+/// The logs of all dialects, of which only the basic one has something in it.
 fn logs(basic: Log) -> Logs {
     Logs {
         basic: Arc::new(basic),
         extended: Arc::new(Log::new(1)),
+        page: Arc::new(Log::new(1)),
     }
 }
 

@@ -100,7 +100,7 @@ export function privately({ time, source, target, message: text }) {
   const mine = source === self.name;
   const line = row(date, source, text);
   line.classList.add('private');
-  line.querySelector('.who').after(make('span', 'whom', mine ? ' to ' : ' to you', mine ? nameTag(target) : ''));
+  line.lastChild.prepend(make('span', 'whom', mine ? 'to ' : 'to you alone', mine ? nameTag(target, hue(target)) : ''));
   put(line, date);
 }
 

@@ -40,7 +40,7 @@ Object.assign(field, { id: 'text', rows: 1, placeholder: 'Write a message', ente
 field.dir = 'auto';
 field.setAttribute('aria-describedby', 'refusal');
 nameField.setAttribute('aria-describedby', 'refusal');
-const notifyButton = make('button', '', 'Notify me');
+const notifyButton = make('button', 'notify', 'Notify me');
 notifyButton.type = 'button';
 notifyButton.title = 'Tell me when somebody speaks of me, or to me alone, while this page is out of sight';
 const sendButton = make('button', 'main', 'Send');
