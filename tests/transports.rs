@@ -156,7 +156,11 @@ fn logs(basic: Log) -> Logs {
 
 /// The heads, as they were when that of the basic log was this.
 fn up_to(basic: u64) -> Each<u64> {
-    Each { basic, extended: 0, page: 0 }
+    Each {
+        basic,
+        extended: 0,
+        page: 0,
+    }
 }
 
 /// A place in the log of the basic dialect.

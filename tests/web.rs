@@ -2,19 +2,18 @@
 
 mod common;
 
-use common::{Captured, Chat, LineClient, PATIENCE, RealServer, eventually, skip};
-use serde_json::{Value, json};
+use common::browser::Browser;
+use common::http::{Events, Http, get, head_of, is_time};
+use common::{Chat, LineClient, PATIENCE, RealServer, eventually};
+use serde_json::json;
 use smolchat::limits::{self, Limits, WebLimits};
 use smolchat::server::Config;
 use socket2::{Domain, Socket, Type};
-use std::collections::HashMap;
-use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
-use std::net::{SocketAddr, TcpStream};
-use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::io::{ErrorKind, Read, Write};
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 const MIB: u64 = 1024 * 1024;
 
@@ -38,243 +37,6 @@ fn unpaced() -> Limits {
         burst_lines: common::UNPACED,
         ..Limits::default()
     }
-}
-
-/// What a server answers to one request.
-#[derive(Clone, Debug)]
-struct Answer {
-    status: u16,
-    /// In lower case.
-    headers: HashMap<String, String>,
-    body: Vec<u8>,
-}
-
-impl Answer {
-    fn text(&self) -> String {
-        String::from_utf8(self.body.clone()).expect("UTF-8")
-    }
-
-    fn json(&self) -> Value {
-        assert_eq!(
-            self.header("content-type").split(';').next(),
-            Some("application/json")
-        );
-        serde_json::from_slice(&self.body).expect("JSON")
-    }
-
-    fn header(&self, name: &str) -> &str {
-        self.headers.get(name).map_or("", String::as_str)
-    }
-}
-
-/// A connection to the page.
-#[derive(Debug)]
-struct Http {
-    reader: BufReader<TcpStream>,
-}
-
-impl Http {
-    fn connect(address: SocketAddr) -> Self {
-        let stream = TcpStream::connect_timeout(&address, PATIENCE).expect("the page is there");
-        Http::new(stream)
-    }
-
-    fn new(stream: TcpStream) -> Self {
-        stream.set_read_timeout(Some(PATIENCE)).expect("a deadline");
-        stream
-            .set_write_timeout(Some(PATIENCE))
-            .expect("a deadline");
-        Http {
-            reader: BufReader::new(stream),
-        }
-    }
-
-    #[track_caller]
-    fn send(&mut self, bytes: &[u8]) {
-        self.reader.get_mut().write_all(bytes).expect("sent");
-    }
-
-    /// A line without its end; empty also at the end of the stream.
-    #[track_caller]
-    fn line(&mut self) -> String {
-        let mut line = String::new();
-        self.reader.read_line(&mut line).expect("a line");
-        line.trim_end_matches(['\r', '\n']).to_owned()
-    }
-
-    /// Status and header fields of an answer.
-    #[track_caller]
-    fn head(&mut self) -> Answer {
-        let first = self.line();
-        let status = first
-            .strip_prefix("HTTP/1.1 ")
-            .and_then(|rest| rest.get(..3));
-        let status = status.and_then(|status| status.parse().ok());
-        let status = status.unwrap_or_else(|| panic!("{first:?} is no status line"));
-        let mut headers = HashMap::new();
-        loop {
-            let line = self.line();
-            let Some((name, value)) = line.split_once(':') else {
-                break;
-            };
-            headers.insert(name.to_ascii_lowercase(), value.trim().to_owned());
-        }
-        Answer {
-            status,
-            headers,
-            body: Vec::new(),
-        }
-    }
-
-    /// The next piece of a chunked body; none after the last.
-    #[track_caller]
-    fn chunk(&mut self) -> Option<Vec<u8>> {
-        let size = self.line();
-        let size = usize::from_str_radix(&size, 16)
-            .unwrap_or_else(|_| panic!("{size:?} is no chunk size"));
-        let mut chunk = vec![0; size];
-        self.reader.read_exact(&mut chunk).expect("a whole chunk");
-        assert_eq!(self.line(), "", "the end of a chunk");
-        (size > 0).then_some(chunk)
-    }
-
-    /// A whole answer to a request that was sent.
-    #[track_caller]
-    fn answer(&mut self) -> Answer {
-        let mut answer = self.head();
-        if answer
-            .header("transfer-encoding")
-            .eq_ignore_ascii_case("chunked")
-        {
-            while let Some(chunk) = self.chunk() {
-                answer.body.extend(chunk);
-            }
-        } else if let Ok(length) = answer.header("content-length").parse() {
-            answer.body = vec![0; length];
-            self.reader
-                .read_exact(&mut answer.body)
-                .expect("a whole body");
-        } else {
-            self.reader
-                .read_to_end(&mut answer.body)
-                .expect("a body to the end");
-        }
-        answer
-    }
-
-    /// The connection must be at its end.
-    #[track_caller]
-    fn expect_end(&mut self) {
-        let mut rest = Vec::new();
-        match self.reader.read_to_end(&mut rest) {
-            Ok(_) => assert_eq!(String::from_utf8_lossy(&rest), "", "nothing more"),
-            Err(error) => assert_eq!(error.kind(), ErrorKind::ConnectionReset, "{error}"),
-        }
-    }
-}
-
-fn head_of(method: &str, path: &str) -> Vec<u8> {
-    format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").into_bytes()
-}
-
-#[track_caller]
-fn get(web: SocketAddr, path: &str) -> Answer {
-    let mut http = Http::connect(web);
-    http.send(&head_of("GET", path));
-    http.answer()
-}
-
-/// A live stream of the page.
-#[derive(Debug)]
-struct Events {
-    http: Http,
-    text: String,
-}
-
-/// One frame: its event, its number and its data.
-#[derive(Debug, PartialEq)]
-struct Frame {
-    event: String,
-    id: Option<u64>,
-    data: Value,
-}
-
-impl Events {
-    #[track_caller]
-    fn open(web: SocketAddr) -> Self {
-        let mut http = Http::connect(web);
-        http.send(
-            b"GET /api/events HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n\r\n",
-        );
-        let answer = http.head();
-        assert_eq!(answer.status, 200, "{answer:?}");
-        assert_eq!(answer.header("content-type"), "text/event-stream");
-        assert!(answer.header("cache-control").contains("no-store"));
-        Events {
-            http,
-            text: String::new(),
-        }
-    }
-
-    /// The next frame; comments are passed over. None at the end.
-    #[track_caller]
-    fn next(&mut self) -> Option<Frame> {
-        loop {
-            if let Some((frame, rest)) = self.text.split_once("\n\n") {
-                let (frame, rest) = (frame.to_owned(), rest.to_owned());
-                self.text = rest;
-                if !frame.lines().all(|line| line.starts_with(':')) {
-                    return Some(parse_frame(&frame));
-                }
-                continue;
-            }
-            let Some(chunk) = self.http.chunk() else {
-                assert_eq!(self.text, "", "the stream ends inside of a frame");
-                return None;
-            };
-            // A chunk may end anywhere, but the test's texts are short.
-            self.text
-                .push_str(&String::from_utf8(chunk).expect("UTF-8"));
-        }
-    }
-
-    #[track_caller]
-    fn expect(&mut self, event: &str) -> Frame {
-        let frame = self
-            .next()
-            .unwrap_or_else(|| panic!("the stream ended before {event}"));
-        assert_eq!(frame.event, event, "{frame:?}");
-        frame
-    }
-}
-
-#[track_caller]
-fn parse_frame(text: &str) -> Frame {
-    let mut frame = Frame {
-        event: String::new(),
-        id: None,
-        data: Value::Null,
-    };
-    for line in text.lines() {
-        match line.split_once(": ") {
-            Some(("event", event)) => frame.event = event.to_owned(),
-            Some(("id", id)) => frame.id = Some(id.parse().expect("a number")),
-            Some(("data", data)) => frame.data = serde_json::from_str(data).expect("JSON"),
-            _ => panic!("{line:?} is no field of a frame"),
-        }
-    }
-    frame
-}
-
-/// Whether this is RFC 3339 in UTC with milliseconds.
-fn is_time(value: &Value) -> bool {
-    let shape: String = value
-        .as_str()
-        .unwrap_or("")
-        .chars()
-        .map(|c| if c.is_ascii_digit() { '0' } else { c })
-        .collect();
-    shape == "0000-00-00T00:00:00.000Z"
 }
 
 // What the page shows
@@ -328,7 +90,10 @@ fn the_page_of_an_empty_chat_says_so() {
         "{html}"
     );
     assert_eq!(get(web, "/api/users").json(), json!({ "users": [] }));
-    assert_eq!(get(web, "/api/messages").json(), json!({ "messages": [] }));
+    assert_eq!(
+        get(web, "/api/messages").json(),
+        json!({ "messages": [], "more": false })
+    );
 }
 
 #[test]
@@ -486,18 +251,33 @@ fn unknown_addresses_are_404() {
 fn other_methods_are_405() {
     let (chat, web) = start();
     let mut alice = chat.join("alice");
-    for method in ["POST", "PUT", "DELETE", "PATCH", "OPTIONS"] {
-        for path in ["/", "/api/messages"] {
+    for (path, methods, allowed) in [
+        (
+            "/",
+            &["POST", "PUT", "DELETE", "PATCH", "OPTIONS"][..],
+            "GET, HEAD",
+        ),
+        (
+            "/api/messages",
+            &["PUT", "DELETE", "PATCH", "OPTIONS", "TRACE"],
+            "GET, HEAD, POST",
+        ),
+        ("/api/users", &["POST", "DELETE"], "GET, HEAD"),
+        ("/api/events", &["POST", "DELETE"], "GET, HEAD"),
+        ("/api/session", &["GET", "PUT"], "POST, DELETE"),
+        ("/api/private", &["GET", "DELETE"], "POST"),
+    ] {
+        for method in methods {
             let mut http = Http::connect(web);
             http.send(&head_of(method, path));
             let answer = http.answer();
             assert_eq!(answer.status, 405, "{method} {path}: {answer:?}");
-            assert!(answer.header("allow").contains("GET"), "{answer:?}");
+            assert_eq!(answer.header("allow"), allowed, "{method} {path}");
             http.expect_end();
         }
     }
     let mut http = Http::connect(web);
-    http.send(b"POST /api/messages HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\n\r\nhello");
+    http.send(b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\n\r\nhello");
     assert_eq!(http.answer().status, 405);
     http.expect_end();
     alice.say_and_hear("nobody said anything");
@@ -957,189 +737,6 @@ fn a_reader_of_the_stream_who_stands_still_costs_no_more_than_its_bound() {
 }
 
 // In a browser
-
-/// A real browser, driven through its driver. Ended when dropped.
-struct Browser {
-    driver: Child,
-    address: SocketAddr,
-    session: String,
-    profile: PathBuf,
-}
-
-impl Browser {
-    /// None where there is no browser; there must be one where everything is to be checked.
-    fn start(name: &str) -> Option<Self> {
-        let browser = ["chromium", "chromium-browser", "google-chrome"]
-            .into_iter()
-            .find_map(find_program);
-        let (Some(browser), Some(_)) = (browser, find_program("chromedriver")) else {
-            let reason =
-                "no chromium with chromedriver is installed: the page was tried in no browser";
-            assert!(std::env::var("CI").as_deref() != Ok("true"), "{reason}");
-            skip(reason);
-            return None;
-        };
-        // It wants one port for two addresses, and gives up where only one of them is free.
-        let (driver, address) = (0..20)
-            .find_map(|_| start_driver())
-            .expect("chromedriver starts");
-        let profile = std::env::temp_dir().join(format!("smolchat-{name}-{}", std::process::id()));
-        let mut this = Browser {
-            driver,
-            address,
-            session: String::new(),
-            profile,
-        };
-        let arguments = [
-            "--headless",
-            "--no-sandbox",
-            "--disable-gpu",
-            "--disable-quic",
-            "--disable-dev-shm-usage",
-            "--no-first-run",
-            "--disable-background-networking",
-            "--disable-component-update",
-            "--disable-sync",
-            &format!("--user-data-dir={}", this.profile.display()),
-        ];
-        let options = json!({ "binary": browser, "args": arguments });
-        let wanted =
-            json!({ "capabilities": { "alwaysMatch": { "goog:chromeOptions": options } } });
-        let value = this.call("POST", "/session", &wanted);
-        this.session = value["sessionId"].as_str().expect("a session").to_owned();
-        Some(this)
-    }
-
-    #[track_caller]
-    fn call(&self, method: &str, path: &str, body: &Value) -> Value {
-        let body = if method == "POST" {
-            body.to_string()
-        } else {
-            String::new()
-        };
-        let mut http = Http::connect(self.address);
-        http.reader
-            .get_ref()
-            .set_read_timeout(Some(2 * PATIENCE))
-            .expect("a deadline");
-        let head = format!(
-            "{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n\
-             Content-Length: {}\r\nConnection: close\r\n\r\n{body}",
-            body.len()
-        );
-        http.send(head.as_bytes());
-        let answer = http.answer();
-        let value: Value = serde_json::from_slice(&answer.body).expect("JSON of the driver");
-        assert_eq!(answer.status, 200, "{method} {path}: {value}");
-        value["value"].clone()
-    }
-
-    #[track_caller]
-    fn open(&self, url: &str) {
-        self.call(
-            "POST",
-            &format!("/session/{}/url", self.session),
-            &json!({ "url": url }),
-        );
-    }
-
-    /// What a script returns.
-    #[track_caller]
-    fn run(&self, script: &str) -> Value {
-        let call = json!({ "script": script, "args": [] });
-        self.call(
-            "POST",
-            &format!("/session/{}/execute/sync", self.session),
-            &call,
-        )
-    }
-
-    /// The text that a reader sees in an element.
-    #[track_caller]
-    fn text(&self, selector: &str) -> String {
-        let script = format!(
-            "return document.querySelector({}).innerText",
-            json!(selector)
-        );
-        self.run(&script).as_str().unwrap_or("").to_owned()
-    }
-
-    /// Waits until an element shows this text, or shows it no more.
-    #[track_caller]
-    fn wait_for(&self, selector: &str, text: &str, is_there: bool) {
-        let end = Instant::now() + 2 * PATIENCE;
-        while self.text(selector).contains(text) != is_there {
-            assert!(
-                Instant::now() < end,
-                "{text:?} in {selector} should be there: {is_there}\n{}",
-                self.text("body")
-            );
-            thread::sleep(Duration::from_millis(50));
-        }
-    }
-}
-
-impl Drop for Browser {
-    fn drop(&mut self) {
-        // The driver ends the browser, then it is ended itself; errors have no one to go to.
-        if !self.session.is_empty()
-            && let Ok(mut stream) = TcpStream::connect_timeout(&self.address, PATIENCE)
-        {
-            let _ = stream.set_read_timeout(Some(PATIENCE));
-            let head = format!(
-                "DELETE /session/{} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n",
-                self.session
-            );
-            let _ = stream.write_all(head.as_bytes());
-            let _ = stream.read(&mut [0; 512]);
-        }
-        let _ = self.driver.kill();
-        let _ = self.driver.wait();
-        let _ = std::fs::remove_dir_all(&self.profile);
-    }
-}
-
-/// Starts the browser's driver; none if it ends before it has a port.
-fn start_driver() -> Option<(Child, SocketAddr)> {
-    let mut driver = Command::new("chromedriver")
-        .arg("--port=0")
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .expect("chromedriver can be run");
-    let stdout = Captured::read_all(driver.stdout.take().expect("its output"));
-    let end = Instant::now() + PATIENCE;
-    while Instant::now() < end {
-        let has_ended = driver
-            .try_wait()
-            .expect("a child can be waited for")
-            .is_some();
-        let lines = stdout.lines();
-        let port = lines
-            .iter()
-            .find_map(|line| line.split("successfully on port ").nth(1))
-            .and_then(|port| port.trim_end_matches('.').parse().ok());
-        if let Some(port) = port {
-            return Some((driver, SocketAddr::from(([127, 0, 0, 1], port))));
-        }
-        if has_ended {
-            return None;
-        }
-        thread::sleep(Duration::from_millis(10));
-    }
-    let _ = driver.kill();
-    let _ = driver.wait();
-    None
-}
-
-/// The first file of this name where the system looks for programs.
-fn find_program(name: &str) -> Option<PathBuf> {
-    let path = std::env::var_os("PATH")?;
-    std::env::split_paths(&path)
-        .map(|folder| folder.join(name))
-        .find(|file| file.is_file())
-}
 
 #[test]
 fn in_a_browser_what_is_said_over_tcp_appears_without_reloading() {

@@ -173,14 +173,16 @@ fn is_a_refusal(answer: &Answer, status: u16, words: &str) {
     let reason = answer.head.lines().next().expect("a line");
     assert!(reason.len() > "HTTP/1.1 503 ".len(), "{reason:?}");
     assert!(answer.body.contains(words), "{answer:?}");
-    assert!(
-        answer.body.ends_with('\n') && answer.body.lines().count() == 1,
-        "{answer:?}"
-    );
-    assert_eq!(
-        answer.field("content-type").split(';').next(),
-        Some("text/plain")
-    );
+    // A sentence for people, or a problem for programs.
+    assert_eq!(answer.body.lines().count(), 1, "{answer:?}");
+    match answer.field("content-type").split(';').next() {
+        Some("text/plain") => assert!(answer.body.ends_with('\n'), "{answer:?}"),
+        Some("application/problem+json") => {
+            let problem: serde_json::Value = serde_json::from_str(&answer.body).expect("JSON");
+            assert_eq!(problem["status"], status, "{answer:?}");
+        }
+        other => panic!("{other:?} in {answer:?}"),
+    }
     assert_eq!(answer.field("x-content-type-options"), "nosniff");
     assert_eq!(answer.field("cache-control"), "no-store");
     let length = answer.field("content-length").parse();
@@ -347,7 +349,7 @@ fn nothing_but_reading_does_anything() {
         for path in [
             "/",
             "/api/users",
-            "/api/messages",
+            "/api/openapi.json",
             "/api/events",
             "/healthz",
         ] {

@@ -165,12 +165,7 @@ impl Room {
     ///
     /// # Errors
     /// Its place was not held, and there is none for it now.
-    pub fn stay(
-        &mut self,
-        user: UserId,
-        address: IpAddr,
-        now: Timestamp,
-    ) -> Result<(), NoEntry> {
+    pub fn stay(&mut self, user: UserId, address: IpAddr, now: Timestamp) -> Result<(), NoEntry> {
         self.hold_place(user, address)?;
         let until = self.grace_end(now);
         let here = self.users.get_mut(&user);
@@ -206,7 +201,10 @@ impl Room {
 
     /// The last stream of this user has ended, or it was never there: it has its grace time.
     pub fn withdraw(&mut self, user: UserId, now: Timestamp, effects: &mut Vec<Effect>) {
-        let is_here = self.users.get(&user).is_some_and(|user| user.away.is_none());
+        let is_here = self
+            .users
+            .get(&user)
+            .is_some_and(|user| user.away.is_none());
         if is_here {
             self.leave(user, LeaveReason::Closed, now, effects);
         }

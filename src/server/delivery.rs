@@ -310,7 +310,10 @@ impl Delivery {
 
     /// Bytes of the batches in the making.
     pub fn batch_bytes(&self) -> usize {
-        Dialect::ALL.iter().map(|&each| self.batch[each].len()).sum()
+        Dialect::ALL
+            .iter()
+            .map(|&each| self.batch[each].len())
+            .sum()
     }
 
     /// Adds a reply at the place where the batch is now; so many bytes of the batch after it
@@ -779,7 +782,11 @@ mod tests {
     }
 
     fn head(basic: u64) -> Each<u64> {
-        Each { basic, extended: 0, page: 0 }
+        Each {
+            basic,
+            extended: 0,
+            page: 0,
+        }
     }
 
     fn lagging(position: u64) -> Lagging {

@@ -220,7 +220,10 @@ fn frame_with(snapshot: &Snapshot, messages: Vec<MessageDocument<'_>>) -> String
         messages,
         notice: snapshot.notice.as_deref(),
     };
-    format!("id: {epoch}:{last}\nevent: snapshot\ndata: {}\n\n", json(&document))
+    format!(
+        "id: {epoch}:{last}\nevent: snapshot\ndata: {}\n\n",
+        json(&document)
+    )
 }
 
 /// Who is here, as a JSON document.

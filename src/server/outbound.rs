@@ -613,7 +613,11 @@ mod tests {
     }
 
     fn heads(basic: u64) -> Each<u64> {
-        Each { basic, extended: 0, page: 0 }
+        Each {
+            basic,
+            extended: 0,
+            page: 0,
+        }
     }
 
     fn log(batches: &[&str]) -> Logs {

@@ -317,9 +317,9 @@ impl Publisher {
                 extended::encode_bye(&mut lines, ByeReason::Refused, false, 0);
                 Some(lines.into())
             }
-            (LastLine::Of(reason), Dialect::Page) => reason
-                .bye()
-                .map(|bye| frames::bye_frame(bye.word())),
+            (LastLine::Of(reason), Dialect::Page) => {
+                reason.bye().map(|bye| frames::bye_frame(bye.word()))
+            }
             // Its user is told, not a stream.
             (LastLine::Refused(_), Dialect::Page) => None,
         }

@@ -271,12 +271,7 @@ impl ReaderThread {
     }
 
     /// None if one of the events is not there.
-    fn events(
-        &self,
-        after: u64,
-        until: u64,
-        encode: &Encoder,
-    ) -> rusqlite::Result<Option<Lines>> {
+    fn events(&self, after: u64, until: u64, encode: &Encoder) -> rusqlite::Result<Option<Lines>> {
         let mut statement = self.connection.prepare_cached(&format!(
             "SELECT {EVENT_COLUMNS} FROM events WHERE id > ?1 AND id <= ?2 ORDER BY id LIMIT ?3"
         ))?;

@@ -11,7 +11,9 @@
     reason = "each test file uses its own part of this"
 )]
 
+pub mod browser;
 pub mod extended;
+pub mod http;
 pub mod long_run;
 pub mod one_log;
 pub mod piped;

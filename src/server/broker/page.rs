@@ -180,7 +180,8 @@ impl Broker {
         let address = stream.peer.address().ip();
         let delivery = &mut self.publisher.delivery;
         let key = delivery.connect_stream(stream.peer, stream.outbound);
-        self.beat_at.get_or_insert(self.uptime + WEB_HEARTBEAT_INTERVAL);
+        self.beat_at
+            .get_or_insert(self.uptime + WEB_HEARTBEAT_INTERVAL);
         let user = stream
             .session
             .and_then(|token| self.room.page_user(&token, self.now));

@@ -37,13 +37,20 @@ const OPENAPI: &str = include_str!("../../../web/openapi.json");
 
 /// Adds the routes.
 pub fn add_to(app: &mut tide::Server<Site>) {
-    app.at("/api/users").get(|request| answer(request, Route::Users));
-    app.at("/api/messages").get(|request| answer(request, Route::Messages));
-    app.at("/api/messages").post(|request| answer(request, Route::Say));
-    app.at("/api/private").post(|request| answer(request, Route::Whisper));
-    app.at("/api/session").post(|request| answer(request, Route::Join));
-    app.at("/api/session").delete(|request| answer(request, Route::Leave));
-    app.at("/api/openapi.json").get(|request| answer(request, Route::Description));
+    app.at("/api/users")
+        .get(|request| answer(request, Route::Users));
+    app.at("/api/messages")
+        .get(|request| answer(request, Route::Messages));
+    app.at("/api/messages")
+        .post(|request| answer(request, Route::Say));
+    app.at("/api/private")
+        .post(|request| answer(request, Route::Whisper));
+    app.at("/api/session")
+        .post(|request| answer(request, Route::Join));
+    app.at("/api/session")
+        .delete(|request| answer(request, Route::Leave));
+    app.at("/api/openapi.json")
+        .get(|request| answer(request, Route::Description));
 }
 
 /// What is asked for.
@@ -86,25 +93,42 @@ pub fn problem_response(problem: &Problem) -> Response {
 
 async fn users(request: &Request<Site>) -> Answered {
     let site = request.state();
-    let snapshot = site.broker.snapshot().await.map_err(|_| Problem::stopping())?;
+    let snapshot = site
+        .broker
+        .snapshot()
+        .await
+        .map_err(|_| Problem::stopping())?;
     let make = || frames::users_document(&snapshot);
     let users = site.budget.document(&snapshot.users_document, make);
-    Ok(shared_document(users.ok_or_else(overloaded)?, "application/json"))
+    Ok(shared_document(
+        users.ok_or_else(overloaded)?,
+        "application/json",
+    ))
 }
 
 async fn messages(request: &Request<Site>) -> Answered {
     let site = request.state();
     let wanted = Wanted::read(request)?;
     if wanted.is_plain() {
-        let snapshot = site.broker.snapshot().await.map_err(|_| Problem::stopping())?;
+        let snapshot = site
+            .broker
+            .snapshot()
+            .await
+            .map_err(|_| Problem::stopping())?;
         let make = || frames::messages_document(&snapshot.messages, snapshot.older > 0);
         let messages = site.budget.document(&snapshot.messages_document, make);
-        return Ok(shared_document(messages.ok_or_else(overloaded)?, "application/json"));
+        return Ok(shared_document(
+            messages.ok_or_else(overloaded)?,
+            "application/json",
+        ));
     }
     let (messages, more) = find(site, &wanted).await?;
     let make = || frames::messages_document(&messages, more);
     let messages = site.budget.document(&OnceLock::new(), make);
-    Ok(shared_document(messages.ok_or_else(overloaded)?, "application/json"))
+    Ok(shared_document(
+        messages.ok_or_else(overloaded)?,
+        "application/json",
+    ))
 }
 
 /// Which messages are asked for.
@@ -136,12 +160,14 @@ impl Wanted {
                 _ => true,
             };
             if !is_new {
-                let detail = format!("The parameter \"{name}\" stands more than once; send it once");
+                let detail =
+                    format!("The parameter \"{name}\" stands more than once; send it once");
                 return Err(Problem::new(400, "bad-parameter", detail));
             }
         }
         if wanted.query.is_some() && wanted.after.is_some() {
-            let detail = "\"q\" finds the newest first, so it goes with \"before\", not with \"after\"";
+            let detail =
+                "\"q\" finds the newest first, so it goes with \"before\", not with \"after\"";
             return Err(Problem::new(400, "bad-parameter", detail));
         }
         Ok(wanted)
@@ -158,10 +184,12 @@ fn number(name: &str, value: &str) -> Result<u64, Problem> {
     let is_number = !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit());
     // As far as the numbers of a store go.
     let parsed = value.parse::<i64>().ok().filter(|_| is_number);
-    parsed.and_then(|number| u64::try_from(number).ok()).ok_or_else(|| {
-        let detail = format!("The parameter \"{name}\" is not a whole number from 0 on");
-        Problem::new(400, "bad-parameter", detail)
-    })
+    parsed
+        .and_then(|number| u64::try_from(number).ok())
+        .ok_or_else(|| {
+            let detail = format!("The parameter \"{name}\" is not a whole number from 0 on");
+            Problem::new(400, "bad-parameter", detail)
+        })
 }
 
 /// The messages that are wanted, oldest first, and whether there are more of them: newer ones if
@@ -275,7 +303,12 @@ async fn join(request: &Request<Site>) -> Answered {
     let who = acting(request)?;
     let body: Body<'_> = object(&who.body, r#"{"name":"NAME"}"#)?;
     let asked = PageRequest::Join(body.name.into());
-    let PageAnswer::Joined { name, token, is_new } = ask(request.state(), who, asked).await? else {
+    let PageAnswer::Joined {
+        name,
+        token,
+        is_new,
+    } = ask(request.state(), who, asked).await?
+    else {
         return Err(PageRefusal::NoSession.into());
     };
     let limit = request.state().common.limits.max_message_bytes;
@@ -284,7 +317,9 @@ async fn join(request: &Request<Site>) -> Answered {
     if is_new {
         response.set_status(StatusCode::Created);
     }
-    let cookie = who.caller.cookie_with(&token, WEB_COOKIE_LIFETIME.as_secs());
+    let cookie = who
+        .caller
+        .cookie_with(&token, WEB_COOKIE_LIFETIME.as_secs());
     response.insert_header("set-cookie", cookie);
     Ok(response)
 }
@@ -348,7 +383,10 @@ async fn whisper(request: &Request<Site>) -> Answered {
     }
     let who = acting(request)?;
     let site = request.state();
-    let body: Body<'_> = object(&who.body, r#"{"target":"NAME","message":"TEXT","nonce":"N"}"#)?;
+    let body: Body<'_> = object(
+        &who.body,
+        r#"{"target":"NAME","message":"TEXT","nonce":"N"}"#,
+    )?;
     let most = site.common.limits.max_message_bytes;
     let asked = || {
         Ok(Asked::Private(Private {

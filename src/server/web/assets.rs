@@ -65,7 +65,10 @@ impl Assets {
         let urls = AssetUrls {
             style: style.url.clone(),
             icon: icon.url.clone(),
-            script: modules.last().map(|app| app.url.clone()).unwrap_or_default(),
+            script: modules
+                .last()
+                .map(|app| app.url.clone())
+                .unwrap_or_default(),
             modules: modules.iter().map(|module| module.url.clone()).collect(),
         };
         let mut files = vec![style, icon];
@@ -152,7 +155,11 @@ mod tests {
                 &rest[..rest.find('\'').unwrap()]
             });
             for import in imports {
-                assert!(assets.find(import).is_some(), "{} imports {import}", file.url);
+                assert!(
+                    assets.find(import).is_some(),
+                    "{} imports {import}",
+                    file.url
+                );
             }
             let mut plain = Vec::new();
             let mut reader = flate2::read::GzDecoder::new(&file.compressed[..]);

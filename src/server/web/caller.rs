@@ -97,7 +97,9 @@ fn cookie_name(authority: &str) -> String {
 }
 
 fn session_in(pairs: &str, name: &str) -> Option<Token> {
-    let mut pairs = pairs.split(';').filter_map(|pair| pair.trim().split_once('='));
+    let mut pairs = pairs
+        .split(';')
+        .filter_map(|pair| pair.trim().split_once('='));
     pairs.find_map(|(key, value)| (key == name).then(|| Token::parse(value)).flatten())
 }
 
@@ -148,7 +150,11 @@ mod tests {
             ("localhost:8080", "http://localhost:8081", false),
             ("localhost:8080", "http://localhost", false),
             ("localhost:8080", "http://evil.example", false),
-            ("localhost:8080", "http://localhost:8080.evil.example", false),
+            (
+                "localhost:8080",
+                "http://localhost:8080.evil.example",
+                false,
+            ),
             ("localhost:8080", "file://localhost:8080", false),
             ("localhost:8080", "null", false),
             ("localhost:8080", "", false),
@@ -174,11 +180,13 @@ mod tests {
         let token = Token::parse(SECRET).unwrap();
         assert_eq!(
             caller.cookie_with(&token, 60),
-            format!(
-                "smolchat-81={SECRET}; Path=/; Max-Age=60; HttpOnly; SameSite=Strict; Secure"
-            )
+            format!("smolchat-81={SECRET}; Path=/; Max-Age=60; HttpOnly; SameSite=Strict; Secure")
         );
-        assert!(caller.cookie_without().starts_with("smolchat-81=; Path=/; Max-Age=0;"));
+        assert!(
+            caller
+                .cookie_without()
+                .starts_with("smolchat-81=; Path=/; Max-Age=0;")
+        );
     }
 
     #[test]

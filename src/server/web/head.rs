@@ -118,7 +118,9 @@ pub const RETRY_AFTER_SECONDS: &str = "5";
 /// The last answer of a connection that ends for this reason; empty where there is nothing to
 /// answer. One to HEAD says how long its body would be (RFC 9110, section 9.3.2).
 pub fn last_answer(end: NoHead) -> String {
-    let NoHead { reason, is_head, .. } = end;
+    let NoHead {
+        reason, is_head, ..
+    } = end;
     let Some((status, sentence)) = answer_to(reason) else {
         return String::new();
     };
@@ -713,8 +715,14 @@ mod tests {
         for reason in WebCloseReason::ALL {
             let end = NoHead::of(reason);
             let whole = last_answer(end);
-            let head = last_answer(NoHead { is_head: true, ..end });
-            let problem = last_answer(NoHead { is_api: true, ..end });
+            let head = last_answer(NoHead {
+                is_head: true,
+                ..end
+            });
+            let problem = last_answer(NoHead {
+                is_api: true,
+                ..end
+            });
             if answer_to(reason).is_none() {
                 assert_eq!((&*whole, &*head, &*problem), ("", "", ""));
                 continue;

@@ -159,7 +159,10 @@ fn empty_error(path: &str, status: StatusCode) -> Response {
         ),
         StatusCode::MethodNotAllowed => (
             "method",
-            format!("Only {} are understood here", methods.replace(", ", " and ")),
+            format!(
+                "Only {} are understood here",
+                methods.replace(", ", " and ")
+            ),
         ),
         _ => ("fault", "The request could not be answered".to_owned()),
     };
@@ -200,7 +203,9 @@ async fn get_page(request: Request<Site>) -> tide::Result {
     let past = PastPage {
         messages: &messages,
         query: wanted.query.as_deref(),
-        older: has_older.then(|| messages.first().map(|first| first.id)).flatten(),
+        older: has_older
+            .then(|| messages.first().map(|first| first.id))
+            .flatten(),
         marked: None,
     };
     let page = site.budget.document(&OnceLock::new(), || {
@@ -212,7 +217,10 @@ async fn get_page(request: Request<Site>) -> tide::Result {
 /// One message among those that were said around it.
 async fn get_message(request: Request<Site>) -> tide::Result {
     let site = request.state();
-    let id = request.param("id").ok().and_then(|id| id.parse::<u64>().ok());
+    let id = request
+        .param("id")
+        .ok()
+        .and_then(|id| id.parse::<u64>().ok());
     let Some(id) = id.filter(|id| *id <= i64::MAX as u64) else {
         return Ok(Response::new(StatusCode::NotFound));
     };
@@ -230,7 +238,10 @@ async fn get_message(request: Request<Site>) -> tide::Result {
         limit: half,
         ..Wanted::default()
     };
-    let (before, after) = (api::find(site, &before).await, api::find(site, &after).await);
+    let (before, after) = (
+        api::find(site, &before).await,
+        api::find(site, &after).await,
+    );
     let ((mut messages, more), (newer, _)) = match (before, after) {
         (Ok(before), Ok(after)) => (before, after),
         (Err(problem), _) | (_, Err(problem)) => return Ok(plain(&problem)),
@@ -242,7 +253,9 @@ async fn get_message(request: Request<Site>) -> tide::Result {
     let past = PastPage {
         messages: &messages,
         query: None,
-        older: more.then(|| messages.first().map(|first| first.id)).flatten(),
+        older: more
+            .then(|| messages.first().map(|first| first.id))
+            .flatten(),
         marked: Some(id),
     };
     let page = site.budget.document(&OnceLock::new(), || {

@@ -599,7 +599,9 @@ mod tests {
         };
         let page = view.render(&assets());
         assert!(page.contains("<body data-kind=\"past\">"), "{page}");
-        assert!(page.contains("<p class=\"older\"><a rel=\"prev\" href=\"/?q=a+%22b%22+%26+c&amp;before=7\">"));
+        assert!(page.contains(
+            "<p class=\"older\"><a rel=\"prev\" href=\"/?q=a+%22b%22+%26+c&amp;before=7\">"
+        ));
         assert!(page.contains("value=\"a &quot;b&quot; &amp; c\""));
         assert!(page.contains("<a href=\"/\">Back to what is said now</a>"));
         assert!(page.contains(" marked\"><a class=\"at\" href=\"/m/7\">"));

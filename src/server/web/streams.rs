@@ -107,9 +107,10 @@ impl Opening {
 
 /// The head of the answer. It ends with the connection: so it needs no length, nor chunks.
 fn head() -> String {
-    let mut head = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nCache-Control: no-store\r\n\
+    let mut head =
+        "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nCache-Control: no-store\r\n\
                     X-Accel-Buffering: no\r\nConnection: close\r\n"
-        .to_owned();
+            .to_owned();
     for (name, value) in SECURITY_HEADERS {
         head.push_str(&format!("{name}: {value}\r\n"));
     }
@@ -179,7 +180,10 @@ async fn missed_since(
     }
     let past = &site.common.past;
     if let Past::Store(_) = past
-        && past.oldest_event().await.is_some_and(|oldest| oldest <= place.id + 1)
+        && past
+            .oldest_event()
+            .await
+            .is_some_and(|oldest| oldest <= place.id + 1)
     {
         let stored = Stored {
             after: place.id,
@@ -190,7 +194,12 @@ async fn missed_since(
     }
     let is_missed = |message: &&Arc<Message>| message.id > place.id && message.id <= snapshot.last;
     let missed: Vec<_> = match snapshot.older <= place.id {
-        true => snapshot.messages.iter().filter(is_missed).cloned().collect(),
+        true => snapshot
+            .messages
+            .iter()
+            .filter(is_missed)
+            .cloned()
+            .collect(),
         false => {
             let kept = messages_of(&site.common.inbox).await;
             if kept.first().is_none_or(|oldest| oldest.id > place.id) {

@@ -1,0 +1,196 @@
+//! A real browser, driven through its driver.
+
+#![allow(dead_code, reason = "not every test file needs all of it")]
+
+use super::http::Http;
+use super::{Captured, PATIENCE, skip};
+use serde_json::{Value, json};
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// A real browser, driven through its driver. Ended when dropped.
+pub struct Browser {
+    driver: Child,
+    address: SocketAddr,
+    session: String,
+    profile: PathBuf,
+}
+
+impl Browser {
+    /// None where there is no browser; there must be one where everything is to be checked.
+    pub fn start(name: &str) -> Option<Self> {
+        let browser = ["chromium", "chromium-browser", "google-chrome"]
+            .into_iter()
+            .find_map(find_program);
+        let (Some(browser), Some(_)) = (browser, find_program("chromedriver")) else {
+            let reason =
+                "no chromium with chromedriver is installed: the page was tried in no browser";
+            assert!(std::env::var("CI").as_deref() != Ok("true"), "{reason}");
+            skip(reason);
+            return None;
+        };
+        // It wants one port for two addresses, and gives up where only one of them is free.
+        let (driver, address) = (0..20)
+            .find_map(|_| start_driver())
+            .expect("chromedriver starts");
+        let profile = std::env::temp_dir().join(format!("smolchat-{name}-{}", std::process::id()));
+        let mut this = Browser {
+            driver,
+            address,
+            session: String::new(),
+            profile,
+        };
+        let arguments = [
+            "--headless",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--disable-quic",
+            "--disable-dev-shm-usage",
+            "--no-first-run",
+            "--disable-background-networking",
+            "--disable-component-update",
+            "--disable-sync",
+            &format!("--user-data-dir={}", this.profile.display()),
+        ];
+        let options = json!({ "binary": browser, "args": arguments });
+        let wanted =
+            json!({ "capabilities": { "alwaysMatch": { "goog:chromeOptions": options } } });
+        let value = this.call("POST", "/session", &wanted);
+        this.session = value["sessionId"].as_str().expect("a session").to_owned();
+        Some(this)
+    }
+
+    #[track_caller]
+    pub fn call(&self, method: &str, path: &str, body: &Value) -> Value {
+        let body = if method == "POST" {
+            body.to_string()
+        } else {
+            String::new()
+        };
+        let mut http = Http::connect(self.address);
+        http.reader
+            .get_ref()
+            .set_read_timeout(Some(2 * PATIENCE))
+            .expect("a deadline");
+        let head = format!(
+            "{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n\
+             Content-Length: {}\r\nConnection: close\r\n\r\n{body}",
+            body.len()
+        );
+        http.send(head.as_bytes());
+        let answer = http.answer();
+        let value: Value = serde_json::from_slice(&answer.body).expect("JSON of the driver");
+        assert_eq!(answer.status, 200, "{method} {path}: {value}");
+        value["value"].clone()
+    }
+
+    #[track_caller]
+    pub fn open(&self, url: &str) {
+        self.call(
+            "POST",
+            &format!("/session/{}/url", self.session),
+            &json!({ "url": url }),
+        );
+    }
+
+    /// What a script returns.
+    #[track_caller]
+    pub fn run(&self, script: &str) -> Value {
+        let call = json!({ "script": script, "args": [] });
+        self.call(
+            "POST",
+            &format!("/session/{}/execute/sync", self.session),
+            &call,
+        )
+    }
+
+    /// The text that a reader sees in an element.
+    #[track_caller]
+    pub fn text(&self, selector: &str) -> String {
+        let script = format!(
+            "return document.querySelector({}).innerText",
+            json!(selector)
+        );
+        self.run(&script).as_str().unwrap_or("").to_owned()
+    }
+
+    /// Waits until an element shows this text, or shows it no more.
+    #[track_caller]
+    pub fn wait_for(&self, selector: &str, text: &str, is_there: bool) {
+        let end = Instant::now() + 2 * PATIENCE;
+        while self.text(selector).contains(text) != is_there {
+            assert!(
+                Instant::now() < end,
+                "{text:?} in {selector} should be there: {is_there}\n{}",
+                self.text("body")
+            );
+            thread::sleep(Duration::from_millis(50));
+        }
+    }
+}
+
+impl Drop for Browser {
+    fn drop(&mut self) {
+        // The driver ends the browser, then it is ended itself; errors have no one to go to.
+        if !self.session.is_empty()
+            && let Ok(mut stream) = TcpStream::connect_timeout(&self.address, PATIENCE)
+        {
+            let _ = stream.set_read_timeout(Some(PATIENCE));
+            let head = format!(
+                "DELETE /session/{} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n",
+                self.session
+            );
+            let _ = stream.write_all(head.as_bytes());
+            let _ = stream.read(&mut [0; 512]);
+        }
+        let _ = self.driver.kill();
+        let _ = self.driver.wait();
+        let _ = std::fs::remove_dir_all(&self.profile);
+    }
+}
+
+/// Starts the browser's driver; none if it ends before it has a port.
+pub fn start_driver() -> Option<(Child, SocketAddr)> {
+    let mut driver = Command::new("chromedriver")
+        .arg("--port=0")
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("chromedriver can be run");
+    let stdout = Captured::read_all(driver.stdout.take().expect("its output"));
+    let end = Instant::now() + PATIENCE;
+    while Instant::now() < end {
+        let has_ended = driver
+            .try_wait()
+            .expect("a child can be waited for")
+            .is_some();
+        let lines = stdout.lines();
+        let port = lines
+            .iter()
+            .find_map(|line| line.split("successfully on port ").nth(1))
+            .and_then(|port| port.trim_end_matches('.').parse().ok());
+        if let Some(port) = port {
+            return Some((driver, SocketAddr::from(([127, 0, 0, 1], port))));
+        }
+        if has_ended {
+            return None;
+        }
+        thread::sleep(Duration::from_millis(10));
+    }
+    let _ = driver.kill();
+    let _ = driver.wait();
+    None
+}
+
+/// The first file of this name where the system looks for programs.
+pub fn find_program(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH")?;
+    std::env::split_paths(&path)
+        .map(|folder| folder.join(name))
+        .find(|file| file.is_file())
+}
