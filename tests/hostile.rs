@@ -360,7 +360,8 @@ fn a_thousand_clients_at_every_bound_take_no_more_memory_than_is_written_down() 
         server.metric("smolchat_lag_most_bytes") > MAX_LAG * 9 / 10
     });
     let now = server.memory_bytes();
-    assert_eq!(behind(), CLIENTS as u64, "somebody was closed too early");
+    // The page's frames are a little longer: its reader may be over the bound by now.
+    assert!(behind() >= CLIENTS as u64, "somebody was closed too early");
     assert_eq!(server.metric("smolchat_users"), CLIENTS as u64 + 1);
     // What was meant to be there is: a line and a list of names for each.
     if let (Some(before), Some(now)) = (before, now) {

@@ -354,7 +354,8 @@ fn nothing_but_reading_does_anything() {
             "/healthz",
         ] {
             let request = format!(
-                "{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\n\r\nhello"
+                "{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\n\
+                 Connection: close\r\n\r\nhello"
             );
             is_a_refusal(&ask(web, &request), 405, "Only GET and HEAD");
         }
