@@ -136,7 +136,7 @@ async fn messages(request: &Request<Site>) -> Answered {
 pub struct Wanted {
     /// Only those before this event.
     pub before: Option<u64>,
-    /// Only those after this event, and those next to it first.
+    /// Only those after this event, and, but for a search, those next to it first.
     pub after: Option<u64>,
     /// At most so many.
     pub limit: Option<u64>,
@@ -165,11 +165,6 @@ impl Wanted {
                 return Err(Problem::new(400, "bad-parameter", detail));
             }
         }
-        if wanted.query.is_some() && wanted.after.is_some() {
-            let detail =
-                "\"q\" finds the newest first, so it goes with \"before\", not with \"after\"";
-            return Err(Problem::new(400, "bad-parameter", detail));
-        }
         Ok(wanted)
     }
 
@@ -193,7 +188,7 @@ fn number(name: &str, value: &str) -> Result<u64, Problem> {
 }
 
 /// The messages that are wanted, oldest first, and whether there are more of them: newer ones if
-/// those after an event are asked for, else older ones.
+/// those after an event are asked for, else older ones; of a search always older ones.
 ///
 /// # Errors
 /// What is wanted makes no sense, or cannot be read.
@@ -203,8 +198,13 @@ pub async fn find(site: &Site, wanted: &Wanted) -> Result<(Vec<Arc<Message>>, bo
     let told = |refused: Refused| Problem::from(refused.refusal);
     if let Some(query) = &wanted.query {
         let search = search(query, page).map_err(Problem::from)?;
-        let (mut messages, more) = past.search(inbox, search).await.map_err(told)?;
+        let (mut messages, mut more) = past.search(inbox, search).await.map_err(told)?;
         messages.reverse();
+        if let Some(after) = wanted.after {
+            let count = messages.len();
+            messages.retain(|message| message.id > after);
+            more &= messages.len() == count;
+        }
         return Ok((messages, more));
     }
     let Some(after) = wanted.after else {
@@ -220,7 +220,8 @@ pub async fn find(site: &Site, wanted: &Wanted) -> Result<(Vec<Arc<Message>>, bo
 }
 
 fn search(query: &str, page: Page) -> Result<Search, Refusal> {
-    if query.len() > MAX_QUERY_BYTES {
+    // Characters here: what a schema can tell.
+    if query.chars().count() > MAX_QUERY_BYTES {
         let limit = MAX_QUERY_BYTES;
         return Err(Refusal::Query(QueryError::TooLong { limit }));
     }

@@ -365,9 +365,9 @@ fn judge(bytes: &[u8], allowed: &AllowedHosts) -> Result<Head, WebCloseReason> {
     }
     let body_bytes = body_length(&values("content-length"))?;
     let has_coding = !values("transfer-encoding").is_empty();
-    match is_reading {
-        true if body_bytes > 0 || has_coding => return Err(WebCloseReason::HasBody),
-        false if has_coding => return Err(WebCloseReason::LengthRequired),
+    match is_for_api {
+        false if body_bytes > 0 || has_coding => return Err(WebCloseReason::HasBody),
+        true if has_coding => return Err(WebCloseReason::LengthRequired),
         _ => {}
     }
     let closes = values("connection").iter().any(|value| {

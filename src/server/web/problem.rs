@@ -106,7 +106,9 @@ impl From<Refusal> for Problem {
 fn status_of(refusal: &Refusal) -> u16 {
     match refusal {
         Refusal::MessageTooLong { .. } | Refusal::LineTooLong { .. } => 413,
-        Refusal::BlankMessage | Refusal::Name(_) | Refusal::BadNonce { .. } => 422,
+        Refusal::BlankMessage | Refusal::Name(_) | Refusal::BadNonce { .. } | Refusal::Query(_) => {
+            422
+        }
         Refusal::NameTaken(_) => 409,
         Refusal::NoSuchUser(_) => 404,
         Refusal::AwayTooLong(_)

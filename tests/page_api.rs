@@ -1,0 +1,986 @@
+//! The page's API as programs use it: joining, talking, reading, and everything that is refused.
+//!
+//! Every answer is held against the description that the server gives of itself.
+
+mod common;
+
+use common::http::{Answer, Events, Http, get, head_of, is_time};
+use common::{Chat, PATIENCE, RealServer, eventually, skip};
+use serde_json::{Value, json};
+use smolchat::limits::{Limits, MAX_REFUSALS_IN_A_ROW};
+use smolchat::server::web::api::ROUTES;
+use smolchat::server::{Config, WebConfig};
+use std::net::SocketAddr;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// Short for a test, long for what is done in between.
+const SHORT: Duration = Duration::from_millis(1500);
+
+fn start_with(limits: Limits) -> (Chat, SocketAddr) {
+    let chat = Chat::with_config(Config {
+        limits,
+        ..Chat::config_with_web()
+    });
+    let web = chat.web.expect("a page");
+    (chat, web)
+}
+
+fn start() -> (Chat, SocketAddr) {
+    start_with(Limits::default())
+}
+
+/// The description of the API.
+fn description() -> Value {
+    serde_json::from_str(include_str!("../web/openapi.json")).expect("JSON")
+}
+
+/// Checks an answer against the description.
+#[track_caller]
+fn must_be_described(method: &str, path: &str, answer: &Answer) {
+    let description = description();
+    let path = path.split('?').next().unwrap_or(path);
+    let operation = &description["paths"][path][method.to_lowercase()];
+    let status = answer.status.to_string();
+    let response = &operation["responses"][&status];
+    assert!(response.is_object(), "{method} {path}: {answer:?}");
+    let media_type = answer.header("content-type");
+    let schema = &response["content"][media_type]["schema"];
+    assert!(schema.is_object(), "{method} {path}: {answer:?}");
+    let value: Value = serde_json::from_slice(&answer.body).expect("JSON");
+    must_fit(&description, schema, &value);
+}
+
+/// Checks a value against as much of a schema as the description uses.
+#[track_caller]
+fn must_fit(description: &Value, schema: &Value, value: &Value) {
+    let schema = match schema["$ref"].as_str() {
+        Some(place) => description
+            .pointer(place.trim_start_matches('#'))
+            .expect(place),
+        None => schema,
+    };
+    let kinds = match &schema["type"] {
+        Value::Array(kinds) => kinds.clone(),
+        kind => vec![kind.clone()],
+    };
+    let kind = match value {
+        Value::Null => "null",
+        Value::Bool(_) => "boolean",
+        Value::Number(_) => "integer",
+        Value::String(_) => "string",
+        Value::Array(_) => "array",
+        Value::Object(_) => "object",
+    };
+    assert!(kinds.contains(&json!(kind)), "{value} is no {schema}");
+    for required in schema["required"].as_array().into_iter().flatten() {
+        let name = required.as_str().expect("a name");
+        assert!(value.get(name).is_some(), "{name} is missing in {value}");
+    }
+    for (name, inner) in value.as_object().into_iter().flatten() {
+        if schema["properties"].is_object() {
+            let described = &schema["properties"][name];
+            assert!(described.is_object(), "{name} of {value} is not described");
+            must_fit(description, described, inner);
+        }
+    }
+    for inner in value.as_array().into_iter().flatten() {
+        must_fit(description, &schema["items"], inner);
+    }
+}
+
+/// A browser as far as the server sees one.
+#[derive(Clone, Debug)]
+struct Browser {
+    web: SocketAddr,
+    cookie: String,
+}
+
+impl Browser {
+    fn new(web: SocketAddr) -> Self {
+        Browser {
+            web,
+            cookie: String::new(),
+        }
+    }
+
+    /// One who has joined under this name.
+    #[track_caller]
+    fn join(web: SocketAddr, name: &str) -> Self {
+        let mut browser = Browser::new(web);
+        let answer = browser.post("/api/session", &json!({ "name": name }));
+        assert_eq!(answer.status, 201, "{answer:?}");
+        assert_eq!(answer.json()["name"], name);
+        browser
+    }
+
+    #[track_caller]
+    fn send(&mut self, method: &str, path: &str, fields: &str, body: &str) -> Answer {
+        let cookie = match self.cookie.as_str() {
+            "" => String::new(),
+            cookie => format!("Cookie: {cookie}\r\n"),
+        };
+        let length = body.len();
+        let request = format!(
+            "{method} {path} HTTP/1.1\r\nHost: localhost\r\n{fields}{cookie}\
+             Content-Length: {length}\r\nConnection: close\r\n\r\n{body}"
+        );
+        let mut http = Http::connect(self.web);
+        http.send(request.as_bytes());
+        let answer = http.answer();
+        must_be_described(method, path, &answer);
+        if let Some(cookie) = answer.headers.get("set-cookie") {
+            let (pair, attributes) = cookie.split_once(';').expect("attributes");
+            for attribute in ["HttpOnly", "SameSite=Strict", "Path=/"] {
+                assert!(attributes.contains(attribute), "{cookie}");
+            }
+            self.cookie = pair.to_owned();
+        }
+        answer
+    }
+
+    #[track_caller]
+    fn act(&mut self, method: &str, path: &str, body: &str) -> Answer {
+        let fields = "Origin: http://localhost\r\nContent-Type: application/json\r\n";
+        self.send(method, path, fields, body)
+    }
+
+    #[track_caller]
+    fn post(&mut self, path: &str, body: &Value) -> Answer {
+        self.act("POST", path, &body.to_string())
+    }
+
+    #[track_caller]
+    fn say(&mut self, text: &str) -> u64 {
+        let answer = self.post("/api/messages", &json!({ "message": text }));
+        assert_eq!(answer.status, 201, "{answer:?}");
+        let id = answer.json()["id"].as_u64().expect("a number");
+        assert_eq!(answer.header("location"), format!("/m/{id}"));
+        id
+    }
+
+    #[track_caller]
+    fn listen(&self) -> Events {
+        let mut events = self.listen_after("");
+        events.expect("snapshot");
+        events
+    }
+
+    #[track_caller]
+    fn listen_after(&self, place: &str) -> Events {
+        let last = match place {
+            "" => String::new(),
+            place => format!("Last-Event-ID: {place}\r\n"),
+        };
+        let cookie = &self.cookie;
+        Events::open_with(self.web, &format!("Cookie: {cookie}\r\n{last}"))
+    }
+
+    #[track_caller]
+    fn must_be_refused(&mut self, path: &str, body: &Value, status: u16, code: &str) -> Value {
+        let answer = self.post(path, body);
+        problem(&answer, status, code)
+    }
+}
+
+/// An answer that must be this problem.
+#[track_caller]
+fn problem(answer: &Answer, status: u16, code: &str) -> Value {
+    assert_eq!(answer.status, status, "{answer:?}");
+    assert_eq!(answer.header("content-type"), "application/problem+json");
+    let problem: Value = serde_json::from_slice(&answer.body).expect("JSON");
+    assert_eq!(problem["code"], code, "{problem}");
+    assert_eq!(problem["status"], status);
+    let detail = problem["detail"].as_str().unwrap_or_default();
+    assert!(detail.len() > 10, "{problem}");
+    let wait = problem["retry_after_ms"].as_u64();
+    let told = answer.header("retry-after").parse::<u64>().ok();
+    assert_eq!(told, wait.map(|wait| wait.div_ceil(1000)), "{answer:?}");
+    problem
+}
+
+// Joining and talking
+
+#[test]
+fn one_of_the_page_is_a_user_like_any_other() {
+    let (chat, web) = start();
+    let mut alice = chat.join("alice");
+    let mut eve = Browser::join(web, "Eve");
+    alice.expect_notice("Eve has entered the chat");
+    alice.request("users", "");
+    alice.expect_notice("Connected users (2): alice, Eve");
+    let mut events = eve.listen();
+    assert_eq!(events.expect("session").data["name"], "Eve");
+
+    let id = eve.say("two\nlines");
+    alice.expect("Eve", "two ↵ lines");
+    let heard = events.expect("message");
+    assert_eq!(
+        (heard.id, &heard.data["message"]),
+        (Some(id), &json!("two\nlines"))
+    );
+    let answer = eve.post(
+        "/api/messages",
+        &json!({ "message": "waves", "action": true }),
+    );
+    assert_eq!(answer.status, 201);
+    alice.expect("Eve", "* waves");
+    assert_eq!(events.expect("message").data["action"], true);
+    alice.say_and_hear("hello, Eve");
+    assert_eq!(events.expect("message").data["source"], "alice");
+
+    let answer = eve.post("/api/session", &json!({ "name": "Eva" }));
+    assert_eq!(
+        (answer.status, &answer.json()["name"]),
+        (200, &json!("Eva"))
+    );
+    alice.expect_notice("Eve renamed to Eva");
+    assert_eq!(events.expect("renamed").data["new_name"], "Eva");
+
+    assert_eq!(eve.act("DELETE", "/api/session", "").status, 200);
+    alice.expect_notice("Eva has left the chat");
+    assert_eq!(events.skip_to("left").data["name"], "Eva");
+    assert_eq!(eve.cookie, "smolchat=");
+    eve.must_be_refused(
+        "/api/messages",
+        &json!({ "message": "x" }),
+        403,
+        "no-session",
+    );
+    alice.say_and_hear("it is gone");
+    assert_eq!(
+        events.skip_to("message").data["message"],
+        "it is gone",
+        "it may read on"
+    );
+}
+
+#[test]
+fn what_is_refused_is_refused_as_in_the_chat() {
+    let (chat, web) = start();
+    let mut alice = chat.join("alice");
+    let mut eve = Browser::new(web);
+    eve.must_be_refused(
+        "/api/session",
+        &json!({ "name": "АLICE" }),
+        409,
+        "name-taken",
+    );
+    for name in [
+        "",
+        "a: b",
+        "[Server]",
+        "127.0.0.1:80",
+        "x\u{202e}y",
+        &"x".repeat(33),
+    ] {
+        eve.must_be_refused("/api/session", &json!({ "name": name }), 422, "bad-name");
+    }
+    assert_eq!(eve.cookie, "", "nobody has joined");
+    let mut eve = Browser::join(web, "eve");
+    alice.expect_notice("eve has entered the chat");
+    let say = "/api/messages";
+    eve.must_be_refused(say, &json!({ "message": " \n" }), 422, "blank-message");
+    let problem = eve.must_be_refused(
+        say,
+        &json!({ "message": "x".repeat(4097) }),
+        413,
+        "message-too-long",
+    );
+    assert_eq!(problem["limit"], 4096);
+    eve.must_be_refused(
+        say,
+        &json!({ "message": "x", "nonce": "" }),
+        422,
+        "bad-nonce",
+    );
+    let whisper = json!({ "target": "nobody", "message": "x" });
+    eve.must_be_refused("/api/private", &whisper, 404, "no-such-user");
+    eve.must_be_refused(
+        "/api/session",
+        &json!({ "name": "Alice" }),
+        409,
+        "name-taken",
+    );
+    for (body, code) in [
+        ("", "not-json"),
+        ("{", "not-json"),
+        ("[]", "bad-data"),
+        ("{}", "bad-data"),
+        (r#"{"message":1}"#, "bad-data"),
+        (r#"{"message":"x","message":"y"}"#, "bad-data"),
+        (r#"{"message":"x","action":"yes"}"#, "bad-data"),
+    ] {
+        self::problem(&eve.act("POST", say, body), 400, code);
+    }
+    // Every byte of the longest message may be an escape of six.
+    let escaped = format!(r#"{{"message":"{}"}}"#, r"\u0078".repeat(4096));
+    assert_eq!(eve.act("POST", say, &escaped).status, 201);
+    alice.expect("eve", &"x".repeat(4096));
+    let long = format!(r#"{{"message":"{}"}}"#, "x".repeat(40_000));
+    self::problem(&eve.act("POST", say, &long), 413, "body");
+    alice.say_and_hear("nothing else was said");
+}
+
+#[test]
+fn too_many_refusals_in_a_row_end_a_session() {
+    let (chat, web) = start();
+    let mut alice = chat.join("alice");
+    let mut eve = Browser::join(web, "eve");
+    let mut events = eve.listen();
+    alice.expect_notice("eve has entered the chat");
+    let blank = json!({ "message": "" });
+    for _ in 0..MAX_REFUSALS_IN_A_ROW {
+        eve.must_be_refused("/api/messages", &blank, 422, "blank-message");
+    }
+    eve.say("an accepted one starts the count again");
+    alice.expect("eve", "an accepted one starts the count again");
+    for _ in 0..MAX_REFUSALS_IN_A_ROW {
+        eve.must_be_refused("/api/messages", &blank, 422, "blank-message");
+    }
+    eve.must_be_refused("/api/messages", &blank, 403, "refused");
+    alice.expect_notice("eve has left the chat");
+    assert_eq!(events.skip_to("left").data["name"], "eve");
+    eve.must_be_refused("/api/messages", &blank, 403, "no-session");
+}
+
+#[test]
+fn only_the_page_itself_may_act() {
+    let (chat, web) = start();
+    let mut alice = chat.join("alice");
+    let mut eve = Browser::join(web, "eve");
+    alice.expect_notice("eve has entered the chat");
+    let origin = "Origin: http://localhost\r\n";
+    let json = "Content-Type: application/json\r\n";
+    for (method, path, body) in [
+        ("POST", "/api/session", r#"{"name":"x"}"#),
+        ("POST", "/api/messages", r#"{"message":"x"}"#),
+        (
+            "POST",
+            "/api/private",
+            r#"{"target":"alice","message":"x"}"#,
+        ),
+        ("DELETE", "/api/session", ""),
+    ] {
+        for foreign in [
+            String::new(),
+            "Origin: http://evil.example\r\n".to_owned(),
+            "Origin: http://localhost:81\r\n".to_owned(),
+            "Origin: null\r\n".to_owned(),
+            format!("{origin}{origin}"),
+        ] {
+            let answer = eve.send(method, path, &format!("{foreign}{json}"), body);
+            problem(&answer, 403, "foreign-origin");
+        }
+        for kind in [
+            "",
+            "Content-Type: text/plain\r\n",
+            "Content-Type: multipart/form-data\r\n",
+        ] {
+            let answer = eve.send(method, path, &format!("{origin}{kind}"), body);
+            problem(&answer, 415, "bad-content-type");
+        }
+    }
+    alice.say_and_hear("nothing happened");
+}
+
+#[test]
+fn what_is_said_again_under_its_nonce_is_said_once() {
+    let (chat, web) = start_with(Limits {
+        grace: SHORT,
+        ..Limits::default()
+    });
+    let mut alice = chat.join("alice");
+    let mut eve = Browser::join(web, "eve");
+    let said = json!({ "message": "once", "nonce": "n1" });
+    let first = eve.post("/api/messages", &said);
+    let again = eve.post("/api/messages", &said);
+    assert_eq!((first.status, again.status), (201, 201));
+    assert_eq!(first.json(), again.json());
+    alice.expect_notice("eve has entered the chat");
+    alice.expect("eve", "once");
+    // Also after it was gone, and came back with its cookie.
+    alice.expect_notice("eve has left the chat");
+    assert_eq!(
+        eve.post("/api/session", &json!({ "name": "eve" })).status,
+        201
+    );
+    assert_eq!(eve.post("/api/messages", &said).json(), first.json());
+    alice.expect_notice("eve has entered the chat");
+    let whisper = json!({ "target": "alice", "message": "once", "nonce": "n2" });
+    assert_eq!(eve.post("/api/private", &whisper).status, 200);
+    assert_eq!(eve.post("/api/private", &whisper).status, 200);
+    alice.expect("eve (private)", "once");
+    alice.say_and_hear("not twice");
+}
+
+#[test]
+fn private_messages_find_every_tab_and_wait_for_one_who_is_away() {
+    let (chat, web) = start();
+    let mut alice = chat.join("alice");
+    let mut eve = Browser::join(web, "eve");
+    let mut bob = Browser::join(web, "bob");
+    let (mut first, mut second, mut other) = (eve.listen(), eve.listen(), bob.listen());
+    alice.skip_to("[Server]", "bob has entered the chat");
+    let whisper = json!({ "target": "eve", "message": "for you\nalone" });
+    assert_eq!(bob.post("/api/private", &whisper).status, 200);
+    for events in [&mut first, &mut second, &mut other] {
+        let private = events.skip_to("private").data;
+        assert_eq!(
+            (&private["source"], &private["target"], &private["message"]),
+            (&json!("bob"), &json!("eve"), &json!("for you\nalone"))
+        );
+        assert!(is_time(&private["time"]), "{private}");
+    }
+    // Away, and told when it is back.
+    drop((first, second));
+    let line = br#"{"type":"private","data":{"target":"eve","message":"while you were away"}}"#;
+    eventually(PATIENCE, "that eve is away is noticed", || {
+        let whisper = json!({ "target": "eve", "message": "kept" });
+        bob.post("/api/private", &whisper);
+        eve.listen().skip_to("private").data["message"] == "kept"
+    });
+    alice.send_raw(&[line, &b"\n"[..]].concat());
+    alice.say_and_hear("sent");
+    let mut events = eve.listen();
+    while events.skip_to("private").data["message"] != "while you were away" {}
+    eve.say("back");
+}
+
+// Presence
+
+#[test]
+fn tabs_are_one_user_who_leaves_within_the_grace_time_after_the_last() {
+    let (chat, web) = start_with(Limits {
+        grace: SHORT,
+        ..Limits::default()
+    });
+    let mut alice = chat.join("alice");
+    let mut eve = Browser::join(web, "eve");
+    alice.expect_notice("eve has entered the chat");
+    let (first, second) = (eve.listen(), eve.listen());
+    drop(first);
+    std::thread::sleep(SHORT + SHORT / 2);
+    eve.say("one tab is enough");
+    alice.expect("eve", "one tab is enough");
+    let since = Instant::now();
+    drop(second);
+    alice.expect_notice("eve has left the chat");
+    let took = since.elapsed();
+    assert!(took >= SHORT / 2 && took < SHORT * 4, "{took:?}");
+    // Back in time, nothing is told.
+    let mut eve = Browser::join(web, "eve");
+    alice.expect_notice("eve has entered the chat");
+    for _ in 0..3 {
+        drop(eve.listen());
+    }
+    let _events = eve.listen();
+    std::thread::sleep(SHORT + SHORT / 2);
+    eve.say("here all the time");
+    alice.expect("eve", "here all the time");
+}
+
+#[test]
+fn one_who_never_listens_is_gone_after_the_grace_time() {
+    let (chat, web) = start_with(Limits {
+        grace: SHORT,
+        ..Limits::default()
+    });
+    let mut alice = chat.join("alice");
+    let mut eve = Browser::join(web, "eve");
+    alice.expect_notice("eve has entered the chat");
+    // Whoever asks for something is there.
+    for number in 0..3 {
+        std::thread::sleep(SHORT / 2);
+        eve.say(&number.to_string());
+        alice.expect("eve", &number.to_string());
+    }
+    alice.expect_notice("eve has left the chat");
+    eve.must_be_refused(
+        "/api/messages",
+        &json!({ "message": "x" }),
+        403,
+        "no-session",
+    );
+    let mut events = eve.listen();
+    assert!(events.expect("session").data["name"].is_null());
+}
+
+// Bounds
+
+#[test]
+fn one_of_the_page_takes_a_place() {
+    let (chat, web) = start_with(Limits {
+        max_clients: 2,
+        ..Limits::default()
+    });
+    let mut alice = chat.join("alice");
+    let mut eve = Browser::join(web, "eve");
+    alice.expect_notice("eve has entered the chat");
+    let mut bob = chat.connect_raw("bob");
+    bob.expect_notice("The chat is full (2 users); try again later");
+    let mut other = Browser::new(web);
+    let problem = other.must_be_refused("/api/session", &json!({ "name": "dan" }), 503, "full");
+    assert_eq!(
+        problem["detail"],
+        "The chat is full (2 users); try again later"
+    );
+    // Also while it listens.
+    let _events = eve.listen();
+    let mut bob = chat.connect_raw("bob");
+    bob.expect_notice("The chat is full (2 users); try again later");
+    eve.act("DELETE", "/api/session", "");
+    alice.expect_notice("eve has left the chat");
+    let _bob = chat.join("bob");
+    other.must_be_refused("/api/session", &json!({ "name": "dan" }), 503, "full");
+}
+
+#[test]
+fn the_bounds_of_one_address_hold() {
+    let (_chat, web) = start_with(Limits {
+        max_clients_per_address: Some(1),
+        ..Limits::default()
+    });
+    let _eve = Browser::join(web, "eve");
+    let mut other = Browser::new(web);
+    other.must_be_refused(
+        "/api/session",
+        &json!({ "name": "dan" }),
+        503,
+        "address-full",
+    );
+    let (_chat, web) = start_with(Limits {
+        connects_per_minute: Some(2),
+        ..Limits::default()
+    });
+    let [_eve, _bob] = ["eve", "bob"].map(|name| Browser::join(web, name));
+    let mut other = Browser::new(web);
+    let problem = other.must_be_refused("/api/session", &json!({ "name": "dan" }), 429, "too-fast");
+    assert!(
+        problem["retry_after_ms"].as_u64() > Some(20_000),
+        "{problem}"
+    );
+}
+
+#[test]
+fn who_sends_too_fast_is_told_when_it_may_go_on() {
+    let (chat, web) = start_with(Limits {
+        rate_per_second: 1,
+        burst_lines: 3,
+        ..Limits::default()
+    });
+    let mut eve = Browser::join(web, "eve");
+    for number in 0..3 {
+        eve.say(&number.to_string());
+    }
+    let said = json!({ "message": "too fast", "nonce": "n" });
+    let problem = eve.must_be_refused("/api/messages", &said, 429, "too-fast");
+    let wait = problem["retry_after_ms"].as_u64().expect("a wait");
+    assert!(wait <= 1000, "{problem}");
+    std::thread::sleep(Duration::from_millis(wait));
+    assert_eq!(eve.post("/api/messages", &said).status, 201);
+    drop(chat);
+}
+
+#[test]
+fn a_page_for_reading_only_lets_nobody_talk() {
+    let chat = Chat::with_config(Config {
+        web: Some(WebConfig {
+            is_read_only: true,
+            ..Chat::config_with_web().web.expect("a page")
+        }),
+        ..Chat::config()
+    });
+    let web = chat.web.expect("a page");
+    let mut eve = Browser::new(web);
+    eve.must_be_refused("/api/session", &json!({ "name": "eve" }), 403, "read-only");
+    eve.must_be_refused(
+        "/api/messages",
+        &json!({ "message": "x" }),
+        403,
+        "read-only",
+    );
+    assert!(get(web, "/").text().contains("data-kind=\"read-only\""));
+    let mut alice = chat.join("alice");
+    let mut events = Events::open(web);
+    events.expect("snapshot");
+    alice.say_and_hear("to readers");
+    assert_eq!(events.expect("message").data["message"], "to readers");
+}
+
+#[test]
+fn a_secret_of_a_browser_is_none_of_the_chat() {
+    let (chat, web) = start();
+    let eve = Browser::join(web, "eve");
+    let token = eve.cookie.split_once('=').expect("a value").1;
+    let mut bob = chat.connect("bob");
+    let hello =
+        json!({ "type": "hello", "data": { "version": 2, "client": "x/1", "token": token } });
+    bob.send_raw(format!("{hello}\n").as_bytes());
+    let welcome = bob.next_line().expect("a line");
+    let welcome: Value = serde_json::from_slice(&welcome).expect("JSON");
+    assert_eq!(welcome["type"], "welcome");
+    assert_eq!(welcome["data"]["name"], bob.address());
+    assert_ne!(welcome["data"]["token"], token);
+}
+
+// Reading
+
+#[test]
+fn the_past_is_read_in_pages_and_searched() {
+    let (chat, web) = start();
+    let mut alice = chat.join("alice");
+    for number in 1..=20 {
+        alice.say_and_hear(&format!(
+            "message {number} {}",
+            if number % 5 == 0 { "five" } else { "" }
+        ));
+    }
+    let read = |query: &str| {
+        let answer = get(web, &format!("/api/messages{query}"));
+        must_be_described("GET", "/api/messages", &answer);
+        let document = answer.json();
+        let ids: Vec<u64> = document["messages"]
+            .as_array()
+            .expect("a list")
+            .iter()
+            .filter_map(|message| message["id"].as_u64())
+            .collect();
+        (ids, document["more"] == true)
+    };
+    // The arrival and the rename came first.
+    assert_eq!(read(""), ((3..=22).collect(), false));
+    assert_eq!(read("?limit=3"), (vec![20, 21, 22], true));
+    assert_eq!(read("?before=6"), (vec![3, 4, 5], false));
+    assert_eq!(read("?before=6&limit=2"), (vec![4, 5], true));
+    assert_eq!(read("?after=20"), (vec![21, 22], false));
+    assert_eq!(read("?after=0&limit=2"), (vec![3, 4], true));
+    assert_eq!(read("?after=4&before=7"), (vec![5, 6], false));
+    assert_eq!(read("?q=five"), (vec![7, 12, 17, 22], false));
+    assert_eq!(read("?q=five&limit=1"), (vec![22], true));
+    assert_eq!(read("?q=five&before=17&limit=1"), (vec![12], true));
+    assert_eq!(read("?q=five&after=12"), (vec![17, 22], false));
+    assert_eq!(read("?q=nothing+like+it"), (vec![], false));
+    assert_eq!(read("?before=9223372036854775807&unknown=x").0.len(), 20);
+    for (query, status, code) in [
+        ("?limit=0", 400, "bad-limit"),
+        ("?limit=-1", 400, "bad-parameter"),
+        ("?before=x", 400, "bad-parameter"),
+        ("?after=", 400, "bad-parameter"),
+        ("?before=1&before=2", 400, "bad-parameter"),
+        ("?after=9223372036854775808", 400, "bad-parameter"),
+    ] {
+        let answer = get(web, &format!("/api/messages{query}"));
+        must_be_described("GET", "/api/messages", &answer);
+        problem(&answer, status, code);
+    }
+    let long = format!("/api/messages?q={}", "x".repeat(513));
+    problem(&get(web, &long), 422, "bad-query");
+}
+
+#[test]
+fn without_scripts_the_past_is_read_by_links_and_a_form() {
+    let (chat, web) = start();
+    let mut alice = chat.join("alice");
+    for number in 1..=120 {
+        alice.say_and_hear(&format!("number {number}."));
+    }
+    let page = get(web, "/?before=102").text();
+    assert!(
+        page.contains(">number 99.<") && !page.contains(">number 100.<"),
+        "{page}"
+    );
+    assert!(
+        page.contains(">number 50.<") && !page.contains(">number 49.<"),
+        "{page}"
+    );
+    assert!(page.contains("data-kind=\"past\""));
+    let older = page.split("rel=\"prev\" href=\"").nth(1).expect("a link");
+    let older = older.split('"').next().expect("its end");
+    assert_eq!(older, "/?before=52");
+    let page = get(web, older).text();
+    assert!(
+        page.contains(">number 49.<") && page.contains(">number 1.<"),
+        "{page}"
+    );
+    assert!(!page.contains("rel=\"prev\""));
+
+    let page = get(web, "/?q=number+7").text();
+    assert!(
+        page.contains(">number 7.<") && !page.contains(">number 8.<"),
+        "{page}"
+    );
+    assert!(page.contains("value=\"number 7\""));
+    let page = get(web, "/?q=%22%3Cb%3E").text();
+    assert!(
+        page.contains("Nothing was found.") || page.contains("value="),
+        "{page}"
+    );
+    assert!(!page.contains("<b>"));
+
+    let page = get(web, "/m/62").text();
+    assert!(page.contains("<li id=\"m62\" class=\"line said"), "{page}");
+    assert_eq!(page.matches(" marked\"").count(), 1);
+    assert!(
+        page.contains(">number 60.<") && page.contains(">number 85.<"),
+        "{page}"
+    );
+    for nothing in [
+        "/m/1",
+        "/m/999",
+        "/m/x",
+        "/m/-1",
+        "/m/99999999999999999999",
+        "/m/",
+    ] {
+        assert_eq!(get(web, nothing).status, 404, "{nothing}");
+    }
+    assert_eq!(get(web, "/?before=x").status, 400);
+}
+
+#[test]
+fn files_come_compressed_to_those_who_take_it() {
+    let (_chat, web) = start();
+    let page = get(web, "/").text();
+    let addresses: Vec<&str> = page
+        .split("href=\"/")
+        .skip(1)
+        .filter_map(|rest| rest.split('"').next())
+        .filter(|address| address.contains('-') && address.contains('.'))
+        .collect();
+    assert!(addresses.len() >= 8, "{addresses:?}");
+    for address in addresses {
+        let plain = get(web, &format!("/{address}"));
+        let mut http = Http::connect(web);
+        let request = format!(
+            "GET /{address} HTTP/1.1\r\nHost: localhost\r\nAccept-Encoding: gzip, br\r\nConnection: close\r\n\r\n"
+        );
+        http.send(request.as_bytes());
+        let packed = http.answer();
+        assert_eq!(packed.header("content-encoding"), "gzip", "{address}");
+        assert_eq!(plain.header("content-encoding"), "");
+        for answer in [&plain, &packed] {
+            assert_eq!(answer.header("vary"), "accept-encoding");
+            assert!(answer.header("cache-control").contains("immutable"));
+        }
+        assert!(packed.body.len() < plain.body.len(), "{address}");
+        assert!(packed.body.starts_with(&[0x1f, 0x8b]), "{address}");
+    }
+}
+
+// Coming back
+
+#[test]
+fn one_who_comes_back_gets_what_it_missed() {
+    let (chat, web) = start();
+    let mut alice = chat.join("alice");
+    let mut events = Events::open(web);
+    let snapshot = events.expect("snapshot");
+    alice.say_and_hear("heard");
+    let heard = events.expect("message");
+    drop(events);
+    for text in ["missed 1", "missed 2"] {
+        alice.say_and_hear(text);
+    }
+    let reader = Browser::new(web);
+    let mut events = reader.listen_after(&heard.place);
+    assert_eq!(
+        events.expect("resumed").data,
+        json!({ "complete": true, "missed": 2 })
+    );
+    assert_eq!(events.expect("message").data["message"], "missed 1");
+    let last = events.expect("message");
+    let now = events.expect("snapshot").data;
+    assert_eq!(now["messages"], json!([]), "it has them");
+    assert_eq!(now["last"].as_u64(), last.id);
+    alice.say_and_hear("live");
+    assert_eq!(events.expect("message").data["message"], "live");
+    // Nothing missed, nothing told again.
+    let mut events = reader.listen_after(&last.place.replace(
+        &format!(":{}", last.id.expect("a number")),
+        &format!(":{}", last.id.expect("a number") + 1),
+    ));
+    assert_eq!(
+        events.expect("resumed").data,
+        json!({ "complete": true, "missed": 0 })
+    );
+    events.expect("snapshot");
+    // Another life of the server, or nonsense.
+    for place in ["0-0:1", &snapshot.place.replace(':', ":9"), "x"] {
+        let mut events = reader.listen_after(place);
+        let first = events.next().expect("a frame");
+        if place == "x" {
+            assert_eq!(first.event, "snapshot");
+        } else {
+            assert_eq!(
+                (first.event.as_str(), &first.data["complete"]),
+                ("resumed", &json!(false))
+            );
+            assert_eq!(
+                events.expect("snapshot").data["messages"][0]["message"],
+                "heard"
+            );
+        }
+    }
+}
+
+#[test]
+fn what_is_not_kept_any_more_is_told() {
+    let (chat, web) = start_with(Limits {
+        history_messages: 5,
+        ..Limits::default()
+    });
+    let mut alice = chat.join("alice");
+    let mut events = Events::open(web);
+    let start = events.expect("snapshot").place;
+    drop(events);
+    for number in 0..5 {
+        alice.say_and_hear(&number.to_string());
+    }
+    let reader = Browser::new(web);
+    let mut events = reader.listen_after(&start);
+    assert_eq!(
+        events.expect("resumed").data,
+        json!({ "complete": true, "missed": 5 })
+    );
+    alice.say_and_hear("one too many");
+    let mut events = reader.listen_after(&start);
+    let resumed = events.expect("resumed").data;
+    assert_eq!(resumed["complete"], false);
+    let snapshot = events.expect("snapshot").data;
+    assert_eq!(snapshot["messages"][0]["id"], resumed["oldest"]);
+    assert_eq!(snapshot["messages"].as_array().map(Vec::len), Some(5));
+}
+
+#[test]
+fn with_a_store_everything_is_there_after_a_restart() {
+    let folder = std::env::temp_dir().join(format!("smolchat-page-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).expect("a folder");
+    let file = folder.join("chat.db");
+    let database = file.to_str().expect("a path");
+    let mut first = RealServer::start(&["--db", database, "--history", "3"]);
+    let web = first.web.expect("a page");
+    let mut eve = Browser::join(web, "eve");
+    let mut events = eve.listen_after("");
+    let place = events.expect("snapshot").place;
+    let said = json!({ "message": "stored", "nonce": "n" });
+    let id = eve.post("/api/messages", &said).json()["id"].clone();
+    for number in 0..10 {
+        eve.say(&number.to_string());
+    }
+    first.signal("TERM");
+    assert_eq!(first.wait(PATIENCE).code(), Some(0));
+    let second = RealServer::start(&["--db", database, "--history", "3"]);
+    let mut eve = Browser {
+        web: second.web.expect("a page"),
+        ..eve
+    };
+    // The same user, the same nonce, and more than is held in memory.
+    assert_eq!(eve.post("/api/messages", &said).json()["id"], id);
+    let mut events = eve.listen_after(&place);
+    assert_eq!(events.expect("resumed").data["complete"], true);
+    assert_eq!(events.expect("message").data["message"], "stored");
+    for number in 0..10 {
+        assert_eq!(events.expect("message").data["message"], number.to_string());
+    }
+    let snapshot = events.skip_to("snapshot").data;
+    assert_eq!(snapshot["users"][0]["name"], "eve");
+    assert_eq!(events.expect("session").data["name"], "eve");
+    let mut bob = second.join("bob");
+    eve.say("still here");
+    bob.skip_to("eve", "still here");
+    drop(second);
+    let _ = std::fs::remove_dir_all(folder);
+}
+
+// The description
+
+#[test]
+fn the_description_is_that_of_the_routes() {
+    let (_chat, web) = start();
+    let answer = get(web, "/api/openapi.json");
+    assert_eq!(answer.json(), description());
+    let paths = description()["paths"].clone();
+    let described = paths.as_object().expect("paths");
+    let routes: Vec<_> = ROUTES
+        .iter()
+        .filter(|(_, methods)| !methods.is_empty())
+        .collect();
+    assert_eq!(described.len(), routes.len());
+    for (path, methods) in routes {
+        let operations = described[*path].as_object().expect(path);
+        let mut of_route: Vec<String> = methods
+            .split(", ")
+            .filter(|method| *method != "HEAD")
+            .map(str::to_lowercase)
+            .collect();
+        let mut of_description: Vec<String> = operations.keys().cloned().collect();
+        of_route.sort();
+        of_description.sort();
+        assert_eq!(of_description, of_route, "{path}");
+        let mut http = Http::connect(web);
+        http.send(&head_of("PATCH", path));
+        assert_eq!(http.answer().header("allow"), *methods, "{path}");
+    }
+    for path in ["/api/users", "/api/messages"] {
+        must_be_described("GET", path, &get(web, path));
+    }
+}
+
+#[test]
+fn a_fuzzer_made_from_the_description_finds_nothing() {
+    let program = ["schemathesis", "st"].into_iter().find(|program| {
+        let mut command = Command::new(program);
+        command
+            .arg("--version")
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
+        command.status().is_ok_and(|status| status.success())
+    });
+    let Some(program) = program else {
+        let reason = "no schemathesis is installed: the API was not fuzzed";
+        assert!(std::env::var("CI").as_deref() != Ok("true"), "{reason}");
+        return skip(reason);
+    };
+    let server = RealServer::start(&["--rate", "1000000", "--burst", "1000000"]);
+    let web = server.web.expect("a page");
+    let eve = Browser::join(web, "eve");
+    let _events = eve.listen();
+    let cookie = eve
+        .cookie
+        .replace("smolchat=", &format!("smolchat-{}=", web.port()));
+    let folder = std::env::temp_dir().join(format!("smolchat-fuzz-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).expect("a folder");
+    let config = folder.join("schemathesis.toml");
+    // A blank message, a name that cannot be one: no schema tells all of that.
+    let expected = "[checks]\npositive_data_acceptance.expected-statuses = \
+                    [\"2xx\", \"403\", \"404\", \"409\", \"413\", \"422\", \"429\"]\n";
+    std::fs::write(&config, expected).expect("written");
+    let output = Command::new(program)
+        .current_dir(&folder)
+        .arg("--config-file")
+        .arg(&config)
+        .args([
+            "--no-color",
+            "run",
+            &format!("http://{web}/api/openapi.json"),
+        ])
+        .args(["--header", &format!("Origin: http://{web}")])
+        .args(["--header", &format!("Cookie: {cookie}")])
+        // A stream has no end that it could wait for.
+        .args([
+            "--exclude-path",
+            "/api/events",
+            "--max-examples",
+            "40",
+            "--max-time",
+            "40",
+        ])
+        .output()
+        .expect("it runs");
+    let _ = std::fs::remove_dir_all(folder);
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{text}");
+    let mut alice = server.join("alice");
+    alice.say_and_hear("the server goes on");
+}
