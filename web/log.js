@@ -246,6 +246,7 @@ export function clear() {
   newCount = 0;
   showNewer();
   mayHaveOlder = first !== null;
+  if (mayHaveOlder) first = last + 1;
 }
 
 /** The same where what comes next does not go on from what was shown. */

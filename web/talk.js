@@ -108,12 +108,14 @@ async function join(name, isByItself) {
 }
 
 async function leave() {
+  // Before the stream tells it: who goes on purpose does not come back by itself.
+  all.set('joined', null);
   const { problem } = await api('DELETE', '/api/session', {});
   if (problem) {
+    all.set('joined', true);
     refuse(problem.detail);
     return;
   }
-  all.set('joined', null);
   self.name = null;
   tabs?.postMessage('left');
   reconnect();

@@ -23,6 +23,11 @@ pub struct Browser {
 impl Browser {
     /// None where there is no browser; there must be one where everything is to be checked.
     pub fn start(name: &str) -> Option<Self> {
+        Browser::start_with(name, &json!({}))
+    }
+
+    /// The same with these preferences.
+    pub fn start_with(name: &str, preferences: &Value) -> Option<Self> {
         let browser = ["chromium", "chromium-browser", "google-chrome"]
             .into_iter()
             .find_map(find_program);
@@ -56,7 +61,7 @@ impl Browser {
             "--disable-sync",
             &format!("--user-data-dir={}", this.profile.display()),
         ];
-        let options = json!({ "binary": browser, "args": arguments });
+        let options = json!({ "binary": browser, "args": arguments, "prefs": preferences });
         let wanted =
             json!({ "capabilities": { "alwaysMatch": { "goog:chromeOptions": options } } });
         let value = this.call("POST", "/session", &wanted);
@@ -108,11 +113,101 @@ impl Browser {
         )
     }
 
+    /// Calls a function of its own session.
+    #[track_caller]
+    fn ask(&self, path: &str, body: &Value) -> Value {
+        let path = format!("/session/{}/{path}", self.session);
+        self.call("POST", &path, body)
+    }
+
+    /// The first element that a selector finds.
+    #[track_caller]
+    fn element(&self, selector: &str) -> String {
+        let found = self.ask(
+            "element",
+            &json!({ "using": "css selector", "value": selector }),
+        );
+        let found = found.as_object().and_then(|found| found.values().next());
+        found.and_then(Value::as_str).expect(selector).to_owned()
+    }
+
+    /// Types into an element, key by key.
+    #[track_caller]
+    pub fn type_into(&self, selector: &str, text: &str) {
+        let element = self.element(selector);
+        self.ask(
+            &format!("element/{element}/value"),
+            &json!({ "text": text }),
+        );
+    }
+
+    /// Presses keys wherever the focus is.
+    #[track_caller]
+    pub fn press(&self, keys: &str) {
+        let actions: Vec<Value> = keys
+            .chars()
+            .flat_map(|key| ["keyDown", "keyUp"].map(|kind| json!({ "type": kind, "value": key })))
+            .collect();
+        let keyboard = json!({ "type": "key", "id": "keyboard", "actions": actions });
+        self.ask("actions", &json!({ "actions": [keyboard] }));
+    }
+
+    /// Clicks an element.
+    #[track_caller]
+    pub fn click(&self, selector: &str) {
+        let element = self.element(selector);
+        self.ask(&format!("element/{element}/click"), &json!({}));
+    }
+
+    /// Makes the window so large, in pixels.
+    #[track_caller]
+    pub fn resize(&self, width: u32, height: u32) {
+        let command = json!({
+            "cmd": "Emulation.setDeviceMetricsOverride",
+            "params": { "width": width, "height": height, "deviceScaleFactor": 1, "mobile": false },
+        });
+        self.ask("goog/cdp/execute", &command);
+    }
+
+    /// Lets the page believe that its reader prefers this.
+    #[track_caller]
+    pub fn prefer(&self, feature: &str, value: &str) {
+        let features = json!([{ "name": feature, "value": value }]);
+        let params = json!({ "features": features });
+        let command = json!({ "cmd": "Emulation.setEmulatedMedia", "params": params });
+        self.ask("goog/cdp/execute", &command);
+    }
+
+    /// Cuts it off from the network, or no more.
+    #[track_caller]
+    pub fn set_offline(&self, offline: bool) {
+        let conditions = json!({ "offline": offline, "latency": 0, "throughput": 1 << 30 });
+        let body = json!({ "network_conditions": conditions });
+        self.ask("chromium/network_conditions", &body);
+    }
+
+    /// A new tab, which has the focus from now on.
+    #[track_caller]
+    pub fn open_tab(&self) {
+        let tab = self.ask("window/new", &json!({ "type": "tab" }));
+        self.ask("window", &json!({ "handle": tab["handle"] }));
+    }
+
+    /// Waits until a script returns true.
+    #[track_caller]
+    pub fn wait_until(&self, what: &str) {
+        let end = Instant::now() + 2 * PATIENCE;
+        while self.run(&format!("return Boolean({what})")) != json!(true) {
+            assert!(Instant::now() < end, "{what}\n{}", self.text("body"));
+            thread::sleep(Duration::from_millis(50));
+        }
+    }
+
     /// The text that a reader sees in an element.
     #[track_caller]
     pub fn text(&self, selector: &str) -> String {
         let script = format!(
-            "return document.querySelector({}).innerText",
+            "return document.querySelector({})?.innerText",
             json!(selector)
         );
         self.run(&script).as_str().unwrap_or("").to_owned()
@@ -194,3 +289,12 @@ pub fn find_program(name: &str) -> Option<PathBuf> {
         .map(|folder| folder.join(name))
         .find(|file| file.is_file())
 }
+
+/// Keys by their names, as the driver knows them.
+pub const ENTER: char = '\u{e007}';
+/// Held until [`RELEASE`].
+pub const SHIFT: char = '\u{e008}';
+/// Lets go of what is held.
+pub const RELEASE: char = '\u{e000}';
+/// The tabulator.
+pub const TAB: char = '\u{e004}';

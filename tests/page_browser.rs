@@ -1,0 +1,607 @@
+//! The page in a real browser: two of them and a client talk, links break, servers end, strangers
+//! are hostile, and people have no mouse, no scripts or no eyes for colours.
+
+mod common;
+
+use common::browser::{Browser, ENTER, RELEASE, SHIFT, TAB};
+use common::{Chat, PATIENCE, RealServer, skip};
+use serde_json::{Value, json};
+use smolchat::limits::Limits;
+use smolchat::server::Config;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+fn start() -> (Chat, SocketAddr) {
+    start_with(Limits::default())
+}
+
+fn start_with(limits: Limits) -> (Chat, SocketAddr) {
+    let chat = Chat::with_config(Config {
+        limits,
+        ..Chat::config_with_web()
+    });
+    let web = chat.web.expect("a page");
+    (chat, web)
+}
+
+const LIVE: &str = "document.querySelector('#link').dataset.state === 'live'";
+
+/// Opens the page and joins under this name.
+#[track_caller]
+fn join(browser: &Browser, web: SocketAddr, name: &str) {
+    browser.open(&format!("http://{web}/"));
+    browser.wait_until(LIVE);
+    browser.type_into("#name", &format!("{name}{ENTER}"));
+    browser.wait_until(&format!(
+        "document.querySelector('#people .me')?.textContent === {}",
+        json!(name)
+    ));
+}
+
+#[track_caller]
+fn say(browser: &Browser, text: &str) {
+    browser.type_into("#text", &format!("{text}{ENTER}"));
+}
+
+/// How often a text stands in the log.
+#[track_caller]
+fn count(browser: &Browser, text: &str) -> usize {
+    let script = format!(
+        "return [...document.querySelectorAll('.said .text')].filter((text) => text.textContent === {}).length",
+        json!(text)
+    );
+    browser.run(&script).as_u64().expect("a number") as usize
+}
+
+#[track_caller]
+fn wait_for_message(browser: &Browser, text: &str) {
+    browser.wait_until(&format!(
+        "[...document.querySelectorAll('.said .text')].some((text) => text.textContent === {})",
+        json!(text)
+    ));
+}
+
+#[test]
+fn two_browsers_and_a_client_talk_and_lose_nothing_when_the_server_is_killed() {
+    let (Some(one), Some(two)) = (Browser::start("one"), Browser::start("two")) else {
+        return;
+    };
+    let folder = std::env::temp_dir().join(format!("smolchat-browser-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).expect("a folder");
+    let database = folder.join("chat.db");
+    let database = database.to_str().expect("a path");
+    let mut first = RealServer::start(&["--db", database]);
+    let web = first.web.expect("a page");
+    join(&one, web, "Ada");
+    join(&two, web, "Grace");
+    for browser in [&one, &two] {
+        browser.run("window.neverReloaded = true");
+    }
+    let mut alice = first.join("alice");
+    alice.say_and_hear("from the terminal");
+    say(&one, "from Ada");
+    alice.skip_to("Ada", "from Ada");
+    say(&two, "from Grace");
+    alice.skip_to("Grace", "from Grace");
+    for browser in [&one, &two] {
+        for text in ["from the terminal", "from Ada", "from Grace"] {
+            wait_for_message(browser, text);
+        }
+    }
+    first.signal("KILL");
+    first.wait(PATIENCE);
+    one.wait_until("document.querySelector('#link').dataset.state !== 'live'");
+    say(&one, "written while nobody listened");
+    say(&one, "and one more");
+    one.wait_for("#talk", "written while nobody listened", true);
+    let second = RealServer::start(&["--db", database, "--web-port", &web.port().to_string()]);
+    let mut alice = second.join("alice");
+    for browser in [&one, &two] {
+        wait_for_message(browser, "and one more");
+    }
+    alice.say_and_skip_to("both are back");
+    say(&two, "and talk");
+    alice.skip_to("Grace", "and talk");
+    for browser in [&one, &two] {
+        wait_for_message(browser, "and talk");
+        for text in [
+            "from the terminal",
+            "from Ada",
+            "from Grace",
+            "written while nobody listened",
+            "and one more",
+            "both are back",
+            "and talk",
+        ] {
+            assert_eq!(
+                count(browser, text),
+                1,
+                "{text}: {}",
+                browser.text("#lines")
+            );
+        }
+        assert_eq!(browser.run("return window.neverReloaded"), json!(true));
+    }
+    one.wait_until("document.querySelector('.waiting').hidden");
+    alice.request("history", "");
+    let said: Vec<String> = (0..7).map(|_| alice.must_get().1).collect();
+    assert_eq!(
+        said.iter().filter(|text| *text == "and one more").count(),
+        1,
+        "{said:?}"
+    );
+    drop(second);
+    let _ = std::fs::remove_dir_all(folder);
+}
+
+#[test]
+fn without_a_store_a_browser_joins_the_next_server_by_itself() {
+    let Some(browser) = Browser::start("again") else {
+        return;
+    };
+    let mut first = RealServer::start(&[]);
+    let web = first.web.expect("a page");
+    join(&browser, web, "Ada");
+    first.signal("TERM");
+    first.wait(PATIENCE);
+    browser.wait_until("document.querySelector('#link').dataset.state !== 'live'");
+    say(&browser, "for the next one");
+    let second = RealServer::start(&["--web-port", &web.port().to_string()]);
+    wait_for_message(&browser, "for the next one");
+    let mut alice = second.join("alice");
+    alice.request("users", "");
+    alice.expect_notice("Connected users (2): Ada, alice");
+    // It is written where the old ends.
+    browser.wait_for("#lines", "The server restarted", true);
+}
+
+#[test]
+fn offline_and_back_nothing_is_lost() {
+    let Some(browser) = Browser::start("offline") else {
+        return;
+    };
+    let (chat, web) = start();
+    let mut alice = chat.join("alice");
+    join(&browser, web, "Ada");
+    browser.set_offline(true);
+    // What is open is not cut by that, so it is opened anew.
+    say(&browser, "/reconnect");
+    browser.wait_until("document.querySelector('#link').dataset.state !== 'live'");
+    alice.say("missed by Ada");
+    say(&browser, "said offline");
+    browser.wait_for("#talk", "said offline", true);
+    browser.set_offline(false);
+    wait_for_message(&browser, "missed by Ada");
+    wait_for_message(&browser, "said offline");
+    alice.skip_to("Ada", "said offline");
+    alice.say_and_hear("once");
+    wait_for_message(&browser, "once");
+    assert_eq!(count(&browser, "missed by Ada"), 1);
+    assert_eq!(count(&browser, "said offline"), 1);
+}
+
+#[test]
+fn what_is_refused_is_told_beside_the_field() {
+    let Some(browser) = Browser::start("refused") else {
+        return;
+    };
+    let (chat, web) = start();
+    let mut alice = chat.join("alice");
+    browser.open(&format!("http://{web}/"));
+    browser.wait_until(LIVE);
+    browser.type_into("#name", &format!("Alice{ENTER}"));
+    browser.wait_for("#refusal", "is taken", true);
+    browser.run("document.querySelector('#name').value = ''");
+    browser.type_into("#name", &format!("Ada{ENTER}"));
+    browser.wait_until("document.querySelector('#people .me')");
+    alice.expect_notice("Ada has entered the chat");
+    assert_eq!(browser.text("#refusal"), "");
+    browser.run("document.querySelector('#text').value = 'x'.repeat(5000)");
+    browser.type_into("#text", &ENTER.to_string());
+    browser.wait_for("#refusal", "more than the 4096 allowed", true);
+    let kept = browser.run("return document.querySelector('#text').value.length");
+    assert_eq!(kept, json!(5000), "it can be shortened");
+    browser.run("document.querySelector('#text').value = ''");
+    say(&browser, "/serch x");
+    browser.wait_for("#refusal", "did you mean /search?", true);
+    browser.run("document.querySelector('#text').value = ''");
+    say(&browser, "//serch is no command");
+    alice.expect("Ada", "/serch is no command");
+}
+
+#[test]
+fn commands_do_what_they_do_in_the_terminal() {
+    let Some(browser) = Browser::start("commands") else {
+        return;
+    };
+    let (chat, web) = start();
+    let mut alice = chat.join("alice");
+    join(&browser, web, "Ada");
+    alice.expect_notice("Ada has entered the chat");
+    say(&browser, "/me waves");
+    alice.expect("Ada", "* waves");
+    say(&browser, "/msg alice a secret");
+    alice.expect("Ada (private)", "a secret");
+    browser.wait_for("#lines", "to alice", true);
+    alice.send_raw(
+        b"{\"type\":\"private\",\"data\":{\"target\":\"Ada\",\"message\":\"another\"}}\n",
+    );
+    alice.expect("alice (private)", "another");
+    browser.wait_for("#lines", "to you alone", true);
+    say(&browser, "/reply thanks");
+    alice.expect("Ada (private)", "thanks");
+    say(&browser, "/setname Ada L.");
+    alice.expect_notice("Ada renamed to Ada L.");
+    browser.wait_until("document.querySelector('#people .me')?.textContent === 'Ada L.'");
+    alice.say_and_hear("hello, ADA L.!");
+    browser.wait_until("document.querySelector('.mention')");
+    say(&browser, "/mentions");
+    browser.wait_for("#lines", "Who spoke of you", true);
+    say(&browser, "/users");
+    browser.wait_for("#lines", "2 here", true);
+    say(&browser, "/search hello");
+    browser.wait_for("#lines", "Found for", true);
+    say(&browser, "/ignore alice");
+    browser.wait_until("document.querySelector('.said.ignored')");
+    alice.say_and_hear("hidden");
+    say(&browser, "/unignore alice");
+    browser.wait_for("#lines", "hidden", true);
+    say(&browser, "/info");
+    browser.wait_for("#lines", "You are Ada L.", true);
+    say(&browser, "/help msg");
+    browser.wait_for("#lines", "/msg NAME TEXT", true);
+    say(&browser, "/clear");
+    browser.wait_for("#lines", "hello, ADA L.!", false);
+    say(&browser, "/history");
+    browser.wait_for("#lines", "hello, ADA L.!", true);
+    say(&browser, "/quit");
+    alice.expect_notice("Ada L. has left the chat");
+    browser.wait_until("!document.querySelector('.join').hidden");
+}
+
+#[test]
+fn a_draft_survives_and_tabs_are_one_user() {
+    let Some(browser) = Browser::start("tabs") else {
+        return;
+    };
+    let (chat, web) = start();
+    let mut alice = chat.join("alice");
+    join(&browser, web, "Ada");
+    alice.expect_notice("Ada has entered the chat");
+    let line = format!("{SHIFT}{ENTER}{RELEASE}");
+    browser.type_into("#text", &format!("a draft{line}of two lines"));
+    browser.open(&format!("http://{web}/"));
+    browser.wait_until("document.querySelector('#text')?.value === 'a draft\\nof two lines'");
+    browser.wait_until("document.querySelector('#people .me')?.textContent === 'Ada'");
+    browser.type_into("#text", &ENTER.to_string());
+    alice.expect("Ada", "a draft ↵ of two lines");
+    browser.open_tab();
+    browser.open(&format!("http://{web}/"));
+    browser.wait_until("document.querySelector('#people .me')?.textContent === 'Ada'");
+    say(&browser, "from the second tab");
+    alice.expect("Ada", "from the second tab");
+    alice.request("users", "");
+    alice.expect_notice("Connected users (2): alice, Ada");
+}
+
+#[test]
+fn what_came_out_of_sight_is_counted_and_marked() {
+    let Some(browser) = Browser::start("unread") else {
+        return;
+    };
+    let (chat, web) = start();
+    let mut alice = chat.join("alice");
+    join(&browser, web, "Ada");
+    alice.say_and_skip_to("seen");
+    wait_for_message(&browser, "seen");
+    // A tab in front of it hides it, as far as it can tell.
+    browser.run("Object.defineProperty(document, 'hidden', { get: () => window.isHidden, configurable: true }); window.isHidden = true; document.dispatchEvent(new Event('visibilitychange'))");
+    alice.say_and_hear("unseen 1");
+    alice.say_and_hear("unseen 2");
+    browser.wait_until("document.title.startsWith('(2) ')");
+    browser.run("window.isHidden = false; document.dispatchEvent(new Event('visibilitychange'))");
+    assert_eq!(browser.run("return document.title"), json!("smolchat"));
+    let before_mark = "return document.querySelector('.unread').previousElementSibling.querySelector('.text').textContent";
+    assert_eq!(browser.run(before_mark), json!("seen"));
+    // The same after it was closed.
+    browser.run(
+        "document.querySelector('#log').scrollTop = 0; document.dispatchEvent(new Event('scroll'))",
+    );
+    alice.say_and_hear("seen too");
+    wait_for_message(&browser, "seen too");
+    browser.wait_until("JSON.parse(localStorage['smolchat.read']).id === Number([...document.querySelectorAll('.said')].at(-1).id.slice(1))");
+    browser.open("about:blank");
+    alice.say_and_hear("while it was closed");
+    browser.open(&format!("http://{web}/"));
+    wait_for_message(&browser, "while it was closed");
+    browser.wait_until("document.querySelector('.unread')?.nextElementSibling.querySelector('.text')?.textContent === 'while it was closed'");
+}
+
+#[test]
+fn scrolling_up_loads_what_was_said_before_without_a_jump() {
+    let Some(browser) = Browser::start("scroll") else {
+        return;
+    };
+    let folder = std::env::temp_dir().join(format!("smolchat-scroll-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).expect("a folder");
+    let database = folder.join("chat.db");
+    let server = RealServer::start(&[
+        "--db",
+        database.to_str().expect("a path"),
+        "--history",
+        "50",
+        "--rate",
+        "100000",
+        "--burst",
+        "100000",
+    ]);
+    let web = server.web.expect("a page");
+    let mut alice = server.join("alice");
+    for number in 0..400 {
+        alice.say_and_hear(&format!("number {number}"));
+    }
+    browser.open(&format!("http://{web}/"));
+    browser.wait_until(LIVE);
+    assert_eq!(count(&browser, "number 349"), 0);
+    // What is looked at stays where it is while older ones come above it.
+    browser.run("const log = document.querySelector('#log'); log.scrollTop = -(log.scrollHeight - log.clientHeight) + 100");
+    let place = "[...document.querySelectorAll('.said')].find((line) => line.querySelector('.text').textContent === 'number 352').getBoundingClientRect().top";
+    let before = browser
+        .run(&format!("return {place}"))
+        .as_f64()
+        .expect("a place");
+    wait_for_message(&browser, "number 349");
+    let after = browser
+        .run(&format!("return {place}"))
+        .as_f64()
+        .expect("a place");
+    assert!((before - after).abs() < 2.0, "from {before} to {after}");
+    for _ in 0..20 {
+        browser
+            .run("const log = document.querySelector('#log'); log.scrollTop = -log.scrollHeight");
+        if count(&browser, "number 0") == 1 {
+            break;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(200));
+    }
+    for number in 0..400 {
+        assert_eq!(count(&browser, &format!("number {number}")), 1, "{number}");
+    }
+    let ids = browser.run(
+        "return [...document.querySelectorAll('.said')].map((line) => Number(line.id.slice(1)))",
+    );
+    let ids: Vec<u64> = ids
+        .as_array()
+        .expect("a list")
+        .iter()
+        .filter_map(Value::as_u64)
+        .collect();
+    assert!(ids.is_sorted() && ids.len() == 400, "{ids:?}");
+    assert_eq!(
+        browser.run("return document.querySelectorAll('.day').length"),
+        json!(1)
+    );
+    drop(server);
+    let _ = std::fs::remove_dir_all(folder);
+}
+
+#[test]
+fn without_scripts_the_page_is_read() {
+    let preferences = json!({ "profile.managed_default_content_settings.javascript": 2 });
+    let Some(browser) = Browser::start_with("plain", &preferences) else {
+        return;
+    };
+    let (chat, web) = start();
+    let mut alice = chat.join("alice");
+    for number in 1..=120 {
+        alice.say_and_hear(&format!("number {number}"));
+    }
+    browser.open(&format!("http://{web}/?before=103"));
+    browser.wait_for("#lines", "number 100", true);
+    browser.wait_for("#people", "alice", true);
+    browser.type_into(".older a", &ENTER.to_string());
+    browser.wait_for("#lines", "number 50", true);
+    browser.type_into("#q", &format!("number 77{ENTER}"));
+    browser.wait_for("#lines", "number 77", true);
+    browser.wait_for("#lines", "number 78", false);
+    browser.click("a.at");
+    browser.wait_for(".marked", "number 77", true);
+    browser.wait_for("#lines", "number 78", true);
+    browser.click(".now a");
+    browser.wait_for("#lines", "number 120", true);
+    assert!(
+        !browser.text("body").contains("Join"),
+        "nothing that does nothing"
+    );
+}
+
+/// Messages and names as somebody hostile would choose them.
+fn hostile() -> Vec<String> {
+    vec![
+        "<img src=x onerror=\"window.hacked = true\">".to_owned(),
+        "</script><script>window.hacked = true</script>".to_owned(),
+        "javascript:window.hacked=true https://x\"onmouseover=\"window.hacked=true".to_owned(),
+        "\u{202e}gnp.exe \u{2066}isolated\u{2069} שלום עולם".to_owned(),
+        "x".repeat(4096),
+        format!("Z{}algo", "\u{301}\u{327}\u{489}".repeat(60)),
+        "{{users}} ${window.hacked = true}".to_owned(),
+        "日本語のメッセージ 👩‍👩‍👧 مرحبا بالعالم".to_owned(),
+    ]
+}
+
+#[test]
+fn hostile_names_and_messages_stay_text_and_inside_the_window() {
+    let Some(browser) = Browser::start("hostile") else {
+        return;
+    };
+    let (chat, web) = start();
+    let mut eve = chat.join("<b>eve</b>!");
+    let mut long = chat.join("WWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWW");
+    long.say_and_skip_to("a wide name");
+    eve.skip_to("WWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWW", "a wide name");
+    let fits = "document.scrollingElement.scrollWidth <= innerWidth && [...document.querySelectorAll('.log, .people, main')].every((place) => place.getBoundingClientRect().right <= innerWidth + 1) && [...document.querySelectorAll('.log *')].every((part) => part.getBoundingClientRect().right <= innerWidth + 1)";
+    // Live, and as the server draws it.
+    browser.open(&format!("http://{web}/"));
+    browser.wait_until(LIVE);
+    for text in hostile() {
+        eve.say(&text);
+        eve.must_get();
+    }
+    for _ in 0..2 {
+        browser.wait_for("#lines", "日本語のメッセージ", true);
+        for width in [320, 1200] {
+            browser.resize(width, 700);
+            browser.wait_until(fits);
+        }
+        for text in hostile() {
+            let shown = text.clone();
+            assert_eq!(count(&browser, &shown), 1, "{shown}");
+        }
+        assert_eq!(
+            browser.run("return window.hacked === undefined"),
+            json!(true)
+        );
+        assert_eq!(browser.run("return document.querySelectorAll('#lines img, #lines script, #lines b, #people b').length"), json!(0));
+        let links = "return [...document.querySelectorAll('.text a')].map((link) => `${link.rel} ${link.href}`)";
+        assert_eq!(
+            browser.run(links),
+            json!(["noopener noreferrer https://x/"])
+        );
+        browser.open(&format!("http://{web}/"));
+        browser.wait_until(LIVE);
+    }
+}
+
+#[test]
+fn everything_is_done_by_the_keyboard() {
+    let Some(browser) = Browser::start("keyboard") else {
+        return;
+    };
+    let (chat, web) = start();
+    let mut alice = chat.join("alice");
+    alice.say_and_hear("hello https://example.org/");
+    browser.open(&format!("http://{web}/"));
+    browser.wait_until(LIVE);
+    // In this order the focus goes through the page, and is seen where it is.
+    let place = "return document.activeElement.id || document.activeElement.className || document.activeElement.textContent";
+    let mut order = Vec::new();
+    for _ in 0..12 {
+        browser.press(&TAB.to_string());
+        let at = browser.run(place).as_str().unwrap_or_default().to_owned();
+        let is_seen = browser.run("const style = getComputedStyle(document.activeElement); return style.outlineStyle !== 'none' || document.activeElement.className === 'skip'");
+        assert_eq!(is_seen, json!(true), "{at}");
+        order.push(at.clone());
+        if at == "name" {
+            break;
+        }
+    }
+    assert_eq!(
+        order,
+        [
+            "skip",
+            "people",
+            "q",
+            "log",
+            "at",
+            "https://example.org/",
+            "name"
+        ]
+    );
+    browser.press("Ada");
+    browser.press(&ENTER.to_string());
+    browser.wait_until("document.activeElement.id === 'text'");
+    browser.press("al");
+    browser.press(&TAB.to_string());
+    browser.press("hi");
+    browser.press(&ENTER.to_string());
+    alice.skip_to("Ada", "alice: hi");
+    // With nothing to complete, the focus goes on.
+    browser.press(&TAB.to_string());
+    assert_ne!(
+        browser.run("return document.activeElement.id"),
+        json!("text")
+    );
+}
+
+// Accessibility
+
+/// Where the rules of axe are, if they are installed.
+fn axe() -> Option<PathBuf> {
+    let output = Command::new("npm").args(["root", "-g"]).output().ok()?;
+    let root = String::from_utf8(output.stdout).ok()?;
+    let file = Path::new(root.trim()).join("axe-core/axe.min.js");
+    file.is_file().then_some(file)
+}
+
+/// Has axe look at the page as it is.
+#[track_caller]
+fn must_be_accessible(browser: &Browser, rules: &str, state: &str) {
+    browser.run(rules);
+    browser.run("window.found = null; axe.run(document, { resultTypes: ['violations'] }).then((found) => { window.found = found })");
+    browser.wait_until("window.found");
+    let found = browser.run("return window.found.violations.map(({ id, nodes }) => `${id}: ${nodes.map(({ html, failureSummary }) => `${html} ${failureSummary}`).join(' | ')}`)");
+    assert_eq!(found, json!([]), "{state}");
+    let checked = browser.run("return window.found.passes.length");
+    assert!(checked.as_u64() > Some(15), "{state}: {checked}");
+}
+
+#[test]
+fn axe_finds_nothing_in_any_state() {
+    let Some(browser) = Browser::start("axe") else {
+        return;
+    };
+    let Some(file) = axe() else {
+        let reason = "no axe-core is installed with npm: the page was checked by no rules";
+        assert!(std::env::var("CI").as_deref() != Ok("true"), "{reason}");
+        return skip(reason);
+    };
+    let rules = std::fs::read_to_string(file).expect("the rules");
+    let check = |state: &str| {
+        for (width, scheme) in [
+            (1200, "light"),
+            (1200, "dark"),
+            (320, "light"),
+            (320, "dark"),
+        ] {
+            browser.resize(width, 720);
+            browser.prefer("prefers-color-scheme", scheme);
+            must_be_accessible(&browser, &rules, &format!("{state}, {width}, {scheme}"));
+        }
+    };
+    let (chat, web) = start();
+    browser.open(&format!("http://{web}/"));
+    browser.wait_until(LIVE);
+    check("empty");
+    let mut alice = chat.join("alice");
+    browser.type_into("#name", &format!("alice{ENTER}"));
+    browser.wait_for("#refusal", "taken", true);
+    check("refused");
+    browser.run("document.querySelector('#name').value = ''");
+    browser.type_into("#name", &format!("Ada{ENTER}"));
+    browser.wait_until("document.querySelector('#people .me')");
+    alice.say_and_skip_to("@Ada, look: https://example.org/");
+    alice.send_raw(b"{\"type\":\"private\",\"data\":{\"target\":\"Ada\",\"message\":\"psst\"}}\n");
+    for text in hostile() {
+        alice.say_and_skip_to(&text).len();
+    }
+    say(&browser, "/help");
+    browser.wait_for("#lines", "explains the commands", true);
+    say(&browser, "/me waves");
+    browser.wait_until("document.querySelector('.act')");
+    check("talking");
+    browser.run("document.querySelector('#log').scrollTop = -1e6");
+    alice.say_and_skip_to("below");
+    browser.wait_until("!document.querySelector('#newer').hidden");
+    check("reading further up");
+    browser.open(&format!("http://{web}/?q=look"));
+    browser.wait_for("#lines", "look", true);
+    check("found");
+    browser.open(&format!("http://{web}/?q=nothinglikethis"));
+    browser.wait_for("#lines", "Nothing was found", true);
+    check("nothing found");
+    browser.open(&format!("http://{web}/m/6"));
+    browser.wait_until("document.querySelector('.marked')");
+    check("one message");
+    drop(chat);
+}
