@@ -82,7 +82,7 @@ fn run(options: ServerOptions, speaker: &Speaker) -> u8 {
         Err(error) => return fail(COULD_NOT, &error.to_string()),
     };
     start_log(filter, log_format, speaker);
-    tell_start(&listeners, speaker);
+    tell_start(&listeners, &config, speaker);
     warn_of_descriptors(&config);
     let transcript = TranscriptOutput {
         output: Box::new(stdout()),
@@ -112,7 +112,7 @@ fn start_log(filter: EnvFilter, format: LogFormat, speaker: &Speaker) {
 }
 
 /// Says where everything is, whatever the log level.
-fn tell_start(listeners: &Listeners, speaker: &Speaker) {
+fn tell_start(listeners: &Listeners, config: &Config, speaker: &Speaker) {
     let say = |sentence: &str| speaker.say(Level::INFO, sentence);
     let chat = listeners.chat_address();
     let reached_at = match chat.ip().is_unspecified() {
@@ -132,7 +132,7 @@ fn tell_start(listeners: &Listeners, speaker: &Speaker) {
         false => say("everyone who reaches this address can read and talk"),
     }
     if web.is_some_and(|web| !web.ip().is_loopback()) {
-        say("everyone who reaches the page's address can read the chat there");
+        say(server::open_page_warning(config));
     }
 }
 

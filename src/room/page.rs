@@ -210,3 +210,159 @@ impl Room {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::sentence;
+    use crate::limits::Limits;
+    use crate::protocol::{Private, Request};
+    use std::time::Duration;
+
+    const GRACE: Duration = Duration::from_secs(30);
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::from_second(seconds).unwrap()
+    }
+
+    fn home() -> IpAddr {
+        [192, 0, 2, 7].into()
+    }
+
+    fn room(max_clients: usize) -> Room {
+        Room::new(Limits {
+            max_clients,
+            grace: GRACE,
+            ..Limits::default()
+        })
+    }
+
+    fn join(
+        room: &mut Room,
+        known: Option<Token>,
+        name: &str,
+        now: i64,
+    ) -> Result<Joined, NotJoined> {
+        let mut number = 0;
+        let mut fresh = || {
+            number += 1;
+            // Nobody has the first one twice.
+            let first = u8::try_from(now % 100).unwrap() + number;
+            Token::new([first; 16])
+        };
+        let mut effects = Vec::new();
+        room.join((known, home()), name, &mut fresh, at(now), &mut effects)
+    }
+
+    /// What everyone is told of the passing of time up to now.
+    fn told(room: &mut Room, now: i64) -> Vec<String> {
+        let mut effects = Vec::new();
+        room.expire(at(now), &mut effects);
+        let told = effects.into_iter().filter_map(|effect| match effect {
+            Effect::Public(event) => sentence(&event.kind),
+            _ => None,
+        });
+        told.collect()
+    }
+
+    #[test]
+    fn one_who_joins_holds_its_place_for_the_grace_time() {
+        let mut room = room(1);
+        let joined = join(&mut room, None, " Eve ", 0).unwrap();
+        assert_eq!(joined.name.as_str(), "Eve");
+        assert_eq!(room.page_user(&joined.token, at(1)), Some(joined.user));
+        assert_eq!((room.user_count(), room.connected_count()), (1, 1));
+        let full = NotJoined::NoEntry(NoEntry::Full(1));
+        assert_eq!(join(&mut room, None, "Dan", 1).unwrap_err(), full);
+        let taken = join(&mut room, None, "eve", 1).unwrap_err();
+        assert!(matches!(taken, NotJoined::Refused(Refusal::NameTaken(_))));
+        assert!(told(&mut room, 29).is_empty());
+        room.stay(joined.user, home(), at(29)).unwrap();
+        assert!(told(&mut room, 58).is_empty());
+        assert_eq!(told(&mut room, 59), ["Eve has left the chat"]);
+        assert_eq!((room.user_count(), room.connected_count()), (0, 0));
+        assert_eq!(room.page_user(&joined.token, at(59)), None);
+        assert!(room.per_address.is_empty());
+    }
+
+    #[test]
+    fn one_who_listens_is_connected_and_one_who_stops_has_no_place() {
+        let mut room = room(1);
+        let eve = join(&mut room, None, "Eve", 0).unwrap();
+        room.attend(eve.user, home(), at(1)).unwrap();
+        assert!(told(&mut room, 1000).is_empty());
+        assert_eq!(room.connected_count(), 1);
+        room.withdraw(eve.user, at(1000), &mut Vec::new());
+        room.withdraw(eve.user, at(1001), &mut Vec::new());
+        assert_eq!((room.user_count(), room.connected_count()), (1, 0));
+        let dan = join(&mut room, None, "Dan", 1001).unwrap();
+        assert_eq!(room.stay(eve.user, home(), at(1002)), Err(NoEntry::Full(1)));
+        assert_eq!(
+            room.attend(eve.user, home(), at(1002)),
+            Err(NoEntry::Full(1))
+        );
+        let mut effects = Vec::new();
+        room.leave(dan.user, LeaveReason::Quit, at(1003), &mut effects);
+        assert_eq!(effects.len(), 1);
+        assert!(room.attend(eve.user, home(), at(1003)).is_ok());
+        assert_eq!((room.user_count(), room.connected_count()), (1, 1));
+        assert!(told(&mut room, 5000).is_empty());
+    }
+
+    #[test]
+    fn what_is_kept_for_one_who_is_away_is_given_when_it_listens() {
+        let mut room = room(10);
+        let eve = join(&mut room, None, "Eve", 0).unwrap();
+        let dan = join(&mut room, None, "Dan", 1).unwrap();
+        let whisper = Request::Private(Private {
+            target: "eve".into(),
+            text: "psst".into(),
+            nonce: None,
+        });
+        let mut fresh = || Token::new([99; 16]);
+        room.request(dan.user, whisper, &mut fresh, at(2), &mut Vec::new());
+        let kept = room.attend(eve.user, home(), at(3)).unwrap();
+        assert_eq!(kept.len(), 1);
+        assert_eq!(&*kept[0].text, "psst");
+        assert!(room.attend(eve.user, home(), at(4)).unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_token_gives_the_same_session_and_no_other_kind_of_user() {
+        let mut room = room(10);
+        let eve = join(&mut room, None, "Eve", 0).unwrap();
+        told(&mut room, 30);
+        let again = join(&mut room, Some(eve.token.clone()), "Eva", 31).unwrap();
+        assert_eq!(again.token, eve.token);
+        assert_ne!(again.user, eve.user);
+        assert_eq!(room.page_user(&eve.token, at(31)), Some(again.user));
+        assert_eq!(room.sessions.find(&eve.token.hash(), at(31)), None);
+        let stranger = Token::new([77; 16]);
+        let other = join(&mut room, Some(stranger.clone()), "Dan", 40).unwrap();
+        assert_ne!(other.token, stranger, "what nobody gave out is not taken");
+    }
+
+    #[test]
+    fn one_of_the_page_has_no_address_for_a_name() {
+        let mut room = room(10);
+        for name in ["192.0.2.7:0", "0.0.0.0:0", "127.0.0.1:80"] {
+            let refused = join(&mut room, None, name, 0).unwrap_err();
+            assert!(
+                matches!(refused, NotJoined::Refused(Refusal::Name(_))),
+                "{name}"
+            );
+        }
+        let eve = join(&mut room, None, "Eve", 0).unwrap();
+        let mut effects = Vec::new();
+        let rename = Request::SetName("192.0.2.7:0".into());
+        room.request(
+            eve.user,
+            rename,
+            &mut || Token::new([9; 16]),
+            at(1),
+            &mut effects,
+        );
+        assert!(matches!(effects[..], [Effect::Reply(_)]), "{effects:?}");
+        assert_eq!(room.name(eve.user).map(Name::as_str), Some("Eve"));
+    }
+}

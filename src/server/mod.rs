@@ -157,6 +157,19 @@ pub fn run(
     run_with_log(opened, config, transcript, &Gauge::default(), stop)
 }
 
+/// What it means that others than this machine reach the page, in one sentence.
+pub fn open_page_warning(config: &Config) -> &'static str {
+    match config.web.as_ref().is_some_and(|web| web.is_read_only) {
+        true => {
+            "everyone who reaches the page's address can read the chat there, and nobody can talk there"
+        }
+        false => {
+            "everyone who reaches the page's address can read and talk there, unencrypted; \
+             --web-read-only serves readers only"
+        }
+    }
+}
+
 /// Opens the store that the configuration asks for, if it does.
 ///
 /// # Errors

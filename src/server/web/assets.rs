@@ -49,8 +49,8 @@ const MODULES: [(&str, &str); 6] = [
 ];
 
 impl Assets {
-    /// Every file with its address.
-    pub fn new() -> Self {
+    /// Every file with its address, compressed.
+    pub fn prepare() -> Self {
         let style = Asset::new("style", "css", CSS, include_str!("../../../web/style.css"));
         let icon = Asset::new("icon", "svg", SVG, include_str!("../../../web/icon.svg"));
         let mut modules: Vec<Asset> = Vec::new();
@@ -146,7 +146,7 @@ mod tests {
 
     #[test]
     fn modules_find_each_other_and_all_comes_compressed() {
-        let assets = Assets::new();
+        let assets = Assets::prepare();
         for file in &assets.files {
             let text = String::from_utf8(file.content.clone()).unwrap();
             assert!(!text.contains("'./"), "{} names a file", file.url);
@@ -177,7 +177,7 @@ mod tests {
 
     #[test]
     fn all_of_it_is_small() {
-        let assets = Assets::new();
+        let assets = Assets::prepare();
         let page = compressed(page::TEMPLATE.as_bytes()).len();
         let bytes: usize = assets.files.iter().map(|file| file.compressed.len()).sum();
         assert!(bytes + page < 20_000, "{bytes} and {page} bytes");

@@ -427,7 +427,7 @@ pub async fn serve(
     let site = Site {
         broker: BrokerHandle::new(common.inbox.clone()),
         common,
-        assets: Arc::new(Assets::new()),
+        assets: Arc::new(Assets::prepare()),
         gate: gate.clone(),
         budget: Budget::new(WEB_MAX_DOCUMENT_BYTES),
         metrics_are_public: purpose.metrics_are_public,
@@ -647,7 +647,7 @@ mod tests {
         let site = Site {
             broker: BrokerHandle::new(sender.clone()),
             common: Common::for_test(Limits::default(), sender),
-            assets: Arc::new(Assets::new()),
+            assets: Arc::new(Assets::prepare()),
             gate,
             budget: Budget::new(WEB_MAX_DOCUMENT_BYTES),
             metrics_are_public: false,

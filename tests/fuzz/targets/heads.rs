@@ -18,6 +18,9 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 
+/// Bytes that a body may have.
+const MAX_BODY_BYTES: usize = 4096;
+
 fuzz_target!(|input: &[u8]| {
     let Some((&first, rest)) = input.split_first() else {
         return;
@@ -31,8 +34,8 @@ fuzz_target!(|input: &[u8]| {
 
 /// Two lines a request: what is asked for, and the host with further fields.
 fn requests(first: u8, lines: &[u8]) -> Vec<u8> {
-    let method = ["GET ", "HEAD "][usize::from(first / 2 % 2)];
-    let version = [" HTTP/1.1\r\nHost: ", " HTTP/1.0\r\nHost: "][usize::from(first / 4 % 2)];
+    let method = ["GET ", "HEAD ", "POST ", "DELETE "][usize::from(first / 2 % 4)];
+    let version = [" HTTP/1.1\r\nHost: ", " HTTP/1.0\r\nHost: "][usize::from(first / 8 % 2)];
     let lines: Vec<&[u8]> = lines.split(|&byte| byte == b'\n').collect();
     let mut bytes = Vec::new();
     for request in lines.chunks(2) {
@@ -56,12 +59,17 @@ fn check_connection(bytes: &[u8]) {
         let stream = TcpStream::try_from(reader).expect("a socket");
         let name = HostName::parse("x").expect("a host name");
         let gate = Arc::new(Gate::new(WebLimits::default(), vec![name]));
-        let mut heads = HeadReader::new(stream.clone(), gate);
+        let mut heads = HeadReader::new(stream.clone(), gate, MAX_BODY_BYTES);
         let mut before = 0;
         while let Ok(head) = heads.next_head().await {
             before += 1;
             assert!(before <= bytes.len(), "more heads than bytes");
+            let body_bytes = head.body_bytes;
             check(&stream, head).await;
+            match heads.body(body_bytes).await {
+                Ok(body) => assert_eq!(body.len(), body_bytes),
+                Err(_) => return,
+            }
         }
     });
 }
@@ -76,9 +84,10 @@ async fn check(stream: &TcpStream, head: Head) {
     let (request, _body) = decoded
         .expect("a head that async-h1 takes")
         .expect("a request");
-    assert!(matches!(request.method().as_ref(), "GET" | "HEAD"));
+    assert!(head.body_bytes <= MAX_BODY_BYTES);
     // What async-h1 takes for the stream is known to be one, and nothing else is.
-    assert_eq!(head.is_stream, request.url().path() == STREAM_PATH);
+    let is_stream = request.url().path() == STREAM_PATH && request.method().as_ref() == "GET";
+    assert_eq!(head.is_stream, is_stream);
 }
 
 /// Two ends of a connection, which takes no port: the reader cares for bytes only.
