@@ -136,6 +136,24 @@ impl Program {
         self.address
     }
 
+    /// Where its page listens, if it has said so by now or does in time.
+    pub(crate) fn page_address(&self) -> Result<SocketAddr> {
+        let end = Instant::now() + START_LIMIT;
+        while Instant::now() < end {
+            let said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+            let page = said.iter().find_map(|line| {
+                let (_, address) = line.split_once("page is at http://")?;
+                address.trim_end_matches('/').parse().ok()
+            });
+            drop(said);
+            match page {
+                Some(page) => return Ok(page),
+                None => std::thread::sleep(Duration::from_millis(5)),
+            }
+        }
+        fail("the server did not tell where its page is")
+    }
+
     /// Its process id.
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
