@@ -306,7 +306,7 @@ fn what_came_out_of_sight_is_counted_and_marked() {
     assert_eq!(browser.run(before_mark), json!("seen"));
     // The same after it was closed.
     browser.run(
-        "document.querySelector('#log').scrollTop = 0; document.dispatchEvent(new Event('scroll'))",
+        "document.querySelector('#log').scrollTop = 1e6; document.dispatchEvent(new Event('scroll'))",
     );
     alice.say_and_hear("seen too");
     wait_for_message(&browser, "seen too");
@@ -345,7 +345,7 @@ fn scrolling_up_loads_what_was_said_before_without_a_jump() {
     browser.wait_until(LIVE);
     assert_eq!(count(&browser, "number 349"), 0);
     // What is looked at stays where it is while older ones come above it.
-    browser.run("const log = document.querySelector('#log'); log.scrollTop = -(log.scrollHeight - log.clientHeight) + 100");
+    browser.run("const log = document.querySelector('#log'); log.scrollTop = 100");
     let place = "[...document.querySelectorAll('.said')].find((line) => line.querySelector('.text').textContent === 'number 352').getBoundingClientRect().top";
     let before = browser
         .run(&format!("return {place}"))
@@ -358,8 +358,7 @@ fn scrolling_up_loads_what_was_said_before_without_a_jump() {
         .expect("a place");
     assert!((before - after).abs() < 2.0, "from {before} to {after}");
     for _ in 0..20 {
-        browser
-            .run("const log = document.querySelector('#log'); log.scrollTop = -log.scrollHeight");
+        browser.run("const log = document.querySelector('#log'); log.scrollTop = 0");
         if count(&browser, "number 0") == 1 {
             break;
         }
@@ -590,7 +589,7 @@ fn axe_finds_nothing_in_any_state() {
     say(&browser, "/me waves");
     browser.wait_until("document.querySelector('.act')");
     check("talking");
-    browser.run("document.querySelector('#log').scrollTop = -1e6");
+    browser.run("document.querySelector('#log').scrollTop = 0");
     alice.say_and_skip_to("below");
     browser.wait_until("!document.querySelector('#newer').hidden");
     check("reading further up");

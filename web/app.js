@@ -35,8 +35,6 @@ function flush() {
   frame = 0;
   const events = queue;
   queue = [];
-  log.begin();
-
   // Messages that would be out of sight at once are not drawn.
   const messages = events.filter(({ kind }) => kind === 'message' || kind === 'private').length;
   let undrawn = messages - MAX_DRAWN;
@@ -142,8 +140,9 @@ function receive(kind, data) {
   }
 }
 
-log.takeOver();
-if (document.body.dataset.kind === 'past') {
+const isPast = document.body.dataset.kind === 'past';
+log.takeOver(!isPast);
+if (isPast) {
   find('link').hidden = true;
   document.querySelector('.marked')?.scrollIntoView({ block: 'center' });
 } else {

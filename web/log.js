@@ -4,6 +4,7 @@
 import { find, make, hue, nameTag, clock, dayKey, longDay, full, linked, all, api, self, isMention } from './base.js';
 
 const MAX_LINES = 10000; // kept in the log
+const PRUNED = 1000; // dropped at a time
 const MAX_FOLD = 500; // comings and goings in one line
 const FOLD_TIME = 10 * 60e3;
 const NAMES_SHOWN = 6; // of each kind in such a line
@@ -28,8 +29,7 @@ let batch = document.createDocumentFragment();
 let length = 0;
 let first = null; // the number of the oldest message here
 let last = 0; // and of the newest
-let stay = false; // whether somebody reads further up
-let before = 0;
+let follows = true; // whether the end is looked at, and is to be
 
 function timeTag(date, id) {
   const time = make('time', '', clock(date));
@@ -81,12 +81,6 @@ function put(line, date, author = null) {
   length += 1;
 }
 
-/** Begins to change the log; `settle` ends it. */
-export function begin() {
-  stay = !atEnd();
-  before = stay ? lines.offsetHeight : 0;
-}
-
 export function message(data) {
   const { line, date, author } = messageRow(data);
   put(line, date, author);
@@ -115,7 +109,6 @@ export function mark(text, className = 'mark') {
 
 /** Something for this reader alone: lines of text, or elements. */
 export function note(...parts) {
-  begin();
   const line = make('li', 'line note', make('div', 'news', ...parts));
   batch.append(line);
   length += 1;
@@ -173,8 +166,9 @@ function writeFold(fold) {
 
 /** Drops the oldest lines; the day they belong to stays on top. */
 function prune() {
-  if (length <= MAX_LINES || stay) return;
-  while (length > MAX_LINES) {
+  if (length <= MAX_LINES || !follows) return;
+  // Many at once: to take one away moves all the others.
+  while (length > MAX_LINES - PRUNED) {
     const oldest = lines.firstElementChild;
     const next = oldest.nextElementSibling;
     if (oldest.className === 'day' && next.className !== 'day') {
@@ -195,10 +189,11 @@ const oldestId = () => Number(lines.querySelector('li[id]')?.id.slice(1)) || nul
 
 let newCount = 0;
 
-export const atEnd = () => log.scrollTop > -8; // turned over: 0 is the end, above is negative
+const atEnd = () => log.scrollHeight - log.clientHeight - log.scrollTop < 8;
 
 export function toEnd() {
-  log.scrollTop = 0;
+  follows = true;
+  log.scrollTop = log.scrollHeight;
 }
 
 /** Ends a change by which so many messages came. */
@@ -209,12 +204,13 @@ export function settle(messages) {
   const nothing = lines.querySelector('.nothing');
   if (length && nothing) nothing.remove();
   else if (!length && !nothing) lines.append(make('li', 'nothing', 'Nothing has been said yet. New messages appear here by themselves.'));
-  if (stay) {
-    log.scrollTop -= lines.offsetHeight - before;
+  if (follows) {
+    prune();
+    toEnd();
+  } else {
     newCount += messages;
     showNewer();
   }
-  prune();
   noteRead();
 }
 
@@ -229,14 +225,18 @@ newer.addEventListener('click', () => {
 });
 
 log.addEventListener('scroll', () => {
-  if (newCount && atEnd()) {
+  follows = atEnd();
+  if (newCount && follows) {
     newCount = 0;
     if (document.activeElement === newer) log.focus({ preventScroll: true });
     showNewer();
   }
-  if (atEnd()) noteRead();
-  if (log.scrollHeight - log.clientHeight + log.scrollTop < NEAR_TOP) loadOlder();
+  noteRead();
+  if (log.scrollTop < NEAR_TOP) loadOlder();
 }, { passive: true });
+
+// A window of another size, a longer draft: the end stays in sight.
+new ResizeObserver(() => { if (follows && isLive) toEnd(); }).observe(log);
 
 /** Takes everything away that is shown; what comes after it is shown as ever. */
 export function clear() {
@@ -256,8 +256,7 @@ export function restartAbove() {
   mayHaveOlder = true;
 }
 
-// What was said before: a page at a time, put above without moving what is read. The container is
-// turned over, so what is put above moves nothing by itself.
+// What was said before: a page at a time, put above without moving what is read.
 
 const link = log.querySelector('.older');
 let mayHaveOlder = link !== null;
@@ -269,10 +268,12 @@ export async function loadOlder(limit = PAGE) {
   log.setAttribute('aria-busy', 'true');
   const { messages, more, problem } = await api('GET', `/api/messages?before=${first}&limit=${limit}`);
   if (messages) {
+    const below = log.scrollHeight - log.scrollTop;
     prepend(messages);
     mayHaveOlder = more;
     if (!more) link?.remove();
     else if (link) link.querySelector('a').href = `/?before=${first}`;
+    log.scrollTop = log.scrollHeight - below;
   }
   log.removeAttribute('aria-busy');
   // Where the server does not answer, the next scrolling asks again.
@@ -315,7 +316,7 @@ export function restart(newEpoch) {
 
 /** Notes that everything is read, if somebody looks at the end. */
 function noteRead() {
-  if (document.hidden || !atEnd() || !last) return;
+  if (document.hidden || !follows || !last) return;
   all.set('read', { epoch, id: last });
 }
 
@@ -338,8 +339,15 @@ log.addEventListener('pointerover', ({ target }) => {
   if (time && !time.title) time.title = full.format(new Date(time.dateTime));
 });
 
-/** Takes over what the server has drawn, in local time. */
-export function takeOver() {
+let isLive = false;
+
+/**
+ * Takes over what the server has drawn, in local time; a live one is turned round: without scripts
+ * it is upside down, so that it opens at its end, but then the browser measures all of it anew with
+ * each line.
+ */
+export function takeOver(live) {
+  isLive = live;
   const read = all.get('read');
   let isRead = !read || read.epoch !== epoch;
   for (const line of [...lines.children]) {
@@ -361,5 +369,9 @@ export function takeOver() {
     last = id;
   }
   lines.append(batch);
-  return first !== null;
+  if (live) {
+    if (link) log.prepend(link);
+    log.classList.add('live');
+    toEnd();
+  }
 }
