@@ -983,3 +983,23 @@ fn a_fuzzer_made_from_the_description_finds_nothing() {
     let mut alice = server.join("alice");
     alice.say_and_hear("the server goes on");
 }
+
+#[test]
+fn what_an_open_page_means_is_said_at_the_start() {
+    for (arguments, sentence) in [
+        (
+            &["--web-host", "0.0.0.0"][..],
+            "can read and talk there, unencrypted; --web-read-only",
+        ),
+        (
+            &["--web-host", "0.0.0.0", "--web-read-only"],
+            "nobody can talk there",
+        ),
+    ] {
+        let server = RealServer::start(arguments);
+        server.stderr.wait_for(sentence);
+    }
+    let server = RealServer::start(&[]);
+    server.stderr.wait_for("only this machine can connect");
+    assert!(!server.stderr.text().contains("the page's address can read"));
+}

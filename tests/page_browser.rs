@@ -231,10 +231,10 @@ fn commands_do_what_they_do_in_the_terminal() {
     browser.wait_for("#lines", "to you alone", true);
     say(&browser, "/reply thanks");
     alice.expect("Ada (private)", "thanks");
-    say(&browser, "/setname Ada L.");
-    alice.expect_notice("Ada renamed to Ada L.");
-    browser.wait_until("document.querySelector('#people .me')?.textContent === 'Ada L.'");
-    alice.say_and_hear("hello, ADA L.!");
+    say(&browser, "/setname Ada-L.");
+    alice.expect_notice("Ada renamed to Ada-L.");
+    browser.wait_until("document.querySelector('#people .me')?.textContent === 'Ada-L.'");
+    alice.say_and_hear("hello, ADA-L.!");
     browser.wait_until("document.querySelector('.mention')");
     say(&browser, "/mentions");
     browser.wait_for("#lines", "Who spoke of you", true);
@@ -248,15 +248,15 @@ fn commands_do_what_they_do_in_the_terminal() {
     say(&browser, "/unignore alice");
     browser.wait_for("#lines", "hidden", true);
     say(&browser, "/info");
-    browser.wait_for("#lines", "You are Ada L.", true);
+    browser.wait_for("#lines", "You are Ada-L.", true);
     say(&browser, "/help msg");
     browser.wait_for("#lines", "/msg NAME TEXT", true);
     say(&browser, "/clear");
-    browser.wait_for("#lines", "hello, ADA L.!", false);
+    browser.wait_for("#lines", "hello, ADA-L.!", false);
     say(&browser, "/history");
-    browser.wait_for("#lines", "hello, ADA L.!", true);
+    browser.wait_for("#lines", "hello, ADA-L.!", true);
     say(&browser, "/quit");
-    alice.expect_notice("Ada L. has left the chat");
+    alice.expect_notice("Ada-L. has left the chat");
     browser.wait_until("!document.querySelector('.join').hidden");
 }
 

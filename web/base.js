@@ -104,8 +104,8 @@ let own = { name: null, pattern: null };
 export function isMention(source, text) {
   if (!self.name || source === self.name) return false;
   if (own.name !== self.name) {
-    const name = self.name.replace(/[\\^$.*+?()[\]{}|\/-]/g, '\\$&');
-    own = { name: self.name, pattern: new RegExp(`(?<![\\p{L}\\p{N}_])${name}(?![\\p{L}\\p{N}_])`, 'iv') };
+    const name = self.name.replace(/[\\^$.*+?()[\]{}|/]/g, '\\$&');
+    own = { name: self.name, pattern: new RegExp(`(?<![\\p{L}\\p{N}_])${name}(?![\\p{L}\\p{N}_])`, 'iu') };
   }
   return own.pattern.test(text);
 }

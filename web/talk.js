@@ -82,11 +82,12 @@ async function join(name, isByItself) {
   joinButton.disabled = false;
   isAsking = false;
   if (answer.problem) {
+    refuse(answer.problem.detail);
     if (isByItself && answer.wait) {
       await pause(answer.wait);
+      if (!self.name && all.get('joined')) await join(name, true);
       return;
     }
-    refuse(answer.problem.detail);
     nameField.value = name;
     all.set('joined', isByItself ? null : all.get('joined'));
     show(true);
