@@ -662,6 +662,7 @@ fn the_past_is_read_in_pages_and_searched() {
     assert_eq!(read("?q=five&before=17&limit=1"), (vec![12], true));
     assert_eq!(read("?q=five&after=12"), (vec![17, 22], false));
     assert_eq!(read("?q=nothing+like+it"), (vec![], false));
+    assert_eq!(read("?q=%29"), (vec![], false));
     assert_eq!(read("?before=9223372036854775807&unknown=x").0.len(), 20);
     for (query, status, code) in [
         ("?limit=0", 400, "bad-limit"),
@@ -675,6 +676,9 @@ fn the_past_is_read_in_pages_and_searched() {
         must_be_described("GET", "/api/messages", &answer);
         problem(&answer, status, code);
     }
+    let unclosed = get(web, "/api/messages?q=%22five");
+    must_be_described("GET", "/api/messages", &unclosed);
+    problem(&unclosed, 422, "bad-query");
     let long = |length| format!("/api/messages?q={}", "x".repeat(length));
     problem(&get(web, &long(513)), 422, "bad-query");
     problem(&get(web, &long(9000)), 431, "head-too-large");

@@ -197,7 +197,11 @@ pub async fn find(site: &Site, wanted: &Wanted) -> Result<(Vec<Arc<Message>>, bo
     let page = decode::part(wanted.before, wanted.limit).map_err(Problem::from)?;
     let told = |refused: Refused| Problem::from(refused.refusal);
     if let Some(query) = &wanted.query {
-        let search = search(query, page).map_err(Problem::from)?;
+        let search = match search(query, page) {
+            // A form that was sent empty, or with signs alone: nothing is found by that.
+            Err(Refusal::Query(QueryError::Empty)) => return Ok((Vec::new(), false)),
+            search => search.map_err(Problem::from)?,
+        };
         let (mut messages, mut more) = past.search(inbox, search).await.map_err(told)?;
         messages.reverse();
         if let Some(after) = wanted.after {
