@@ -523,6 +523,56 @@ fn everything_is_done_by_the_keyboard() {
     );
 }
 
+#[test]
+fn a_stuck_tab_is_closed_by_its_bound_and_recovers() {
+    let Some(browser) = Browser::start("stuck") else {
+        return;
+    };
+    let server = RealServer::start(&[
+        "--rate",
+        "10000000",
+        "--burst",
+        "10000000",
+        "--max-lag",
+        "1048576",
+    ]);
+    let web = server.web.expect("a page");
+    let mut alice = server.join("alice");
+    browser.open(&format!("http://{web}/"));
+    browser.wait_until(LIVE);
+    let behind = || server.metric("smolchat_connections{state=\"behind\"}");
+    // Its only thread does nothing else for a while, so nobody reads what comes.
+    browser.run(
+        "window.stuck = true; setTimeout(() => { const end = Date.now() + 30000; \
+         while (Date.now() < end); window.stuck = false; }, 50)",
+    );
+    let since = std::time::Instant::now();
+    let text = "x".repeat(4000);
+    let mut was_behind = false;
+    let mut said = 0;
+    // Until it was behind, and is no more: nothing else ends that while it stands still.
+    while !(was_behind && behind() == 0) {
+        for _ in 0..50 {
+            alice.say_and_hear(&format!("{said} {text}"));
+            said += 1;
+        }
+        was_behind |= behind() == 1;
+        assert!(
+            said < 30_000,
+            "it is never closed: behind once {was_behind}"
+        );
+    }
+    let took = since.elapsed();
+    assert!(
+        took < std::time::Duration::from_secs(29),
+        "{took:?}: it is not stuck any more"
+    );
+    alice.say_and_hear("after all that");
+    wait_for_message(&browser, "after all that");
+    browser.wait_until(LIVE);
+    browser.wait_for("#lines", "Some messages are missing here", true);
+}
+
 // Accessibility
 
 /// Where the rules of axe are, if they are installed.
@@ -593,6 +643,8 @@ fn axe_finds_nothing_in_any_state() {
     alice.say_and_skip_to("below");
     browser.wait_until("!document.querySelector('#newer').hidden");
     check("reading further up");
+    browser.click(".own");
+    check("changing the name");
     browser.open(&format!("http://{web}/?q=look"));
     browser.wait_for("#lines", "look", true);
     check("found");
@@ -602,5 +654,13 @@ fn axe_finds_nothing_in_any_state() {
     browser.open(&format!("http://{web}/m/6"));
     browser.wait_until("document.querySelector('.marked')");
     check("one message");
+    // And where nobody answers any more, with something that waits.
+    browser.open(&format!("http://{web}/"));
+    browser.wait_until("document.querySelector('#people .me')");
+    drop(alice);
     drop(chat);
+    browser.wait_until("document.querySelector('#link').dataset.state !== 'live'");
+    say(&browser, "waits");
+    browser.wait_until("!document.querySelector('.waiting').hidden");
+    check("without a server");
 }
