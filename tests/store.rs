@@ -109,12 +109,17 @@ fn options_of_a_store_need_one() {
 }
 
 /// Says things as fast as it can until the connection breaks; gives what it heard of all.
-fn talk_until_broken(mut client: LineClient) -> thread::JoinHandle<Vec<(String, String)>> {
+///
+/// The topic tells apart what else could be said twice: these names are addresses, and a port may
+/// be given out again.
+fn talk_until_broken(
+    mut client: LineClient,
+    topic: String,
+) -> thread::JoinHandle<Vec<(String, String)>> {
     let mut talking = client.stream.try_clone().expect("a second handle");
-    let name = client.name.clone();
     thread::spawn(move || {
         for number in 0..u64::MAX {
-            let text = json!({"type": "message", "data": format!("{name} {number}")});
+            let text = json!({"type": "message", "data": format!("{topic} {number}")});
             if talking.write_all(format!("{text}\n").as_bytes()).is_err() {
                 return;
             }
@@ -129,7 +134,7 @@ fn what_anybody_has_seen_is_in_the_file_after_a_kill_in_the_middle_of_a_storm() 
     let file = folder.file("chat.db");
     let mut last = 0;
     let mut all_heard: HashSet<(String, String)> = HashSet::new();
-    for _ in 0..3 {
+    for round in 0..3 {
         let mut command = command(&file);
         command.args(["--rate", "10000000", "--burst", "10000000"]);
         let mut server = RealServer::from_command(command);
@@ -140,7 +145,10 @@ fn what_anybody_has_seen_is_in_the_file_after_a_kill_in_the_middle_of_a_storm() 
             witness.last
         );
         let talkers: Vec<_> = (0..4)
-            .map(|number| talk_until_broken(server.connect(&format!("talker {number}"))))
+            .map(|number| {
+                let topic = format!("round {round} talker {number}");
+                talk_until_broken(server.connect(&topic), topic)
+            })
             .collect();
         let mut seen = BTreeMap::new();
         while seen.len() < 3000 {
@@ -217,7 +225,10 @@ fn those_who_are_too_slow_leave_in_the_order_of_the_store() {
         bytes
     });
     let talkers: Vec<_> = (0..16)
-        .map(|number| talk_until_broken(server.connect(&format!("talker {number}"))))
+        .map(|number| {
+            let topic = format!("talker {number}");
+            talk_until_broken(server.connect(&topic), topic)
+        })
         .collect();
     let database = rusqlite::Connection::open(&file).expect("the database");
     let left = || -> i64 {
