@@ -229,6 +229,8 @@ fn commands_do_what_they_do_in_the_terminal() {
     );
     alice.expect("alice (private)", "another");
     browser.wait_for("#lines", "to you alone", true);
+    say(&browser, "/msg \"alice\" in quotes");
+    alice.expect("Ada (private)", "in quotes");
     say(&browser, "/reply thanks");
     alice.expect("Ada (private)", "thanks");
     say(&browser, "/setname Ada-L.");

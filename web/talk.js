@@ -439,8 +439,10 @@ async function search(words) {
 function whisper(rest) {
   // A name may have spaces: the longest one that is here counts.
   const among = [...names()].filter((name) => rest.toLowerCase().startsWith(`${name.toLowerCase()} `));
-  const target = among.sort((a, b) => b.length - a.length)[0] || rest.split(/\s/)[0];
-  const message = rest.slice(target.length).trim();
+  const longest = among.sort((a, b) => b.length - a.length)[0];
+  const [, quoted, text] = (!longest && /^"([^"]+)"\s+([^]*)$/.exec(rest)) || [];
+  const target = quoted || longest || rest.split(/\s/)[0];
+  const message = (quoted ? text : rest.slice(target.length)).trim();
   if (!message) {
     refuse('/msg needs NAME TEXT');
     return false;
