@@ -35,6 +35,9 @@ pub const ROUTES: [(&str, &str); 7] = [
 /// The description of the API.
 const OPENAPI: &str = include_str!("../../../web/openapi.json");
 
+/// How it calls the session's cookie.
+const EXAMPLE_COOKIE: &str = "smolchat-8080";
+
 /// Adds the routes.
 pub fn add_to(app: &mut tide::Server<Site>) {
     app.at("/api/users")
@@ -73,9 +76,16 @@ async fn answer(request: Request<Site>, route: Route) -> tide::Result {
         Route::Whisper => whisper(&request).await,
         Route::Join => join(&request).await,
         Route::Leave => leave(&request).await,
-        Route::Description => Ok(document(OPENAPI.to_owned(), "application/json")),
+        Route::Description => Ok(description(&request)),
     };
     Ok(answered.unwrap_or_else(|problem| problem_response(&problem)))
+}
+
+/// The description, with the cookie's name as it is under the address that was asked.
+fn description(request: &Request<Site>) -> Response {
+    let ask = request.ext::<Ask>();
+    let name = ask.map_or(EXAMPLE_COOKIE, |ask| &ask.caller.cookie);
+    document(OPENAPI.replace(EXAMPLE_COOKIE, name), "application/json")
 }
 
 /// A problem as an answer.
