@@ -321,6 +321,48 @@ fn what_came_out_of_sight_is_counted_and_marked() {
 }
 
 #[test]
+fn who_wants_it_is_notified_of_what_speaks_of_them_out_of_sight() {
+    let Some(browser) = Browser::start("notified") else {
+        return;
+    };
+    let (chat, web) = start();
+    let mut alice = chat.join("alice");
+    join(&browser, web, "Ada");
+    // A browser without a screen shows none, so what would be shown is written down.
+    browser.run(
+        "window.shown = [];
+         window.Notification = class {
+           static permission = 'default';
+           static requestPermission = async () => { Notification.permission = 'granted'; };
+           constructor(title, { body }) { shown.push(`${title}: ${body}`); }
+         };
+         Object.defineProperty(document, 'hidden', { get: () => window.isHidden });
+         window.isHidden = true",
+    );
+    alice.say_and_skip_to("Ada, nobody asked for this");
+    wait_for_message(&browser, "Ada, nobody asked for this");
+    browser.run("window.isHidden = false");
+    // The button is there for who was not asked yet, and gone afterwards.
+    say(&browser, "/setname Ada L");
+    browser.wait_until("!document.querySelector('.notify').hidden");
+    browser.click(".notify");
+    browser.wait_until("document.querySelector('.notify').hidden");
+    alice.say_and_skip_to("Ada L, in sight");
+    wait_for_message(&browser, "Ada L, in sight");
+    browser.run("window.isHidden = true");
+    alice.say_and_skip_to("of nobody");
+    alice.say_and_skip_to("of ada l, out of sight");
+    let whisper = json!({ "target": "Ada L", "message": "psst" });
+    let private = json!({ "type": "private", "data": whisper });
+    alice.send_raw(format!("{private}\n").as_bytes());
+    browser.wait_until("shown.length >= 2");
+    assert_eq!(
+        browser.run("return shown"),
+        json!(["alice: of ada l, out of sight", "alice (private): psst"])
+    );
+}
+
+#[test]
 fn scrolling_up_loads_what_was_said_before_without_a_jump() {
     let Some(browser) = Browser::start("scroll") else {
         return;
@@ -665,4 +707,11 @@ fn axe_finds_nothing_in_any_state() {
     say(&browser, "waits");
     browser.wait_until("!document.querySelector('.waiting').hidden");
     check("without a server");
+    // And one that is only read.
+    let server = RealServer::start(&["--web-read-only"]);
+    server.join("alice").say_and_hear("to whoever reads this");
+    browser.open(&format!("http://{}/", server.web.expect("a page")));
+    browser.wait_until(LIVE);
+    wait_for_message(&browser, "to whoever reads this");
+    check("for reading only");
 }
