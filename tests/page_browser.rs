@@ -244,17 +244,36 @@ fn commands_do_what_they_do_in_the_terminal() {
     browser.wait_for("#lines", "2 here", true);
     say(&browser, "/search hello");
     browser.wait_for("#lines", "Found for", true);
-    say(&browser, "/ignore alice");
+    say(&browser, "/ignore ALICE");
     browser.wait_until("document.querySelector('.said.ignored')");
     alice.say_and_hear("hidden");
+    alice.send_raw(
+        b"{\"type\":\"private\",\"data\":{\"target\":\"Ada-L.\",\"message\":\"never seen\"}}\n",
+    );
+    alice.expect("alice (private)", "never seen");
     say(&browser, "/unignore alice");
     browser.wait_for("#lines", "hidden", true);
+    assert_eq!(count(&browser, "never seen"), 0);
+    for (mistake, advice) in [
+        ("/users 5", "/users takes nothing after it"),
+        ("/history x", "takes a number from 1"),
+        ("/help weather", "/help lists all"),
+        ("/x", "/help lists all"),
+        ("/msg alice", "/msg needs NAME TEXT"),
+    ] {
+        say(&browser, mistake);
+        browser.wait_for("#refusal", advice, true);
+        assert!(!browser.text("#refusal").contains("did you mean"));
+        browser.run("document.querySelector('#text').value = ''");
+    }
     say(&browser, "/info");
     browser.wait_for("#lines", "You are Ada-L.", true);
     say(&browser, "/help msg");
     browser.wait_for("#lines", "/msg NAME TEXT", true);
     say(&browser, "/clear");
     browser.wait_for("#lines", "hello, ADA-L.!", false);
+    say(&browser, "/history 1");
+    browser.wait_for("#lines", "hidden", true);
     say(&browser, "/history");
     browser.wait_for("#lines", "hello, ADA-L.!", true);
     say(&browser, "/quit");

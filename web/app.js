@@ -1,7 +1,7 @@
 // Makes the page live. The server has already put everything into the HTML; this keeps it so, lets
 // one talk, and tells what is new.
 
-import { find, isMention, self } from './base.js';
+import { find, isMention, ignores, self } from './base.js';
 import * as people from './people.js';
 import * as log from './log.js';
 import { stayConnected, startAfter } from './link.js';
@@ -40,9 +40,9 @@ function flush() {
   let undrawn = messages - MAX_DRAWN;
   if (undrawn > 0) log.restartAbove();
   for (const { kind, data } of events) {
-    const isMessage = kind === 'message' || kind === 'private';
-    if (isMessage && document.hidden && !hiddenCount) log.markUnread();
-    if (isMessage && document.hidden) hiddenCount += 1;
+    const isUnseen = document.hidden && (kind === 'message' || kind === 'private') && !ignores(data.source);
+    if (isUnseen && !hiddenCount) log.markUnread();
+    if (isUnseen) hiddenCount += 1;
     if (kind === 'joined') people.enter(data.name, data.time);
     else if (kind === 'left') people.exit(data.name);
     else if (kind === 'renamed') people.rename(data.name, data.new_name);
@@ -114,7 +114,7 @@ function snapshot({ epoch: newEpoch, last: newLast, users, messages, notice: wor
 function said(data) {
   later('message', data);
   talk.spoke(data.source);
-  if (self.ignored.has(data.source)) return;
+  if (ignores(data.source)) return;
   if (isMention(data.source, data.message)) talk.mentioned(data);
 }
 
@@ -127,6 +127,7 @@ function receive(kind, data) {
     later('session');
   } else if (kind === 'error') log.note(data.message);
   else if (kind === 'private') {
+    if (ignores(data.source)) return;
     later(kind, data);
     talk.whispered(data);
     announce('message', data);
@@ -136,7 +137,7 @@ function receive(kind, data) {
     else if (kind === 'joined' || kind === 'left' || kind === 'renamed') later(kind, data);
     else return;
     if (kind === 'renamed') talk.renamed(data.name, data.new_name);
-    if (!self.ignored.has(data.source)) announce(kind, data);
+    if (kind !== 'message' || !ignores(data.source)) announce(kind, data);
   }
 }
 

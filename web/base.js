@@ -98,6 +98,8 @@ export const pause = (time) => new Promise((resolve) => setTimeout(resolve, time
 /** Who reads: its name, if it has joined, and whom it does not want to read. */
 export const self = { name: null, ignored: new Set(all.get('ignored') || []) };
 
+export const ignores = (name) => self.ignored.has(name.toLowerCase());
+
 let own = { name: null, pattern: null };
 
 /** Whether a text speaks of whoever reads it. */

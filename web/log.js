@@ -1,7 +1,7 @@
 // What is said: rows in the order of the server, older ones when somebody scrolls up, and where
 // one has stopped reading.
 
-import { find, make, hue, nameTag, clock, dayKey, longDay, full, linked, all, api, self, isMention } from './base.js';
+import { find, make, hue, nameTag, clock, dayKey, longDay, full, linked, all, api, pause, self, ignores, isMention } from './base.js';
 
 const MAX_LINES = 10000; // kept in the log
 const PRUNED = 1000; // dropped at a time
@@ -9,6 +9,7 @@ const MAX_FOLD = 500; // comings and goings in one line
 const FOLD_TIME = 10 * 60e3;
 const NAMES_SHOWN = 6; // of each kind in such a line
 const PAGE = 100; // older messages at a time
+const MAX_PAGE = 200; // as many as the server gives at once
 const NEAR_TOP = 600; // pixels
 
 export const log = find('log');
@@ -51,7 +52,7 @@ function messageRow({ id, time, source, message, action }) {
   line.id = `m${id}`;
   if (action) line.classList.add('act');
   if (isMention(source, message)) line.classList.add('mention');
-  if (self.ignored.has(source)) line.classList.add('ignored');
+  if (ignores(source)) line.classList.add('ignored');
   return { line, date, author: source };
 }
 
@@ -260,11 +261,16 @@ export function restartAbove() {
 
 const link = log.querySelector('.older');
 let mayHaveOlder = link !== null;
-let isLoading = false;
+let loading = null;
 
-export async function loadOlder(limit = PAGE) {
-  if (isLoading || !mayHaveOlder || first === null || length >= MAX_LINES) return;
-  isLoading = true;
+/** Ends when what was asked for, or was being loaded already, is here. */
+async function loadOlder(limit = PAGE) {
+  if (!mayHaveOlder || first === null || length >= MAX_LINES) return;
+  loading ??= loadPage(limit).finally(() => { loading = null; });
+  await loading;
+}
+
+async function loadPage(limit) {
   log.setAttribute('aria-busy', 'true');
   const { messages, more, problem } = await api('GET', `/api/messages?before=${first}&limit=${limit}`);
   if (messages) {
@@ -277,7 +283,19 @@ export async function loadOlder(limit = PAGE) {
   }
   log.removeAttribute('aria-busy');
   // Where the server does not answer, the next scrolling asks again.
-  isLoading = Boolean(problem) && (setTimeout(() => { isLoading = false; }, 2e3), true);
+  if (problem) await pause(2e3);
+}
+
+/** Shows so many messages at least, if there were so many, from the first of them on. */
+export async function showBack(count) {
+  const shown = () => lines.querySelectorAll('.said[id]:not(.ignored)');
+  let before = -1;
+  while (shown().length < count && before < shown().length) {
+    before = shown().length;
+    await loadOlder(Math.min(MAX_PAGE, count - before));
+  }
+  [...shown()].at(-count)?.scrollIntoView();
+  if (shown().length <= count) log.scrollTop = 0;
 }
 
 function prepend(messages) {
@@ -329,7 +347,7 @@ export function markUnread(text = 'New since you were here') {
 /** Whom one does not want to read is not shown, and shown again. */
 export function showIgnored() {
   for (const line of lines.querySelectorAll('.said')) {
-    line.classList.toggle('ignored', self.ignored.has(line.querySelector('.who').textContent));
+    line.classList.toggle('ignored', ignores(line.querySelector('.who').textContent));
   }
 }
 

@@ -4,13 +4,14 @@
 // nonce as often as it takes: the server says it once.
 
 import { find, make, hue, nameTag, clock, tab, all, api, pause, linked, self } from './base.js';
-import { clear, loadOlder, log, note, showIgnored, toEnd } from './log.js';
+import { clear, log, note, showBack, showIgnored, toEnd } from './log.js';
 import { names, isHere } from './people.js';
 import { reconnect } from './link.js';
 
 const MAX_WAITING = 100; // messages
 const MAX_WAIT = 15e3; // between two attempts
 const MAX_MENTIONS = 100;
+const RECENT = 100; // messages
 const MAX_HEIGHT = 12; // rem, of the field
 
 const place = find('talk');
@@ -226,7 +227,7 @@ async function work() {
       outbox.shift();
       drawWaiting('');
       refuse(problem.detail);
-      if (!field.value) setText(target ? `/msg ${target} ${item.message}` : item.message);
+      if (!field.value) setText(target ? `/msg "${target}" ${item.message}` : item.message);
     }
   }
   isWorking = false;
@@ -333,16 +334,18 @@ function notify(title, body) {
 }
 
 /** Somebody speaks of whoever reads this. */
-export function mentioned(data) {
+export function mentioned(data, title = data.source) {
   mentions.push(data);
   if (mentions.length > MAX_MENTIONS) mentions.shift();
-  notify(data.source, data.message);
+  notify(title, data.message);
 }
 
 /** Something was said to one alone, or by one. */
-export function whispered({ source, target, message }) {
-  partner = source === self.name ? target : source;
-  if (source !== self.name) notify(`${source} (private)`, message);
+export function whispered(data) {
+  const { source, target } = data;
+  const isMine = source === self.name;
+  partner = isMine ? target : source;
+  if (!isMine) mentioned(data, `${source} (private)`);
 }
 
 // Commands, as in the terminal: what each takes, what it does, how.
@@ -352,14 +355,14 @@ const COMMANDS = {
   setname: ['NAME', 'changes your name', (rest) => join(rest, false)],
   nick: ['NAME', 'changes your name', (rest) => join(rest, false)],
   users: ['', 'tells who is here', users],
-  history: ['[N]', 'shows what was said before', (rest) => loadOlder(Math.min(200, Number(rest) || 100)).then(() => log.scrollBy({ top: -log.clientHeight }))],
+  history: ['[N]', 'shows the recent messages, or the last N of them', history],
   search: ['WORDS', 'finds messages', search],
   msg: ['NAME TEXT', 'says something to one user alone', whisper],
   reply: ['TEXT', 'answers who last said something to you alone', reply],
   me: ['TEXT', 'tells what you do', (rest) => say(rest, { action: true })],
   ignore: ['NAME', 'hides what somebody says', (rest) => ignore(rest, true)],
   unignore: ['NAME', 'shows it again', (rest) => ignore(rest, false)],
-  mentions: ['', 'lists who spoke of you', listMentions],
+  mentions: ['', 'lists who spoke of you or to you alone', listMentions],
   clear: ['', 'clears the page', clear],
   info: ['', 'tells about the chat', info],
   reconnect: ['', 'connects anew', reconnect],
@@ -373,8 +376,7 @@ function run(line) {
   const [, word, rest] = /^(\S*)\s*([^]*)$/.exec(line);
   const command = Object.hasOwn(COMMANDS, word.toLowerCase()) && COMMANDS[word.toLowerCase()];
   if (!command) {
-    const near = Object.keys(COMMANDS).find((name) => distance(name, word.toLowerCase()) <= 2);
-    refuse(`/${word} is no command${near ? `; did you mean /${near}?` : ''} /help lists all; //${word} says /${word}`);
+    refuse(unknown(word));
     return false;
   }
   const [takes, , how] = command;
@@ -382,7 +384,18 @@ function run(line) {
     refuse(`/${word} needs ${takes}`);
     return false;
   }
+  if (!takes && rest.trim()) {
+    refuse(`/${word} takes nothing after it`);
+    return false;
+  }
   return how(rest.trim()) !== false;
+}
+
+function unknown(word) {
+  // In a short word a mistake leaves nothing to guess by.
+  const allowed = Math.min(2, word.length / 2);
+  const near = Object.keys(COMMANDS).find((name) => distance(name, word.toLowerCase()) <= allowed);
+  return `/${word} is no command${near ? `; did you mean /${near}?` : ''} /help lists all; //${word} says /${word}`;
 }
 
 /** How many letters differ. */
@@ -405,6 +418,10 @@ function list(title, rows) {
 
 function help(word) {
   const of = Object.entries(COMMANDS).filter(([name]) => !word || name === word.replace('/', ''));
+  if (!of.length) {
+    refuse(unknown(word.replace('/', '')));
+    return false;
+  }
   list('Enter sends, Shift+Enter begins a new line, Tab completes.', of.map(([name, [takes, does]]) => [make('code', '', `/${name} ${takes}`.trim()), ` ${does}`]));
 }
 
@@ -414,9 +431,19 @@ function users() {
   note(`${here.length} here: `, ...shown, here.length > 500 ? ' …' : '');
 }
 
+function history(rest) {
+  const count = rest ? Number(rest) : RECENT;
+  if (!Number.isInteger(count) || count < 1) {
+    refuse(`/history takes a number from 1, or nothing, and not ${rest}`);
+    return false;
+  }
+  showBack(count);
+  return true;
+}
+
 function found({ id, time, source, message }) {
-  const at = make('a', '', clock(new Date(time)));
-  at.href = `/m/${id}`;
+  const at = make(id ? 'a' : 'span', '', clock(new Date(time)));
+  if (id) at.href = `/m/${id}`;
   return [at, ' ', nameTag(source, hue(source)), ': ', ...linked(message)];
 }
 
@@ -459,8 +486,8 @@ function reply(message) {
 }
 
 function ignore(name, isIgnored) {
-  if (isIgnored) self.ignored.add(name);
-  else self.ignored.delete(name);
+  if (isIgnored) self.ignored.add(name.toLowerCase());
+  else self.ignored.delete(name.toLowerCase());
   all.set('ignored', [...self.ignored]);
   showIgnored();
   note(isIgnored ? `What ${name} says is hidden.` : `What ${name} says is shown.`);
