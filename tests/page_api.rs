@@ -17,19 +17,6 @@ use std::time::{Duration, Instant};
 /// Short for a test, long for what is done in between.
 const SHORT: Duration = Duration::from_millis(1500);
 
-fn start_with(limits: Limits) -> (Chat, SocketAddr) {
-    let chat = Chat::with_config(Config {
-        limits,
-        ..Chat::config_with_web()
-    });
-    let web = chat.web.expect("a page");
-    (chat, web)
-}
-
-fn start() -> (Chat, SocketAddr) {
-    start_with(Limits::default())
-}
-
 /// The description of the API.
 fn description() -> Value {
     serde_json::from_str(include_str!("../web/openapi.json")).expect("JSON")
@@ -203,7 +190,7 @@ fn problem(answer: &Answer, status: u16, code: &str) -> Value {
 
 #[test]
 fn one_of_the_page_is_a_user_like_any_other() {
-    let (chat, web) = start();
+    let (chat, web) = Chat::with_page(Limits::default());
     let mut alice = chat.join("alice");
     let mut eve = Browser::join(web, "Eve");
     alice.expect_notice("Eve has entered the chat");
@@ -257,7 +244,7 @@ fn one_of_the_page_is_a_user_like_any_other() {
 
 #[test]
 fn what_is_refused_is_refused_as_in_the_chat() {
-    let (chat, web) = start();
+    let (chat, web) = Chat::with_page(Limits::default());
     let mut alice = chat.join("alice");
     let mut eve = Browser::new(web);
     eve.must_be_refused(
@@ -324,7 +311,7 @@ fn what_is_refused_is_refused_as_in_the_chat() {
 
 #[test]
 fn too_many_refusals_in_a_row_end_a_session() {
-    let (chat, web) = start();
+    let (chat, web) = Chat::with_page(Limits::default());
     let mut alice = chat.join("alice");
     let mut eve = Browser::join(web, "eve");
     let mut events = eve.listen();
@@ -346,7 +333,7 @@ fn too_many_refusals_in_a_row_end_a_session() {
 
 #[test]
 fn only_the_page_itself_may_act() {
-    let (chat, web) = start();
+    let (chat, web) = Chat::with_page(Limits::default());
     let mut alice = chat.join("alice");
     let mut eve = Browser::join(web, "eve");
     alice.expect_notice("eve has entered the chat");
@@ -386,7 +373,7 @@ fn only_the_page_itself_may_act() {
 
 #[test]
 fn what_is_said_again_under_its_nonce_is_said_once() {
-    let (chat, web) = start_with(Limits {
+    let (chat, web) = Chat::with_page(Limits {
         grace: SHORT,
         ..Limits::default()
     });
@@ -416,7 +403,7 @@ fn what_is_said_again_under_its_nonce_is_said_once() {
 
 #[test]
 fn private_messages_find_every_tab_and_wait_for_one_who_is_away() {
-    let (chat, web) = start();
+    let (chat, web) = Chat::with_page(Limits::default());
     let mut alice = chat.join("alice");
     let mut eve = Browser::join(web, "eve");
     let mut bob = Browser::join(web, "bob");
@@ -452,7 +439,7 @@ fn private_messages_find_every_tab_and_wait_for_one_who_is_away() {
 
 #[test]
 fn tabs_are_one_user_who_leaves_within_the_grace_time_after_the_last() {
-    let (chat, web) = start_with(Limits {
+    let (chat, web) = Chat::with_page(Limits {
         grace: SHORT,
         ..Limits::default()
     });
@@ -483,7 +470,7 @@ fn tabs_are_one_user_who_leaves_within_the_grace_time_after_the_last() {
 
 #[test]
 fn one_who_never_listens_is_gone_after_the_grace_time() {
-    let (chat, web) = start_with(Limits {
+    let (chat, web) = Chat::with_page(Limits {
         grace: SHORT,
         ..Limits::default()
     });
@@ -511,7 +498,7 @@ fn one_who_never_listens_is_gone_after_the_grace_time() {
 
 #[test]
 fn one_of_the_page_takes_a_place() {
-    let (chat, web) = start_with(Limits {
+    let (chat, web) = Chat::with_page(Limits {
         max_clients: 2,
         ..Limits::default()
     });
@@ -538,7 +525,7 @@ fn one_of_the_page_takes_a_place() {
 
 #[test]
 fn the_bounds_of_one_address_hold() {
-    let (_chat, web) = start_with(Limits {
+    let (_chat, web) = Chat::with_page(Limits {
         max_clients_per_address: Some(1),
         ..Limits::default()
     });
@@ -550,7 +537,7 @@ fn the_bounds_of_one_address_hold() {
         503,
         "address-full",
     );
-    let (_chat, web) = start_with(Limits {
+    let (_chat, web) = Chat::with_page(Limits {
         connects_per_minute: Some(2),
         ..Limits::default()
     });
@@ -565,7 +552,7 @@ fn the_bounds_of_one_address_hold() {
 
 #[test]
 fn who_sends_too_fast_is_told_when_it_may_go_on() {
-    let (chat, web) = start_with(Limits {
+    let (chat, web) = Chat::with_page(Limits {
         rate_per_second: 1,
         burst_lines: 3,
         ..Limits::default()
@@ -611,7 +598,7 @@ fn a_page_for_reading_only_lets_nobody_talk() {
 
 #[test]
 fn a_secret_of_a_browser_is_none_of_the_chat() {
-    let (chat, web) = start();
+    let (chat, web) = Chat::with_page(Limits::default());
     let eve = Browser::join(web, "eve");
     let token = eve.cookie.split_once('=').expect("a value").1;
     let mut bob = chat.connect("bob");
@@ -629,7 +616,7 @@ fn a_secret_of_a_browser_is_none_of_the_chat() {
 
 #[test]
 fn the_past_is_read_in_pages_and_searched() {
-    let (chat, web) = start();
+    let (chat, web) = Chat::with_page(Limits::default());
     let mut alice = chat.join("alice");
     for number in 1..=20 {
         alice.say_and_hear(&format!(
@@ -686,7 +673,7 @@ fn the_past_is_read_in_pages_and_searched() {
 
 #[test]
 fn without_scripts_the_past_is_read_by_links_and_a_form() {
-    let (chat, web) = start();
+    let (chat, web) = Chat::with_page(Limits::default());
     let mut alice = chat.join("alice");
     for number in 1..=120 {
         alice.say_and_hear(&format!("number {number}."));
@@ -744,7 +731,7 @@ fn without_scripts_the_past_is_read_by_links_and_a_form() {
 
 #[test]
 fn files_come_compressed_to_those_who_take_it() {
-    let (_chat, web) = start();
+    let (_chat, web) = Chat::with_page(Limits::default());
     let page = get(web, "/").text();
     let addresses: Vec<&str> = page
         .split("href=\"/")
@@ -776,7 +763,7 @@ fn files_come_compressed_to_those_who_take_it() {
 
 #[test]
 fn one_who_comes_back_gets_what_it_missed() {
-    let (chat, web) = start();
+    let (chat, web) = Chat::with_page(Limits::default());
     let mut alice = chat.join("alice");
     let mut events = Events::open(web);
     let snapshot = events.expect("snapshot");
@@ -830,7 +817,7 @@ fn one_who_comes_back_gets_what_it_missed() {
 
 #[test]
 fn what_is_not_kept_any_more_is_told() {
-    let (chat, web) = start_with(Limits {
+    let (chat, web) = Chat::with_page(Limits {
         history_messages: 5,
         ..Limits::default()
     });
@@ -901,7 +888,7 @@ fn with_a_store_everything_is_there_after_a_restart() {
 
 #[test]
 fn the_description_is_that_of_the_routes() {
-    let (_chat, web) = start();
+    let (_chat, web) = Chat::with_page(Limits::default());
     let answer = get(web, "/api/openapi.json");
     let mut served = description();
     let cookie = &mut served["components"]["securitySchemes"]["session"]["name"];

@@ -7,23 +7,9 @@ use common::browser::{Browser, ENTER, RELEASE, SHIFT, TAB};
 use common::{Chat, PATIENCE, RealServer, skip};
 use serde_json::{Value, json};
 use smolchat::limits::Limits;
-use smolchat::server::Config;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-
-fn start() -> (Chat, SocketAddr) {
-    start_with(Limits::default())
-}
-
-fn start_with(limits: Limits) -> (Chat, SocketAddr) {
-    let chat = Chat::with_config(Config {
-        limits,
-        ..Chat::config_with_web()
-    });
-    let web = chat.web.expect("a page");
-    (chat, web)
-}
 
 const LIVE: &str = "document.querySelector('#link').dataset.state === 'live'";
 
@@ -161,7 +147,7 @@ fn offline_and_back_nothing_is_lost() {
     let Some(browser) = Browser::start("offline") else {
         return;
     };
-    let (chat, web) = start();
+    let (chat, web) = Chat::with_page(Limits::default());
     let mut alice = chat.join("alice");
     join(&browser, web, "Ada");
     browser.set_offline(true);
@@ -186,7 +172,7 @@ fn what_is_refused_is_told_beside_the_field() {
     let Some(browser) = Browser::start("refused") else {
         return;
     };
-    let (chat, web) = start();
+    let (chat, web) = Chat::with_page(Limits::default());
     let mut alice = chat.join("alice");
     browser.open(&format!("http://{web}/"));
     browser.wait_until(LIVE);
@@ -215,7 +201,7 @@ fn commands_do_what_they_do_in_the_terminal() {
     let Some(browser) = Browser::start("commands") else {
         return;
     };
-    let (chat, web) = start();
+    let (chat, web) = Chat::with_page(Limits::default());
     let mut alice = chat.join("alice");
     join(&browser, web, "Ada");
     alice.expect_notice("Ada has entered the chat");
@@ -286,7 +272,7 @@ fn a_draft_survives_and_tabs_are_one_user() {
     let Some(browser) = Browser::start("tabs") else {
         return;
     };
-    let (chat, web) = start();
+    let (chat, web) = Chat::with_page(Limits::default());
     let mut alice = chat.join("alice");
     join(&browser, web, "Ada");
     alice.expect_notice("Ada has entered the chat");
@@ -311,7 +297,7 @@ fn what_came_out_of_sight_is_counted_and_marked() {
     let Some(browser) = Browser::start("unread") else {
         return;
     };
-    let (chat, web) = start();
+    let (chat, web) = Chat::with_page(Limits::default());
     let mut alice = chat.join("alice");
     join(&browser, web, "Ada");
     alice.say_and_skip_to("seen");
@@ -344,7 +330,7 @@ fn who_wants_it_is_notified_of_what_speaks_of_them_out_of_sight() {
     let Some(browser) = Browser::start("notified") else {
         return;
     };
-    let (chat, web) = start();
+    let (chat, web) = Chat::with_page(Limits::default());
     let mut alice = chat.join("alice");
     join(&browser, web, "Ada");
     // A browser without a screen shows none, so what would be shown is written down.
@@ -454,7 +440,7 @@ fn without_scripts_the_page_is_read() {
     let Some(browser) = Browser::start_with("plain", &preferences) else {
         return;
     };
-    let (chat, web) = start();
+    let (chat, web) = Chat::with_page(Limits::default());
     let mut alice = chat.join("alice");
     for number in 1..=120 {
         alice.say_and_hear(&format!("number {number}"));
@@ -497,7 +483,7 @@ fn hostile_names_and_messages_stay_text_and_inside_the_window() {
     let Some(browser) = Browser::start("hostile") else {
         return;
     };
-    let (chat, web) = start();
+    let (chat, web) = Chat::with_page(Limits::default());
     let mut eve = chat.join("<b>eve</b>!");
     let mut long = chat.join("WWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWW");
     long.say_and_skip_to("a wide name");
@@ -540,7 +526,7 @@ fn everything_is_done_by_the_keyboard() {
     let Some(browser) = Browser::start("keyboard") else {
         return;
     };
-    let (chat, web) = start();
+    let (chat, web) = Chat::with_page(Limits::default());
     let mut alice = chat.join("alice");
     alice.say_and_hear("hello https://example.org/");
     browser.open(&format!("http://{web}/"));
@@ -681,7 +667,7 @@ fn axe_finds_nothing_in_any_state() {
             must_be_accessible(&browser, &rules, &format!("{state}, {width}, {scheme}"));
         }
     };
-    let (chat, web) = start();
+    let (chat, web) = Chat::with_page(Limits::default());
     browser.open(&format!("http://{web}/"));
     browser.wait_until(LIVE);
     check("empty");

@@ -7,10 +7,8 @@ use common::http::{Events, Http, get, head_of, is_time};
 use common::{Chat, LineClient, PATIENCE, RealServer, eventually};
 use serde_json::json;
 use smolchat::limits::{self, Limits, WebLimits};
-use smolchat::server::Config;
 use socket2::{Domain, Socket, Type};
 use std::io::{ErrorKind, Read, Write};
-use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
@@ -18,19 +16,6 @@ use std::time::Duration;
 const MIB: u64 = 1024 * 1024;
 
 /// A chat with its page.
-fn start() -> (Chat, SocketAddr) {
-    start_with(Limits::default())
-}
-
-fn start_with(limits: Limits) -> (Chat, SocketAddr) {
-    let chat = Chat::with_config(Config {
-        limits,
-        ..Chat::config_with_web()
-    });
-    let web = chat.web.expect("a page");
-    (chat, web)
-}
-
 fn unpaced() -> Limits {
     Limits {
         rate_per_second: common::UNPACED,
@@ -43,7 +28,7 @@ fn unpaced() -> Limits {
 
 #[test]
 fn the_page_has_users_and_messages_in_the_html_that_the_server_sends() {
-    let (chat, web) = start();
+    let (chat, web) = Chat::with_page(Limits::default());
     let [mut alice, bob] = chat.room(["alice", "bob"]);
     alice.say_and_hear("said before anyone looked");
     let guest = chat.connect("guest");
@@ -69,7 +54,7 @@ fn the_page_has_users_and_messages_in_the_html_that_the_server_sends() {
 
 #[test]
 fn everything_that_users_wrote_is_escaped() {
-    let (chat, web) = start();
+    let (chat, web) = Chat::with_page(Limits::default());
     let [mut eve] = chat.room(["<i>&\"'x"]);
     eve.say_and_hear("</script><script>alert(\"1\")</script> & '2' {{users}}");
     let html = get(web, "/").text();
@@ -83,7 +68,7 @@ fn everything_that_users_wrote_is_escaped() {
 
 #[test]
 fn the_page_of_an_empty_chat_says_so() {
-    let (_chat, web) = start();
+    let (_chat, web) = Chat::with_page(Limits::default());
     let html = get(web, "/").text();
     assert!(
         html.contains("Nobody") && html.contains("Nothing has been said yet"),
@@ -98,7 +83,7 @@ fn the_page_of_an_empty_chat_says_so() {
 
 #[test]
 fn api_users_has_names_and_times_in_order_of_arrival() {
-    let (chat, web) = start();
+    let (chat, web) = Chat::with_page(Limits::default());
     let [_alice, _bob] = chat.room(["alice", "bob"]);
     let guest = chat.connect("guest");
     let document = get(web, "/api/users").json();
@@ -119,7 +104,7 @@ fn api_users_has_names_and_times_in_order_of_arrival() {
 
 #[test]
 fn api_messages_has_what_was_said_oldest_first() {
-    let (chat, web) = start_with(Limits {
+    let (chat, web) = Chat::with_page(Limits {
         history_messages: 3,
         ..Limits::default()
     });
@@ -169,7 +154,7 @@ fn api_messages_has_what_was_said_oldest_first() {
 
 #[test]
 fn readers_of_the_page_are_not_in_the_chat() {
-    let (chat, web) = start();
+    let (chat, web) = Chat::with_page(Limits::default());
     let mut alice = chat.join("alice");
     get(web, "/");
     let mut events = Events::open(web);
@@ -181,14 +166,14 @@ fn readers_of_the_page_are_not_in_the_chat() {
 
 #[test]
 fn healthz_tells_that_the_chat_is_alive() {
-    let (_chat, web) = start();
+    let (_chat, web) = Chat::with_page(Limits::default());
     let answer = get(web, "/healthz");
     assert_eq!((answer.status, answer.text().as_str()), (200, "ok\n"));
 }
 
 #[test]
 fn the_files_of_the_page_are_there_and_nothing_is_loaded_from_elsewhere() {
-    let (_chat, web) = start();
+    let (_chat, web) = Chat::with_page(Limits::default());
     let html = get(web, "/").text();
     let mut found = 0;
     for (attribute, ending, kind) in [
@@ -230,7 +215,7 @@ fn the_files_of_the_page_are_there_and_nothing_is_loaded_from_elsewhere() {
 
 #[test]
 fn unknown_addresses_are_404() {
-    let (_chat, web) = start();
+    let (_chat, web) = Chat::with_page(Limits::default());
     for path in [
         "/nothing",
         "/api",
@@ -249,7 +234,7 @@ fn unknown_addresses_are_404() {
 
 #[test]
 fn other_methods_are_405() {
-    let (chat, web) = start();
+    let (chat, web) = Chat::with_page(Limits::default());
     let mut alice = chat.join("alice");
     for (path, methods, allowed) in [
         (
@@ -285,7 +270,7 @@ fn other_methods_are_405() {
 
 #[test]
 fn every_document_has_the_security_headers() {
-    let (_chat, web) = start();
+    let (_chat, web) = Chat::with_page(Limits::default());
     for path in ["/", "/api/users", "/api/messages", "/healthz", "/nothing"] {
         let answer = get(web, path);
         let policy = answer.header("content-security-policy");
@@ -309,7 +294,7 @@ fn every_document_has_the_security_headers() {
 
 #[test]
 fn head_is_get_without_the_body() {
-    let (chat, web) = start();
+    let (chat, web) = Chat::with_page(Limits::default());
     let _room = chat.room(["alice"]);
     for path in ["/", "/api/users", "/api/messages", "/healthz", "/nothing"] {
         let mut http = Http::connect(web);
@@ -335,7 +320,7 @@ fn head_is_get_without_the_body() {
 
 #[test]
 fn a_connection_serves_several_requests_also_when_they_come_at_once() {
-    let (_chat, web) = start();
+    let (_chat, web) = Chat::with_page(Limits::default());
     let mut http = Http::connect(web);
     let request = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n";
     for _ in 0..3 {
@@ -354,7 +339,7 @@ fn a_connection_serves_several_requests_also_when_they_come_at_once() {
 
 #[test]
 fn what_is_no_good_request_gets_a_short_answer_and_an_end() {
-    let (_chat, web) = start();
+    let (_chat, web) = Chat::with_page(Limits::default());
     for (request, statuses) in [
         ("hello\r\n\r\n", &[400][..]),
         ("GET / HTTP/1.1\r\n\r\n", &[400]),
@@ -488,7 +473,7 @@ fn a_head_that_is_too_long_is_refused_and_not_stored() {
 
 #[test]
 fn a_slow_head_is_closed_however_steadily_it_drips() {
-    let (_chat, web) = start_with(Limits {
+    let (_chat, web) = Chat::with_page(Limits {
         web: WebLimits {
             head_timeout: Duration::from_secs(1),
             ..WebLimits::default()
@@ -554,7 +539,7 @@ fn too_many_connections_are_told_and_the_page_comes_back() {
 
 #[test]
 fn the_stream_begins_with_a_snapshot_and_goes_on_with_every_event() {
-    let (chat, web) = start();
+    let (chat, web) = Chat::with_page(Limits::default());
     let [mut alice] = chat.room(["alice"]);
     let mut events = Events::open(web);
     let snapshot = events.expect("snapshot").data;
@@ -599,7 +584,7 @@ fn the_stream_begins_with_a_snapshot_and_goes_on_with_every_event() {
 
 #[test]
 fn streams_that_begin_while_others_talk_have_neither_gap_nor_repetition() {
-    let (chat, web) = start_with(Limits {
+    let (chat, web) = Chat::with_page(Limits {
         history_messages: 10,
         ..unpaced()
     });
@@ -637,7 +622,7 @@ impl Drop for SetAtEnd<'_> {
 
 #[test]
 fn a_crowd_is_summarised_in_the_chat_but_not_on_the_page() {
-    let (chat, web) = start_with(Limits {
+    let (chat, web) = Chat::with_page(Limits {
         announce_limit: 0,
         ..Limits::default()
     });
@@ -653,7 +638,7 @@ fn a_crowd_is_summarised_in_the_chat_but_not_on_the_page() {
 
 #[test]
 fn the_stream_says_bye_when_the_server_stops() {
-    let (mut chat, web) = start();
+    let (mut chat, web) = Chat::with_page(Limits::default());
     let mut events = Events::open(web);
     events.expect("snapshot");
     let mut alice = chat.join("alice");
@@ -669,7 +654,7 @@ fn the_stream_says_bye_when_the_server_stops() {
 #[test]
 fn too_many_streams_are_told_and_a_gone_one_makes_room() {
     rlimit::increase_nofile_limit(u64::MAX).expect("the limit of open files can be raised");
-    let (chat, web) = start();
+    let (chat, web) = Chat::with_page(Limits::default());
     let mut alice = chat.join("alice");
     let mut streams: Vec<Events> = (0..limits::WEB_MAX_STREAMS)
         .map(|_| Events::open(web))
@@ -743,7 +728,7 @@ fn in_a_browser_what_is_said_over_tcp_appears_without_reloading() {
     let Some(browser) = Browser::start("live") else {
         return;
     };
-    let (chat, web) = start();
+    let (chat, web) = Chat::with_page(Limits::default());
     let [mut alice] = chat.room(["alice"]);
     alice.say_and_hear("said before the page was opened");
     browser.open(&format!("http://{web}/"));

@@ -22,19 +22,10 @@ const SHORT: Duration = Duration::from_millis(1500);
 
 /// A chat whose page has these bounds.
 fn start(web: WebLimits) -> (Chat, SocketAddr) {
-    start_with(Limits {
+    Chat::with_page(Limits {
         web,
         ..Limits::default()
     })
-}
-
-fn start_with(limits: Limits) -> (Chat, SocketAddr) {
-    let chat = Chat::with_config(Config {
-        limits,
-        ..Chat::config_with_web()
-    });
-    let web = chat.web.expect("a page");
-    (chat, web)
 }
 
 /// A connection to the page from this address of this machine.
@@ -406,7 +397,7 @@ fn a_connection_without_a_request_is_closed_without_a_word() {
 /// Has a reader who takes nothing, and waits until its response is dropped. A live stream with
 /// nothing to tell meanwhile goes on.
 fn check_that_a_stuck_reader_is_dropped(web: WebLimits) {
-    let (chat, web) = start_with(Limits {
+    let (chat, web) = Chat::with_page(Limits {
         rate_per_second: common::UNPACED,
         burst_lines: common::UNPACED,
         history_messages: 300,
@@ -490,7 +481,7 @@ const SPELLINGS: [&str; 6] = [
 #[test]
 fn a_stream_has_no_deadline_however_its_address_is_written() {
     let deadline = Duration::from_millis(300);
-    let (chat, web) = start_with(Limits {
+    let (chat, web) = Chat::with_page(Limits {
         rate_per_second: common::UNPACED,
         burst_lines: common::UNPACED,
         web: WebLimits {
@@ -767,7 +758,7 @@ fn a_web_name_that_is_none_is_told() {
 
 #[test]
 fn healthz_says_ready_only_while_the_chat_goes_on() {
-    let (mut chat, web) = start_with(Limits {
+    let (mut chat, web) = Chat::with_page(Limits {
         rate_per_second: common::UNPACED,
         burst_lines: common::UNPACED,
         max_lag_bytes: 64 * 1024 * 1024,

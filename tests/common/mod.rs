@@ -421,6 +421,16 @@ impl Chat {
         }
     }
 
+    /// A chat with these bounds, and the address of its page.
+    pub fn with_page(limits: Limits) -> (Self, SocketAddr) {
+        let chat = Chat::with_config(Config {
+            limits,
+            ..Chat::config_with_web()
+        });
+        let web = chat.web.expect("a page");
+        (chat, web)
+    }
+
     /// Asks the server to stop, as a signal would.
     pub fn begin_stop(&mut self) {
         self.stop = None;
