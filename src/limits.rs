@@ -237,7 +237,8 @@ pub const WEB_WRITE_STALL_TIMEOUT: Duration = Duration::from_secs(30);
 pub const WEB_RESPONSE_DEADLINE: Duration = Duration::from_secs(60);
 /// Time in which the chat must answer to be called ready.
 pub const WEB_HEALTH_TIMEOUT: Duration = Duration::from_secs(5);
-/// Bytes of message texts that the page and its documents show; the newest that fit.
+/// Bytes of message texts that the page and its documents show; of at most [`MAX_PAGE_MESSAGES`],
+/// the newest that fit.
 pub const WEB_MAX_TEXT_BYTES: usize = 1024 * 1024;
 /// Bytes of the documents of all moments that are on their way to readers of the page.
 pub const WEB_MAX_DOCUMENT_BYTES: usize = 64 * 1024 * 1024;

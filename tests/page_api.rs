@@ -7,7 +7,7 @@ mod common;
 use common::http::{Answer, Events, Http, get, head_of, is_time};
 use common::{Chat, PATIENCE, RealServer, eventually, skip};
 use serde_json::{Value, json};
-use smolchat::limits::{Limits, MAX_REFUSALS_IN_A_ROW};
+use smolchat::limits::{Limits, MAX_PAGE_MESSAGES, MAX_REFUSALS_IN_A_ROW};
 use smolchat::server::web::api::ROUTES;
 use smolchat::server::{Config, WebConfig};
 use std::net::SocketAddr;
@@ -882,6 +882,40 @@ fn with_a_store_everything_is_there_after_a_restart() {
     bob.skip_to("eve", "still here");
     drop(second);
     let _ = std::fs::remove_dir_all(folder);
+}
+
+#[test]
+fn a_long_history_comes_in_pages() {
+    let (chat, web) = Chat::with_page(Limits {
+        history_messages: 1000,
+        rate_per_second: common::UNPACED,
+        burst_lines: common::UNPACED,
+        ..Limits::default()
+    });
+    let mut alice = chat.join("alice");
+    for number in 0..=2 * MAX_PAGE_MESSAGES {
+        alice.say_and_hear(&number.to_string());
+    }
+    let mut heard = Vec::new();
+    let mut path = "/api/messages".to_owned();
+    loop {
+        let page = get(web, &path).json();
+        let messages = page["messages"].as_array().expect("messages");
+        assert!(messages.len() <= MAX_PAGE_MESSAGES, "{}", messages.len());
+        let texts = messages.iter().rev().map(|one| one["message"].clone());
+        heard.extend(texts);
+        if page["more"] != json!(true) {
+            break;
+        }
+        let limit = MAX_PAGE_MESSAGES;
+        path = format!("/api/messages?before={}&limit={limit}", messages[0]["id"]);
+    }
+    let said = (0..=2 * MAX_PAGE_MESSAGES).rev();
+    let said: Vec<Value> = said.map(|number| json!(number.to_string())).collect();
+    assert_eq!(heard, said);
+    let html = get(web, "/").text();
+    assert_eq!(html.matches("class=\"line said").count(), MAX_PAGE_MESSAGES);
+    assert!(html.contains("/?before="), "older ones are behind a link");
 }
 
 // The description

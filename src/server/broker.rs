@@ -17,7 +17,8 @@ mod page;
 use crate::event::{self, Event, EventKind};
 use crate::history::{History, Message};
 use crate::limits::{
-    MAX_BATCH_BYTES, MAX_BATCH_EVENTS, MAX_CLOSING_CONNECTIONS, WEB_MAX_TEXT_BYTES,
+    MAX_BATCH_BYTES, MAX_BATCH_EVENTS, MAX_CLOSING_CONNECTIONS, MAX_PAGE_MESSAGES,
+    WEB_MAX_TEXT_BYTES,
 };
 use crate::protocol::{self, Refusal, Request, basic, extended};
 use crate::record::Record;
@@ -929,7 +930,8 @@ fn newest_before(history: &History, count: usize, last: u64) -> u64 {
         .map_or(history.newest_gone(), |message| message.id)
 }
 
-/// The newest messages up to this event whose texts fit into so many bytes, oldest first.
+/// The newest messages up to this event, as many as a page has, whose texts fit into so many bytes,
+/// oldest first. The others are found page by page.
 fn newest(history: &History, last: u64, max_bytes: usize) -> Vec<Arc<Message>> {
     let mut bytes = 0;
     let fits = |message: &&Arc<Message>| {
@@ -940,6 +942,7 @@ fn newest(history: &History, last: u64, max_bytes: usize) -> Vec<Arc<Message>> {
         .messages()
         .rev()
         .filter(|message| message.id <= last)
+        .take(MAX_PAGE_MESSAGES)
         .take_while(fits)
         .cloned()
         .collect();
