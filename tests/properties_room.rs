@@ -109,7 +109,14 @@ fn step() -> impl Strategy<Value = Step> {
         }),
         2 => prop_oneof![Just(1u32), Just(29), Just(30), Just(100)].prop_map(Step::Wait),
         1 => place.clone().prop_map(|place| Step::Refuse(place, Refusal::NotJson)),
-        1 => (place, request()).prop_map(|(place, request)| Step::AskFromOutside(place, request)),
+        1 => (place.clone(), request())
+            .prop_map(|(place, request)| Step::AskFromOutside(place, request)),
+        4 => (address(), prop::option::of(0usize..12), requested_name())
+            .prop_map(|(address, token, name)| Step::Join(address, token, name)),
+        2 => (place.clone(), address()).prop_map(|(place, address)| Step::Attend(place, address)),
+        2 => (place.clone(), address()).prop_map(|(place, address)| Step::Stay(place, address)),
+        1 => place.clone().prop_map(Step::Withdraw),
+        1 => place.prop_map(Step::Quit),
     ]
 }
 

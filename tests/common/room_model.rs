@@ -10,6 +10,7 @@ use smolchat::event::{Event, EventKind, LeaveReason, sentence};
 use smolchat::limits::{Limits, MAX_HISTORY_BYTES, MAX_REFUSALS_IN_A_ROW};
 use smolchat::name::{Name, NameError, NameKeys};
 use smolchat::protocol::{Hello, Nonce, Private, Refusal, Request, Say};
+use smolchat::room::page::NotJoined;
 use smolchat::room::{Effect, NoEntry, Reply, Room, UserId, Welcome};
 use smolchat::token::Token;
 use std::cell::RefCell;
@@ -33,6 +34,17 @@ pub(crate) enum Step {
     /// The user at this place of the roster says hello, with the token of this number if there
     /// are so many.
     Hello(usize, Option<usize>),
+    /// A browser at this address joins under this name, with the token of this number if there are
+    /// so many.
+    Join(SocketAddr, Option<usize>, String),
+    /// A stream of the browser at this place of the roster is open, from this address.
+    Attend(usize, SocketAddr),
+    /// The browser at this place of the roster is about to ask for something, from this address.
+    Stay(usize, SocketAddr),
+    /// The last stream of the browser at this place of the roster has ended.
+    Withdraw(usize),
+    /// The user at this place of the roster says goodbye.
+    Quit(usize),
     /// So many seconds pass.
     Wait(u32),
 }
@@ -49,13 +61,26 @@ struct Person {
     token: Option<usize>,
     /// When its grace time ends, if its connection is lost.
     away: Option<Timestamp>,
+    /// Whether it came by the page.
+    is_of_page: bool,
+    /// Whether it counts as connected while it is away.
+    holds_place: bool,
     /// What is kept for it: who said it, and what.
     kept: Vec<(UserId, String)>,
 }
 
 impl Person {
     fn has_chosen(&self) -> bool {
-        self.name != Name::from_address(self.address)
+        self.is_of_page || self.name != Name::from_address(self.address)
+    }
+
+    fn has_place(&self) -> bool {
+        self.away.is_none() || self.holds_place
+    }
+
+    /// Whose address it may be called by.
+    fn own_name(&self) -> Option<SocketAddr> {
+        (!self.is_of_page).then_some(self.address)
     }
 }
 
@@ -64,6 +89,7 @@ impl Person {
 struct Known {
     name: Name,
     has_chosen: bool,
+    is_of_page: bool,
     used: Timestamp,
     is_forgotten: bool,
     /// What was said under a nonce, and the number of the event if it has one.
@@ -78,15 +104,22 @@ type Parsed = Result<(Name, NameKeys), NameError>;
 
 thread_local! {
     /// The names are few and judging one takes long.
-    static PARSED: RefCell<HashMap<(String, SocketAddr), Parsed>> = RefCell::default();
+    static PARSED: RefCell<HashMap<(String, Option<SocketAddr>), Parsed>> = RefCell::default();
 }
 
 /// Names that are remembered.
 const MOST_PARSED: usize = 10_000;
 
-/// What becomes of a requested name, and its keys.
-fn parsed(requested: &str, own: SocketAddr) -> Parsed {
-    let judge = || Name::parse(requested, own).map(|name| (name.clone(), name.keys()));
+/// What becomes of a requested name, and its keys, for one who has this address, or of whom nobody
+/// may see the address.
+fn parsed(requested: &str, own: Option<SocketAddr>) -> Parsed {
+    let judge = || {
+        let name = match own {
+            Some(own) => Name::parse(requested, own),
+            None => Name::parse_without_address(requested),
+        };
+        name.map(|name| (name.clone(), name.keys()))
+    };
     PARSED.with_borrow_mut(|parsed| {
         if parsed.len() > MOST_PARSED {
             parsed.clear();
@@ -130,10 +163,26 @@ impl Model {
         self.here.iter().filter(|person| person.away.is_none())
     }
 
+    /// Those who count for the limits.
+    fn placed(&self) -> impl Iterator<Item = &Person> {
+        self.here.iter().filter(|person| person.has_place())
+    }
+
     /// Whether somebody is connected at this place of the roster.
     fn is_at(&self, place: usize) -> bool {
         let person = self.here.get(place);
         person.is_some_and(|person| person.away.is_none())
+    }
+
+    /// Whether somebody is at this place of the roster who may ask for something.
+    fn may_ask(&self, place: usize) -> bool {
+        self.here.get(place).is_some_and(Person::has_place)
+    }
+
+    /// Whether a browser is at this place of the roster, connected or not.
+    fn is_browser_at(&self, place: usize) -> bool {
+        let person = self.here.get(place);
+        person.is_some_and(|person| person.is_of_page)
     }
 
     fn names(&self) -> Vec<String> {
@@ -157,7 +206,7 @@ impl Model {
             self.here
         );
         assert_eq!(room.user_count(), self.here.len());
-        assert_eq!(room.connected_count(), self.connected().count());
+        assert_eq!(room.connected_count(), self.placed().count());
         assert!(room.connected_count() <= self.limits.max_clients);
         for (index, person) in self.here.iter().enumerate() {
             assert_eq!(room.name(person.id), Some(&person.name));
@@ -213,14 +262,28 @@ impl Model {
         match step {
             Step::Enter(address) => self.enter(room, address),
             Step::Leave(place) if self.is_at(place) => self.lose(room, place),
-            Step::Ask(place, request) if self.is_at(place) => self.ask(room, place, request),
-            Step::Refuse(place, refusal) if self.is_at(place) => {
+            Step::Ask(place, request) if self.may_ask(place) => self.ask(room, place, request),
+            Step::Refuse(place, refusal) if self.may_ask(place) => {
                 self.refuse(room, place, &refusal);
             }
             Step::Hello(place, token) if self.is_at(place) => self.hello(room, place, token),
             Step::AskFromOutside(place, request) => self.ask_from_outside(room, place, request),
+            Step::Join(address, token, name) => {
+                self.join(room, without_port(address), token, &name);
+            }
+            Step::Attend(place, address) if self.is_browser_at(place) => {
+                self.attend(room, place, without_port(address));
+            }
+            Step::Stay(place, address) if self.is_browser_at(place) => {
+                self.stay(room, place, without_port(address));
+            }
+            Step::Withdraw(place) if self.is_browser_at(place) => self.withdraw(room, place),
+            Step::Quit(place) if self.is_at(place) || self.is_browser_at(place) => {
+                self.quit(room, place);
+            }
             Step::Wait(seconds) => self.now += Duration::from_secs(seconds.into()),
             Step::Leave(_) | Step::Ask(..) | Step::Refuse(..) | Step::Hello(..) => {}
+            Step::Attend(..) | Step::Stay(..) | Step::Withdraw(_) | Step::Quit(_) => {}
         }
         self.check(room);
     }
@@ -322,22 +385,9 @@ impl Model {
         let name = Name::from_address(address);
         let is_from_there = |person: &Person| Name::from_address(person.address) == name;
         let holder = self.connected().find(|person| is_from_there(person));
-        let neighbours = self
-            .connected()
-            .filter(|person| network(person.address) == network(address))
-            .count();
-        let refused = if let Some(holder) = holder {
-            Some(NoEntry::AddressInUse(holder.id))
-        } else if self.connected().count() >= self.limits.max_clients {
-            Some(NoEntry::Full(self.limits.max_clients))
-        } else if self
-            .limits
-            .max_clients_per_address
-            .is_some_and(|most| neighbours >= most)
-        {
-            Some(NoEntry::AddressFull)
-        } else {
-            None
+        let refused = match holder {
+            Some(holder) => Some(NoEntry::AddressInUse(holder.id)),
+            None => self.no_place(address),
         };
         let mut effects = Vec::new();
         match (room.enter(address, self.now, &mut effects), refused) {
@@ -347,6 +397,18 @@ impl Model {
             }
             (Ok(id), None) => self.entered(id, address, name, effects),
             (told, expected) => panic!("{address}: {told:?}, but {expected:?} was expected"),
+        }
+    }
+
+    /// Why there is no place for one more from this address.
+    fn no_place(&self, address: SocketAddr) -> Option<NoEntry> {
+        let is_neighbour = |person: &&Person| network(person.address) == network(address);
+        let neighbours = self.placed().filter(is_neighbour).count();
+        let most_neighbours = self.limits.max_clients_per_address.unwrap_or(usize::MAX);
+        if self.placed().count() >= self.limits.max_clients {
+            Some(NoEntry::Full(self.limits.max_clients))
+        } else {
+            (neighbours >= most_neighbours).then_some(NoEntry::AddressFull)
         }
     }
 
@@ -361,7 +423,7 @@ impl Model {
         let many = self.here.len() + 1 > self.limits.announce_limit;
         assert!(matches!(&kind, EventKind::Joined { name: told, summarised }
                 if *told == name && *summarised == many));
-        let (_, keys) = parsed(name.as_str(), address).expect("one's own address");
+        let (_, keys) = parsed(name.as_str(), Some(address)).expect("one's own address");
         self.here.push(Person {
             id,
             address,
@@ -371,8 +433,154 @@ impl Model {
             refusals: 0,
             token: None,
             away: None,
+            is_of_page: false,
+            holds_place: false,
             kept: Vec::new(),
         });
+    }
+
+    // Browsers
+
+    fn join(&mut self, room: &mut Room, address: SocketAddr, asked: Option<usize>, name: &str) {
+        let is_of_a_browser = |number: &usize| {
+            let known = self.tokens.get(*number);
+            known.is_some_and(|known| known.is_of_page && !known.is_forgotten)
+        };
+        let known = asked.filter(is_of_a_browser);
+        // One who is here is renamed instead.
+        if known.is_some() && self.here.iter().any(|person| person.token == known) {
+            return;
+        }
+        let number = known.unwrap_or(self.tokens.len());
+        let mut effects = Vec::new();
+        let mut draw = || {
+            assert!(known.is_none(), "a token that is known is given back");
+            token(number)
+        };
+        let ip = address.ip();
+        let asked = asked.map(token);
+        let joined = room.join((asked, ip), name, &mut draw, self.now, &mut effects);
+        let (name, keys) = match parsed(name, None) {
+            Ok(parsed) => parsed,
+            Err(error) => {
+                let refused = NotJoined::Refused(Refusal::Name(error));
+                assert_eq!(joined.expect_err("no name"), refused);
+                return assert!(effects.is_empty(), "{effects:?}");
+            }
+        };
+        if self.here.iter().any(|person| are_one(&person.keys, &keys)) {
+            let refused = joined.expect_err("somebody has the name");
+            assert!(matches!(refused, NotJoined::Refused(Refusal::NameTaken(_))));
+            return assert!(effects.is_empty(), "{effects:?}");
+        }
+        if let Some(no_entry) = self.no_place(address) {
+            let refused = joined.expect_err("there is no place");
+            assert_eq!(refused, NotJoined::NoEntry(no_entry));
+            return assert!(effects.is_empty(), "{effects:?}");
+        }
+        let joined = joined.expect("there is a place");
+        assert_eq!((&joined.name, &joined.token), (&name, &token(number)));
+        assert!(!self.gone.contains(&joined.user), "a number was used twice");
+        self.joined(joined.user, address, (name, keys), number, effects);
+    }
+
+    fn joined(
+        &mut self,
+        id: UserId,
+        address: SocketAddr,
+        (name, keys): (Name, NameKeys),
+        number: usize,
+        mut effects: Vec<Effect>,
+    ) {
+        self.here.push(Person {
+            id,
+            address,
+            name: name.clone(),
+            keys,
+            since: self.now,
+            refusals: 0,
+            token: Some(number),
+            away: Some(self.now + self.limits.grace),
+            is_of_page: true,
+            holds_place: true,
+            kept: Vec::new(),
+        });
+        if number == self.tokens.len() {
+            self.know_token(name.clone(), true, true);
+            self.forget_one_too_many(&mut effects);
+        } else {
+            let known = &mut self.tokens[number];
+            (known.name, known.used) = (name.clone(), self.now);
+        }
+        let many = self.here.len() > self.limits.announce_limit;
+        let kind = self.next_event(&mut effects);
+        assert!(matches!(&kind, EventKind::Joined { name: told, summarised }
+                if *told == name && *summarised == many));
+        assert!(effects.is_empty(), "{effects:?}");
+    }
+
+    /// Gives a browser its place from this address, if it has none; the room's answer has to say
+    /// the same.
+    fn hold_place(&mut self, place: usize, address: SocketAddr, told: Option<NoEntry>) -> bool {
+        let has_place = self.here[place].has_place();
+        let expected = self.no_place(address).filter(|_| !has_place);
+        assert_eq!(told, expected);
+        if !has_place && expected.is_none() {
+            let person = &mut self.here[place];
+            (person.holds_place, person.address) = (true, address);
+        }
+        expected.is_none()
+    }
+
+    fn attend(&mut self, room: &mut Room, place: usize, address: SocketAddr) {
+        let id = self.here[place].id;
+        let attended = room.attend(id, address.ip(), self.now);
+        if !self.hold_place(place, address, attended.as_ref().err().cloned()) {
+            return;
+        }
+        let person = &mut self.here[place];
+        let was_away = person.away.take().is_some();
+        person.holds_place = false;
+        let kept = std::mem::take(&mut person.kept);
+        let told = attended.expect("it has a place");
+        let told: Vec<&str> = told.iter().map(|message| &*message.text).collect();
+        let expected: Vec<&str> = kept.iter().map(|(_, text)| text.as_str()).collect();
+        assert_eq!(told, expected);
+        if let Some(number) = person.token.filter(|_| was_away) {
+            self.tokens[number].used = self.now;
+        }
+    }
+
+    fn stay(&mut self, room: &mut Room, place: usize, address: SocketAddr) {
+        let id = self.here[place].id;
+        let told = room.stay(id, address.ip(), self.now).err();
+        let has_place = self.hold_place(place, address, told);
+        let until = self.now + self.limits.grace;
+        if let Some(away) = self.here[place].away.as_mut().filter(|_| has_place) {
+            *away = until;
+        }
+    }
+
+    fn withdraw(&mut self, room: &mut Room, place: usize) {
+        let id = self.here[place].id;
+        let mut effects = Vec::new();
+        room.withdraw(id, self.now, &mut effects);
+        assert!(effects.is_empty(), "it has its grace time: {effects:?}");
+        if self.is_at(place) {
+            let person = &mut self.here[place];
+            person.away = Some(self.now + self.limits.grace);
+            if let Some(number) = person.token {
+                self.tokens[number].used = self.now;
+            }
+        }
+    }
+
+    fn quit(&mut self, room: &mut Room, place: usize) {
+        let id = self.here[place].id;
+        let mut effects = Vec::new();
+        room.leave(id, LeaveReason::Quit, self.now, &mut effects);
+        self.gone(place, LeaveReason::Quit, &mut effects);
+        assert!(effects.is_empty(), "{effects:?}");
     }
 
     // The extended dialect
@@ -400,7 +608,7 @@ impl Model {
         self.here[place].refusals = 0;
         let known = asked.filter(|number| {
             let known = self.tokens.get(*number);
-            known.is_some_and(|known| !known.is_forgotten)
+            known.is_some_and(|known| !known.is_forgotten && !known.is_of_page)
         });
         let Some(number) = known else {
             assert!(drawn, "a token that is not known is not given back");
@@ -421,14 +629,25 @@ impl Model {
         let number = self.tokens.len();
         let person = &mut self.here[place];
         person.token = Some(number);
+        let (name, has_chosen) = (person.name.clone(), person.has_chosen());
+        self.know_token(name, has_chosen, false);
+        self.take_welcome(&mut effects, place, number);
+        self.forget_one_too_many(&mut effects);
+        assert!(effects.is_empty(), "{effects:?}");
+    }
+
+    fn know_token(&mut self, name: Name, has_chosen: bool, is_of_page: bool) {
         self.tokens.push(Known {
-            name: person.name.clone(),
-            has_chosen: person.has_chosen(),
+            name,
+            has_chosen,
+            is_of_page,
             used: self.now,
             is_forgotten: false,
             said: HashMap::new(),
         });
-        self.take_welcome(&mut effects, place, number);
+    }
+
+    fn forget_one_too_many(&mut self, effects: &mut Vec<Effect>) {
         // The least recently used of too many is forgotten.
         let most = 10 * self.limits.max_clients;
         let alive = self
@@ -450,10 +669,9 @@ impl Model {
                 .iter()
                 .position(|person| person.token == Some(oldest));
             if let Some(place) = away {
-                self.gone(place, LeaveReason::Closed, &mut effects);
+                self.gone(place, LeaveReason::Closed, effects);
             }
         }
-        assert!(effects.is_empty(), "{effects:?}");
     }
 
     /// The next of the effects welcomes the person at this place.
@@ -710,7 +928,7 @@ impl Model {
 
     fn take_rename(&mut self, room: &mut Room, place: usize, requested: &str, effect: Effect) {
         let person = &self.here[place];
-        let (new, keys) = match parsed(requested, person.address) {
+        let (new, keys) = match parsed(requested, person.own_name()) {
             Ok(new) => new,
             Err(_) => return self.take_refusal(room, place, effect, "bad-name"),
         };
@@ -754,6 +972,11 @@ impl Model {
             assert!(effects.is_empty(), "{effects:?}");
         }
     }
+}
+
+/// The connections of a browser come and go: their ports tell nothing.
+fn without_port(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip(), 0)
 }
 
 /// What the limit for one address counts as one: an IPv4 address, or the /64 of an IPv6 one.
