@@ -2,7 +2,7 @@
 //!
 //! What lives here: one documented constant or [`Limits`] field for each bound, with its unit.
 //! Everything may use it. It must never be bypassed: a bound that stands as a literal
-//! somewhere else is a mistake, and `tests/tidy.rs` looks for it.
+//! somewhere else is a mistake.
 
 use std::time::Duration;
 

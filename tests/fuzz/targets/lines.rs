@@ -6,7 +6,7 @@
 
 #![no_main]
 
-#[path = "../../common/line_model.rs"]
+#[path = "../../support/line_model.rs"]
 mod line_model;
 
 use libfuzzer_sys::fuzz_target;

@@ -7,9 +7,7 @@
 //! skipped. Where `CI` is set and the machine gives namespaces, those programs must be there.
 #![cfg(target_os = "linux")]
 
-mod common;
-
-use common::{Captured, PATIENCE, RealServer, skip};
+use crate::support::{Captured, PATIENCE, RealServer, skip};
 use std::io::{BufRead, BufReader, Write};
 use std::net::SocketAddr;
 use std::process::{Child, ChildStdin, Command, Stdio};

@@ -4,9 +4,7 @@
 //! take, it is the one right stream or the beginning of it. The second half is whole
 //! conversations over sockets that are cut, ended or held at every byte of their life.
 
-mod common;
-
-use common::{Chat, LineClient, PATIENCE, RealServer, Said, Site, decode, request};
+use crate::support::{Chat, LineClient, PATIENCE, RealServer, Said, Site, decode, request};
 use jiff::Timestamp;
 use smolchat::history::Message;
 use smolchat::limits::{Limits, MAX_BYTES_PER_TURN, REPLY_PIECE_BYTES};
@@ -1027,7 +1025,7 @@ fn the_client_program_speaks_byte_by_byte_too() {
     let [mut observer] = server.room(["observer"]);
     let proxy = byte_by_byte_to(&server);
     let port = proxy.local_addr().expect("an address").port().to_string();
-    let mut client = common::client_command()
+    let mut client = crate::support::client_command()
         .args(["127.0.0.1", &port])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())

@@ -1,8 +1,6 @@
 //! Faults that were found once, each by a test of its own, named for what was seen.
 
-mod common;
-
-use common::{Chat, PATIENCE, RealServer, request};
+use crate::support::{Chat, PATIENCE, RealServer, request};
 use smolchat::limits::Limits;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -105,7 +103,7 @@ fn a_typed_line_is_sent_while_the_server_talks_without_pause() {
         .expect("its address")
         .port()
         .to_string();
-    let mut client = common::client_command()
+    let mut client = crate::support::client_command()
         .args(["127.0.0.1", &port])
         .stdin(Stdio::piped())
         .stdout(Stdio::null())

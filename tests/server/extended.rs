@@ -1,10 +1,8 @@
 //! The extended dialect, a test a row of the protocol, over memory and over a store: what can be
 //! seen is the same.
 
-mod common;
-
-use common::extended::{Extended, Folder};
-use common::{Chat, PATIENCE, Site, eventually};
+use crate::support::extended::{Extended, Folder};
+use crate::support::{Chat, PATIENCE, Site, eventually};
 use serde_json::{Value, json};
 use smolchat::limits::Limits;
 use smolchat::server::Config;
@@ -631,10 +629,10 @@ fn the_documented_client_says_everything_once_over_a_restart() {
     let source = std::fs::read_to_string(path).expect("the client");
     assert!(source.lines().count() < 80, "{}", source.lines().count());
     if Command::new("python3").arg("--version").output().is_err() {
-        return common::skip("there is no python3");
+        return crate::support::skip("there is no python3");
     }
     let folder = Folder::new();
-    let mut server = common::RealServer::from_command(with_store(&folder, 0));
+    let mut server = crate::support::RealServer::from_command(with_store(&folder, 0));
     let port = server.address.port();
     let mut client = Command::new("python3")
         .args([path, "127.0.0.1", &port.to_string(), "snake"])
@@ -643,13 +641,13 @@ fn the_documented_client_says_everything_once_over_a_restart() {
         .spawn()
         .expect("the client starts");
     let mut input = client.stdin.take().expect("its input");
-    let output = common::Captured::read_all(client.stdout.take().expect("its output"));
+    let output = crate::support::Captured::read_all(client.stdout.take().expect("its output"));
     input.write_all(b"one\ntwo\n").expect("taken");
     output.wait_for("snake: two\n");
     server.signal("KILL");
     server.wait(PATIENCE);
     input.write_all(b"three\n").expect("taken");
-    let server = common::RealServer::from_command(with_store(&folder, port));
+    let server = crate::support::RealServer::from_command(with_store(&folder, port));
     output.wait_for("snake: three\n");
     input.write_all("čtyři\n".as_bytes()).expect("taken");
     drop(input);
@@ -664,7 +662,8 @@ fn the_documented_client_says_everything_once_over_a_restart() {
 
 /// The program with a store in this folder, on this port.
 fn with_store(folder: &Folder, port: u16) -> std::process::Command {
-    let mut command = common::RealServer::bare_command(&["--no-web", "--host", "127.0.0.1"]);
+    let mut command =
+        crate::support::RealServer::bare_command(&["--no-web", "--host", "127.0.0.1"]);
     command.args(["--port", &port.to_string(), "--db"]);
     command.arg(folder.file("chat.db"));
     command
@@ -723,7 +722,7 @@ fn a_cut_at_every_byte_then_a_resume_gives_the_uncut_dialogue() {
 }
 
 /// A connection that has said hello with this place, and heard its welcome.
-fn resumer(site: &Site, epoch: &str, id: u64) -> common::LineClient {
+fn resumer(site: &Site, epoch: &str, id: u64) -> crate::support::LineClient {
     let mut line = site.connect_raw("resumer");
     line.next_line().expect("its own arrival");
     let after = json!({"epoch": epoch, "id": id});
@@ -739,7 +738,7 @@ fn resumer(site: &Site, epoch: &str, id: u64) -> common::LineClient {
     }
 }
 
-fn event_line(line: &mut common::LineClient) -> Vec<u8> {
+fn event_line(line: &mut crate::support::LineClient) -> Vec<u8> {
     line.next_line().expect("an event")
 }
 

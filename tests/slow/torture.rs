@@ -6,11 +6,9 @@
 //! far as the machine lets things happen at the same moments, and `SMOLCHAT_TORTURE_SECONDS` lets
 //! it run longer than a short while.
 
-mod common;
-
-use common::extended::Folder;
-use common::random::Random;
-use common::{PATIENCE, RealServer, send_signal};
+use crate::support::extended::Folder;
+use crate::support::random::Random;
+use crate::support::{PATIENCE, RealServer, send_signal};
 use serde_json::{Value, json};
 use socket2::SockRef;
 use std::collections::hash_map::DefaultHasher;

@@ -3,9 +3,7 @@
 //!
 //! Whatever would take its time here has a time of its own, chosen for the test.
 
-mod common;
-
-use common::{Chat, PATIENCE, RealServer, eventually, run_to_end};
+use crate::support::{Chat, PATIENCE, RealServer, eventually, run_to_end};
 use smolchat::limits::{self, Limits, WebLimits};
 use smolchat::server::web::host::HostName;
 use smolchat::server::{Config, WebConfig};
@@ -398,8 +396,8 @@ fn a_connection_without_a_request_is_closed_without_a_word() {
 /// nothing to tell meanwhile goes on.
 fn check_that_a_stuck_reader_is_dropped(web: WebLimits) {
     let (chat, web) = Chat::with_page(Limits {
-        rate_per_second: common::UNPACED,
-        burst_lines: common::UNPACED,
+        rate_per_second: crate::support::UNPACED,
+        burst_lines: crate::support::UNPACED,
         history_messages: 300,
         web: WebLimits {
             connections_per_address: Some(2),
@@ -482,8 +480,8 @@ const SPELLINGS: [&str; 6] = [
 fn a_stream_has_no_deadline_however_its_address_is_written() {
     let deadline = Duration::from_millis(300);
     let (chat, web) = Chat::with_page(Limits {
-        rate_per_second: common::UNPACED,
-        burst_lines: common::UNPACED,
+        rate_per_second: crate::support::UNPACED,
+        burst_lines: crate::support::UNPACED,
         web: WebLimits {
             response_deadline: deadline,
             ..WebLimits::default()
@@ -730,7 +728,7 @@ fn the_program_knows_its_machine_and_the_names_it_is_given() {
     let machine = gethostname::gethostname();
     let machine = machine.to_string_lossy();
     if HostName::parse(&machine).is_err() {
-        common::skip("this machine has no name that could be asked for");
+        crate::support::skip("this machine has no name that could be asked for");
         return;
     }
     let short = machine.split('.').next().unwrap_or_default();
@@ -759,8 +757,8 @@ fn a_web_name_that_is_none_is_told() {
 #[test]
 fn healthz_says_ready_only_while_the_chat_goes_on() {
     let (mut chat, web) = Chat::with_page(Limits {
-        rate_per_second: common::UNPACED,
-        burst_lines: common::UNPACED,
+        rate_per_second: crate::support::UNPACED,
+        burst_lines: crate::support::UNPACED,
         max_lag_bytes: 64 * 1024 * 1024,
         ..Limits::default()
     });

@@ -1,11 +1,6 @@
 //! Properties of framing and of the basic dialect: what holds for any bytes in any chunks.
 
-#[path = "common/cases.rs"]
-mod cases;
-#[path = "common/line_model.rs"]
-mod line_model;
-
-use line_model::{Feed, Found, without_carriage_return};
+use crate::line_model::{Feed, Found, without_carriage_return};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use smolchat::client::session::Session;
@@ -312,7 +307,7 @@ fn told<'a>(chunks: impl Iterator<Item = &'a [u8]>) -> (Vec<String>, Vec<u8>) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(cases::cases(500)) })]
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(crate::cases::cases(500)) })]
 
     #[test]
     fn any_bytes_in_any_chunks_give_the_same_lines(bytes in stream(), sizes in sizes()) {
@@ -343,7 +338,7 @@ proptest! {
     fn whatever_happens_to_a_splitter_it_is_what_one_byte_after_the_other_would_give(
         feeds in feeds(), most in 0usize..20,
     ) {
-        line_model::check(&feeds, most);
+        crate::line_model::check(&feeds, most);
     }
 
     #[test]

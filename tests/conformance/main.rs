@@ -10,17 +10,11 @@
 //! Here are the rows about requests, events, order and ends; what is refused, what an enemy
 //! does, and what an operator may choose are in the folder.
 
-#[path = "conformance/a_minute.rs"]
 mod a_minute;
-#[path = "conformance/adversary.rs"]
 mod adversary;
-#[path = "conformance/bench.rs"]
 mod bench;
-#[path = "conformance/names.rs"]
 mod names;
-#[path = "conformance/operator.rs"]
 mod operator;
-#[path = "conformance/refused.rs"]
 mod refused;
 
 use bench::{Client, Line, SERVER, Trial, request, unique};

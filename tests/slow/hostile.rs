@@ -4,9 +4,9 @@
 //! survives each of these, its other clients do not notice, and what the culprit did leaves
 //! nothing behind.
 
-mod common;
-
-use common::{Chat, LineClient, PATIENCE, RealServer, Said, Site, eventually, request, skip};
+use crate::support::{
+    Chat, LineClient, PATIENCE, RealServer, Said, Site, eventually, request, skip,
+};
 use smolchat::limits::{
     DEFAULT_MAX_LAG_BYTES, DEFAULT_MAX_LINE_BYTES, LAG_CHECK_INTERVAL, Limits, MAX_HISTORY_BYTES,
     MAX_LINES_PER_TURN, PAST_BYTES, READ_BUFFER_BYTES, TRANSCRIPT_BYTES,
@@ -457,8 +457,8 @@ fn talk_until_gone(talker: &mut LineClient, gone: &str, text: &str) -> Vec<Said>
 #[test]
 fn a_client_that_stops_reading_is_closed_and_the_others_do_not_notice() {
     let limits = Limits {
-        rate_per_second: common::UNPACED,
-        burst_lines: common::UNPACED,
+        rate_per_second: crate::support::UNPACED,
+        burst_lines: crate::support::UNPACED,
         max_lag_bytes: 64 * 1024,
         ..Limits::default()
     };
@@ -540,8 +540,8 @@ fn many_clients_that_stop_reading_cost_no_more_than_the_bound() {
 #[test]
 fn a_reader_who_is_half_the_limit_behind_is_not_closed_at_once_but_in_time() {
     let chat = Chat::with(Limits {
-        rate_per_second: common::UNPACED,
-        burst_lines: common::UNPACED,
+        rate_per_second: crate::support::UNPACED,
+        burst_lines: crate::support::UNPACED,
         max_message_bytes: 1024 * 1024,
         max_line_bytes: 7 * 1024 * 1024,
         max_lag_bytes: 64 * 1024 * 1024,
@@ -582,8 +582,8 @@ fn wait_for_departure(client: &mut LineClient, name: &str, seen: &[Said]) {
 #[test]
 fn a_reader_who_takes_no_byte_for_too_long_is_closed_and_a_silent_one_is_not() {
     let chat = Chat::with(Limits {
-        rate_per_second: common::UNPACED,
-        burst_lines: common::UNPACED,
+        rate_per_second: crate::support::UNPACED,
+        burst_lines: crate::support::UNPACED,
         max_lag_bytes: 1024 * 1024 * 1024,
         write_stall_timeout: Duration::from_secs(2),
         ..Limits::default()
@@ -631,8 +631,8 @@ impl Backlog {
     /// A server with these times, and a reader whose socket is full.
     fn start(max_lag_bytes: usize, soft_lag: Duration, write_stall: Duration) -> Self {
         let limits = Limits {
-            rate_per_second: common::UNPACED,
-            burst_lines: common::UNPACED,
+            rate_per_second: crate::support::UNPACED,
+            burst_lines: crate::support::UNPACED,
             max_lag_bytes,
             soft_lag_timeout: soft_lag,
             write_stall_timeout: write_stall,
@@ -868,8 +868,8 @@ fn one_who_reads_slowly_but_steadily_and_stays_below_half_is_never_closed() {
 #[test]
 fn a_stuck_reader_who_resets_or_closes_is_gone_at_once() {
     let chat = Chat::with(Limits {
-        rate_per_second: common::UNPACED,
-        burst_lines: common::UNPACED,
+        rate_per_second: crate::support::UNPACED,
+        burst_lines: crate::support::UNPACED,
         max_lag_bytes: 64 * 1024 * 1024,
         ..Limits::default()
     });
@@ -944,8 +944,8 @@ fn a_server_with_nothing_to_do_computes_nothing() {
 #[test]
 fn a_stuck_reader_with_a_pending_reply_gets_everything_in_order_once_it_reads() {
     let limits = Limits {
-        rate_per_second: common::UNPACED,
-        burst_lines: common::UNPACED,
+        rate_per_second: crate::support::UNPACED,
+        burst_lines: crate::support::UNPACED,
         history_messages: 100,
         max_lag_bytes: 64 * 1024 * 1024,
         ..Limits::default()

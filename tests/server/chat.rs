@@ -3,9 +3,7 @@
 //!
 //! What is refused has its own file, and so have hostile clients and signals.
 
-mod common;
-
-use common::{
+use crate::support::{
     Captured, Chat, LineClient, PATIENCE, RealServer, Said, UNPACED, decode, eventually, request,
     skip,
 };
@@ -1269,7 +1267,7 @@ fn a_thousand_lines_in_one_write_are_a_thousand_lines() {
 #[test]
 fn the_transcript_word_for_word_through_pipes() {
     let mut server = RealServer::start(&[]);
-    let mut client = common::client_command();
+    let mut client = crate::support::client_command();
     client.args(["127.0.0.1", &server.address.port().to_string()]);
     client
         .stdin(Stdio::piped())

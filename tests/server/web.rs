@@ -1,10 +1,8 @@
 //! The web page: by HTTP as programs see it, byte by byte, and in a real browser.
 
-mod common;
-
-use common::browser::Browser;
-use common::http::{Events, Http, get, head_of, is_time};
-use common::{Chat, LineClient, PATIENCE, RealServer, eventually};
+use crate::support::browser::Browser;
+use crate::support::http::{Events, Http, get, head_of, is_time};
+use crate::support::{Chat, LineClient, PATIENCE, RealServer, eventually};
 use serde_json::json;
 use smolchat::limits::{self, Limits, WebLimits};
 use socket2::{Domain, Socket, Type};
@@ -18,8 +16,8 @@ const MIB: u64 = 1024 * 1024;
 /// A chat with its page.
 fn unpaced() -> Limits {
     Limits {
-        rate_per_second: common::UNPACED,
-        burst_lines: common::UNPACED,
+        rate_per_second: crate::support::UNPACED,
+        burst_lines: crate::support::UNPACED,
         ..Limits::default()
     }
 }

@@ -1,10 +1,8 @@
 //! The page in a real browser: two of them and a client talk, links break, servers end, strangers
 //! are hostile, and people have no mouse, no scripts or no eyes for colours.
 
-mod common;
-
-use common::browser::{Browser, ENTER, RELEASE, SHIFT, TAB};
-use common::{Chat, PATIENCE, RealServer, skip};
+use crate::support::browser::{Browser, ENTER, RELEASE, SHIFT, TAB};
+use crate::support::{Chat, PATIENCE, RealServer, skip};
 use serde_json::{Value, json};
 use smolchat::limits::Limits;
 use std::net::SocketAddr;

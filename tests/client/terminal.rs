@@ -2,10 +2,8 @@
 //! the screen.
 #![cfg(target_os = "linux")]
 
-mod common;
-
-use common::terminal::{AtTerminal, Start, new_home};
-use common::{PATIENCE, RealServer};
+use crate::support::terminal::{AtTerminal, Start, new_home};
+use crate::support::{PATIENCE, RealServer};
 use serde_json::json;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};

@@ -1,10 +1,8 @@
 //! How the real client is started: its options and its file, where the past begins, the documents
 //! that it generates, and the statuses that it ends with.
 
-mod common;
-
-use common::piped::{Client, command};
-use common::{RealServer, client_command, run_to_end, send_signal};
+use crate::support::piped::{Client, command};
+use crate::support::{RealServer, client_command, run_to_end, send_signal};
 use serde_json::Value;
 use std::fs;
 use std::io::Write;
@@ -150,7 +148,7 @@ fn manual_pages_and_completions_are_generated() {
             ("fish", format!("complete -c {name} ")),
         ] {
             let mut command = Command::new(path);
-            common::without_files(&mut command);
+            crate::support::without_files(&mut command);
             command.args(["--generate", document]);
             let made = run_to_end(command);
             assert_eq!((made.code, made.stderr.as_str()), (Some(0), ""));
@@ -170,7 +168,7 @@ fn manual_pages_and_completions_are_generated() {
 #[track_caller]
 fn is_a_script_of_bash(text: &str) {
     let Ok(mut bash) = Command::new("bash").arg("-n").stdin(Stdio::piped()).spawn() else {
-        return common::skip("bash is missing: its completions were not read by it");
+        return crate::support::skip("bash is missing: its completions were not read by it");
     };
     let mut stdin = bash.stdin.take().expect("its input");
     stdin.write_all(text.as_bytes()).expect("it reads");

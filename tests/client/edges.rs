@@ -3,9 +3,9 @@
 //!
 //! A scripted server is the test itself with a socket.
 
-mod common;
-
-use common::{Captured, PATIENCE, TEST_LIMIT, Trace, Watchdog, eventually, send_signal, skip};
+use crate::support::{
+    Captured, PATIENCE, TEST_LIMIT, Trace, Watchdog, eventually, send_signal, skip,
+};
 use socket2::SockRef;
 use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, Ipv6Addr, Shutdown, TcpListener, TcpStream};
@@ -208,7 +208,7 @@ impl Drop for Client {
 }
 
 fn command(arguments: &[&str]) -> Command {
-    let mut command = common::client_command();
+    let mut command = crate::support::client_command();
     command.args(arguments).env_remove("NO_COLOR");
     command
 }

@@ -1,13 +1,8 @@
 //! Properties of the room: what holds after any sequence of events.
 
-#[path = "common/cases.rs"]
-mod cases;
-#[path = "common/room_model.rs"]
-mod room_model;
-
+use crate::room_model::{Model, Step};
 use jiff::Timestamp;
 use proptest::prelude::*;
-use room_model::{Model, Step};
 use smolchat::history::{History, Message};
 use smolchat::limits::Limits;
 use smolchat::name::Name;
@@ -143,7 +138,7 @@ fn limits() -> impl Strategy<Value = Limits> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(cases::cases(2000)) })]
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(crate::cases::cases(2000)) })]
 
     #[test]
     fn the_room_is_what_the_model_says(limits in limits(), steps in steps()) {

@@ -1,7 +1,5 @@
 //! The real client against a scripted server.
 
-mod common;
-
 use smolchat::limits::CLIENT_DRAIN_TIMEOUT;
 use socket2::SockRef;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -23,7 +21,7 @@ struct Scene {
 }
 
 fn client(arguments: &[&str]) -> Command {
-    let mut command = common::client_command();
+    let mut command = crate::support::client_command();
     command.args(arguments).env_remove("NO_COLOR");
     command
         .stdin(Stdio::piped())

@@ -2,10 +2,8 @@
 //!
 //! Every answer is held against the description that the server gives of itself.
 
-mod common;
-
-use common::http::{Answer, Events, Http, get, head_of, is_time};
-use common::{Chat, PATIENCE, RealServer, eventually, skip};
+use crate::support::http::{Answer, Events, Http, get, head_of, is_time};
+use crate::support::{Chat, PATIENCE, RealServer, eventually, skip};
 use serde_json::{Value, json};
 use smolchat::limits::{Limits, MAX_PAGE_MESSAGES, MAX_REFUSALS_IN_A_ROW};
 use smolchat::server::web::api::ROUTES;
@@ -19,7 +17,7 @@ const SHORT: Duration = Duration::from_millis(1500);
 
 /// The description of the API.
 fn description() -> Value {
-    serde_json::from_str(include_str!("../web/openapi.json")).expect("JSON")
+    serde_json::from_str(include_str!("../../web/openapi.json")).expect("JSON")
 }
 
 /// Checks an answer against the description.
@@ -888,8 +886,8 @@ fn with_a_store_everything_is_there_after_a_restart() {
 fn a_long_history_comes_in_pages() {
     let (chat, web) = Chat::with_page(Limits {
         history_messages: 1000,
-        rate_per_second: common::UNPACED,
-        burst_lines: common::UNPACED,
+        rate_per_second: crate::support::UNPACED,
+        burst_lines: crate::support::UNPACED,
         ..Limits::default()
     });
     let mut alice = chat.join("alice");

@@ -1,8 +1,5 @@
 //! What holds for every name, whatever is asked for: the invariants of `smolchat::name`.
 
-#[path = "common/cases.rs"]
-mod cases;
-
 use std::net::SocketAddr;
 
 use proptest::prelude::*;
@@ -213,7 +210,7 @@ fn outside_emoji(name: &str) -> String {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(cases::cases(1024)) })]
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(crate::cases::cases(1024)) })]
 
     #[test]
     fn preparing_again_changes_nothing(requested in anything()) {

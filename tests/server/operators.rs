@@ -4,9 +4,7 @@
 //! The real program, its standard error and its page. No test may depend on the wording of a
 //! log line beyond its fields.
 
-mod common;
-
-use common::{LineClient, PATIENCE, RealServer, eventually, skip};
+use crate::support::{LineClient, PATIENCE, RealServer, eventually, skip};
 use serde_json::Value;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
@@ -311,7 +309,7 @@ fn server_with_log(log: Stdio) -> (Child, u16) {
 #[track_caller]
 fn serves_without_a_log(log: Stdio) {
     let (mut child, port) = server_with_log(log);
-    let trace = common::Trace::default();
+    let trace = crate::support::Trace::default();
     let mut stream = None;
     eventually(PATIENCE, "the server listens", || {
         stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).ok();
@@ -322,7 +320,7 @@ fn serves_without_a_log(log: Stdio) {
     for number in 0..100 {
         client.say_and_hear(&number.to_string());
     }
-    common::send_signal(child.id(), "TERM");
+    crate::support::send_signal(child.id(), "TERM");
     client.expect_notice("The server is shutting down");
     let status = child.wait().expect("the server ends");
     assert_eq!(status.code(), Some(0));

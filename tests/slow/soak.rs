@@ -6,11 +6,9 @@
 //! `SMOLCHAT_SOAK_SECONDS` lets it run longer than a short while. In every round the five
 //! hundred are there at the same time once, and everybody has left at the end.
 
-mod common;
-
-use common::one_log::{Book, End, Reader, Request, text_of};
-use common::random::Random;
-use common::{PATIENCE, RealServer, request, skip};
+use crate::support::one_log::{Book, End, Reader, Request, text_of};
+use crate::support::random::Random;
+use crate::support::{PATIENCE, RealServer, request, skip};
 use smol::future::or;
 use smol::io::AsyncWriteExt;
 use smol::{Async, LocalExecutor, Timer};

@@ -1,10 +1,8 @@
 //! The store as an operator meets it: what is wrong at a start, a disk that takes nothing any
 //! more, a server that is killed in the middle of a storm, and ordinary tools beside it.
 
-mod common;
-
-use common::extended::{Extended, Folder};
-use common::{LineClient, PATIENCE, RealServer, eventually, run_to_end, skip};
+use crate::support::extended::{Extended, Folder};
+use crate::support::{LineClient, PATIENCE, RealServer, eventually, run_to_end, skip};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, HashSet};
 use std::io::{Read, Write};

@@ -2,10 +2,8 @@
 //! without loss, private messages, JSON; against the real server, through a link that is cut, and
 //! against servers that do not know the dialect.
 
-mod common;
-
-use common::piped::{Client, command};
-use common::{LineClient, PATIENCE, RealServer, run_to_end};
+use crate::support::piped::{Client, command};
+use crate::support::{LineClient, PATIENCE, RealServer, run_to_end};
 use serde_json::Value;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -281,7 +279,7 @@ fn after_a_cut_what_was_missed_is_shown_and_what_was_typed_is_said_once() {
 
 #[test]
 fn a_server_that_is_killed_and_started_again_loses_nothing_of_a_pipe() {
-    let folder = common::extended::Folder::new();
+    let folder = crate::support::extended::Folder::new();
     let file = folder.file("chat.db");
     let file = file.to_str().expect("a path in UTF-8");
     let mut server = RealServer::start(&["--db", file]);

@@ -4,9 +4,7 @@
 //! Each refusal is one sentence of the server to the culprit alone, the connection stays open
 //! and the next line is read as if nothing had happened: [`Bench::refused`] checks all of it.
 
-mod common;
-
-use common::{Chat, LineClient, PATIENCE, eventually, request};
+use crate::support::{Chat, LineClient, PATIENCE, eventually, request};
 use serde_json::json;
 use smolchat::limits::Limits;
 use std::time::{Duration, Instant};

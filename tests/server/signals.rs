@@ -1,8 +1,6 @@
 //! The real server program: its start, its options, its signals and its end.
 
-mod common;
-
-use common::{Finished, LineClient, PATIENCE, RealServer, eventually, run_to_end, skip};
+use crate::support::{Finished, LineClient, PATIENCE, RealServer, eventually, run_to_end, skip};
 use socket2::SockRef;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener};
@@ -128,7 +126,7 @@ fn readers_who_stand_still_do_not_hold_up_the_end() {
 fn senders_who_are_held_back_do_not_hold_up_the_end() {
     let mut server = RealServer::start(&["--rate", "1", "--burst", "1"]);
     let mut flooder = server.connect("flooder");
-    let lines = common::request("message", "again").repeat(5000);
+    let lines = crate::support::request("message", "again").repeat(5000);
     flooder.send_raw(&lines);
     let name = flooder.name.clone();
     flooder.expect(&name, "again");
@@ -190,7 +188,7 @@ fn a_talking_crowd_does_not_hold_up_the_end() {
             std::thread::spawn(move || {
                 // Until the server does not answer any more.
                 loop {
-                    let line = common::request("message", "on and on");
+                    let line = crate::support::request("message", "on and on");
                     if client.stream.write_all(&line).is_err() || client.read_some().is_none() {
                         return;
                     }
@@ -235,7 +233,7 @@ fn at_the_end_a_thousand_talkers_have_one_and_the_same_last_message() {
         .collect();
     for (number, client) in clients.iter_mut().enumerate() {
         let lines: Vec<u8> = (0..3)
-            .flat_map(|line| common::request("message", &format!("{number}.{line}")))
+            .flat_map(|line| crate::support::request("message", &format!("{number}.{line}")))
             .collect();
         client.send_raw(&lines);
         if number == CLIENTS / 2 {
@@ -278,7 +276,7 @@ fn talk_to_the_end(client: LineClient) -> Vec<String> {
     let talking = std::thread::spawn(move || {
         let mut number = 0;
         while sending
-            .write_all(&common::request("message", &number.to_string()))
+            .write_all(&crate::support::request("message", &number.to_string()))
             .is_ok()
         {
             number += 1;
@@ -326,7 +324,7 @@ fn at_the_end_all_who_read_have_one_last_message_while_others_stand_still_and_ta
         let mut filler = server.connect(&format!("filler{number}"));
         let message = |number: u64| format!("{number} {text}");
         let lines: Vec<u8> = (0..most)
-            .flat_map(|number| common::request("message", &message(number)))
+            .flat_map(|number| crate::support::request("message", &message(number)))
             .collect();
         // All at once: on a machine that is busy with other things, each echo takes its time.
         filler.send_raw(&lines);
@@ -357,7 +355,8 @@ fn at_the_end_all_who_read_have_one_last_message_while_others_stand_still_and_ta
     }
     let farewell = "\"message\":\"The server is shutting down\"";
     assert!(ends[0][1].contains(farewell), "{:?}", ends[0]);
-    let message = common::decode(format!("{}\n", ends[0][0]).as_bytes()).expect("a message");
+    let message =
+        crate::support::decode(format!("{}\n", ends[0][0]).as_bytes()).expect("a message");
     assert_ne!(
         message.0, "[Server]",
         "the last before it was said by a talker"
