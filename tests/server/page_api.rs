@@ -28,6 +28,12 @@ fn must_be_described(method: &str, path: &str, answer: &Answer) {
     let operation = &description["paths"][path][method.to_lowercase()];
     let status = answer.status.to_string();
     let response = &operation["responses"][&status];
+    let response = match response["$ref"].as_str() {
+        Some(place) => description
+            .pointer(place.trim_start_matches('#'))
+            .expect(place),
+        None => response,
+    };
     assert!(response.is_object(), "{method} {path}: {answer:?}");
     let media_type = answer.header("content-type");
     let schema = &response["content"][media_type]["schema"];
