@@ -6,10 +6,10 @@
 
 use divan::counter::{BytesCount, ItemsCount};
 use divan::{Bencher, black_box};
-use smolchat::framing::{Line, LineSplitter};
+use smolchat::chat::username::Username;
 use smolchat::limits::{DEFAULT_MAX_LINE_BYTES, DEFAULT_MAX_MESSAGE_BYTES};
-use smolchat::name::Name;
 use smolchat::protocol::basic::{decode_request, encode_message, encode_request};
+use smolchat::protocol::framing::{Line, LineDecoder};
 use std::net::{Ipv4Addr, SocketAddr};
 
 /// Lines in one input, about what a busy socket gives in one read.
@@ -69,7 +69,7 @@ fn kinds() -> impl Iterator<Item = &'static str> {
     TEXTS.iter().map(|(kind, _)| *kind)
 }
 
-fn count_lines(splitter: &mut LineSplitter, mut input: &[u8]) -> usize {
+fn count_lines(splitter: &mut LineDecoder, mut input: &[u8]) -> usize {
     let mut lines = 0;
     while let Some(Line::Complete(line)) = splitter.next_line(&mut input) {
         black_box(line);
@@ -86,7 +86,7 @@ fn split_lines(bencher: Bencher<'_, '_>, chunk: usize) {
         .counter(BytesCount::new(input.len()))
         .counter(ItemsCount::new(LINES))
         .bench_local(|| {
-            let mut splitter = LineSplitter::new(DEFAULT_MAX_LINE_BYTES);
+            let mut splitter = LineDecoder::new(DEFAULT_MAX_LINE_BYTES);
             let chunks = black_box(&input).chunks(chunk);
             chunks
                 .map(|chunk| count_lines(&mut splitter, chunk))
@@ -129,19 +129,19 @@ fn encode_event(bencher: Bencher<'_, '_>, kind: &str) {
 /// A requested name: prepared and judged.
 #[divan::bench(args = NAMES)]
 fn parse_name(name: &str) -> bool {
-    Name::parse(black_box(name), asker()).is_ok()
+    Username::parse(black_box(name), asker()).is_ok()
 }
 
 /// The keys by which a name is compared: look-alikes and case folded away.
 #[divan::bench(args = NAMES)]
 fn fold_name(bencher: Bencher<'_, '_>, name: &str) {
-    let parsed = Name::parse(name, asker());
-    bencher.bench_local(|| black_box(&parsed).as_ref().map(Name::keys));
+    let parsed = Username::parse(name, asker());
+    bencher.bench_local(|| black_box(&parsed).as_ref().map(Username::keys));
 }
 
 /// The name of every newcomer, with its keys.
 #[divan::bench]
 fn name_of_address() -> usize {
-    let name = Name::from_address(black_box(asker()));
+    let name = Username::from_address(black_box(asker()));
     name.keys().folded_first.len()
 }

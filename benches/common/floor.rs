@@ -94,7 +94,7 @@ struct Relay {
     vacant: Vec<usize>,
     /// Accepted and not yet let in, each with its port.
     newcomers: VecDeque<(OwnedFd, u16)>,
-    log: Log,
+    log: BroadcastLog,
     /// Members whose socket took less than there was.
     behind: usize,
     events: Vec<epoll::Event>,
@@ -110,13 +110,13 @@ struct Member {
 }
 
 /// The bytes that somebody may still need; positions count from the beginning of time.
-struct Log {
+struct BroadcastLog {
     bytes: Vec<u8>,
     filled: usize,
     base: u64,
 }
 
-impl Log {
+impl BroadcastLog {
     fn end(&self) -> u64 {
         self.base + self.filled as u64
     }
@@ -160,7 +160,7 @@ impl Relay {
             members: Vec::new(),
             vacant: Vec::new(),
             newcomers: VecDeque::new(),
-            log: Log {
+            log: BroadcastLog {
                 bytes: vec![0; LOG_BYTES],
                 filled: 0,
                 base: 0,
@@ -193,7 +193,7 @@ impl Relay {
         for event in events.drain(..) {
             match event.data.u64() {
                 LISTENER => self.accept()?,
-                member => self.attend(member as usize, event.flags),
+                member => self.attach_stream(member as usize, event.flags),
             }
         }
         self.events = events;
@@ -262,7 +262,7 @@ impl Relay {
         Ok(())
     }
 
-    fn attend(&mut self, slot: usize, flags: EventFlags) {
+    fn attach_stream(&mut self, slot: usize, flags: EventFlags) {
         let Some(member) = &mut self.members[slot] else {
             return;
         };
@@ -325,7 +325,7 @@ fn send_new(
     epoll: &OwnedFd,
     slot: usize,
     member: &mut Member,
-    log: &Log,
+    log: &BroadcastLog,
     behind: &mut usize,
 ) -> bool {
     match rustix::net::send(
@@ -355,7 +355,7 @@ fn catch_up(
     epoll: &OwnedFd,
     slot: usize,
     member: &mut Member,
-    log: &Log,
+    log: &BroadcastLog,
     behind: &mut usize,
 ) -> bool {
     if !send_new(epoll, slot, member, log, behind) {
@@ -374,7 +374,7 @@ fn rewatch(epoll: &OwnedFd, slot: usize, socket: impl AsFd, flags: EventFlags) -
 }
 
 /// Receives straight into the log; only whole lines stay there. False at the end of the stream.
-fn take_in(member: &mut Member, log: &mut Log) -> bool {
+fn take_in(member: &mut Member, log: &mut BroadcastLog) -> bool {
     if log.room() < 2 * READ_BYTES {
         return true;
     }

@@ -1,36 +1,36 @@
 //! The client program: arguments, signals, exit status. Everything else is in the library.
 #![forbid(unsafe_code)]
 
-use smolchat::arguments;
-use smolchat::client::edges::edges;
-use smolchat::client::interrupts;
-use smolchat::client::options::{ClientOptions, Config};
+use smolchat::cli::args;
+use smolchat::cli::exit_code::{COULD_NOT, DONE, INTERRUPTED, WRONG_USE};
+use smolchat::cli::generate;
+use smolchat::client::config_file;
+use smolchat::client::options::{ClientConfig, ClientOptions};
 use smolchat::client::run::{Ended, run};
-use smolchat::client::settings;
-use smolchat::documents;
-use smolchat::exit_status::{COULD_NOT, DONE, INTERRUPTED, WRONG_USE};
+use smolchat::client::setup::edges;
+use smolchat::client::shutdown;
 use std::io::{IsTerminal, Write, stderr, stdin};
 use std::process::ExitCode;
 
 const PROGRAM: &str = "smolchat-client";
 
 fn main() -> ExitCode {
-    interrupts::end_at_panics();
+    shutdown::end_at_panics();
     let status = run_program();
     // The input's thread may still be blocked in a read; leaving `main` does not wait for it.
     ExitCode::from(status)
 }
 
 fn run_program() -> u8 {
-    let options: ClientOptions = match arguments::parse(PROGRAM) {
+    let options: ClientOptions = match args::parse(PROGRAM) {
         Ok(options) => options,
         Err(end) => return end.tell(),
     };
     if let Some(document) = options.generate {
-        return documents::print::<ClientOptions>(PROGRAM, document);
+        return generate::print::<ClientOptions>(PROGRAM, document);
     }
     let has_arguments = !options.server.is_empty();
-    let loaded = settings::load();
+    let loaded = config_file::load();
     let config = loaded.and_then(|(settings, has_file)| {
         let config = options.check(settings)?;
         Ok((config, has_file))
@@ -75,8 +75,8 @@ fn run_program() -> u8 {
 }
 
 /// What one who starts the client for the first time has to know.
-fn tell_first_start(config: &Config) {
-    let file = settings::config_path();
+fn tell_first_start(config: &ClientConfig) {
+    let file = config_file::config_path();
     let file = file.map_or_else(String::new, |path| {
         format!(", or write them to {}", path.display())
     });

@@ -2,14 +2,15 @@
 //! library.
 #![forbid(unsafe_code)]
 
-use smolchat::arguments::EarlyEnd;
-use smolchat::exit_status::{COULD_NOT, DONE, INTERNAL_FAILURE, WRONG_USE};
-use smolchat::render::ColourChoice;
-use smolchat::server::speaker::Speaker;
+use smolchat::cli::args::EarlyExit;
+use smolchat::cli::exit_code::{COULD_NOT, DONE, INTERNAL_FAILURE, WRONG_USE};
+use smolchat::cli::style::ColourChoice;
+use smolchat::cli::{args, generate, signals};
+use smolchat::server;
+use smolchat::server::logging::stderr::StderrLogger;
 use smolchat::server::{
-    self, Config, Listeners, LogFormat, RunError, ServerOptions, TranscriptOutput,
+    Listeners, LogFormat, ServerConfig, ServerError, ServerOptions, TranscriptOutput,
 };
-use smolchat::{arguments, documents, signals};
 use std::io::{IsTerminal, stderr, stdout};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
@@ -19,19 +20,19 @@ use tracing_subscriber::EnvFilter;
 const PROGRAM: &str = "smolchat-server";
 
 fn main() -> ExitCode {
-    let options: ServerOptions = match arguments::parse(PROGRAM) {
+    let options: ServerOptions = match args::parse(PROGRAM) {
         Ok(options) => options,
         Err(stop) => return ExitCode::from(stop.tell()),
     };
     if let Some(document) = options.generate {
-        return ExitCode::from(documents::print::<ServerOptions>(PROGRAM, document));
+        return ExitCode::from(generate::print::<ServerOptions>(PROGRAM, document));
     }
-    let speaker = match Speaker::start(PROGRAM, options.log_format, Box::new(stderr())) {
+    let speaker = match StderrLogger::start(PROGRAM, options.log_format, Box::new(stderr())) {
         Ok(speaker) => speaker,
         Err(error) => {
-            let text = format!("{PROGRAM}: {}", RunError::NoThread(error));
+            let text = format!("{PROGRAM}: {}", ServerError::NoThread(error));
             let status = INTERNAL_FAILURE;
-            return ExitCode::from(EarlyEnd { text, status }.tell());
+            return ExitCode::from(EarlyExit { text, status }.tell());
         }
     };
     speaker.tell_faults();
@@ -42,7 +43,7 @@ fn main() -> ExitCode {
     ExitCode::from(status)
 }
 
-fn run(options: ServerOptions, speaker: &Speaker) -> u8 {
+fn run(options: ServerOptions, speaker: &StderrLogger) -> u8 {
     let fail = |status, sentence: &str| {
         speaker.say(Level::ERROR, sentence);
         status
@@ -71,7 +72,7 @@ fn run(options: ServerOptions, speaker: &Speaker) -> u8 {
         at_deadline.finish(DONE);
     }) {
         Ok(stop) => stop,
-        Err(error) => return fail(INTERNAL_FAILURE, &RunError::NoThread(error).to_string()),
+        Err(error) => return fail(INTERNAL_FAILURE, &ServerError::NoThread(error).to_string()),
     };
     let listeners = match Listeners::bind(&config) {
         Ok(listeners) => listeners,
@@ -86,7 +87,7 @@ fn run(options: ServerOptions, speaker: &Speaker) -> u8 {
     warn_of_descriptors(&config);
     let transcript = TranscriptOutput {
         output: Box::new(stdout()),
-        style: arguments::style_of_stdout(ColourChoice::Auto),
+        style: args::style_of_stdout(ColourChoice::Auto),
     };
     let stopped = async move {
         // Closed or sent: both mean that it is time to stop.
@@ -99,7 +100,7 @@ fn run(options: ServerOptions, speaker: &Speaker) -> u8 {
     }
 }
 
-fn start_log(filter: EnvFilter, format: LogFormat, speaker: &Speaker) {
+fn start_log(filter: EnvFilter, format: LogFormat, speaker: &StderrLogger) {
     let speaker = speaker.clone();
     let subscriber = tracing_subscriber::fmt()
         .with_env_filter(filter)
@@ -112,7 +113,7 @@ fn start_log(filter: EnvFilter, format: LogFormat, speaker: &Speaker) {
 }
 
 /// Says where everything is, whatever the log level.
-fn tell_start(listeners: &Listeners, config: &Config, speaker: &Speaker) {
+fn tell_start(listeners: &Listeners, config: &ServerConfig, speaker: &StderrLogger) {
     let say = |sentence: &str| speaker.say(Level::INFO, sentence);
     let chat = listeners.chat_address();
     let reached_at = match chat.ip().is_unspecified() {
@@ -137,7 +138,7 @@ fn tell_start(listeners: &Listeners, config: &Config, speaker: &Speaker) {
 }
 
 /// Raises the limit of open files, and warns if the users asked for do not fit.
-fn warn_of_descriptors(config: &Config) {
+fn warn_of_descriptors(config: &ServerConfig) {
     let needed = config.needed_descriptors();
     match rlimit::increase_nofile_limit(u64::MAX) {
         Ok(most) if most < needed => tracing::warn!(

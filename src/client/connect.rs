@@ -3,9 +3,9 @@
 //! What lives here: [`connect`], which tries every address of a host, and the sentences on why
 //! it failed. The client's loop uses it. It must never try for ever.
 
-use crate::client::options::Config;
+use crate::cli::socket;
+use crate::client::options::ClientConfig;
 use crate::limits::CLIENT_CONNECT_TIMEOUT;
-use crate::socket;
 use async_net::TcpStream;
 use futures_lite::FutureExt;
 use smol::Timer;
@@ -30,7 +30,7 @@ enum Reason {
 impl fmt::Display for ConnectError {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let ConnectError { host, port, reason } = self;
-        let host = crate::text::for_terminal(host);
+        let host = crate::chat::sanitize::for_terminal(host);
         let address = if host.contains(':') {
             format!("[{host}]:{port}")
         } else {
@@ -67,7 +67,7 @@ impl std::error::Error for ConnectError {}
 ///
 /// # Errors
 /// The host has no address, or none of them answers.
-pub async fn connect(config: &Config) -> Result<TcpStream, ConnectError> {
+pub async fn connect(config: &ClientConfig) -> Result<TcpStream, ConnectError> {
     let failed = |reason| ConnectError {
         host: config.host.clone(),
         port: config.port,

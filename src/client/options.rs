@@ -1,14 +1,14 @@
 //! The command line of the client.
 //!
-//! What lives here: [`ClientOptions`], as typed, and [`Config`], checked. It must never connect
+//! What lives here: [`ClientOptions`], as typed, and [`ClientConfig`], checked. It must never connect
 //! or resolve anything.
 
-use crate::arguments::parse_number;
-use crate::client::settings::{Keys, Settings};
-use crate::documents::{Document, parse_document};
+use crate::chat::sanitize::{is_blank, quoted};
+use crate::cli::args::parse_number;
+use crate::cli::generate::{GeneratedDoc, parse_document};
+use crate::cli::style::ColourChoice;
+use crate::client::config_file::{Keys, Settings};
 use crate::limits::{DEFAULT_MAX_MESSAGE_BYTES, DEFAULT_PORT, MAX_MESSAGE_RANGE};
-use crate::render::ColourChoice;
-use crate::text::{is_blank, quoted};
 use argh::{ArgsInfo, FromArgs};
 use std::time::Duration;
 
@@ -74,7 +74,7 @@ pub struct ClientOptions {
     pub bell: bool,
     /// print this for your system and end: man, bash, zsh or fish (a manual page, or completions of a shell)
     #[argh(option, arg_name = "what", from_str_fn(parse_document))]
-    pub generate: Option<Document>,
+    pub generate: Option<GeneratedDoc>,
     /// print the version and end
     #[argh(switch)]
     pub version: bool,
@@ -82,7 +82,7 @@ pub struct ClientOptions {
 
 /// Where to connect to, and what may be said there.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Config {
+pub struct ClientConfig {
     /// Name or address, an IPv6 address without brackets.
     pub host: String,
     /// Port; not 0.
@@ -178,7 +178,7 @@ impl ClientOptions {
     ///
     /// # Errors
     /// A sentence about the first that is wrong.
-    pub fn check(self, settings: Settings) -> Result<Config, String> {
+    pub fn check(self, settings: Settings) -> Result<ClientConfig, String> {
         if let Some(argument) = self.server.get(2) {
             return Err(format!("The argument {} is one too many", quoted(argument)));
         }
@@ -212,7 +212,7 @@ impl ClientOptions {
                 return Err("--say needs a text that is not blank".to_owned());
             }
         }
-        Ok(Config {
+        Ok(ClientConfig {
             host: bare_host(&host).to_owned(),
             port,
             max_message_bytes,
@@ -254,11 +254,11 @@ fn bare_host(host: &str) -> &str {
 mod tests {
     use super::*;
 
-    fn parse(arguments: &[&str]) -> Result<Config, String> {
+    fn parse(arguments: &[&str]) -> Result<ClientConfig, String> {
         parse_with(arguments, Settings::default())
     }
 
-    fn parse_with(arguments: &[&str], settings: Settings) -> Result<Config, String> {
+    fn parse_with(arguments: &[&str], settings: Settings) -> Result<ClientConfig, String> {
         ClientOptions::from_args(&["smolchat-client"], arguments)
             .unwrap()
             .check(settings)
@@ -266,7 +266,7 @@ mod tests {
 
     #[test]
     fn host_and_port_are_checked() {
-        let expected = Config {
+        let expected = ClientConfig {
             host: "::1".into(),
             port: 5555,
             max_message_bytes: 4096,

@@ -16,26 +16,28 @@
 //!
 //! Only what is cancel-safe may lose a race: reads of the socket, receives, timers.
 
-use crate::client::asked::Asked;
-use crate::client::commands::{self, Typed};
+use crate::chat::SERVER_SOURCE;
+use crate::chat::request::Nonce;
+use crate::chat::sanitize::{clean_message, for_terminal, one_line, quoted};
 use crate::client::connect::{ConnectError, connect};
-use crate::client::input::{BadLine, InputLine};
-use crate::client::json_input;
-use crate::client::link::{Link, status};
-use crate::client::news::{News, Show};
-use crate::client::options::{Config, Start};
-use crate::client::presenter::{Form, Presenter, Shown};
-use crate::client::replay::Since;
-use crate::client::screen::ScreenHandle;
-use crate::client::session::{Pulse, Session};
-use crate::client::view::Item;
+use crate::client::input::commands;
+use crate::client::input::commands::Command;
+use crate::client::input::json;
+use crate::client::input::stdin::{BadLine, InputLine};
+use crate::client::link_status::{Link, status};
+use crate::client::options::{ClientConfig, Start};
+use crate::client::output::formatter::{Output, OutputFormat, Presenter};
+use crate::client::output::screen::ScreenHandle;
+use crate::client::session::history_replay::Since;
+use crate::client::session::request::UserRequest;
+use crate::client::session::update::{OnUpdate, SessionUpdate};
+use crate::client::session::{Session, TimerOutcome};
+use crate::client::terminal::view::ViewItem;
 use crate::limits::{
     CLIENT_DRAIN_TIMEOUT, CLIENT_LEAVE_TIMEOUT, CLIENT_MAX_RETRY_DELAY, CLIENT_MIN_RETRY_DELAY,
     CLIENT_READ_BUFFER_BYTES, CLIENT_SAY_TIMEOUT, CLIENT_WRITE_BYTES,
 };
-use crate::protocol::client::{Bye, Heard, encode_quit};
-use crate::protocol::{Nonce, SERVER_SOURCE};
-use crate::text::{clean_message, for_terminal, one_line, quoted};
+use crate::protocol::server_line::{Bye, ServerLine, encode_quit};
 use async_channel::{Receiver, Sender};
 use async_net::TcpStream;
 use futures_lite::future::{or, pending, yield_now};
@@ -76,7 +78,7 @@ pub enum Ended {
 /// Why a client ends other than at its user's or its server's wish. Its `Display` is one
 /// sentence.
 #[derive(Debug)]
-pub enum RunError {
+pub enum ClientError {
     /// There is no connection.
     Connect(ConnectError),
     /// What is received cannot be written.
@@ -85,22 +87,22 @@ pub enum RunError {
     Refused(String),
 }
 
-impl fmt::Display for RunError {
+impl fmt::Display for ClientError {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            RunError::Connect(error) => write!(out, "{error}"),
-            RunError::Output(error) => {
+            ClientError::Connect(error) => write!(out, "{error}"),
+            ClientError::Output(error) => {
                 write!(
                     out,
                     "Cannot write to standard output: {error}; check where it goes"
                 )
             }
-            RunError::Refused(reason) => write!(out, "{reason}"),
+            ClientError::Refused(reason) => write!(out, "{reason}"),
         }
     }
 }
 
-impl std::error::Error for RunError {}
+impl std::error::Error for ClientError {}
 
 /// How the input is used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -113,7 +115,7 @@ pub enum InputKind {
 
 /// Where a client reads and shows.
 #[derive(Debug)]
-pub struct Edge {
+pub struct ClientIo {
     /// The lines of the input; closed at its end.
     pub input: Receiver<InputLine>,
     /// How the input is used.
@@ -121,7 +123,7 @@ pub struct Edge {
     /// Where things are shown.
     pub screen: ScreenHandle,
     /// What it shows.
-    pub form: Form,
+    pub form: OutputFormat,
     /// Tells of a signal to end.
     pub interrupted: Receiver<()>,
     /// Differs in every run.
@@ -134,7 +136,7 @@ pub struct Edge {
 /// # Errors
 /// There is no connection, what the command line asks for is refused, or what is received cannot
 /// be written.
-pub async fn run(config: &Config, edge: Edge) -> Result<Ended, RunError> {
+pub async fn run(config: &ClientConfig, edge: ClientIo) -> Result<Ended, ClientError> {
     let chat = Chat::new(config, &edge);
     let interrupted = Cell::new(false);
     let interruption = async {
@@ -167,7 +169,7 @@ pub async fn run(config: &Config, edge: Edge) -> Result<Ended, RunError> {
             pending().await
         };
         or(talk, async {
-            edge.screen.ended().await.map_err(RunError::Output)
+            edge.screen.ended().await.map_err(ClientError::Output)
         })
         .await?;
         said.unwrap_or(Ok(()))
@@ -176,7 +178,7 @@ pub async fn run(config: &Config, edge: Edge) -> Result<Ended, RunError> {
     match result {
         _ if interrupted.get() => Ok(Ended::Interrupted),
         // Whoever read the output has enough: a quiet end.
-        Err(RunError::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => {
+        Err(ClientError::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => {
             Ok(Ended::Done)
         }
         other => other.map(|()| Ended::Done),
@@ -228,8 +230,8 @@ struct State {
 /// The chat of one run.
 #[derive(Debug)]
 struct Chat<'a> {
-    config: &'a Config,
-    edge: &'a Edge,
+    config: &'a ClientConfig,
+    edge: &'a ClientIo,
     state: RefCell<State>,
     is_connected: Cell<bool>,
     /// Wakes the sending when the session has something to be sent.
@@ -249,14 +251,14 @@ enum Next {
 
 /// What the user wants beside the chat.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Wish {
+enum NextStep {
     Nothing,
     Leave,
     Again,
 }
 
 impl<'a> Chat<'a> {
-    fn new(config: &'a Config, edge: &'a Edge) -> Self {
+    fn new(config: &'a ClientConfig, edge: &'a ClientIo) -> Self {
         let prefers_extended = edge.input_kind == InputKind::Terminal
             || config.reconnect
             || config.json
@@ -266,10 +268,15 @@ impl<'a> Chat<'a> {
         let mut session = Session::new(prefers_extended, config.name.clone(), edge.random);
         if let Some(start) = config.start {
             let since = since(start, Timestamp::now());
-            session.ask(Asked::Since(since), None, Instant::now(), &mut |_, _| {});
+            session.ask(
+                UserRequest::Since(since),
+                None,
+                Instant::now(),
+                &mut |_, _| {},
+            );
         }
         if let Some(text) = &config.say {
-            let asked = Asked::Say {
+            let asked = UserRequest::Say {
                 text: text.clone(),
                 action: false,
             };
@@ -305,7 +312,7 @@ impl<'a> Chat<'a> {
     // Connections
 
     /// Connects and chats, again and again where that is wanted.
-    async fn talk(&self) -> Result<(), RunError> {
+    async fn talk(&self) -> Result<(), ClientError> {
         let mut attempts = 0;
         let mut told = String::new();
         loop {
@@ -321,7 +328,7 @@ impl<'a> Chat<'a> {
                     }
                     end
                 }
-                Err(error) if !self.config.reconnect => return Err(RunError::Connect(error)),
+                Err(error) if !self.config.reconnect => return Err(ClientError::Connect(error)),
                 Err(error) => {
                     reason = Some(error.to_string());
                     let sentence = format!("{error}; trying again");
@@ -343,8 +350,8 @@ impl<'a> Chat<'a> {
                 self.show_held().await;
             }
             match end {
-                ChatEnd::Silence | ChatEnd::Enough => return self.verdict(),
-                ChatEnd::Refused(sentence) => return Err(RunError::Refused(sentence)),
+                ChatEnd::Silence | ChatEnd::Enough => return self.exit_result(),
+                ChatEnd::Refused(sentence) => return Err(ClientError::Refused(sentence)),
                 ChatEnd::ServerClosed | ChatEnd::Dead | ChatEnd::Again if comes_back => {
                     let asked = bye.map_or(Duration::ZERO, |bye| {
                         Duration::from_millis(bye.retry_after_ms)
@@ -359,9 +366,9 @@ impl<'a> Chat<'a> {
                     attempts += 1;
                     let until = Instant::now() + delay;
                     self.note_link(Link::Down { until, reason });
-                    if self.wait_offline(until).await == Wish::Leave {
+                    if self.wait_offline(until).await == NextStep::Leave {
                         self.show_held().await;
-                        return self.verdict();
+                        return self.exit_result();
                     }
                 }
                 ChatEnd::ServerClosed | ChatEnd::Dead | ChatEnd::Again => {
@@ -370,7 +377,7 @@ impl<'a> Chat<'a> {
                         self.show_end().await;
                         return Ok(());
                     }
-                    return self.verdict();
+                    return self.exit_result();
                 }
             }
         }
@@ -378,7 +385,7 @@ impl<'a> Chat<'a> {
 
     /// Shows what waited for more of the past, which will not come.
     async fn show_held(&self) {
-        let (shown, ()) = self.act(|session, show| session.give_up(show));
+        let (shown, ()) = self.act(|session, show| session.abandon_replay(show));
         self.show(shown).await;
     }
 
@@ -410,7 +417,7 @@ impl<'a> Chat<'a> {
 
     /// Shows the state of the link, where there is a place for it and it is another.
     fn refresh_status(&self) {
-        if self.edge.form != Form::Items {
+        if self.edge.form != OutputFormat::Items {
             return;
         }
         let state = &mut *self.state.borrow_mut();
@@ -432,11 +439,11 @@ impl<'a> Chat<'a> {
     }
 
     /// Whether what the command line says was said.
-    fn verdict(&self) -> Result<(), RunError> {
+    fn exit_result(&self) -> Result<(), ClientError> {
         let state = self.state.borrow();
         let lost = state.session.waiting();
         if self.config.say.is_none() && lost > 0 {
-            return Err(RunError::Refused(may_be_lost(lost)));
+            return Err(ClientError::Refused(may_be_lost(lost)));
         }
         if self.config.say.is_none() || state.is_said {
             return Ok(());
@@ -445,11 +452,11 @@ impl<'a> Chat<'a> {
             "The server did not acknowledge what --say says; it may or may not have been said"
                 .to_owned()
         });
-        Err(RunError::Refused(reason))
+        Err(ClientError::Refused(reason))
     }
 
     /// Waits for the next attempt, and keeps what is typed meanwhile.
-    async fn wait_offline(&self, deadline: Instant) -> Wish {
+    async fn wait_offline(&self, deadline: Instant) -> NextStep {
         loop {
             self.refresh_status();
             let tick = deadline.min(Instant::now() + STATUS_INTERVAL);
@@ -459,14 +466,14 @@ impl<'a> Chat<'a> {
             };
             match or(self.next_line(), timer).await {
                 Next::Nothing if tick < deadline => {}
-                Next::Nothing => return Wish::Nothing,
+                Next::Nothing => return NextStep::Nothing,
                 // Its end is looked after when there is a link again.
                 Next::EndOfInput => {
                     Timer::at(deadline).await;
-                    return Wish::Nothing;
+                    return NextStep::Nothing;
                 }
                 Next::Line(line) => match self.take(line).await {
-                    Wish::Nothing => {}
+                    NextStep::Nothing => {}
                     wish => return wish,
                 },
             }
@@ -494,7 +501,7 @@ impl<'a> Chat<'a> {
     // Receiving
 
     /// Shows what arrives until the server closes, or until all is sent and it is time to go.
-    async fn receive(&self, mut stream: TcpStream, sent: &Receiver<Wish>) -> ChatEnd {
+    async fn receive(&self, mut stream: TcpStream, sent: &Receiver<NextStep>) -> ChatEnd {
         let mut buffer = vec![0; CLIENT_READ_BUFFER_BYTES];
         let mut sent_at = None;
         let mut last_line = Instant::now();
@@ -539,7 +546,7 @@ impl<'a> Chat<'a> {
                         self.act(|session, show| session.pulse(Instant::now(), show));
                     self.show(shown).await;
                     self.note_output();
-                    if pulse == Pulse::Dead {
+                    if pulse == TimerOutcome::Dead {
                         self.edge
                             .screen
                             .tell("The server does not answer any more".to_owned())
@@ -556,14 +563,14 @@ impl<'a> Chat<'a> {
     }
 
     /// Takes bytes of the server; gives what is to be shown, and the end where they bring it.
-    fn hear(&self, bytes: &[u8]) -> (Shown, Option<ChatEnd>) {
+    fn hear(&self, bytes: &[u8]) -> (Output, Option<ChatEnd>) {
         let state = &mut *self.state.borrow_mut();
-        let mut shown = Shown::default();
+        let mut shown = Output::default();
         let own_name = state.session.name().map(str::to_owned);
         let is_judged = self.config.say.is_some();
         let mut seen = Vec::new();
         let mut is_welcome = false;
-        if self.edge.form != Form::Items {
+        if self.edge.form != OutputFormat::Items {
             // What is shown of a line is hardly ever longer than the line.
             shown.lines.reserve(bytes.len());
         }
@@ -572,21 +579,21 @@ impl<'a> Chat<'a> {
         } = state;
         session.receive(bytes, Instant::now(), &mut |news, raw| {
             presenter.show(&news, raw, own_name.as_deref(), &mut shown);
-            is_welcome |= matches!(news, News::Welcome { .. });
-            if let News::Heard(heard) = news
+            is_welcome |= matches!(news, SessionUpdate::Welcome { .. });
+            if let SessionUpdate::Heard(heard) = news
                 && is_judged
             {
                 seen.push(heard);
             }
         });
-        if is_welcome && self.edge.form == Form::Items {
+        if is_welcome && self.edge.form == OutputFormat::Items {
             // Their names can be completed from the beginning.
             presenter.expect_silent_list();
-            session.ask(Asked::Users, None, Instant::now(), &mut |_, _| {});
+            session.ask(UserRequest::Users, None, Instant::now(), &mut |_, _| {});
         }
         if is_judged {
             shown.lines.clear();
-            self.judge_say(state, seen);
+            self.check_say_result(state, seen);
         }
         if state.wants_name {
             if let Some(reason) = state.session.name_refusal() {
@@ -600,16 +607,16 @@ impl<'a> Chat<'a> {
 
     /// What came of what the command line says: an acknowledgement, in the basic dialect our own
     /// words, or a refusal.
-    fn judge_say(&self, state: &mut State, seen: Vec<Heard>) {
+    fn check_say_result(&self, state: &mut State, seen: Vec<ServerLine>) {
         let own_name = state.session.name().map(str::to_owned);
         for heard in seen {
             match heard {
-                Heard::Ack(_) => state.is_said = true,
-                Heard::Error(refused) => state.refusal = Some(refused.message),
-                Heard::Message(said) if said.source == SERVER_SOURCE => {
+                ServerLine::Ack(_) => state.is_said = true,
+                ServerLine::Error(refused) => state.refusal = Some(refused.message),
+                ServerLine::Message(said) if said.source == SERVER_SOURCE => {
                     state.refusal = Some(said.message);
                 }
-                Heard::Message(said) if !state.session.is_extended() => {
+                ServerLine::Message(said) if !state.session.is_extended() => {
                     let text = self.config.say.as_deref().unwrap_or_default();
                     let echo = one_line(&clean_message(text)).into_owned();
                     state.is_said |=
@@ -621,19 +628,19 @@ impl<'a> Chat<'a> {
     }
 
     /// Does something with the session; gives what is to be shown of it.
-    fn act<T>(&self, act: impl FnOnce(&mut Session, Show<'_>) -> T) -> (Shown, T) {
+    fn act<T>(&self, act: impl FnOnce(&mut Session, OnUpdate<'_>) -> T) -> (Output, T) {
         let State {
             session, presenter, ..
         } = &mut *self.state.borrow_mut();
         let own_name = session.name().map(str::to_owned);
-        let mut shown = Shown::default();
+        let mut shown = Output::default();
         let result = act(session, &mut |news, raw| {
             presenter.show(&news, raw, own_name.as_deref(), &mut shown);
         });
         (shown, result)
     }
 
-    async fn show(&self, shown: Shown) {
+    async fn show(&self, shown: Output) {
         if !shown.items.is_empty() {
             self.edge.screen.draw(shown.items).await;
         }
@@ -657,13 +664,14 @@ impl<'a> Chat<'a> {
     /// wants to leave; then shuts down the sending side, and says so.
     ///
     /// On a connection that takes no more it just ends: the reading notices too.
-    async fn send(&self, mut stream: TcpStream, all_sent: Sender<Wish>) {
+    async fn send(&self, mut stream: TcpStream, all_sent: Sender<NextStep>) {
         let mut leaves_at = None;
         loop {
             let is_leaving = leaves_at.is_some();
             if is_leaving && self.edge.input_kind == InputKind::Terminal {
                 // Who leaves a terminal does not wait for a server to introduce itself.
-                let (shown, ()) = self.act(|session, show| session.hurry(Instant::now(), show));
+                let (shown, ()) =
+                    self.act(|session, show| session.skip_greeting(Instant::now(), show));
                 self.show(shown).await;
             }
             let output = self.state.borrow_mut().session.take_output();
@@ -685,25 +693,25 @@ impl<'a> Chat<'a> {
                 None => or(self.next_line(), self.woken()).await,
             };
             let wish = match next {
-                Next::Nothing => Wish::Nothing,
+                Next::Nothing => NextStep::Nothing,
                 Next::Line(line) => self.take_waiting(line).await,
                 Next::EndOfInput if is_leaving => break,
-                Next::EndOfInput => Wish::Leave,
+                Next::EndOfInput => NextStep::Leave,
             };
             match wish {
-                Wish::Nothing => {}
-                Wish::Leave => {
+                NextStep::Nothing => {}
+                NextStep::Leave => {
                     self.edge.input.close();
                     leaves_at = Some(self.patience_with_acknowledgements());
                 }
-                Wish::Again => {
-                    let _ = all_sent.send(Wish::Again).await;
+                NextStep::Again => {
+                    let _ = all_sent.send(NextStep::Again).await;
                     return;
                 }
             }
         }
         self.say_quit(stream).await;
-        let _ = all_sent.send(Wish::Leave).await;
+        let _ = all_sent.send(NextStep::Leave).await;
     }
 
     /// Ends the sending side; in the extended dialect with a word, else our name would be kept.
@@ -750,37 +758,37 @@ impl<'a> Chat<'a> {
 
     /// Does what this line wants, and what those want that wait behind it, as much as goes into
     /// one write.
-    async fn take_waiting(&self, line: InputLine) -> Wish {
+    async fn take_waiting(&self, line: InputLine) -> NextStep {
         let mut next = Some(line);
         let mut bytes = 0;
         while let Some(line) = next.take() {
             bytes += line.text.as_ref().map_or(0, String::len);
             match self.take(line).await {
-                Wish::Nothing => {}
+                NextStep::Nothing => {}
                 wish => return wish,
             }
             if bytes < CLIENT_WRITE_BYTES && self.state.borrow().session.has_room() {
                 next = self.edge.input.try_recv().ok();
             }
         }
-        Wish::Nothing
+        NextStep::Nothing
     }
 
     /// Does what one line of the input wants.
-    async fn take(&self, line: InputLine) -> Wish {
+    async fn take(&self, line: InputLine) -> NextStep {
         let wish = self.take_line(line).await;
         self.refresh_status();
         wish
     }
 
-    async fn take_line(&self, line: InputLine) -> Wish {
-        let is_drawn = self.edge.form == Form::Items;
+    async fn take_line(&self, line: InputLine) -> NextStep {
+        let is_drawn = self.edge.form == OutputFormat::Items;
         if is_drawn {
-            self.edge.screen.draw(vec![Item::Typed]).await;
+            self.edge.screen.draw(vec![ViewItem::Typed]).await;
         }
         let typed = self.understand(&line);
         let typed = match typed {
-            Typed::Reply(text) => {
+            Command::Reply(text) => {
                 let target = self
                     .state
                     .borrow()
@@ -788,53 +796,53 @@ impl<'a> Chat<'a> {
                     .last_private()
                     .map(str::to_owned);
                 match target {
-                    Some(target) => Typed::Ask(Asked::Private { target, text }),
+                    Some(target) => Command::Ask(UserRequest::Private { target, text }),
                     None => self.refused(
                         &line,
                         "Nobody has written to you alone yet; /msg NAME TEXT writes to somebody",
                     ),
                 }
             }
-            Typed::Reconnect if !self.config.reconnect => self.refused(
+            Command::Reconnect if !self.config.reconnect => self.refused(
                 &line,
                 "/reconnect needs the option --reconnect, with which nothing is lost meanwhile",
             ),
-            Typed::Mentions | Typed::Clear if !is_drawn => {
+            Command::Mentions | Command::Clear if !is_drawn => {
                 self.refused(&line, "/mentions and /clear work at a terminal only")
             }
             other => other,
         };
         let sentence = match typed {
-            Typed::Ask(asked) => {
+            Command::Ask(asked) => {
                 self.ask(asked, None).await;
-                return Wish::Nothing;
+                return NextStep::Nothing;
             }
-            Typed::AskWith(asked, nonce) => {
+            Command::AskWith(asked, nonce) => {
                 self.ask(asked, Some(nonce)).await;
-                return Wish::Nothing;
+                return NextStep::Nothing;
             }
-            Typed::Mentions => {
-                self.edge.screen.draw(vec![Item::Mentions]).await;
-                return Wish::Nothing;
+            Command::Mentions => {
+                self.edge.screen.draw(vec![ViewItem::Mentions]).await;
+                return NextStep::Nothing;
             }
-            Typed::Clear => {
-                self.edge.screen.draw(vec![Item::Clear]).await;
-                return Wish::Nothing;
+            Command::Clear => {
+                self.edge.screen.draw(vec![ViewItem::Clear]).await;
+                return NextStep::Nothing;
             }
-            Typed::Nothing => return Wish::Nothing,
-            Typed::Quit => return Wish::Leave,
-            Typed::Reconnect => return Wish::Again,
-            Typed::Help(text) | Typed::Refused(text) => text,
-            Typed::Ignore(name, ignored) => self.ignore(&name, ignored),
-            Typed::Info => self.info(),
+            Command::Nothing => return NextStep::Nothing,
+            Command::Quit => return NextStep::Leave,
+            Command::Reconnect => return NextStep::Again,
+            Command::Help(text) | Command::Refused(text) => text,
+            Command::Ignore(name, ignored) => self.ignore(&name, ignored),
+            Command::Info => self.info(),
             // Done above.
-            Typed::Reply(_) => return Wish::Nothing,
+            Command::Reply(_) => return NextStep::Nothing,
         };
         self.edge.screen.tell(sentence).await;
-        Wish::Nothing
+        NextStep::Nothing
     }
 
-    async fn ask(&self, asked: Asked, nonce: Option<Nonce>) {
+    async fn ask(&self, asked: UserRequest, nonce: Option<Nonce>) {
         let (shown, ()) = self.act(|session, show| session.ask(asked, nonce, Instant::now(), show));
         self.show(shown).await;
     }
@@ -876,28 +884,28 @@ impl<'a> Chat<'a> {
         text
     }
 
-    fn understand(&self, line: &InputLine) -> Typed {
+    fn understand(&self, line: &InputLine) -> Command {
         let limit = self.config.max_message_bytes;
         let typed = match &line.text {
-            Ok(text) if self.config.json => json_input::interpret(text, limit),
+            Ok(text) if self.config.json => json::interpret(text, limit),
             Ok(text) => commands::interpret(text, limit),
-            Err(BadLine::TooLong) => Typed::Refused(commands::too_long(limit)),
-            Err(BadLine::NotUtf8) => Typed::Refused(
+            Err(BadLine::TooLong) => Command::Refused(commands::too_long(limit)),
+            Err(BadLine::NotUtf8) => Command::Refused(
                 "The line is not valid UTF-8 and was not sent; write UTF-8".to_owned(),
             ),
             Err(BadLine::Unreadable(reason)) => {
-                Typed::Refused(format!("Cannot read standard input: {reason}"))
+                Command::Refused(format!("Cannot read standard input: {reason}"))
             }
         };
         match typed {
-            Typed::Refused(sentence) => self.refused(line, &sentence),
+            Command::Refused(sentence) => self.refused(line, &sentence),
             other => other,
         }
     }
 
     /// Why a line was not sent; in a pipe with its number.
-    fn refused(&self, line: &InputLine, sentence: &str) -> Typed {
-        Typed::Refused(match self.edge.input_kind {
+    fn refused(&self, line: &InputLine, sentence: &str) -> Command {
+        Command::Refused(match self.edge.input_kind {
             InputKind::Pipe => format!("line {}: {sentence}", line.number),
             InputKind::Terminal => sentence.to_owned(),
         })
@@ -929,9 +937,9 @@ async fn gives_up(deadline: Instant) -> Next {
     Next::EndOfInput
 }
 
-async fn all_sent(sent: &Receiver<Wish>) -> Step {
+async fn all_sent(sent: &Receiver<NextStep>) -> Step {
     match sent.recv().await {
-        Ok(Wish::Again) => Step::Again,
+        Ok(NextStep::Again) => Step::Again,
         Ok(_) => Step::AllSent,
         // The sending failed: the reading will tell.
         Err(_) => pending().await,

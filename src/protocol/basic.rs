@@ -8,14 +8,17 @@
 //!
 //! Protocol: "Basic dialect".
 
-use crate::protocol::{Dialect, Refusal, Request, SERVER_SOURCE, decode};
-use crate::text::{clean_message, one_line};
+use crate::chat::SERVER_SOURCE;
+use crate::chat::error::RequestError;
+use crate::chat::request::Request;
+use crate::chat::sanitize::{clean_message, one_line};
+use crate::protocol::{Dialect, decode};
 
 /// Reads one line of a client of the basic dialect.
 ///
 /// # Errors
 /// The reason why the line is refused.
-pub fn decode_request(line: &[u8], max_message_bytes: usize) -> Result<Request, Refusal> {
+pub fn decode_request(line: &[u8], max_message_bytes: usize) -> Result<Request, RequestError> {
     decode::request(line, Dialect::Basic, max_message_bytes).map_err(|refused| refused.refusal)
 }
 
@@ -108,7 +111,7 @@ pub fn encode_request(line: &mut Vec<u8>, kind: &str, data: &str) {
 mod tests {
     use super::*;
 
-    fn check(line: &str, expected: Result<Request, Refusal>) {
+    fn check(line: &str, expected: Result<Request, RequestError>) {
         assert_eq!(decode_request(line.as_bytes(), 16), expected, "{line}");
     }
 
@@ -158,50 +161,56 @@ mod tests {
             r#"{"type":"message","data":"\ud800"}x"#,
             &deep,
         ] {
-            check(line, Err(Refusal::NotJson));
+            check(line, Err(RequestError::NotJson));
         }
         for line in ["[]", "1", "null", "\"type\"", " true "] {
-            check(line, Err(Refusal::NotAnObject));
+            check(line, Err(RequestError::NotAnObject));
         }
-        check("{}", Err(Refusal::MissingType));
-        check(r#"{"data":"x"}"#, Err(Refusal::MissingType));
-        check(r#"{"type":1,"data":"x"}"#, Err(Refusal::TypeNotAString));
-        check(r#"{"type":null,"data":"x"}"#, Err(Refusal::TypeNotAString));
+        check("{}", Err(RequestError::MissingType));
+        check(r#"{"data":"x"}"#, Err(RequestError::MissingType));
+        check(
+            r#"{"type":1,"data":"x"}"#,
+            Err(RequestError::TypeNotAString),
+        );
+        check(
+            r#"{"type":null,"data":"x"}"#,
+            Err(RequestError::TypeNotAString),
+        );
         check(
             r#"{"type":"kick","data":"x"}"#,
-            Err(Refusal::UnknownType("kick".into())),
+            Err(RequestError::UnknownType("kick".into())),
         );
         check(
             r#"{"type":"search","data":{}}"#,
-            Err(Refusal::UnknownType("search".into())),
+            Err(RequestError::UnknownType("search".into())),
         );
         check(
             r#"{"type":"message"}"#,
-            Err(Refusal::MissingData("message")),
+            Err(RequestError::MissingData("message")),
         );
         check(
             r#"{"type":"set-name","data":["a"]}"#,
-            Err(Refusal::DataNotAString("set-name")),
+            Err(RequestError::DataNotAString("set-name")),
         );
         check(
             r#"{"type":"message","data":{"a":1}}"#,
-            Err(Refusal::DataNotAString("message")),
+            Err(RequestError::DataNotAString("message")),
         );
         check(
             r#"{"type":"message","data":"\ud800"}"#,
-            Err(Refusal::BadEscape("data")),
+            Err(RequestError::BadEscape("data")),
         );
         check(
             r#"{"type":"users","type":"users"}"#,
-            Err(Refusal::RepeatedKey("type")),
+            Err(RequestError::RepeatedKey("type")),
         );
         check(
             r#"{"data":1,"type":"users","data":2}"#,
-            Err(Refusal::RepeatedKey("data")),
+            Err(RequestError::RepeatedKey("data")),
         );
         assert_eq!(
             decode_request(b"{\"type\":\"\xff\"}", 16),
-            Err(Refusal::NotUtf8)
+            Err(RequestError::NotUtf8)
         );
     }
 
@@ -214,7 +223,7 @@ mod tests {
         );
         check(
             &format!(r#"{{"type":"message","data":"{full}x"}}"#),
-            Err(Refusal::MessageTooLong {
+            Err(RequestError::MessageTooLong {
                 length: 17,
                 limit: 16,
             }),
@@ -223,7 +232,7 @@ mod tests {
         let controls = format!(r#"{{"type":"message","data":"x{}"}}"#, "\\u0007".repeat(16));
         check(
             &controls,
-            Err(Refusal::MessageTooLong {
+            Err(RequestError::MessageTooLong {
                 length: 17,
                 limit: 16,
             }),
@@ -231,7 +240,7 @@ mod tests {
         for blank in ["", " \\t ", "\\n\\n", "\\u0000 \\u001b", "\\u00a0"] {
             check(
                 &format!(r#"{{"type":"message","data":"{blank}"}}"#),
-                Err(Refusal::BlankMessage),
+                Err(RequestError::BlankMessage),
             );
         }
         check(

@@ -6,24 +6,24 @@
 //!
 //! Protocol: "What is refused", and the table "client to server".
 
+use crate::chat::error::{RejectedRequest, RequestError};
+use crate::chat::query::{Query, QueryError};
+use crate::chat::request::{
+    EventCursor, Hello, HistoryPage, Nonce, Request, SearchRequest, SendMessage, SendPrivate,
+    VERSION,
+};
+use crate::chat::sanitize::{clean_message, is_blank};
+use crate::chat::token::Token;
 use crate::limits::{
     DEFAULT_PAGE_MESSAGES, MAX_CLIENT_NAME_CHARS, MAX_NONCE_BYTES, MAX_PAGE_MESSAGES,
     MAX_PING_BYTES, MAX_QUERY_BYTES,
 };
-use crate::protocol::{
-    Dialect, Hello, Nonce, Page, Place, Private, Refusal, Refused, Request, Say, Search,
-};
-use crate::search::{Query, QueryError};
-use crate::text::{clean_message, is_blank};
-use crate::token::Token;
+use crate::protocol::Dialect;
 use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 use std::borrow::Cow;
 use std::fmt;
-
-/// The version of the extended dialect.
-pub const VERSION: u64 = 2;
 
 /// Reads one line of a client that is spoken with in this dialect.
 ///
@@ -33,18 +33,20 @@ pub fn request(
     line: &[u8],
     dialect: Dialect,
     max_message_bytes: usize,
-) -> Result<Request, Refused> {
-    let refused = |refusal| Refused {
+) -> Result<Request, RejectedRequest> {
+    let refused = |refusal| RejectedRequest {
         refusal,
         kind: None,
     };
-    let text = std::str::from_utf8(line).map_err(|_| refused(Refusal::NotUtf8))?;
+    let text = std::str::from_utf8(line).map_err(|_| refused(RequestError::NotUtf8))?;
     let envelope = read_envelope(text).map_err(refused)?;
-    let kind = envelope.kind.ok_or(refused(Refusal::MissingType))?;
-    let kind = read_string(kind, "type", Refusal::TypeNotAString).map_err(refused)?;
-    typed_request(&kind, envelope.data, dialect, max_message_bytes).map_err(|refusal| Refused {
-        refusal,
-        kind: Some((*kind).into()),
+    let kind = envelope.kind.ok_or(refused(RequestError::MissingType))?;
+    let kind = read_string(kind, "type", RequestError::TypeNotAString).map_err(refused)?;
+    typed_request(&kind, envelope.data, dialect, max_message_bytes).map_err(|refusal| {
+        RejectedRequest {
+            refusal,
+            kind: Some((*kind).into()),
+        }
     })
 }
 
@@ -53,7 +55,7 @@ fn typed_request(
     data: Option<&RawValue>,
     dialect: Dialect,
     max_message_bytes: usize,
-) -> Result<Request, Refusal> {
+) -> Result<Request, RequestError> {
     let is_extended = dialect == Dialect::Extended;
     match kind {
         "message" if is_extended && is_object(data) => said(data, max_message_bytes),
@@ -70,7 +72,7 @@ fn typed_request(
         "search" if is_extended => search(data),
         "ping" => ping(data),
         "quit" => Ok(Request::Quit),
-        _ => Err(Refusal::UnknownType(kind.into())),
+        _ => Err(RequestError::UnknownType(kind.into())),
     }
 }
 
@@ -82,14 +84,14 @@ fn is_object(data: Option<&RawValue>) -> bool {
 ///
 /// # Errors
 /// It is too long, or nothing but white space.
-pub fn message_text(text: &str, limit: usize) -> Result<Box<str>, Refusal> {
+pub fn message_text(text: &str, limit: usize) -> Result<Box<str>, RequestError> {
     let length = text.len();
     if length > limit {
-        return Err(Refusal::MessageTooLong { length, limit });
+        return Err(RequestError::MessageTooLong { length, limit });
     }
     let cleaned = clean_message(text);
     if is_blank(&cleaned) {
-        return Err(Refusal::BlankMessage);
+        return Err(RequestError::BlankMessage);
     }
     Ok(cleaned.into())
 }
@@ -98,26 +100,26 @@ pub fn message_text(text: &str, limit: usize) -> Result<Box<str>, Refusal> {
 fn object<'a, T: Deserialize<'a>>(
     data: Option<&'a RawValue>,
     (kind, shape): (&'static str, &'static str),
-) -> Result<T, Refusal> {
-    let data = data.ok_or(Refusal::MissingObject { kind, shape })?;
-    serde_json::from_str(data.get()).map_err(|_| Refusal::BadObject { kind, shape })
+) -> Result<T, RequestError> {
+    let data = data.ok_or(RequestError::MissingObject { kind, shape })?;
+    serde_json::from_str(data.get()).map_err(|_| RequestError::BadObject { kind, shape })
 }
 
 /// What a client sent as its nonce, if it did.
 ///
 /// # Errors
 /// It is empty or too long.
-pub fn nonce(text: Option<&str>) -> Result<Option<Nonce>, Refusal> {
+pub fn nonce(text: Option<&str>) -> Result<Option<Nonce>, RequestError> {
     let Some(text) = text else {
         return Ok(None);
     };
-    let nonce = Nonce::new(text).ok_or(Refusal::BadNonce {
+    let nonce = Nonce::new(text).ok_or(RequestError::BadNonce {
         limit: MAX_NONCE_BYTES,
     })?;
     Ok(Some(nonce))
 }
 
-fn said(data: Option<&RawValue>, max_message_bytes: usize) -> Result<Request, Refusal> {
+fn said(data: Option<&RawValue>, max_message_bytes: usize) -> Result<Request, RequestError> {
     #[derive(Deserialize)]
     struct Data<'a> {
         #[serde(borrow)]
@@ -128,14 +130,14 @@ fn said(data: Option<&RawValue>, max_message_bytes: usize) -> Result<Request, Re
     }
     let shape = r#"{"message":"TEXT","nonce":"N"}"#;
     let data: Data<'_> = object(data, ("message", shape))?;
-    Ok(Request::Say(Say {
+    Ok(Request::Say(SendMessage {
         text: message_text(&data.message, max_message_bytes)?,
         action: data.action.unwrap_or(false),
         nonce: nonce(data.nonce.as_deref())?,
     }))
 }
 
-fn private(data: Option<&RawValue>, max_message_bytes: usize) -> Result<Request, Refusal> {
+fn private(data: Option<&RawValue>, max_message_bytes: usize) -> Result<Request, RequestError> {
     #[derive(Deserialize)]
     struct Data<'a> {
         #[serde(borrow)]
@@ -147,14 +149,14 @@ fn private(data: Option<&RawValue>, max_message_bytes: usize) -> Result<Request,
     }
     let shape = r#"{"target":"NAME","message":"TEXT"}"#;
     let data: Data<'_> = object(data, ("private", shape))?;
-    Ok(Request::Private(Private {
+    Ok(Request::Private(SendPrivate {
         target: data.target.into(),
         text: message_text(&data.message, max_message_bytes)?,
         nonce: nonce(data.nonce.as_deref())?,
     }))
 }
 
-fn hello(data: Option<&RawValue>) -> Result<Request, Refusal> {
+fn hello(data: Option<&RawValue>) -> Result<Request, RequestError> {
     #[derive(Deserialize)]
     struct After<'a> {
         #[serde(borrow)]
@@ -174,7 +176,7 @@ fn hello(data: Option<&RawValue>) -> Result<Request, Refusal> {
     let shape = r#"{"version":2,"client":"NAME/VERSION"}"#;
     let data: Data<'_> = object(data, ("hello", shape))?;
     if data.version != VERSION {
-        return Err(Refusal::OtherVersion(data.version));
+        return Err(RequestError::OtherVersion(data.version));
     }
     let client = data.client.unwrap_or_default();
     let client: String = client.chars().take(MAX_CLIENT_NAME_CHARS).collect();
@@ -182,14 +184,14 @@ fn hello(data: Option<&RawValue>) -> Result<Request, Refusal> {
         client: client.into(),
         // One that cannot be a token is one that nobody knows.
         token: data.token.and_then(|token| Token::parse(&token)),
-        after: data.after.map(|after| Place {
+        after: data.after.map(|after| EventCursor {
             epoch: after.epoch.into(),
             id: after.id,
         }),
     }))
 }
 
-fn page(data: Option<&RawValue>) -> Result<Request, Refusal> {
+fn page(data: Option<&RawValue>) -> Result<Request, RequestError> {
     #[derive(Default, Deserialize)]
     struct Data {
         before: Option<u64>,
@@ -207,21 +209,21 @@ fn page(data: Option<&RawValue>) -> Result<Request, Refusal> {
 ///
 /// # Errors
 /// It would have no message.
-pub fn part(before: Option<u64>, limit: Option<u64>) -> Result<Page, Refusal> {
+pub fn part(before: Option<u64>, limit: Option<u64>) -> Result<HistoryPage, RequestError> {
     let limit = limit.unwrap_or(DEFAULT_PAGE_MESSAGES as u64);
     if limit == 0 {
-        return Err(Refusal::EmptyPage {
+        return Err(RequestError::EmptyPage {
             limit: MAX_PAGE_MESSAGES,
         });
     }
     let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-    Ok(Page {
+    Ok(HistoryPage {
         before,
         limit: limit.min(MAX_PAGE_MESSAGES),
     })
 }
 
-fn search(data: Option<&RawValue>) -> Result<Request, Refusal> {
+fn search(data: Option<&RawValue>) -> Result<Request, RequestError> {
     #[derive(Deserialize)]
     struct Data<'a> {
         #[serde(borrow)]
@@ -232,19 +234,19 @@ fn search(data: Option<&RawValue>) -> Result<Request, Refusal> {
     let data: Data<'_> = object(data, ("search", r#"{"query":"WORDS"}"#))?;
     if data.query.len() > MAX_QUERY_BYTES {
         let limit = MAX_QUERY_BYTES;
-        return Err(Refusal::Query(QueryError::TooLong { limit }));
+        return Err(RequestError::Query(QueryError::TooLong { limit }));
     }
-    Ok(Request::Search(Search {
-        query: Query::parse(&data.query).map_err(Refusal::Query)?,
+    Ok(Request::Search(SearchRequest {
+        query: Query::parse(&data.query).map_err(RequestError::Query)?,
         page: part(data.before, data.limit)?,
     }))
 }
 
-fn ping(data: Option<&RawValue>) -> Result<Request, Refusal> {
+fn ping(data: Option<&RawValue>) -> Result<Request, RequestError> {
     let data = data.map_or("null", RawValue::get);
     if data.len() > MAX_PING_BYTES {
         let limit = MAX_PING_BYTES;
-        return Err(Refusal::PingTooLong { limit });
+        return Err(RequestError::PingTooLong { limit });
     }
     Ok(Request::Ping(data.into()))
 }
@@ -252,9 +254,9 @@ fn ping(data: Option<&RawValue>) -> Result<Request, Refusal> {
 fn required_data<'a>(
     data: Option<&'a RawValue>,
     kind: &'static str,
-) -> Result<Cow<'a, str>, Refusal> {
-    let data = data.ok_or(Refusal::MissingData(kind))?;
-    read_string(data, "data", Refusal::DataNotAString(kind))
+) -> Result<Cow<'a, str>, RequestError> {
+    let data = data.ok_or(RequestError::MissingData(kind))?;
+    read_string(data, "data", RequestError::DataNotAString(kind))
 }
 
 /// The JSON string under a key, borrowed where it holds no escape; `other` refuses another
@@ -262,15 +264,15 @@ fn required_data<'a>(
 fn read_string<'a>(
     raw: &'a RawValue,
     key: &'static str,
-    other: Refusal,
-) -> Result<Cow<'a, str>, Refusal> {
+    other: RequestError,
+) -> Result<Cow<'a, str>, RequestError> {
     #[derive(Deserialize)]
     struct Borrowed<'a>(#[serde(borrow)] Cow<'a, str>);
     if !raw.get().starts_with('"') {
         return Err(other);
     }
     let borrowed: Borrowed<'_> =
-        serde_json::from_str(raw.get()).map_err(|_| Refusal::BadEscape(key))?;
+        serde_json::from_str(raw.get()).map_err(|_| RequestError::BadEscape(key))?;
     Ok(borrowed.0)
 }
 
@@ -283,16 +285,16 @@ struct Envelope<'a> {
     repeated: Option<&'static str>,
 }
 
-fn read_envelope(text: &str) -> Result<Envelope<'_>, Refusal> {
+fn read_envelope(text: &str) -> Result<Envelope<'_>, RequestError> {
     if !text.trim_start_matches(JSON_SPACE).starts_with('{') {
         return Err(match serde_json::from_str::<IgnoredAny>(text) {
-            Ok(_) => Refusal::NotAnObject,
-            Err(_) => Refusal::NotJson,
+            Ok(_) => RequestError::NotAnObject,
+            Err(_) => RequestError::NotJson,
         });
     }
-    let envelope: Envelope<'_> = serde_json::from_str(text).map_err(|_| Refusal::NotJson)?;
+    let envelope: Envelope<'_> = serde_json::from_str(text).map_err(|_| RequestError::NotJson)?;
     match envelope.repeated {
-        Some(key) => Err(Refusal::RepeatedKey(key)),
+        Some(key) => Err(RequestError::RepeatedKey(key)),
         None => Ok(envelope),
     }
 }

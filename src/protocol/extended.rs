@@ -6,13 +6,14 @@
 //!
 //! Protocol: "Extended dialect", the table "server to client".
 
-use crate::event::{Event, EventKind};
-use crate::history::Message;
+use crate::chat::error::RejectedRequest;
+use crate::chat::event::{Event, EventKind};
+use crate::chat::message::Message;
+use crate::chat::request::Nonce;
+use crate::chat::request::VERSION;
+use crate::chat::token::Token;
 use crate::limits::{MAX_NAME_GRAPHEMES, MAX_PAGE_MESSAGES};
 use crate::protocol::basic::encode_string;
-use crate::protocol::decode::VERSION;
-use crate::protocol::{Nonce, Refused};
-use crate::token::Token;
 use jiff::Timestamp;
 use std::io::Write;
 use std::sync::Arc;
@@ -28,7 +29,7 @@ pub struct Limits {
 
 /// What one who says hello is told.
 #[derive(Clone, Copy, Debug)]
-pub struct Welcome<'a> {
+pub struct WelcomeLine<'a> {
     /// Its name.
     pub name: &'a str,
     /// By which it is the same user again.
@@ -159,7 +160,7 @@ fn message_object(line: &mut Vec<u8>, message: &Message) {
 }
 
 /// Appends the line that begins the dialect.
-pub fn encode_welcome(line: &mut Vec<u8>, welcome: &Welcome<'_>) {
+pub fn encode_welcome(line: &mut Vec<u8>, welcome: &WelcomeLine<'_>) {
     raw(line, r#"{"type":"welcome","data":{"version":"#);
     number(line, VERSION);
     text_field(
@@ -228,7 +229,7 @@ pub fn encode_notice(line: &mut Vec<u8>, sentence: &str) {
 }
 
 /// Appends why a line was refused.
-pub fn encode_error(line: &mut Vec<u8>, refused: &Refused) {
+pub fn encode_error(line: &mut Vec<u8>, refused: &RejectedRequest) {
     let refusal = &refused.refusal;
     raw(line, r#"{"type":"error","data":{"code":"#);
     encode_string(line, refusal.code());

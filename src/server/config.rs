@@ -1,19 +1,21 @@
 //! What an operator chooses: the options of the command line, and what they mean.
 //!
-//! What lives here: [`ServerOptions`], as typed, and [`Config`], checked. The program and the
-//! tests make a `Config`; the server reads it. It must never bind, read a file or look at the
+//! What lives here: [`ServerOptions`], as typed, and [`ServerConfig`], checked. The program and the
+//! tests make a `ServerConfig`; the server reads it. It must never bind, read a file or look at the
 //! environment.
 
-use crate::arguments::{parse_number, parse_port};
-use crate::documents::{Document, parse_document};
+use crate::cli::args::{parse_number, parse_port};
+use crate::cli::generate::{GeneratedDoc, parse_document};
+use crate::limits;
 use crate::limits::{
-    self, DEFAULT_PORT, DEFAULT_WEB_PORT, Limits, MAX_CLIENTS_RANGE, MAX_CONNECT_RATE_RANGE,
+    DEFAULT_PORT, DEFAULT_WEB_PORT, Limits, MAX_CLIENTS_RANGE, MAX_CONNECT_RATE_RANGE,
     MAX_HISTORY_RANGE, MAX_KEEP_DAYS_RANGE, MAX_KEEP_MESSAGES_RANGE, MAX_LAG_RANGE, MAX_LINE_RANGE,
     MAX_MESSAGE_RANGE, MAX_RATE_RANGE, MAX_THREADS_RANGE, WebLimits,
 };
-use crate::server::web::Purpose;
-use crate::server::web::host::HostName;
-use crate::store::{self, StoreOptions};
+use crate::server::http::WebAccess;
+use crate::server::http::allowed_hosts::HostName;
+use crate::storage::sqlite;
+use crate::storage::sqlite::StoreOptions;
 use argh::{ArgsInfo, FromArgs};
 use std::fmt;
 use std::net::IpAddr;
@@ -153,7 +155,7 @@ pub struct ServerOptions {
 
     /// how sure it is that what is said is kept: normal outlives a crash of the server, full a power cut too (default normal)
     #[argh(option, from_str_fn(parse_sync))]
-    pub db_sync: Option<store::Sync>,
+    pub db_sync: Option<sqlite::Sync>,
 
     /// messages that --db keeps, 1 to 1000000000000 (default: all)
     #[argh(option, from_str_fn(parse_number))]
@@ -177,7 +179,7 @@ pub struct ServerOptions {
 
     /// print this for your system and end: man, bash, zsh or fish (a manual page, or completions of a shell)
     #[argh(option, arg_name = "what", from_str_fn(parse_document))]
-    pub generate: Option<Document>,
+    pub generate: Option<GeneratedDoc>,
 
     /// print the version and end
     #[argh(switch)]
@@ -201,10 +203,10 @@ fn parse_log_format(value: &str) -> Result<LogFormat, String> {
     }
 }
 
-fn parse_sync(value: &str) -> Result<store::Sync, String> {
+fn parse_sync(value: &str) -> Result<sqlite::Sync, String> {
     match value {
-        "normal" => Ok(store::Sync::Normal),
-        "full" => Ok(store::Sync::Full),
+        "normal" => Ok(sqlite::Sync::Normal),
+        "full" => Ok(sqlite::Sync::Full),
         _ => Err("a store is kept as normal or as full".to_owned()),
     }
 }
@@ -213,7 +215,7 @@ const LOOPBACK: &str = "127.0.0.1";
 
 /// A server's configuration, within all ranges.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Config {
+pub struct ServerConfig {
     /// Address of the chat.
     pub chat_host: String,
     /// Port of the chat; 0 takes any free one.
@@ -247,17 +249,17 @@ pub struct WebConfig {
 
 impl WebConfig {
     /// What the page is for.
-    pub fn purpose(&self) -> Purpose {
-        Purpose {
+    pub fn purpose(&self) -> WebAccess {
+        WebAccess {
             metrics_are_public: self.metrics_are_public,
             is_read_only: self.is_read_only,
         }
     }
 }
 
-impl Default for Config {
+impl Default for ServerConfig {
     fn default() -> Self {
-        Config {
+        ServerConfig {
             chat_host: LOOPBACK.to_owned(),
             chat_port: DEFAULT_PORT,
             web: Some(WebConfig {
@@ -346,7 +348,7 @@ fn parse_host_name(value: &str) -> Result<HostName, String> {
     HostName::parse(value).map_err(|error| error.to_string())
 }
 
-impl Config {
+impl ServerConfig {
     /// Descriptors that as many users as are allowed, and all that stands beside them, may need.
     pub fn needed_descriptors(&self) -> u64 {
         let page = limits::WEB_MAX_CONNECTIONS + limits::WEB_MAX_CLOSING_CONNECTIONS;
@@ -366,7 +368,7 @@ impl ServerOptions {
     ///
     /// # Errors
     /// The first value that is out of range.
-    pub fn check(self) -> Result<Config, OptionError> {
+    pub fn check(self) -> Result<ServerConfig, OptionError> {
         let most = MAX_CLIENTS_RANGE;
         check_range("--max-clients", self.max_clients, 1, most)?;
         check_range(
@@ -423,7 +425,7 @@ impl ServerOptions {
             is_read_only: self.web_read_only,
             names,
         };
-        Ok(Config {
+        Ok(ServerConfig {
             store,
             chat_host: self.host,
             chat_port: self.port,
@@ -509,7 +511,7 @@ fn check_line(max_line: usize, max_message: usize) -> Result<(), OptionError> {
 mod tests {
     use super::*;
 
-    fn parse(arguments: &[&str]) -> Result<Config, OptionError> {
+    fn parse(arguments: &[&str]) -> Result<ServerConfig, OptionError> {
         ServerOptions::from_args(&["smolchat-server"], arguments)
             .unwrap()
             .check()
@@ -517,7 +519,7 @@ mod tests {
 
     #[test]
     fn no_options_give_the_defaults() {
-        assert_eq!(parse(&[]), Ok(Config::default()));
+        assert_eq!(parse(&[]), Ok(ServerConfig::default()));
     }
 
     #[test]
@@ -572,10 +574,10 @@ mod tests {
             "--threads",
             "2",
         ]);
-        let expected = Config {
+        let expected = ServerConfig {
             store: Some(StoreOptions {
                 path: "chat.db".into(),
-                sync: store::Sync::Full,
+                sync: sqlite::Sync::Full,
                 keep_messages: Some(13),
                 keep_for: Some(14 * DAY),
             }),

@@ -5,8 +5,8 @@
 //! It must never hold a name, an address or a word that somebody said, and counting must never
 //! wait for anything but a few steps in memory.
 
-use crate::server::closing::CloseReason;
-use crate::server::web_closing::WebCloseReason;
+use crate::server::close_reason::CloseReason;
+use crate::server::http::close_reason::HttpCloseReason;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
@@ -68,7 +68,7 @@ pub struct BatchFigures {
     pub bytes: usize,
     /// From the reading of its oldest line to the last write of the sweep; none if no line of a
     /// client was in it.
-    pub delivery: Option<Duration>,
+    pub fanout: Option<Duration>,
 }
 
 /// Connections by state, as they are after a batch.
@@ -120,12 +120,12 @@ impl Metrics {
             inside.map(CloseReason::word),
         );
         let help = "Connections of the page that ended, by reason";
-        let words = WebCloseReason::ALL.into_iter().map(WebCloseReason::word);
+        let words = HttpCloseReason::ALL.into_iter().map(HttpCloseReason::word);
         let web_ended = by_reason(all, "web_ended", help, words);
         let help = "From the reading of a line to the last write of its batch to those who keep up";
         // 16 microseconds to 4 seconds.
-        let delivery = Histogram::new(exponential_buckets(0.000_016, 4.0, 10));
-        all.register_with_unit("delivery", help, Unit::Seconds, delivery.clone());
+        let fanout = Histogram::new(exponential_buckets(0.000_016, 4.0, 10));
+        all.register_with_unit("delivery", help, Unit::Seconds, fanout.clone());
         let help = "How far the readers who are behind are, whenever they are looked at";
         let lag = Histogram::new(exponential_buckets(1024.0, 8.0, 6));
         all.register_with_unit("lag", help, Unit::Bytes, lag.clone());
@@ -168,7 +168,7 @@ impl Metrics {
             ended,
             batch_inputs,
             batch_bytes,
-            delivery_seconds: delivery,
+            delivery_seconds: fanout,
             lag_bytes: lag,
             uptime,
             registry,
@@ -227,12 +227,12 @@ impl Metrics {
     }
 
     /// A connection of the page ended, or will when the answer is written.
-    pub fn count_web_ended(&self, reason: WebCloseReason) {
+    pub fn count_web_ended(&self, reason: HttpCloseReason) {
         self.web_ended_by(reason).inc();
     }
 
     /// The counter of connections of the page that ended for this reason.
-    pub fn web_ended_by(&self, reason: WebCloseReason) -> Counter {
+    pub fn web_ended_by(&self, reason: HttpCloseReason) -> Counter {
         let reason = reason.word();
         self.web_ended.get_or_create_owned(&ByReason { reason })
     }
@@ -277,8 +277,8 @@ impl Metrics {
         if batch.bytes > 0 {
             self.batch_bytes.observe(batch.bytes as f64);
         }
-        if let Some(delivery) = batch.delivery {
-            self.delivery_seconds.observe(delivery.as_secs_f64());
+        if let Some(fanout) = batch.fanout {
+            self.delivery_seconds.observe(fanout.as_secs_f64());
         }
     }
 
@@ -335,7 +335,7 @@ mod tests {
         metrics.observe_batch(BatchFigures {
             inputs: 3,
             bytes: 500,
-            delivery: Some(Duration::from_millis(2)),
+            fanout: Some(Duration::from_millis(2)),
         });
         let text = metrics.text(7, Duration::from_secs(90)).unwrap();
         for line in [

@@ -8,57 +8,48 @@
 //! the broker tells everyone and ends the log; what is written to each client is bounded in time;
 //! the broker ends when the last connection has, or the deadline passes.
 
-pub mod accept;
+pub mod archive;
 pub mod broker;
-pub mod closing;
+pub mod close_reason;
 pub mod config;
 pub mod connection;
-pub mod delivery;
-pub mod door;
-pub mod frames;
+pub mod fanout;
 pub mod health;
-pub mod inbox;
-pub mod ledger;
-pub mod listen;
-pub mod log;
+pub mod http;
+pub mod listener;
+pub mod logging;
 pub mod metrics;
-pub mod outbound;
-pub mod page_users;
-pub mod past;
-pub mod peer;
-pub mod publisher;
-pub mod sink;
+pub mod rate_limit;
 pub mod snapshot;
-pub mod speaker;
-pub mod transcript;
-pub mod web;
-pub mod web_closing;
 
-pub use config::{Config, LogFormat, ServerOptions, WebConfig};
-pub use listen::{BindError, Listeners};
+pub use crate::server::config::{LogFormat, ServerConfig, ServerOptions, WebConfig};
+pub use crate::server::listener::{BindError, Listeners};
 
-use crate::exit_status::{COULD_NOT, INTERNAL_FAILURE};
+use crate::chat::room::Room;
+use crate::cli::exit_code::{COULD_NOT, INTERNAL_FAILURE};
+use crate::cli::style::Style;
 use crate::limits::{INBOX_EVENTS, PAST_BYTES, STOP_DEADLINE, TOKEN_LIFETIME_WITH_STORE};
 use crate::protocol::extended;
-use crate::render::Style;
-use crate::room::Room;
-use crate::store::{self, StoreError};
-use accept::SpareDescriptor;
+use crate::server::archive::Archive;
+use crate::server::broker::command::BrokerCommand;
+use crate::server::broker::commit_queue::CommitQueue;
+use crate::server::broker::execute::ActionExecutor;
+use crate::server::broker::{Broker, BrokerHandle, InitialState};
+use crate::server::connection::{ServerContext, timeout};
+use crate::server::fanout::broadcast_log::{BroadcastLog, BroadcastLogs};
+use crate::server::fanout::{Fanout, SharedExecutor};
+use crate::server::health::Health;
+use crate::server::http::connection_limits::ConnectionLimits;
+use crate::server::listener::accept::ReserveDescriptor;
+use crate::server::listener::admission::{self, Admission};
+use crate::server::logging::lossy_writer::NonBlockingWriter;
+use crate::server::logging::transcript::Transcript;
+use crate::server::metrics::Metrics;
+use crate::storage::sqlite;
+use crate::storage::sqlite::StoreError;
 use async_channel::Receiver;
-use broker::{Beginning, Broker, BrokerHandle};
-use connection::{Common, within};
-use delivery::{Delivery, SharedExecutor};
-use door::Door;
 use futures_lite::FutureExt;
-use health::Health;
-use inbox::Input;
-use ledger::Ledger;
-use log::{Log, Logs};
-use metrics::Metrics;
-use past::Past;
 use prometheus_client::metrics::gauge::Gauge;
-use publisher::Publisher;
-use sink::LossySink;
 use smol::Executor;
 use std::fmt;
 use std::future::Future;
@@ -68,8 +59,6 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
-use transcript::Transcript;
-use web::gate::Gate;
 
 /// Where the transcript goes, and in which style.
 pub struct TranscriptOutput {
@@ -89,7 +78,7 @@ impl fmt::Debug for TranscriptOutput {
 
 /// Why a server ended other than by being stopped. Its `Display` is one sentence.
 #[derive(Debug)]
-pub enum RunError {
+pub enum ServerError {
     /// The system gives no thread.
     NoThread(io::Error),
     /// The store cannot be used.
@@ -101,35 +90,35 @@ pub enum RunError {
     TaskFailed(&'static str),
 }
 
-impl RunError {
+impl ServerError {
     /// The exit status of the program.
     pub fn exit_status(&self) -> u8 {
         match self {
-            RunError::Store(_) => COULD_NOT,
-            RunError::NoThread(_) | RunError::BrokerFailed | RunError::TaskFailed(_) => {
+            ServerError::Store(_) => COULD_NOT,
+            ServerError::NoThread(_) | ServerError::BrokerFailed | ServerError::TaskFailed(_) => {
                 INTERNAL_FAILURE
             }
         }
     }
 }
 
-impl fmt::Display for RunError {
+impl fmt::Display for ServerError {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            RunError::NoThread(error) => {
+            ServerError::NoThread(error) => {
                 write!(
                     out,
                     "Cannot start a thread: {error}; free some memory or choose fewer --threads"
                 )
             }
-            RunError::Store(error) => write!(out, "{error}"),
-            RunError::BrokerFailed => {
+            ServerError::Store(error) => write!(out, "{error}"),
+            ServerError::BrokerFailed => {
                 write!(
                     out,
                     "The server failed inside and had to end; please report what stands above"
                 )
             }
-            RunError::TaskFailed(task) => {
+            ServerError::TaskFailed(task) => {
                 write!(
                     out,
                     "The server failed inside ({task}) and had to end; please report what stands above"
@@ -139,7 +128,7 @@ impl fmt::Display for RunError {
     }
 }
 
-impl std::error::Error for RunError {}
+impl std::error::Error for ServerError {}
 
 /// Serves on the calling thread, and on more if the configuration says so, until `stop` is
 /// ready and everyone was told.
@@ -148,17 +137,17 @@ impl std::error::Error for RunError {}
 /// A thread cannot be started, or something failed that everyone needs.
 pub fn run(
     listeners: Listeners,
-    config: &Config,
+    config: &ServerConfig,
     transcript: TranscriptOutput,
     stop: impl Future<Output = ()>,
-) -> Result<(), RunError> {
-    let store = open_store(config).map_err(RunError::Store)?;
+) -> Result<(), ServerError> {
+    let store = open_store(config).map_err(ServerError::Store)?;
     let opened = (listeners, store);
     run_with_log(opened, config, transcript, &Gauge::default(), stop)
 }
 
 /// What it means that others than this machine reach the page, in one sentence.
-pub fn open_page_warning(config: &Config) -> &'static str {
+pub fn open_page_warning(config: &ServerConfig) -> &'static str {
     match config.web.as_ref().is_some_and(|web| web.is_read_only) {
         true => {
             "everyone who reaches the page's address can read the chat there, and nobody can talk there"
@@ -174,8 +163,8 @@ pub fn open_page_warning(config: &Config) -> &'static str {
 ///
 /// # Errors
 /// It cannot be used.
-pub fn open_store(config: &Config) -> Result<Option<store::Opened>, StoreError> {
-    let open = |options| store::open(options, &new_epoch(), config.limits.history_messages);
+pub fn open_store(config: &ServerConfig) -> Result<Option<sqlite::Opened>, StoreError> {
+    let open = |options| sqlite::open(options, &new_epoch(), config.limits.history_messages);
     config.store.as_ref().map(open).transpose()
 }
 
@@ -185,14 +174,15 @@ pub fn open_store(config: &Config) -> Result<Option<store::Opened>, StoreError> 
 /// # Errors
 /// Those of [`run`].
 pub fn run_with_log(
-    (listeners, store): (Listeners, Option<store::Opened>),
-    config: &Config,
+    (listeners, store): (Listeners, Option<sqlite::Opened>),
+    config: &ServerConfig,
     transcript: TranscriptOutput,
     log_skipped: &Gauge,
     stop: impl Future<Output = ()>,
-) -> Result<(), RunError> {
+) -> Result<(), ServerError> {
     let executor: SharedExecutor = Arc::new(Executor::new());
-    let sink = LossySink::start("transcript", transcript.output).map_err(RunError::NoThread)?;
+    let sink =
+        NonBlockingWriter::start("transcript", transcript.output).map_err(ServerError::NoThread)?;
     let transcript = Transcript::new(sink.clone(), transcript.style);
     // Nothing is ever sent: that it is closed tells the threads to end.
     let (running, ended) = async_channel::bounded::<()>(1);
@@ -206,7 +196,7 @@ pub fn run_with_log(
                 .spawn_scoped(scope, move || {
                     smol::block_on(executor.run(ended.recv())).is_err()
                 })
-                .map_err(RunError::NoThread)?;
+                .map_err(ServerError::NoThread)?;
         }
         let metrics = Arc::new(Metrics::with_log(log_skipped));
         let said = (transcript, metrics);
@@ -228,61 +218,64 @@ const STORE_DEADLINE: Duration = Duration::from_millis(200);
 const PAGE_DEADLINE: Duration = Duration::from_millis(100);
 
 /// What a server begins with: the room and its past.
-fn begin(config: &Config, store: Option<store::Opened>) -> (Beginning, Past, Option<Receiver<()>>) {
+fn begin(
+    config: &ServerConfig,
+    store: Option<sqlite::Opened>,
+) -> (InitialState, Archive, Option<Receiver<()>>) {
     let mut limits = config.limits.clone();
     let Some(store) = store else {
-        let beginning = Beginning {
+        let beginning = InitialState {
             room: Room::new(limits),
             effects: Vec::new(),
-            ledger: None,
+            commit_queue: None,
             epoch: new_epoch().into(),
         };
-        return (beginning, Past::Memory, None);
+        return (beginning, Archive::Memory, None);
     };
     limits.token_lifetime = TOKEN_LIFETIME_WITH_STORE;
     let mut effects = Vec::new();
     let now = jiff::Timestamp::now();
     let room = Room::restore(limits, store.kept, now, &mut effects);
     let ended = store.writer.ended();
-    let beginning = Beginning {
+    let beginning = InitialState {
         room,
         effects,
-        ledger: Some(Ledger::new(store.writer, store.reports)),
+        commit_queue: Some(CommitQueue::new(store.writer, store.reports)),
         epoch: store.epoch.into(),
     };
-    (beginning, Past::Store(store.reader), Some(ended))
+    (beginning, Archive::Store(store.reader), Some(ended))
 }
 
 async fn serve(
     executor: &SharedExecutor,
-    (listeners, store): (Listeners, Option<store::Opened>),
-    config: &Config,
+    (listeners, store): (Listeners, Option<sqlite::Opened>),
+    config: &ServerConfig,
     (transcript, metrics): (Transcript, Arc<Metrics>),
     stop: impl Future<Output = ()>,
-) -> Result<(), RunError> {
+) -> Result<(), ServerError> {
     let (sender, inbox) = async_channel::bounded(INBOX_EVENTS);
     let next_event = store.as_ref().map_or(0, |store| store.kept.last_event) + 1;
     let (beginning, past, store_ended) = begin(config, store);
-    let common = Arc::new(Common {
+    let context = Arc::new(ServerContext {
         limits: config.limits.clone(),
         epoch: beginning.epoch.clone(),
         inbox: sender.clone(),
-        logs: Logs {
-            basic: Arc::new(Log::new(config.limits.max_lag_bytes)),
-            extended: Arc::new(Log::numbered_from(
+        logs: BroadcastLogs {
+            basic: Arc::new(BroadcastLog::new(config.limits.max_lag_bytes)),
+            extended: Arc::new(BroadcastLog::numbered_from(
                 next_event,
                 PAST_BYTES.max(config.limits.max_lag_bytes),
             )),
-            page: Arc::new(Log::new(config.limits.max_lag_bytes)),
+            page: Arc::new(BroadcastLog::new(config.limits.max_lag_bytes)),
         },
         past,
         health: Arc::new(Health::default()),
         started: Instant::now(),
         metrics,
     });
-    let door = Door::new(common.clone(), executor.clone());
-    let publisher = Publisher::new(
-        Delivery::new(common.clone(), executor.clone()),
+    let admission = Admission::new(context.clone(), executor.clone());
+    let publisher = ActionExecutor::new(
+        Fanout::new(context.clone(), executor.clone()),
         transcript,
         beginning.epoch.clone(),
         extended::Limits {
@@ -290,34 +283,49 @@ async fn serve(
             line: config.limits.max_line_bytes,
         },
     );
-    let broker = Broker::new(common.clone(), inbox, beginning, publisher, door.clone());
+    let broker = Broker::new(
+        context.clone(),
+        inbox,
+        beginning,
+        publisher,
+        admission.clone(),
+    );
     // Without any of these the server would be deaf or mute: whichever fails ends it.
     let (faults, fault) = async_channel::bounded(1);
     let spawn = |task: BoxedTask, error| spawn_needed(executor, task, faults.clone(), error);
-    let broker = spawn(Box::pin(broker.run()), RunError::BrokerFailed);
+    let broker = spawn(Box::pin(broker.run()), ServerError::BrokerFailed);
     let handle = BrokerHandle::new(sender);
     let (chat, web) = listeners.into_parts();
-    let (newcomers, waiting) = door::waiting_room();
+    let (newcomers, waiting) = admission::admission_queue();
     // Nothing is ever sent: that it is closed tells that nobody more is accepted.
     let (door_is_open, door_closes) = async_channel::bounded::<()>(1);
-    let spare = SpareDescriptor::new();
-    let accepting = door::accept_clients(chat, spare.clone(), newcomers, door.clone(), door_closes);
-    let accepting = spawn(Box::pin(accepting), RunError::TaskFailed("accepting"));
-    let letting_in = Box::pin(door::let_in(waiting, door));
-    let letting_in = spawn(letting_in, RunError::TaskFailed("letting in"));
+    let spare = ReserveDescriptor::new();
+    let accepting = admission::accept_clients(
+        chat,
+        spare.clone(),
+        newcomers,
+        admission.clone(),
+        door_closes,
+    );
+    let accepting = spawn(Box::pin(accepting), ServerError::TaskFailed("accepting"));
+    let letting_in = Box::pin(admission::admit_waiting(waiting, admission));
+    let letting_in = spawn(letting_in, ServerError::TaskFailed("letting in"));
     let names = config.web.iter().flat_map(|web| web.names.clone());
-    let gate = Arc::new(Gate::new(config.limits.web.clone(), names.collect()));
+    let gate = Arc::new(ConnectionLimits::new(
+        config.limits.web.clone(),
+        names.collect(),
+    ));
     let web = web.map(|web| {
         let purpose = config.web.as_ref().map(WebConfig::purpose);
-        let serving = web::serve(
+        let serving = http::serve(
             web,
             spare,
-            common.clone(),
+            context.clone(),
             executor.clone(),
             gate.clone(),
             purpose.unwrap_or_default(),
         );
-        spawn(Box::pin(serving), RunError::TaskFailed("the page"))
+        spawn(Box::pin(serving), ServerError::TaskFailed("the page"))
     });
 
     let stopped = async {
@@ -336,7 +344,7 @@ async fn serve(
         accepting.await;
         letting_in.await;
         // The broker ends only after this, or by a fault, which the next lines notice.
-        let _ = handle.tell(Input::Stop).await;
+        let _ = handle.tell(BrokerCommand::Stop).await;
         broker.await;
     };
     let ending = async {
@@ -344,15 +352,15 @@ async fn serve(
         fault.try_recv().ok()
     };
     let failed = async { fault.recv().await.ok() };
-    let ended = within(STOP_DEADLINE, ending.or(failed)).await;
-    within(PAGE_DEADLINE, gate.wait_for_no_stream()).await;
+    let ended = timeout(STOP_DEADLINE, ending.or(failed)).await;
+    timeout(PAGE_DEADLINE, gate.wait_for_no_stream()).await;
     if let Some(web) = web {
         web.cancel().await;
     }
     if let Some(store_ended) = store_ended {
         // The broker is gone, and the writer with it: its thread writes what waits and ends.
         // Nothing is ever sent, so this waits for that.
-        within(STORE_DEADLINE, store_ended.recv()).await;
+        timeout(STORE_DEADLINE, store_ended.recv()).await;
     }
     match ended {
         Some(Some(error)) => Err(error),
@@ -371,8 +379,8 @@ type BoxedTask = Pin<Box<dyn Future<Output = ()> + Send>>;
 fn spawn_needed(
     executor: &SharedExecutor,
     task: BoxedTask,
-    faults: async_channel::Sender<RunError>,
-    error: RunError,
+    faults: async_channel::Sender<ServerError>,
+    error: ServerError,
 ) -> smol::Task<()> {
     executor.spawn(async move {
         if AssertUnwindSafe(task).catch_unwind().await.is_err() {
@@ -391,9 +399,9 @@ fn new_epoch() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::chat::request::Request;
     use crate::limits::Limits;
-    use crate::protocol::Request;
-    use crate::server::inbox::Submission;
+    use crate::server::broker::command::ClientLine;
     use std::io::{BufRead, BufReader, Read};
     use std::net::{SocketAddr, TcpStream};
     use std::thread::JoinHandle;
@@ -407,8 +415,8 @@ mod tests {
     pub(crate) const DOOR_FAULT: usize = 4242;
 
     /// A fault of the program, at a place where there is none.
-    pub(crate) fn fail_if_asked(line: &Submission, words: &str) {
-        if matches!(line, Submission::Request(Request::Say(say)) if *say.text == *words) {
+    pub(crate) fn fail_if_asked(line: &ClientLine, words: &str) {
+        if matches!(line, ClientLine::Request(Request::Say(say)) if *say.text == *words) {
             panic!("a fault that a test asked for");
         }
     }
@@ -432,7 +440,7 @@ mod tests {
         address: SocketAddr,
         web: SocketAddr,
         stop: async_channel::Sender<()>,
-        thread: JoinHandle<Result<(), RunError>>,
+        thread: JoinHandle<Result<(), ServerError>>,
     }
 
     fn start() -> Running {
@@ -448,11 +456,11 @@ mod tests {
             is_read_only: false,
             names: Vec::new(),
         };
-        let config = Config {
+        let config = ServerConfig {
             chat_port: 0,
             web: Some(web),
             limits,
-            ..Config::default()
+            ..ServerConfig::default()
         };
         let listeners = Listeners::bind(&config).expect("a free port");
         let address = listeners.chat_address();
@@ -521,7 +529,7 @@ mod tests {
         let client = connect(running.address);
         say(&client, BROKER_FAULT);
         let ended = running.thread.join().expect("the server's thread ends");
-        assert!(matches!(ended, Err(RunError::BrokerFailed)), "{ended:?}");
+        assert!(matches!(ended, Err(ServerError::BrokerFailed)), "{ended:?}");
         let error = ended.expect_err("it failed");
         assert_eq!(error.exit_status(), 70);
     }
@@ -535,7 +543,7 @@ mod tests {
         let client = TcpStream::connect(running.address).expect("the server listens");
         let ended = running.thread.join().expect("the server's thread ends");
         let error = ended.expect_err("it failed");
-        assert!(matches!(error, RunError::TaskFailed(_)), "{error}");
+        assert!(matches!(error, ServerError::TaskFailed(_)), "{error}");
         assert_eq!(error.exit_status(), 70);
         drop(client);
     }
@@ -583,7 +591,11 @@ mod tests {
     fn a_panic_of_a_connection_is_counted_as_a_fault_and_told_with_its_place() {
         let (writer, told) = std::sync::mpsc::channel();
         let writer = LineByLine(writer);
-        let speaker = speaker::Speaker::start("test", LogFormat::Text, Box::new(writer));
+        let speaker = crate::server::logging::stderr::StderrLogger::start(
+            "test",
+            LogFormat::Text,
+            Box::new(writer),
+        );
         let speaker = speaker.expect("a thread");
         let before = std::panic::take_hook();
         // It stays: other tests may have panics of their own, which are told here too.

@@ -1,11 +1,11 @@
 //! How the room is at one moment, for the page.
 //!
-//! What lives here: [`Snapshot`], shared by all who look at the same moment, and [`Document`],
+//! What lives here: [`Snapshot`], shared by all who look at the same moment, and [`CachedDocument`],
 //! a text made of it, of which there may be only so many bytes. The broker makes snapshots, the
 //! page documents of them. Neither must ever change.
 
-use crate::history::Message;
-use crate::name::Name;
+use crate::chat::message::Message;
+use crate::chat::username::Username;
 use jiff::Timestamp;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -25,15 +25,15 @@ pub struct Snapshot {
     pub notice: Option<String>,
     /// The page of this moment, made when somebody asks for it and shared by all who do; so are
     /// the next four.
-    pub page: OnceLock<Arc<Document>>,
+    pub page: OnceLock<Arc<CachedDocument>>,
     /// Who is here, as JSON.
-    pub users_document: OnceLock<Arc<Document>>,
+    pub users_document: OnceLock<Arc<CachedDocument>>,
     /// What was said, as JSON.
-    pub messages_document: OnceLock<Arc<Document>>,
+    pub messages_document: OnceLock<Arc<CachedDocument>>,
     /// The first frame of a live stream.
-    pub frame: OnceLock<Arc<Document>>,
+    pub frame: OnceLock<Arc<CachedDocument>>,
     /// The same for one who has what was said.
-    pub present_frame: OnceLock<Arc<Document>>,
+    pub present_frame: OnceLock<Arc<CachedDocument>>,
     /// Number of the newest message that is older than these; 0 if there never was one.
     pub older: u64,
 }
@@ -73,19 +73,19 @@ impl Snapshot {
 
 /// A text of the page, which counts in its budget as long as somebody holds it.
 #[derive(Debug)]
-pub struct Document {
+pub struct CachedDocument {
     text: String,
     budget: Arc<Budget>,
 }
 
-impl Document {
+impl CachedDocument {
     /// The text.
     pub fn text(&self) -> &str {
         &self.text
     }
 }
 
-impl Drop for Document {
+impl Drop for CachedDocument {
     fn drop(&mut self) {
         self.budget
             .used_bytes
@@ -114,16 +114,16 @@ impl Budget {
     /// A document that is alone always has room.
     pub fn document(
         self: &Arc<Self>,
-        place: &OnceLock<Arc<Document>>,
+        place: &OnceLock<Arc<CachedDocument>>,
         make: impl FnOnce() -> String,
-    ) -> Option<Arc<Document>> {
+    ) -> Option<Arc<CachedDocument>> {
         if let Some(document) = place.get() {
             return Some(document.clone());
         }
         let text = make();
         let used = self.used_bytes.fetch_add(text.len(), Ordering::AcqRel);
         // From here on it is counted, and taken off again when it is dropped.
-        let document = Arc::new(Document {
+        let document = Arc::new(CachedDocument {
             text,
             budget: self.clone(),
         });
@@ -138,7 +138,7 @@ impl Budget {
 #[derive(Clone, Debug)]
 pub struct PresentUser {
     /// The name.
-    pub name: Name,
+    pub name: Username,
     /// Since when.
     pub since: Timestamp,
 }
@@ -150,7 +150,7 @@ mod tests {
     #[test]
     fn documents_share_a_place_and_have_a_bound_together() {
         let budget = Budget::new(10);
-        let places: [OnceLock<Arc<Document>>; 3] = Default::default();
+        let places: [OnceLock<Arc<CachedDocument>>; 3] = Default::default();
         let first = budget.document(&places[0], || "sixsix".to_owned()).unwrap();
         let again = budget
             .document(&places[0], || unreachable!("it is there"))

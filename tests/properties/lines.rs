@@ -3,11 +3,14 @@
 use crate::line_model::{Feed, Found, without_carriage_return};
 use proptest::collection::vec;
 use proptest::prelude::*;
+use smolchat::chat::error::RequestError;
+use smolchat::chat::request::{Request, SendMessage};
+use smolchat::chat::sanitize;
 use smolchat::client::session::Session;
-use smolchat::framing::{Line, LineSplitter};
-use smolchat::protocol::client::{self, Heard, Said};
-use smolchat::protocol::{Refusal, Request, Say, basic};
-use smolchat::text;
+use smolchat::protocol::basic;
+use smolchat::protocol::framing::{Line, LineDecoder};
+use smolchat::protocol::server_line;
+use smolchat::protocol::server_line::{Said, ServerLine};
 use std::time::Instant;
 
 /// Longest line in these tests, in bytes: short, so that chance reaches it.
@@ -16,7 +19,7 @@ const MAX_LINE: usize = 12;
 /// What a splitter gives for these bytes in chunks of these sizes, taken in turn; and whether
 /// the stream then ends in the middle of a line.
 fn split(bytes: &[u8], sizes: &[usize]) -> (Vec<Found>, bool) {
-    let mut splitter = LineSplitter::new(MAX_LINE);
+    let mut splitter = LineDecoder::new(MAX_LINE);
     let mut found = Vec::new();
     let mut sizes = sizes.iter().cycle();
     let mut rest = bytes;
@@ -210,9 +213,12 @@ impl Damage {
 }
 
 /// What must hold for whatever a line is decoded to.
-fn check_decoded(decoded: &Result<Request, Refusal>, most: usize) -> Result<(), TestCaseError> {
+fn check_decoded(
+    decoded: &Result<Request, RequestError>,
+    most: usize,
+) -> Result<(), TestCaseError> {
     match decoded {
-        Ok(Request::Say(Say { text, .. })) => {
+        Ok(Request::Say(SendMessage { text, .. })) => {
             prop_assert!(text.len() <= most && !text.trim().is_empty());
             prop_assert!(
                 !text
@@ -262,8 +268,8 @@ fn nearly_a_request() -> impl Strategy<Value = String> {
 
 /// What a client reads of this line.
 fn message_of(line: &[u8]) -> Said {
-    match client::decode(line) {
-        Some(Heard::Message(said)) => said,
+    match server_line::decode(line) {
+        Some(ServerLine::Message(said)) => said,
         other => panic!("no message: {other:?}"),
     }
 }
@@ -296,7 +302,7 @@ fn told<'a>(chunks: impl Iterator<Item = &'a [u8]>) -> (Vec<String>, Vec<u8>) {
     let mut session = Session::new(true, Some("al".to_owned()), 7);
     let mut told = Vec::new();
     session.connected(now);
-    let asked = smolchat::client::asked::Asked::History(Some(3));
+    let asked = smolchat::client::session::request::UserRequest::History(Some(3));
     session.ask(asked, None, now, &mut |_, _| {});
     for chunk in chunks {
         session.receive(chunk, now, &mut |news, raw| {
@@ -317,7 +323,7 @@ proptest! {
     #[test]
     fn a_line_that_was_given_up_leaves_nothing_behind(half in vec(any::<u8>(), 0..MAX_LINE), rest in stream()) {
         let half: Vec<u8> = half.into_iter().filter(|&byte| byte != b'\n').collect();
-        let mut splitter = LineSplitter::new(MAX_LINE);
+        let mut splitter = LineDecoder::new(MAX_LINE);
         prop_assert_eq!(splitter.next_line(&mut half.as_slice()), None);
         splitter.skip_line();
         prop_assert_eq!(splitter.stored_bytes(), 0);
@@ -365,7 +371,7 @@ proptest! {
         check_decoded(&decoded, 32)?;
         if matches!(damages.as_slice(), [Damage::Cut(_)]) {
             prop_assert!(line.len() < whole);
-            prop_assert!(matches!(decoded, Err(Refusal::NotJson | Refusal::NotUtf8)), "{:?}", decoded);
+            prop_assert!(matches!(decoded, Err(RequestError::NotJson | RequestError::NotUtf8)), "{:?}", decoded);
         }
     }
 
@@ -409,7 +415,7 @@ proptest! {
         pairs.insert(1, r#""type":"users""#.to_owned());
         let decoded = basic::decode_request(format!("{{{}}}", pairs.join(",")).as_bytes(), 48);
         prop_assert!(
-            matches!(decoded, Err(Refusal::RepeatedKey(_) | Refusal::NotJson)), "{:?}", decoded
+            matches!(decoded, Err(RequestError::RepeatedKey(_) | RequestError::NotJson)), "{:?}", decoded
         );
     }
 
@@ -417,11 +423,11 @@ proptest! {
     #[test]
     fn a_message_counts_as_received(text in any_text(), most in 0usize..60, escaped in vec(any::<bool>(), 1..9)) {
         let line = format!(r#"{{"type":"message","data":{}}}"#, spelled(&text, &escaped));
-        let cleaned = text::clean_message(&text);
+        let cleaned = sanitize::clean_message(&text);
         let expected = if text.len() > most {
-            Err(Refusal::MessageTooLong { length: text.len(), limit: most })
-        } else if text::is_blank(&cleaned) {
-            Err(Refusal::BlankMessage)
+            Err(RequestError::MessageTooLong { length: text.len(), limit: most })
+        } else if sanitize::is_blank(&cleaned) {
+            Err(RequestError::BlankMessage)
         } else {
             Ok(Request::Say(cleaned.as_ref().into()))
         };
@@ -449,10 +455,10 @@ proptest! {
         prop_assert_eq!(basic::decode_request(&line, 4096), Ok(Request::SetName(text.as_str().into())));
         let mut line = Vec::new();
         basic::encode_request(&mut line, "message", &text);
-        let cleaned = text::clean_message(&text);
+        let cleaned = sanitize::clean_message(&text);
         match basic::decode_request(line.trim_ascii_end(), 4096) {
             Ok(request) => prop_assert_eq!(request, Request::Say(cleaned.as_ref().into())),
-            Err(_) => prop_assert!(text::is_blank(&cleaned), "{:?} was refused", text),
+            Err(_) => prop_assert!(sanitize::is_blank(&cleaned), "{:?} was refused", text),
         }
     }
 
@@ -487,7 +493,7 @@ proptest! {
     #[test]
     fn any_bytes_of_a_server_are_read_without_harm(bytes in vec(any::<u8>(), 0..100)) {
         // Garbage is passed over; what counts is that this returns.
-        let _ = client::decode(&bytes);
+        let _ = server_line::decode(&bytes);
     }
 
     #[test]
@@ -506,11 +512,11 @@ proptest! {
 
     #[test]
     fn nothing_reaches_a_terminal_as_a_control_character(text in any_text()) {
-        let safe = text::for_terminal(&text);
+        let safe = sanitize::for_terminal(&text);
         prop_assert!(!safe.chars().any(|c| c.is_control() && c != '\t'), "{:?}", safe);
         prop_assert!(!safe.contains(['\u{2028}', '\u{2029}', '\u{202e}']), "{:?}", safe);
         // Safe text is left alone.
-        let again = text::for_terminal(&safe);
+        let again = sanitize::for_terminal(&safe);
         prop_assert_eq!(&again, &safe);
     }
 }

@@ -3,11 +3,13 @@
 use crate::room_model::{Model, Step};
 use jiff::Timestamp;
 use proptest::prelude::*;
-use smolchat::history::{History, Message};
+use smolchat::chat::error::RequestError;
+use smolchat::chat::message::Message;
+use smolchat::chat::request::{Nonce, Request, SendMessage, SendPrivate};
+use smolchat::chat::room::Room;
+use smolchat::chat::room::history::History;
+use smolchat::chat::username::Username;
 use smolchat::limits::Limits;
-use smolchat::name::Name;
-use smolchat::protocol::{Nonce, Private, Refusal, Request, Say};
-use smolchat::room::Room;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -64,7 +66,7 @@ fn requested_name() -> impl Strategy<Value = String> {
     prop_oneof![
         6 => prop::sample::select(TEXTS).prop_map(str::to_owned),
         2 => "[ab]{1,2}",
-        2 => address().prop_map(|address| Name::from_address(address).to_string()),
+        2 => address().prop_map(|address| Username::from_address(address).to_string()),
         1 => Just("x".repeat(33)),
     ]
 }
@@ -76,11 +78,11 @@ fn request() -> impl Strategy<Value = Request> {
         1 => Just(Request::History),
         1 => Just(Request::Users),
         2 => ("[a-z]{1,2}", nonce(), any::<bool>()).prop_map(|(text, nonce, action)| {
-            Request::Say(Say { text: text.into(), action, nonce })
+            Request::Say(SendMessage { text: text.into(), action, nonce })
         }),
         3 => (requested_name(), nonce()).prop_map(|(target, nonce)| {
             let (target, text) = (target.into(), "psst".into());
-            Request::Private(Private { target, text, nonce })
+            Request::Private(SendPrivate { target, text, nonce })
         }),
     ]
 }
@@ -103,7 +105,7 @@ fn step() -> impl Strategy<Value = Step> {
             Step::Hello(place, token)
         }),
         2 => prop_oneof![Just(1u32), Just(29), Just(30), Just(100)].prop_map(Step::Wait),
-        1 => place.clone().prop_map(|place| Step::Refuse(place, Refusal::NotJson)),
+        1 => place.clone().prop_map(|place| Step::Refuse(place, RequestError::NotJson)),
         1 => (place.clone(), request())
             .prop_map(|(place, request)| Step::AskFromOutside(place, request)),
         4 => (address(), prop::option::of(0usize..12), requested_name())
@@ -118,7 +120,7 @@ fn step() -> impl Strategy<Value = Step> {
 /// Steps, among them somebody who is refused again and again.
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     let stubborn = (0usize..3, 14usize..19)
-        .prop_map(|(place, times)| vec![Step::Refuse(place, Refusal::NotUtf8); times]);
+        .prop_map(|(place, times)| vec![Step::Refuse(place, RequestError::NotUtf8); times]);
     let piece = prop_oneof![40 => step().prop_map(|step| vec![step]), 1 => stubborn];
     prop::collection::vec(piece, 1..60).prop_map(|pieces| pieces.concat())
 }
@@ -155,7 +157,7 @@ proptest! {
     ) {
         let mut history = History::new(max_messages, max_bytes);
         let mut all: Vec<Arc<Message>> = Vec::new();
-        let name = Name::from_address(([127, 0, 0, 1], 1).into());
+        let name = Username::from_address(([127, 0, 0, 1], 1).into());
         for (id, length) in (1..).zip(lengths) {
             let text = "x".repeat(length).into();
             let message = Arc::new(Message::new(id, Timestamp::UNIX_EPOCH, name.clone(), text));

@@ -1,10 +1,10 @@
-//! What holds for every name, whatever is asked for: the invariants of `smolchat::name`.
+//! What holds for every name, whatever is asked for: the invariants of `smolchat::chat::username`.
 
 use std::net::SocketAddr;
 
 use proptest::prelude::*;
+use smolchat::chat::username::{NameError, Username};
 use smolchat::limits::{MAX_COMBINING_MARKS, MAX_NAME_BYTES, MAX_NAME_GRAPHEMES};
-use smolchat::name::{Name, NameError};
 use unicode_normalization::UnicodeNormalization;
 use unicode_segmentation::UnicodeSegmentation;
 
@@ -214,31 +214,31 @@ proptest! {
 
     #[test]
     fn preparing_again_changes_nothing(requested in anything()) {
-        if let Ok(name) = Name::parse(&requested, own()) {
-            prop_assert_eq!(Name::parse(name.as_str(), own()), Ok(name.clone()));
+        if let Ok(name) = Username::parse(&requested, own()) {
+            prop_assert_eq!(Username::parse(name.as_str(), own()), Ok(name.clone()));
             prop_assert_eq!(name.to_string(), name.as_str());
         }
     }
 
     #[test]
     fn keys_depend_on_the_prepared_form_alone(requested in anything()) {
-        if let Ok(name) = Name::parse(&requested, own()) {
+        if let Ok(name) = Username::parse(&requested, own()) {
             let keys = name.keys();
             prop_assert!(!keys.folded_first.is_empty() && !keys.folded_last.is_empty());
             prop_assert_eq!(&keys, &name.clone().keys());
             let spaced = format!("\u{3000}{}  ", name);
-            prop_assert_eq!(Name::parse(&spaced, own()).map(|name| name.keys()), Ok(keys));
+            prop_assert_eq!(Username::parse(&spaced, own()).map(|name| name.keys()), Ok(keys));
         }
     }
 
     #[test]
     fn case_never_makes_another_name(requested in anything()) {
-        let Ok(name) = Name::parse(&requested, own()) else { return Ok(()) };
+        let Ok(name) = Username::parse(&requested, own()) else { return Ok(()) };
         // Greek iota subscript becomes a letter in capitals, and further marks then stand on
         // that one: no folding sees this.
         prop_assume!(!name.as_str().nfd().any(|character| character == '\u{345}'));
         for other in [name.as_str().to_uppercase(), name.as_str().to_lowercase()] {
-            if let Ok(other) = Name::parse(&other, own()) {
+            if let Ok(other) = Username::parse(&other, own()) {
                 let (a, b) = (name.keys(), other.keys());
                 prop_assert!(
                     a.folded_first == b.folded_first || a.folded_last == b.folded_last,
@@ -250,7 +250,7 @@ proptest! {
 
     #[test]
     fn a_name_is_one_visible_line(requested in anything()) {
-        if let Ok(name) = Name::parse(&requested, own()) {
+        if let Ok(name) = Username::parse(&requested, own()) {
             let line_ends = ['\n', '\r', '\u{85}', '\u{2028}', '\u{2029}'];
             prop_assert!(!name.as_str().contains(line_ends));
             prop_assert!(!name.as_str().contains(char::is_control));
@@ -267,7 +267,7 @@ proptest! {
 
     #[test]
     fn a_joiner_outside_emoji_has_letters_before_it(requested in anything()) {
-        if let Ok(name) = Name::parse(&requested, own()) {
+        if let Ok(name) = Username::parse(&requested, own()) {
             let rest = outside_emoji(name.as_str());
             for (at, _) in rest.match_indices(['\u{200C}', '\u{200D}']) {
                 let before = rest[..at].chars().next_back();
@@ -279,7 +279,7 @@ proptest! {
     #[test]
     fn a_name_is_within_the_limits(requested in anything(), times in 1..20_usize) {
         let requested = requested.repeat(times);
-        if let Ok(name) = Name::parse(&requested, own()) {
+        if let Ok(name) = Username::parse(&requested, own()) {
             prop_assert!(!name.as_str().is_empty());
             prop_assert!(name.as_str().len() <= MAX_NAME_BYTES);
             prop_assert!(name.as_str().graphemes(true).count() <= MAX_NAME_GRAPHEMES);
@@ -288,7 +288,7 @@ proptest! {
 
     #[test]
     fn nobody_takes_a_source_apart(requested in anything()) {
-        if let Ok(name) = Name::parse(&requested, own()) {
+        if let Ok(name) = Username::parse(&requested, own()) {
             let name = name.as_str();
             prop_assert!(!name.contains(": "));
             prop_assert!(!name.ends_with([':', '>']));
@@ -301,8 +301,8 @@ proptest! {
 
     #[test]
     fn an_address_is_ones_own(requested in anything()) {
-        if let Ok(name) = Name::parse(&requested, own())
-            && name != Name::from_address(own())
+        if let Ok(name) = Username::parse(&requested, own())
+            && name != Username::from_address(own())
         {
             prop_assert!(!reads_as_address(name.as_str()), "{:?}", name);
         }
@@ -319,18 +319,18 @@ proptest! {
             .map(|(character, dress)| disguised(character, dress))
             .collect();
         let asked = format!("{front}{dressed}{front}");
-        prop_assert!(Name::parse(&asked, own()).is_err(), "{:?} passes for {:?}", asked, impostor);
+        prop_assert!(Username::parse(&asked, own()).is_err(), "{:?} passes for {:?}", asked, impostor);
     }
 
     /// An address that nobody chose has no place among the taken names: it needs none.
     #[test]
     fn no_name_has_the_keys_of_an_address(requested in anything(), other: SocketAddr) {
-        let keys = Name::from_address(other).keys();
+        let keys = Username::from_address(other).keys();
         for folded in [&keys.folded_first, &keys.folded_last] {
-            prop_assert!(Name::parse(folded, own()).is_err(), "{:?}", folded);
+            prop_assert!(Username::parse(folded, own()).is_err(), "{:?}", folded);
         }
-        if let Ok(name) = Name::parse(&requested, own())
-            && name != Name::from_address(own())
+        if let Ok(name) = Username::parse(&requested, own())
+            && name != Username::from_address(own())
         {
             let keys = name.keys();
             prop_assert!(!reads_as_address(&keys.folded_first), "{:?}", name);
@@ -340,12 +340,12 @@ proptest! {
 
     #[test]
     fn no_normal_form_makes_another_name(requested in anything()) {
-        let Ok(name) = Name::parse(&requested, own()) else { return Ok(()) };
+        let Ok(name) = Username::parse(&requested, own()) else { return Ok(()) };
         let text = name.as_str();
         let forms: [String; 4] =
             [text.nfc().collect(), text.nfd().collect(), text.nfkc().collect(), text.nfkd().collect()];
         for form in forms {
-            prop_assert_eq!(Name::parse(&form, own()), Ok(name.clone()), "{:?}", form);
+            prop_assert_eq!(Username::parse(&form, own()), Ok(name.clone()), "{:?}", form);
         }
     }
 
@@ -359,11 +359,11 @@ proptest! {
             '\u{E000}', '\u{FFFD}',
         ][..]),
     ) {
-        let Ok(name) = Name::parse(&requested, own()) else { return Ok(()) };
+        let Ok(name) = Username::parse(&requested, own()) else { return Ok(()) };
         let places: Vec<usize> = name.as_str().char_indices().map(|(place, _)| place).collect();
         let (before, after) = name.as_str().split_at(*place.get(&places));
         let spoiled = format!("{before}{hidden}{after}");
-        let refused = Name::parse(&spoiled, own());
+        let refused = Username::parse(&spoiled, own());
         prop_assert!(
             matches!(refused, Err(NameError::ForbiddenCharacter { .. })),
             "{:?} as {:?}", spoiled, refused
@@ -373,7 +373,7 @@ proptest! {
     #[test]
     fn no_base_carries_a_flood_of_marks(requested in anything(), mark in "[\u{300}-\u{34E}\u{489}\u{20DD}]", times in 1..9_usize) {
         let flooded = format!("{requested}{}", mark.repeat(times));
-        if let Ok(name) = Name::parse(&flooded, own()) {
+        if let Ok(name) = Username::parse(&flooded, own()) {
             let mut marks = 0;
             for character in name.as_str().nfd() {
                 let is_mark = matches!(character, '\u{300}'..='\u{36F}' | '\u{489}' | '\u{20DD}');
@@ -387,12 +387,12 @@ proptest! {
     fn only_the_owner_gets_an_address(
         owner: SocketAddr, other: SocketAddr, letters in any::<bool>(), pad in " {0,3}",
     ) {
-        let name = Name::from_address(owner);
+        let name = Username::from_address(owner);
         let padded = format!("{pad}{name}{pad}");
-        prop_assert_eq!(Name::parse(&padded, owner), Ok(name.clone()));
+        prop_assert_eq!(Username::parse(&padded, owner), Ok(name.clone()));
         let asked = if letters { padded.replace('0', "O").replace('1', "l") } else { padded };
-        if name != Name::from_address(other) {
-            let refused = Name::parse(&asked, other);
+        if name != Username::from_address(other) {
+            let refused = Username::parse(&asked, other);
             prop_assert!(
                 matches!(refused, Err(NameError::LooksLikeAddress | NameError::TooLong { .. })),
                 "{:?} as {:?}", asked, refused
@@ -402,7 +402,7 @@ proptest! {
 
     #[test]
     fn addresses_have_keys_of_their_own(a: SocketAddr, b: SocketAddr) {
-        let (a, b) = (Name::from_address(a), Name::from_address(b));
+        let (a, b) = (Username::from_address(a), Username::from_address(b));
         let (keys_a, keys_b) = (a.keys(), b.keys());
         prop_assert_eq!(a == b, keys_a == keys_b);
         prop_assert_eq!(a == b, keys_a.folded_last == keys_b.folded_last);
@@ -410,7 +410,7 @@ proptest! {
 
     #[test]
     fn a_refusal_is_one_plain_sentence(requested in anything()) {
-        if let Err(error) = Name::parse(&requested, own()) {
+        if let Err(error) = Username::parse(&requested, own()) {
             let sentence = error.to_string();
             prop_assert!(sentence.is_ascii() && !sentence.contains(char::is_control));
             prop_assert!(sentence.starts_with("The name ") && !sentence.ends_with('.'));

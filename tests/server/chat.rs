@@ -8,7 +8,7 @@ use crate::support::{
     skip,
 };
 use smolchat::limits::Limits;
-use smolchat::server::Config;
+use smolchat::server::ServerConfig;
 use socket2::{Domain, Socket, Type};
 use std::collections::HashMap;
 use std::io::{Read, Write};
@@ -187,7 +187,7 @@ fn an_ipv6_address_stands_in_brackets() {
     if std::net::TcpListener::bind("[::1]:0").is_err() {
         return skip("this machine has no IPv6 loopback address");
     }
-    let chat = Chat::with_config(Config {
+    let chat = Chat::with_config(ServerConfig {
         chat_host: "::1".into(),
         ..Chat::config()
     });
@@ -206,7 +206,7 @@ fn an_ipv4_mapped_address_is_written_as_ipv4() {
     if std::net::TcpListener::bind("[::]:0").is_err() {
         return skip("this machine has no IPv6");
     }
-    let chat = Chat::with_config(Config {
+    let chat = Chat::with_config(ServerConfig {
         chat_host: "::".into(),
         ..Chat::config()
     });
@@ -510,7 +510,7 @@ fn too_many_connections_from_one_address_are_told_and_never_announced() {
         max_clients_per_address: Some(2),
         ..Limits::default()
     };
-    let chat = Chat::with_config(Config {
+    let chat = Chat::with_config(ServerConfig {
         chat_host: "0.0.0.0".into(),
         limits,
         ..Chat::config()
@@ -936,7 +936,7 @@ fn read_up_to(client: &mut LineClient, marker: &str) -> Vec<Said> {
 fn one_order_for_all(threads: usize) {
     const CLIENTS: usize = 50;
     const MESSAGES: usize = 40;
-    let chat = Chat::with_config(Config {
+    let chat = Chat::with_config(ServerConfig {
         limits: unpaced(),
         threads,
         ..Chat::config()
@@ -1058,7 +1058,7 @@ fn a_reply_of_several_lines_is_contiguous_and_in_place_while_others_talk() {
         history_messages: KEPT as usize,
         ..unpaced()
     };
-    let chat = Chat::with_config(Config {
+    let chat = Chat::with_config(ServerConfig {
         limits,
         threads: 2,
         ..Chat::config()

@@ -5,7 +5,7 @@ use crate::support::extended::{Extended, Folder};
 use crate::support::{Chat, PATIENCE, Site, eventually};
 use serde_json::{Value, json};
 use smolchat::limits::Limits;
-use smolchat::server::Config;
+use smolchat::server::ServerConfig;
 use std::time::Duration;
 
 /// A short grace time, for those who wait for its end.
@@ -13,7 +13,7 @@ const SHORT: Duration = Duration::from_millis(300);
 
 /// Runs a test over memory and over a store.
 fn over_both(limits: Limits, test: impl Fn(&Site)) {
-    let memory = Chat::with_config(Config {
+    let memory = Chat::with_config(ServerConfig {
         limits: limits.clone(),
         ..Chat::config_with_web()
     });

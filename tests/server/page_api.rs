@@ -6,8 +6,8 @@ use crate::support::http::{Answer, Events, Http, get, head_of, is_time};
 use crate::support::{Chat, PATIENCE, RealServer, eventually, skip};
 use serde_json::{Value, json};
 use smolchat::limits::{Limits, MAX_PAGE_MESSAGES, MAX_REFUSALS_IN_A_ROW};
-use smolchat::server::web::api::ROUTES;
-use smolchat::server::{Config, WebConfig};
+use smolchat::server::http::api::ROUTES;
+use smolchat::server::{ServerConfig, WebConfig};
 use std::net::SocketAddr;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -576,7 +576,7 @@ fn who_sends_too_fast_is_told_when_it_may_go_on() {
 
 #[test]
 fn a_page_for_reading_only_lets_nobody_talk() {
-    let chat = Chat::with_config(Config {
+    let chat = Chat::with_config(ServerConfig {
         web: Some(WebConfig {
             is_read_only: true,
             ..Chat::config_with_web().web.expect("a page")

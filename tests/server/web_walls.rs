@@ -4,9 +4,10 @@
 //! Whatever would take its time here has a time of its own, chosen for the test.
 
 use crate::support::{Chat, PATIENCE, RealServer, eventually, run_to_end};
-use smolchat::limits::{self, Limits, WebLimits};
-use smolchat::server::web::host::HostName;
-use smolchat::server::{Config, WebConfig};
+use smolchat::limits;
+use smolchat::limits::{Limits, WebLimits};
+use smolchat::server::http::allowed_hosts::HostName;
+use smolchat::server::{ServerConfig, WebConfig};
 use socket2::{Domain, Socket, Type};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
@@ -668,7 +669,7 @@ fn for_host(host: &str) -> String {
 
 #[test]
 fn the_page_is_for_its_own_hosts_only() {
-    let chat = Chat::with_config(Config {
+    let chat = Chat::with_config(ServerConfig {
         web: Some(WebConfig {
             metrics_are_public: false,
             is_read_only: false,

@@ -11,7 +11,7 @@ use smolchat::limits::{
     DEFAULT_MAX_LAG_BYTES, DEFAULT_MAX_LINE_BYTES, LAG_CHECK_INTERVAL, Limits, MAX_HISTORY_BYTES,
     MAX_LINES_PER_TURN, PAST_BYTES, READ_BUFFER_BYTES, TRANSCRIPT_BYTES,
 };
-use smolchat::server::Config;
+use smolchat::server::ServerConfig;
 use socket2::{Domain, Socket, Type};
 use std::io::{self, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream};
@@ -638,7 +638,7 @@ impl Backlog {
             write_stall_timeout: write_stall,
             ..Limits::default()
         };
-        let chat = Chat::with_config(Config {
+        let chat = Chat::with_config(ServerConfig {
             limits,
             ..Chat::config_with_web()
         });
@@ -1119,7 +1119,7 @@ fn pacing_counts_refused_lines_too() {
 
 #[test]
 fn flooders_do_not_hold_up_a_quiet_client() {
-    let chat = Chat::with_config(Config {
+    let chat = Chat::with_config(ServerConfig {
         threads: 1,
         ..Chat::config()
     });
@@ -1251,7 +1251,7 @@ fn on_a_listener_for_both_an_ipv4_address_has_a_rate_of_connections_of_its_own()
     if std::net::TcpListener::bind("127.0.0.2:0").is_err() {
         return skip("this machine has one loopback address only");
     }
-    let chat = Chat::with_config(Config {
+    let chat = Chat::with_config(ServerConfig {
         chat_host: "::".into(),
         limits: Limits {
             connects_per_minute: Some(2),

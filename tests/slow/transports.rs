@@ -6,12 +6,14 @@
 
 use crate::support::{Chat, LineClient, PATIENCE, RealServer, Said, Site, decode, request};
 use jiff::Timestamp;
-use smolchat::history::Message;
+use smolchat::chat::message::Message;
+use smolchat::chat::username::Username;
 use smolchat::limits::{Limits, MAX_BYTES_PER_TURN, REPLY_PIECE_BYTES};
-use smolchat::name::Name;
 use smolchat::protocol::Dialect;
-use smolchat::server::log::{Each, Log, Logs};
-use smolchat::server::outbound::{Content, Cut, Outbound, Place, Placed, Progress};
+use smolchat::server::fanout::broadcast_log::{BroadcastLog, BroadcastLogs, PerDialect};
+use smolchat::server::fanout::outbox::{
+    Eviction, LogPosition, Outbox, Progress, QueuedReply, ReplyBody,
+};
 use socket2::{Domain, SockRef, Socket, Type};
 use std::io::{self, ErrorKind, IoSlice, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -108,15 +110,15 @@ enum Words {
 }
 
 impl Words {
-    fn content(self) -> Content {
+    fn content(self) -> ReplyBody {
         match self {
-            Words::Line(text) => Content::Bytes(text.as_bytes().into()),
+            Words::Line(text) => ReplyBody::Bytes(text.as_bytes().into()),
             Words::History(texts) => {
-                Content::History(texts.iter().map(|text| message(text)).collect(), 0)
+                ReplyBody::History(texts.iter().map(|text| message(text)).collect(), 0)
             }
             Words::Users(count) => {
                 let user = |port| (name(port), Timestamp::UNIX_EPOCH);
-                Content::Users((1..=count).map(user).collect(), 0)
+                ReplyBody::Users((1..=count).map(user).collect(), 0)
             }
         }
     }
@@ -144,17 +146,17 @@ impl Words {
 }
 
 /// The logs of all dialects, of which only the basic one has something in it.
-fn logs(basic: Log) -> Logs {
-    Logs {
+fn logs(basic: BroadcastLog) -> BroadcastLogs {
+    BroadcastLogs {
         basic: Arc::new(basic),
-        extended: Arc::new(Log::new(1)),
-        page: Arc::new(Log::new(1)),
+        extended: Arc::new(BroadcastLog::new(1)),
+        page: Arc::new(BroadcastLog::new(1)),
     }
 }
 
 /// The heads, as they were when that of the basic log was this.
-fn up_to(basic: u64) -> Each<u64> {
-    Each {
+fn up_to(basic: u64) -> PerDialect<u64> {
+    PerDialect {
         basic,
         extended: 0,
         page: 0,
@@ -162,15 +164,15 @@ fn up_to(basic: u64) -> Each<u64> {
 }
 
 /// A place in the log of the basic dialect.
-fn basic(position: u64) -> Place {
-    Place {
+fn basic(position: u64) -> LogPosition {
+    LogPosition {
         dialect: Dialect::Basic,
         position,
     }
 }
 
-fn name(port: u16) -> Name {
-    Name::from_address(([127, 0, 0, 1], port).into())
+fn name(port: u16) -> Username {
+    Username::from_address(([127, 0, 0, 1], port).into())
 }
 
 fn message(text: &str) -> Arc<Message> {
@@ -178,16 +180,16 @@ fn message(text: &str) -> Arc<Message> {
 }
 
 impl Scene {
-    fn log(&self) -> Logs {
-        let log = Log::new(64 << 20);
+    fn log(&self) -> BroadcastLogs {
+        let log = BroadcastLog::new(64 << 20);
         for batch in &self.batches {
             log.publish(batch.as_slice().into());
         }
         logs(log)
     }
 
-    fn outbound(&self) -> Outbound {
-        let mut outbound = Outbound::new(basic(self.start as u64));
+    fn outbound(&self) -> Outbox {
+        let mut outbound = Outbox::new(basic(self.start as u64));
         for (at, skip, words) in &self.replies {
             outbound.add(placed(*at as u64, *skip, *words));
         }
@@ -220,15 +222,15 @@ impl Scene {
     }
 }
 
-fn cut() -> Cut {
-    Cut {
+fn cut() -> Eviction {
+    Eviction {
         farewell: FAREWELL.into(),
         rest: None,
     }
 }
 
-fn placed(at: u64, skip: usize, words: Words) -> Placed {
-    Placed {
+fn placed(at: u64, skip: usize, words: Words) -> QueuedReply {
+    QueuedReply {
         at,
         skip: skip as u64,
         content: words.content(),
@@ -312,7 +314,7 @@ fn scenes() -> Vec<Scene> {
 }
 
 /// Writes to writers of this kind until it is done; each takes at most `step` bytes.
-fn write_on(outbound: &mut Outbound, log: &Logs, step: usize) -> (Vec<u8>, Progress) {
+fn write_on(outbound: &mut Outbox, log: &BroadcastLogs, step: usize) -> (Vec<u8>, Progress) {
     let mut stream = Vec::new();
     loop {
         let mut writer = Scripted::new(step, step, Then::Block);
@@ -329,7 +331,12 @@ fn write_on(outbound: &mut Outbound, log: &Logs, step: usize) -> (Vec<u8>, Progr
 }
 
 /// Writes exactly `count` bytes, in one call or one by one.
-fn write_first(outbound: &mut Outbound, log: &Logs, count: usize, per_call: usize) -> Vec<u8> {
+fn write_first(
+    outbound: &mut Outbox,
+    log: &BroadcastLogs,
+    count: usize,
+    per_call: usize,
+) -> Vec<u8> {
     let mut stream = Vec::new();
     while stream.len() < count {
         let mut writer = Scripted::new((count - stream.len()).min(per_call), per_call, Then::Block);
@@ -487,8 +494,8 @@ fn a_cut_in_a_line_that_is_made_in_pieces_never_has_another_line_in_it() {
 #[test]
 fn a_list_of_users_of_which_nothing_was_taken_is_given_up_by_a_cut() {
     for count in [3, REPLY_PIECE_BYTES as u16 / 4] {
-        let log = logs(Log::new(1000));
-        let mut outbound = Outbound::new(basic(0));
+        let log = logs(BroadcastLog::new(1000));
+        let mut outbound = Outbox::new(basic(0));
         outbound.add(placed(0, 0, Words::Users(count)));
         let mut writer = Scripted::new(0, 1, Then::Block);
         let progress = outbound.write(&log, log.heads(), &mut writer);
@@ -561,8 +568,8 @@ fn who_fell_out_of_the_log_gets_nothing_more_of_it() {
     assert_eq!(stream.len(), 100);
     for taken in 0..=stream.len() {
         for is_cut in [false, true] {
-            let log = logs(Log::new(30));
-            let mut outbound = Outbound::new(basic(0));
+            let log = logs(BroadcastLog::new(30));
+            let mut outbound = Outbox::new(basic(0));
             let mut got = Vec::new();
             for (index, line) in lines.iter().enumerate() {
                 log.basic.publish(line.as_bytes().into());

@@ -6,8 +6,8 @@
 use super::{Chat, LineClient, PATIENCE, Site, eventually};
 use serde_json::{Value, json};
 use smolchat::limits::Limits;
-use smolchat::server::Config;
-use smolchat::store::{StoreOptions, Sync};
+use smolchat::server::ServerConfig;
+use smolchat::storage::sqlite::{StoreOptions, Sync};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -43,7 +43,7 @@ impl Folder {
 
     /// A server whose store is in it.
     pub fn chat(&self, limits: Limits) -> Chat {
-        Chat::with_config(Config {
+        Chat::with_config(ServerConfig {
             limits,
             store: Some(self.store()),
             ..Chat::config_with_web()

@@ -4,7 +4,7 @@
 //! byte at a time, and compares them. The property tests of framing and their fuzz target include
 //! this file by its path. It must never need anything of the harness beside it.
 
-use smolchat::framing::{Line, LineSplitter};
+use smolchat::protocol::framing::{Line, LineDecoder};
 
 /// A line, or that one was too long.
 pub(crate) type Found = Option<Vec<u8>>;
@@ -59,7 +59,7 @@ pub(crate) fn without_carriage_return(line: &[u8]) -> &[u8] {
 /// Feeds a splitter for lines of at most `most` bytes; panics if it does anything but what one
 /// byte after the other would bring, or stores more than it may.
 pub(crate) fn check(feeds: &[Feed], most: usize) {
-    let mut splitter = LineSplitter::new(most);
+    let mut splitter = LineDecoder::new(most);
     let mut model = ByteByByte::default();
     let mut found: Vec<Found> = Vec::new();
     for feed in feeds {

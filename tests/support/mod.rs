@@ -22,9 +22,9 @@ pub mod random;
 pub mod terminal;
 
 use serde_json::{Value, json};
+use smolchat::cli::style::Style;
 use smolchat::limits::Limits;
-use smolchat::render::Style;
-use smolchat::server::{Config, Listeners, RunError, TranscriptOutput, WebConfig, run};
+use smolchat::server::{Listeners, ServerConfig, ServerError, TranscriptOutput, WebConfig, run};
 use socket2::{Domain, SockRef, Socket, Type};
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, Read, Write};
@@ -331,7 +331,7 @@ impl Site {
 pub struct Chat {
     site: Site,
     stop: Option<smol::channel::Sender<()>>,
-    thread: Option<JoinHandle<Result<(), RunError>>>,
+    thread: Option<JoinHandle<Result<(), ServerError>>>,
     /// What the server writes on its own terminal.
     pub transcript: Captured,
     _watchdog: Watchdog,
@@ -353,14 +353,14 @@ impl Chat {
 
     /// With these limits.
     pub fn with(limits: Limits) -> Self {
-        Chat::with_config(Config {
+        Chat::with_config(ServerConfig {
             limits,
             ..Chat::config()
         })
     }
 
     /// With this configuration.
-    pub fn with_config(config: Config) -> Self {
+    pub fn with_config(config: ServerConfig) -> Self {
         let trace = Trace::default();
         let watchdog = Watchdog::start(trace.clone());
         let listeners = Listeners::bind(&config).expect("the server listens");
@@ -394,8 +394,8 @@ impl Chat {
     }
 
     /// A configuration with ports of its own and without the page.
-    pub fn config() -> Config {
-        Config {
+    pub fn config() -> ServerConfig {
+        ServerConfig {
             store: None,
             chat_host: "127.0.0.1".into(),
             chat_port: 0,
@@ -406,7 +406,7 @@ impl Chat {
     }
 
     /// The same with the page.
-    pub fn config_with_web() -> Config {
+    pub fn config_with_web() -> ServerConfig {
         let web = WebConfig {
             host: "127.0.0.1".into(),
             port: 0,
@@ -415,7 +415,7 @@ impl Chat {
             port_was_chosen: true,
             names: Vec::new(),
         };
-        Config {
+        ServerConfig {
             web: Some(web),
             ..Chat::config()
         }
@@ -423,7 +423,7 @@ impl Chat {
 
     /// A chat with these bounds, and the address of its page.
     pub fn with_page(limits: Limits) -> (Self, SocketAddr) {
-        let chat = Chat::with_config(Config {
+        let chat = Chat::with_config(ServerConfig {
             limits,
             ..Chat::config_with_web()
         });

@@ -6,13 +6,14 @@
 //! anything of the harness beside it: neither opens a socket.
 
 use jiff::Timestamp;
-use smolchat::event::{Event, EventKind, LeaveReason, sentence};
+use smolchat::chat::error::RequestError;
+use smolchat::chat::event::{Event, EventKind, LeaveReason, sentence};
+use smolchat::chat::request::{Hello, Nonce, Request, SendMessage, SendPrivate};
+use smolchat::chat::room::browser::NotJoined;
+use smolchat::chat::room::{Effect, JoinError, Reply, Room, UserId, WelcomeData};
+use smolchat::chat::token::Token;
+use smolchat::chat::username::{NameError, Username, UsernameKey};
 use smolchat::limits::{Limits, MAX_HISTORY_BYTES, MAX_REFUSALS_IN_A_ROW};
-use smolchat::name::{Name, NameError, NameKeys};
-use smolchat::protocol::{Hello, Nonce, Private, Refusal, Request, Say};
-use smolchat::room::page::NotJoined;
-use smolchat::room::{Effect, NoEntry, Reply, Room, UserId, Welcome};
-use smolchat::token::Token;
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
@@ -28,7 +29,7 @@ pub(crate) enum Step {
     /// The user at this place of the roster asks for something.
     Ask(usize, Request),
     /// A line of the user at this place of the roster is refused, for this reason.
-    Refuse(usize, Refusal),
+    Refuse(usize, RequestError),
     /// Somebody who went asks for something.
     AskFromOutside(usize, Request),
     /// The user at this place of the roster says hello, with the token of this number if there
@@ -53,8 +54,8 @@ pub(crate) enum Step {
 struct Person {
     id: UserId,
     address: SocketAddr,
-    name: Name,
-    keys: NameKeys,
+    name: Username,
+    keys: UsernameKey,
     since: Timestamp,
     refusals: u32,
     /// Number of its token.
@@ -64,18 +65,18 @@ struct Person {
     /// Whether it came by the page.
     is_of_page: bool,
     /// Whether it counts as connected while it is away.
-    holds_place: bool,
+    has_reserved_slot: bool,
     /// What is kept for it: who said it, and what.
     kept: Vec<(UserId, String)>,
 }
 
 impl Person {
     fn has_chosen(&self) -> bool {
-        self.is_of_page || self.name != Name::from_address(self.address)
+        self.is_of_page || self.name != Username::from_address(self.address)
     }
 
     fn has_place(&self) -> bool {
-        self.away.is_none() || self.holds_place
+        self.away.is_none() || self.has_reserved_slot
     }
 
     /// Whose address it may be called by.
@@ -87,7 +88,7 @@ impl Person {
 /// What is known under a token.
 #[derive(Debug)]
 struct Known {
-    name: Name,
+    name: Username,
     has_chosen: bool,
     is_of_page: bool,
     used: Timestamp,
@@ -96,11 +97,11 @@ struct Known {
     said: HashMap<String, Option<u64>>,
 }
 
-fn are_one(a: &NameKeys, b: &NameKeys) -> bool {
+fn are_one(a: &UsernameKey, b: &UsernameKey) -> bool {
     a.folded_first == b.folded_first || a.folded_last == b.folded_last
 }
 
-type Parsed = Result<(Name, NameKeys), NameError>;
+type Parsed = Result<(Username, UsernameKey), NameError>;
 
 thread_local! {
     /// The names are few and judging one takes long.
@@ -115,8 +116,8 @@ const MOST_PARSED: usize = 10_000;
 fn parsed(requested: &str, own: Option<SocketAddr>) -> Parsed {
     let judge = || {
         let name = match own {
-            Some(own) => Name::parse(requested, own),
-            None => Name::parse_without_address(requested),
+            Some(own) => Username::parse(requested, own),
+            None => Username::parse_without_address(requested),
         };
         name.map(|name| (name.clone(), name.keys()))
     };
@@ -272,12 +273,12 @@ impl Model {
                 self.join(room, without_port(address), token, &name);
             }
             Step::Attend(place, address) if self.is_browser_at(place) => {
-                self.attend(room, place, without_port(address));
+                self.attach_stream(room, place, without_port(address));
             }
             Step::Stay(place, address) if self.is_browser_at(place) => {
-                self.stay(room, place, without_port(address));
+                self.touch(room, place, without_port(address));
             }
-            Step::Withdraw(place) if self.is_browser_at(place) => self.withdraw(room, place),
+            Step::Withdraw(place) if self.is_browser_at(place) => self.detach_stream(room, place),
             Step::Quit(place) if self.is_at(place) || self.is_browser_at(place) => {
                 self.quit(room, place);
             }
@@ -335,8 +336,8 @@ impl Model {
         let person = self.here.remove(place);
         let kind = self.next_event(effects);
         assert!(
-            matches!(&kind, EventKind::Left { name, summarised, reason }
-                if *name == person.name && *summarised == many && *reason == expected),
+            matches!(&kind, EventKind::Left { name, is_summarised, reason }
+                if *name == person.name && *is_summarised == many && *reason == expected),
             "{kind:?}"
         );
         let told = format!("{} has left the chat", person.name);
@@ -382,11 +383,11 @@ impl Model {
     // Arrivals
 
     fn enter(&mut self, room: &mut Room, address: SocketAddr) {
-        let name = Name::from_address(address);
-        let is_from_there = |person: &Person| Name::from_address(person.address) == name;
+        let name = Username::from_address(address);
+        let is_from_there = |person: &Person| Username::from_address(person.address) == name;
         let holder = self.connected().find(|person| is_from_there(person));
         let refused = match holder {
-            Some(holder) => Some(NoEntry::AddressInUse(holder.id)),
+            Some(holder) => Some(JoinError::AddressInUse(holder.id)),
             None => self.no_place(address),
         };
         let mut effects = Vec::new();
@@ -401,18 +402,24 @@ impl Model {
     }
 
     /// Why there is no place for one more from this address.
-    fn no_place(&self, address: SocketAddr) -> Option<NoEntry> {
+    fn no_place(&self, address: SocketAddr) -> Option<JoinError> {
         let is_neighbour = |person: &&Person| network(person.address) == network(address);
         let neighbours = self.placed().filter(is_neighbour).count();
         let most_neighbours = self.limits.max_clients_per_address.unwrap_or(usize::MAX);
         if self.placed().count() >= self.limits.max_clients {
-            Some(NoEntry::Full(self.limits.max_clients))
+            Some(JoinError::Full(self.limits.max_clients))
         } else {
-            (neighbours >= most_neighbours).then_some(NoEntry::AddressFull)
+            (neighbours >= most_neighbours).then_some(JoinError::AddressFull)
         }
     }
 
-    fn entered(&mut self, id: UserId, address: SocketAddr, name: Name, mut effects: Vec<Effect>) {
+    fn entered(
+        &mut self,
+        id: UserId,
+        address: SocketAddr,
+        name: Username,
+        mut effects: Vec<Effect>,
+    ) {
         let away = |person: &Person| person.away.is_some() && person.name == name;
         if let Some(place) = self.here.iter().position(away) {
             self.gone(place, LeaveReason::Closed, &mut effects);
@@ -421,8 +428,10 @@ impl Model {
         assert!(effects.is_empty(), "{effects:?}");
         assert!(!self.gone.contains(&id), "a number was used twice");
         let many = self.here.len() + 1 > self.limits.announce_limit;
-        assert!(matches!(&kind, EventKind::Joined { name: told, summarised }
-                if *told == name && *summarised == many));
+        assert!(
+            matches!(&kind, EventKind::Joined { name: told, is_summarised }
+                if *told == name && *is_summarised == many)
+        );
         let (_, keys) = parsed(name.as_str(), Some(address)).expect("one's own address");
         self.here.push(Person {
             id,
@@ -434,7 +443,7 @@ impl Model {
             token: None,
             away: None,
             is_of_page: false,
-            holds_place: false,
+            has_reserved_slot: false,
             kept: Vec::new(),
         });
     }
@@ -463,14 +472,17 @@ impl Model {
         let (name, keys) = match parsed(name, None) {
             Ok(parsed) => parsed,
             Err(error) => {
-                let refused = NotJoined::Refused(Refusal::Name(error));
+                let refused = NotJoined::Refused(RequestError::Name(error));
                 assert_eq!(joined.expect_err("no name"), refused);
                 return assert!(effects.is_empty(), "{effects:?}");
             }
         };
         if self.here.iter().any(|person| are_one(&person.keys, &keys)) {
             let refused = joined.expect_err("somebody has the name");
-            assert!(matches!(refused, NotJoined::Refused(Refusal::NameTaken(_))));
+            assert!(matches!(
+                refused,
+                NotJoined::Refused(RequestError::NameTaken(_))
+            ));
             return assert!(effects.is_empty(), "{effects:?}");
         }
         if let Some(no_entry) = self.no_place(address) {
@@ -488,7 +500,7 @@ impl Model {
         &mut self,
         id: UserId,
         address: SocketAddr,
-        (name, keys): (Name, NameKeys),
+        (name, keys): (Username, UsernameKey),
         number: usize,
         mut effects: Vec<Effect>,
     ) {
@@ -502,7 +514,7 @@ impl Model {
             token: Some(number),
             away: Some(self.now + self.limits.grace),
             is_of_page: true,
-            holds_place: true,
+            has_reserved_slot: true,
             kept: Vec::new(),
         });
         if number == self.tokens.len() {
@@ -514,33 +526,35 @@ impl Model {
         }
         let many = self.here.len() > self.limits.announce_limit;
         let kind = self.next_event(&mut effects);
-        assert!(matches!(&kind, EventKind::Joined { name: told, summarised }
-                if *told == name && *summarised == many));
+        assert!(
+            matches!(&kind, EventKind::Joined { name: told, is_summarised }
+                if *told == name && *is_summarised == many)
+        );
         assert!(effects.is_empty(), "{effects:?}");
     }
 
     /// Gives a browser its place from this address, if it has none; the room's answer has to say
     /// the same.
-    fn hold_place(&mut self, place: usize, address: SocketAddr, told: Option<NoEntry>) -> bool {
+    fn ensure_slot(&mut self, place: usize, address: SocketAddr, told: Option<JoinError>) -> bool {
         let has_place = self.here[place].has_place();
         let expected = self.no_place(address).filter(|_| !has_place);
         assert_eq!(told, expected);
         if !has_place && expected.is_none() {
             let person = &mut self.here[place];
-            (person.holds_place, person.address) = (true, address);
+            (person.has_reserved_slot, person.address) = (true, address);
         }
         expected.is_none()
     }
 
-    fn attend(&mut self, room: &mut Room, place: usize, address: SocketAddr) {
+    fn attach_stream(&mut self, room: &mut Room, place: usize, address: SocketAddr) {
         let id = self.here[place].id;
-        let attended = room.attend(id, address.ip(), self.now);
-        if !self.hold_place(place, address, attended.as_ref().err().cloned()) {
+        let attended = room.attach_stream(id, address.ip(), self.now);
+        if !self.ensure_slot(place, address, attended.as_ref().err().cloned()) {
             return;
         }
         let person = &mut self.here[place];
         let was_away = person.away.take().is_some();
-        person.holds_place = false;
+        person.has_reserved_slot = false;
         let kept = std::mem::take(&mut person.kept);
         let told = attended.expect("it has a place");
         let told: Vec<&str> = told.iter().map(|message| &*message.text).collect();
@@ -551,20 +565,20 @@ impl Model {
         }
     }
 
-    fn stay(&mut self, room: &mut Room, place: usize, address: SocketAddr) {
+    fn touch(&mut self, room: &mut Room, place: usize, address: SocketAddr) {
         let id = self.here[place].id;
-        let told = room.stay(id, address.ip(), self.now).err();
-        let has_place = self.hold_place(place, address, told);
+        let told = room.touch(id, address.ip(), self.now).err();
+        let has_place = self.ensure_slot(place, address, told);
         let until = self.now + self.limits.grace;
         if let Some(away) = self.here[place].away.as_mut().filter(|_| has_place) {
             *away = until;
         }
     }
 
-    fn withdraw(&mut self, room: &mut Room, place: usize) {
+    fn detach_stream(&mut self, room: &mut Room, place: usize) {
         let id = self.here[place].id;
         let mut effects = Vec::new();
-        room.withdraw(id, self.now, &mut effects);
+        room.detach_stream(id, self.now, &mut effects);
         assert!(effects.is_empty(), "it has its grace time: {effects:?}");
         if self.is_at(place) {
             let person = &mut self.here[place];
@@ -636,7 +650,7 @@ impl Model {
         assert!(effects.is_empty(), "{effects:?}");
     }
 
-    fn know_token(&mut self, name: Name, has_chosen: bool, is_of_page: bool) {
+    fn know_token(&mut self, name: Username, has_chosen: bool, is_of_page: bool) {
         self.tokens.push(Known {
             name,
             has_chosen,
@@ -679,7 +693,7 @@ impl Model {
         let Effect::Reply(Reply::Welcome(welcome)) = effects.remove(0) else {
             panic!("a welcome was expected")
         };
-        let Welcome {
+        let WelcomeData {
             name,
             token: told,
             last,
@@ -712,7 +726,7 @@ impl Model {
         person.refusals = 0;
         let kept = std::mem::take(&mut person.kept);
         if !has_chosen {
-            person.name = Name::from_address(person.address);
+            person.name = Username::from_address(person.address);
             person.keys = person.name.keys();
         }
         let name = person.name.clone();
@@ -721,8 +735,8 @@ impl Model {
         self.take_welcome(&mut effects, earlier, number);
         let left = self.next_event(&mut effects);
         assert!(
-            matches!(&left, EventKind::Left { name, reason: LeaveReason::Resumed, summarised }
-                if *name == temporary.name && *summarised == many)
+            matches!(&left, EventKind::Left { name, reason: LeaveReason::Resumed, is_summarised }
+                if *name == temporary.name && *is_summarised == many)
         );
         self.gone.push(temporary.id);
         if name != before {
@@ -743,7 +757,7 @@ impl Model {
         let known = &self.tokens[number];
         let person = &self.here[place];
         let wanted = (known.has_chosen && !person.has_chosen()).then(|| known.name.clone());
-        let keys = wanted.as_ref().map(Name::keys);
+        let keys = wanted.as_ref().map(Username::keys);
         let is_taken = keys.as_ref().is_some_and(|keys| {
             let mut others = self.here.iter().filter(|other| other.id != person.id);
             others.any(|other| are_one(&other.keys, keys))
@@ -790,7 +804,7 @@ impl Model {
         }
     }
 
-    fn refuse(&mut self, room: &mut Room, place: usize, refusal: &Refusal) {
+    fn refuse(&mut self, room: &mut Room, place: usize, refusal: &RequestError) {
         let mut effects = Vec::new();
         assert!(room.refuse(self.here[place].id, refusal.clone(), None, &mut effects));
         self.take_refusal(room, place, Self::only(effects), refusal.code());
@@ -865,7 +879,7 @@ impl Model {
         known.is_some_and(|(token, nonce)| self.tokens[token].said.contains_key(nonce.as_str()))
     }
 
-    fn take_said(&mut self, place: usize, say: Say, mut effects: Vec<Effect>) {
+    fn take_said(&mut self, place: usize, say: SendMessage, mut effects: Vec<Effect>) {
         self.here[place].refusals = 0;
         if self.was_said(place, say.nonce.as_ref()) {
             return self.take_ack(place, say.nonce.as_ref(), None, &mut effects);
@@ -886,7 +900,7 @@ impl Model {
         &mut self,
         room: &mut Room,
         place: usize,
-        private: Private,
+        private: SendPrivate,
         mut effects: Vec<Effect>,
     ) {
         let nonce = private.nonce.as_ref();
@@ -894,9 +908,9 @@ impl Model {
             self.here[place].refusals = 0;
             return self.take_ack(place, nonce, None, &mut effects);
         }
-        let meant = Name::keys_of(&private.target);
+        let meant = Username::keys_of(&private.target);
         let is_meant = |person: &&mut Person| match private.target.parse() {
-            Ok(address) => person.name == Name::from_address(address),
+            Ok(address) => person.name == Username::from_address(address),
             Err(_) => meant
                 .as_ref()
                 .is_some_and(|keys| are_one(keys, &person.keys)),
@@ -967,7 +981,7 @@ impl Model {
             let mut effects = Vec::new();
             let mut draw = || unreachable!("nobody is here");
             assert!(!room.request(id, request, &mut draw, self.now, &mut effects));
-            assert!(!room.refuse(id, Refusal::NotJson, None, &mut effects));
+            assert!(!room.refuse(id, RequestError::NotJson, None, &mut effects));
             room.leave(id, LeaveReason::Closed, self.now, &mut effects);
             assert!(effects.is_empty(), "{effects:?}");
         }

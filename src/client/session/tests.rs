@@ -1,7 +1,7 @@
 //! Tests of the session: a scripted server on the other side, time as an argument.
 
 use super::*;
-use crate::client::replay::Since;
+use crate::client::session::history_replay::Since;
 use crate::limits::{CLIENT_MAX_HISTORY, MAX_PAGE_MESSAGES};
 use std::ops::RangeInclusive;
 
@@ -12,7 +12,7 @@ const UNMARKED: &str = "{\"type\":\"message\",\"data\":{\"source\":\"[Server]\",
 struct Script {
     session: Session,
     now: Instant,
-    shown: Vec<News>,
+    shown: Vec<SessionUpdate>,
 }
 
 impl Script {
@@ -46,20 +46,20 @@ impl Script {
             .receive(text.as_bytes(), self.now, &mut |news, _| shown.push(news));
     }
 
-    fn asks(&mut self, asked: Asked) {
+    fn asks(&mut self, asked: UserRequest) {
         let shown = &mut self.shown;
         self.session
             .ask(asked, None, self.now, &mut |news, _| shown.push(news));
     }
 
     fn says(&mut self, text: &str) {
-        self.asks(Asked::Say {
+        self.asks(UserRequest::Say {
             text: text.to_owned(),
             action: false,
         });
     }
 
-    fn waits(&mut self, time: Duration) -> Pulse {
+    fn waits(&mut self, time: Duration) -> TimerOutcome {
         self.now += time;
         let shown = &mut self.shown;
         self.session
@@ -94,14 +94,16 @@ impl Script {
     }
 }
 
-fn text_of(news: News) -> String {
+fn text_of(news: SessionUpdate) -> String {
     match news {
-        News::Heard(Heard::History(page)) => {
+        SessionUpdate::Heard(ServerLine::History(page)) => {
             let text = |said: &Said| format!(" {}", said.message);
             format!("past{}", page.messages.iter().map(text).collect::<String>())
         }
-        News::Heard(Heard::Message(said)) => format!("{}: {}", said.source, said.message),
-        News::Heard(Heard::Ack(ack)) => format!("ack {}", ack.nonce),
+        SessionUpdate::Heard(ServerLine::Message(said)) => {
+            format!("{}: {}", said.source, said.message)
+        }
+        SessionUpdate::Heard(ServerLine::Ack(ack)) => format!("ack {}", ack.nonce),
         other => format!("{other:?}"),
     }
 }
@@ -141,13 +143,13 @@ fn a_server_that_never_says_the_mark_never_sees_a_hello() {
         script.hears(first);
         script.waits(Duration::from_secs(2));
         script.says("a");
-        script.asks(Asked::Users);
+        script.asks(UserRequest::Users);
         script.hears(MARKED);
         script.sends(&["set-name", "message", "users"]);
-        script.asks(Asked::Search("x".into()));
+        script.asks(UserRequest::Search("x".into()));
         script.sends(&[]);
         assert!(
-            matches!(script.shown.last(), Some(News::Impossible(_))),
+            matches!(script.shown.last(), Some(SessionUpdate::Impossible(_))),
             "{:?}",
             script.shown
         );
@@ -183,7 +185,7 @@ fn who_does_not_prefer_it_speaks_extended_only_when_something_needs_it() {
     script.hears(MARKED);
     script.says("a");
     script.sends(&["message"]);
-    script.asks(Asked::Search("x".into()));
+    script.asks(UserRequest::Search("x".into()));
     script.says("b");
     script.sends(&["hello"]);
     script.hears(&welcome("al", "t", "e", 1, ""));
@@ -261,7 +263,7 @@ fn what_was_missed_is_told_and_shown_once() {
     script.hears(&event(15, "live"));
     assert_eq!(
         script.shown[0],
-        News::Recovered(Missed::Messages(2)),
+        SessionUpdate::Recovered(Missed::Messages(2)),
         "{:?}",
         script.shown
     );
@@ -295,8 +297,14 @@ fn the_address_of_a_connection_that_is_somebody_again_is_no_news() {
     script.hears(&presence("left", 13, "1.2.3.4:5"));
     // Somebody else may come from there later.
     script.hears(&presence("joined", 14, "1.2.3.4:5"));
-    assert_eq!(script.shown[0], News::Recovered(Missed::Messages(1)));
-    assert!(matches!(script.shown[2], News::Heard(Heard::Joined(_))));
+    assert_eq!(
+        script.shown[0],
+        SessionUpdate::Recovered(Missed::Messages(1))
+    );
+    assert!(matches!(
+        script.shown[2],
+        SessionUpdate::Heard(ServerLine::Joined(_))
+    ));
     assert_eq!(script.shown.len(), 3);
 }
 
@@ -316,7 +324,10 @@ fn a_flood_of_what_was_missed_waits_in_a_bound() {
     for id in 11..=5000 {
         script.hears(&event(id, "x"));
     }
-    assert_eq!(script.shown[0], News::Recovered(Missed::Events(4990)));
+    assert_eq!(
+        script.shown[0],
+        SessionUpdate::Recovered(Missed::Events(4990))
+    );
     assert_eq!(script.shown.len(), 4991);
 }
 
@@ -333,7 +344,7 @@ fn a_gap_is_told() {
         ",\"resumed\":{\"complete\":false,\"oldest\":90}",
     ));
     script.hears(&event(90, "x"));
-    assert!(script.shown.contains(&News::Gap {
+    assert!(script.shown.contains(&SessionUpdate::Gap {
         after: Some(10),
         oldest: 90
     }));
@@ -393,7 +404,7 @@ fn a_chosen_name_is_asked_for_again_where_the_token_is_forgotten() {
 fn a_refusal_is_of_the_oldest_line_of_its_kind() {
     let mut script = Script::extended();
     script.says("a");
-    script.asks(Asked::Private {
+    script.asks(UserRequest::Private {
         target: "bo".into(),
         text: "x".into(),
     });
@@ -437,7 +448,7 @@ fn a_server_that_does_not_answer_is_noticed_within_twenty_seconds() {
     assert_eq!(script.session.round_trip(), Some(Duration::ZERO));
     let mut waited = Duration::ZERO;
     let step = Duration::from_millis(500);
-    while script.waits(step) == Pulse::Alive {
+    while script.waits(step) == TimerOutcome::Alive {
         waited += step;
         assert!(waited < Duration::from_secs(20));
     }
@@ -448,7 +459,7 @@ fn a_server_that_does_not_answer_is_noticed_within_twenty_seconds() {
 fn a_server_that_says_something_is_alive() {
     let mut script = Script::extended();
     for id in 11..100 {
-        assert_eq!(script.waits(Duration::from_secs(1)), Pulse::Alive);
+        assert_eq!(script.waits(Duration::from_secs(1)), TimerOutcome::Alive);
         script.hears(&event(id, "x"));
     }
 }
@@ -504,8 +515,8 @@ fn a_line_without_end_is_passed_over_in_bounded_memory() {
 #[test]
 fn a_long_replay_is_put_together_of_pages() {
     let mut script = Script::extended();
-    script.asks(Asked::History(Some(500)));
-    script.asks(Asked::History(None));
+    script.asks(UserRequest::History(Some(500)));
+    script.asks(UserRequest::History(None));
     let asked = script.output();
     assert_eq!(asked.matches(r#"{"limit":200}"#).count(), 2, "{asked}");
     script.hears(&page(6..=9, true));
@@ -514,8 +525,8 @@ fn a_long_replay_is_put_together_of_pages() {
     script.hears(&page(8..=9, false));
     script.hears(&page(2..=5, false));
     let shown = std::mem::take(&mut script.shown);
-    let ids = |news: &News| match news {
-        News::Heard(Heard::History(page)) => {
+    let ids = |news: &SessionUpdate| match news {
+        SessionUpdate::Heard(ServerLine::History(page)) => {
             page.messages.iter().filter_map(|said| said.id).collect()
         }
         _ => Vec::new(),
@@ -530,7 +541,7 @@ fn a_long_replay_is_put_together_of_pages() {
 #[test]
 fn what_is_said_waits_for_the_past_and_is_shown_once() {
     let mut script = Script::extended();
-    script.asks(Asked::Since(Since::Event(3)));
+    script.asks(UserRequest::Since(Since::Event(3)));
     assert!(script.output().contains(r#"{"limit":200}"#));
     script.hears(&event(11, "live"));
     script.hears(&event(12, "later"));
@@ -548,7 +559,7 @@ fn what_is_said_waits_for_the_past_and_is_shown_once() {
 fn a_past_without_messages_is_not_shown() {
     let mut script = Script::extended();
     let tomorrow = "2026-02-01T00:00:00Z".parse().unwrap();
-    script.asks(Asked::Since(Since::Time(tomorrow)));
+    script.asks(UserRequest::Since(Since::Time(tomorrow)));
     script.hears(&event(11, "live"));
     script.hears(&page(1..=5, true));
     assert_eq!(script.shown_texts(), ["bo: live"]);
@@ -557,7 +568,7 @@ fn a_past_without_messages_is_not_shown() {
 #[test]
 fn a_past_that_a_break_cuts_is_asked_for_again() {
     let mut script = Script::extended();
-    script.asks(Asked::Since(Since::Event(8)));
+    script.asks(UserRequest::Since(Since::Event(8)));
     script.hears(&event(11, "live"));
     script.hears(&page(10..=11, true));
     script.breaks();
@@ -582,11 +593,13 @@ fn what_waits_for_a_past_that_does_not_come_is_shown() {
     let gone: End = |script| {
         script.breaks();
         let shown = &mut script.shown;
-        script.session.give_up(&mut |news, _| shown.push(news));
+        script
+            .session
+            .abandon_replay(&mut |news, _| shown.push(news));
     };
     for end in [refused, gone] {
         let mut script = Script::extended();
-        script.asks(Asked::Since(Since::Event(1)));
+        script.asks(UserRequest::Since(Since::Event(1)));
         script.hears(&event(11, "live"));
         assert_eq!(script.shown, []);
         end(&mut script);
@@ -598,7 +611,7 @@ fn what_waits_for_a_past_that_does_not_come_is_shown() {
 #[test]
 fn a_past_that_is_too_long_is_told_to_be_cut() {
     let mut script = Script::extended();
-    script.asks(Asked::Since(Since::Event(0)));
+    script.asks(UserRequest::Since(Since::Event(0)));
     let pages = CLIENT_MAX_HISTORY.div_ceil(MAX_PAGE_MESSAGES) as u64;
     let size = MAX_PAGE_MESSAGES as u64;
     for number in (1..=pages).rev() {
@@ -606,7 +619,7 @@ fn a_past_that_is_too_long_is_told_to_be_cut() {
     }
     let told = script.shown_texts();
     let messages = CLIENT_MAX_HISTORY;
-    assert_eq!(told[0], format!("{:?}", News::Cut { messages }));
+    assert_eq!(told[0], format!("{:?}", SessionUpdate::Cut { messages }));
     assert!(told[1].ends_with(&format!(" {}", (pages + 1) * size)));
 }
 

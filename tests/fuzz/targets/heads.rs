@@ -9,10 +9,10 @@
 use async_net::TcpStream;
 use libfuzzer_sys::fuzz_target;
 use smolchat::limits::{WEB_MAX_HEAD_BYTES, WebLimits};
-use smolchat::server::web::exchange::Exchange;
-use smolchat::server::web::gate::Gate;
-use smolchat::server::web::head::{Head, HeadReader, STREAM_PATH};
-use smolchat::server::web::host::HostName;
+use smolchat::server::http::h1_stream::H1Stream;
+use smolchat::server::http::connection_limits::Gate;
+use smolchat::server::http::request_head::{Head, HeadReader, STREAM_PATH};
+use smolchat::server::http::allowed_hosts::HostName;
 use std::io::Write;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
@@ -79,7 +79,7 @@ async fn check(stream: &TcpStream, head: Head) {
     assert!(head.bytes.is_ascii() && head.bytes.ends_with(b"\r\n\r\n"));
     let lines = head.bytes.windows(2).filter(|pair| pair == b"\r\n").count();
     assert_eq!(lines, 3, "not a line, a host and an end");
-    let exchange = Exchange::new(stream.clone(), head.bytes);
+    let exchange = H1Stream::new(stream.clone(), head.bytes);
     let decoded = async_h1::server::decode(exchange).await;
     let (request, _body) = decoded
         .expect("a head that async-h1 takes")

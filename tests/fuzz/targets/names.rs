@@ -1,18 +1,18 @@
-//! Whatever name is asked for: one that passes keeps every promise of `smolchat::name`.
+//! Whatever name is asked for: one that passes keeps every promise of `smolchat::chat::username`.
 
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
 use smolchat::limits::{MAX_NAME_BYTES, MAX_NAME_GRAPHEMES};
-use smolchat::name::Name;
-use smolchat::text;
+use smolchat::chat::username::Username;
+use smolchat::chat::sanitize;
 use std::net::SocketAddr;
 use unicode_normalization::UnicodeNormalization;
 use unicode_segmentation::UnicodeSegmentation;
 
 fuzz_target!(|requested: &str| {
     let own = SocketAddr::from(([127, 0, 0, 1], 57354));
-    let name = match Name::parse(requested, own) {
+    let name = match Username::parse(requested, own) {
         Ok(name) => name,
         Err(error) => {
             let sentence = error.to_string();
@@ -21,7 +21,7 @@ fuzz_target!(|requested: &str| {
         }
     };
     let text = name.as_str();
-    assert_eq!(text::for_terminal(text), text, "not safe on a terminal");
+    assert_eq!(sanitize::for_terminal(text), text, "not safe on a terminal");
     assert!(!text.is_empty() && text.len() <= MAX_NAME_BYTES);
     assert!(text.graphemes(true).count() <= MAX_NAME_GRAPHEMES);
     assert!(text.trim() == text && !text.contains("  "));
@@ -33,11 +33,11 @@ fuzz_target!(|requested: &str| {
         text.nfkd().collect(),
     ];
     for form in forms {
-        assert_eq!(Name::parse(&form, own).as_ref(), Ok(&name), "{form:?}");
+        assert_eq!(Username::parse(&form, own).as_ref(), Ok(&name), "{form:?}");
     }
     let keys = name.keys();
     assert!(!keys.folded_first.is_empty() && !keys.folded_last.is_empty());
-    if name == Name::from_address(own) {
+    if name == Username::from_address(own) {
         return;
     }
     assert!(!text.contains(": ") && !text.ends_with([':', '>']));
@@ -54,7 +54,7 @@ fuzz_target!(|requested: &str| {
     }
     let elsewhere = SocketAddr::from(([10, 0, 0, 1], 80));
     assert_eq!(
-        Name::parse(requested, elsewhere),
+        Username::parse(requested, elsewhere),
         Ok(name),
         "an address has a say in it"
     );

@@ -3,10 +3,13 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use smolchat::protocol::client::{self, Heard};
-use smolchat::protocol::{Dialect, Request, basic, decode, extended};
-use smolchat::search::{self, Query};
-use smolchat::text;
+use smolchat::protocol::server_line;
+use smolchat::protocol::server_line::ServerLine;
+use smolchat::chat::request::Request;
+use smolchat::protocol::{Dialect, basic, decode, extended};
+use smolchat::chat::query;
+use smolchat::chat::query::Query;
+use smolchat::chat::sanitize;
 
 /// Longest message here, in bytes: short, so that it is reached.
 const MOST: usize = 64;
@@ -15,14 +18,14 @@ fuzz_target!(|line: &[u8]| {
     for dialect in [Dialect::Basic, Dialect::Extended] {
         check_line(line, dialect);
     }
-    if let Some(Heard::Message(said)) = client::decode(line) {
+    if let Some(ServerLine::Message(said)) = server_line::decode(line) {
         check_wire(&said.source, &said.message);
     }
 });
 
 fn check_said(said: &str) {
-    assert!(said.len() <= MOST && !text::is_blank(said));
-    assert_eq!(text::clean_message(said), said, "not clean");
+    assert!(said.len() <= MOST && !sanitize::is_blank(said));
+    assert_eq!(sanitize::clean_message(said), said, "not clean");
     check_wire("somebody", said);
 }
 
@@ -46,7 +49,7 @@ fn check_line(line: &[u8], dialect: Dialect) {
             assert_ne!(search.query, Query::default());
             let words: Vec<String> = search.query.phrases.concat();
             // What is folded stays as it is.
-            assert_eq!(search::words(&words.join(" ")), words);
+            assert_eq!(query::words(&words.join(" ")), words);
         }
         Ok(Request::History | Request::Users | Request::Hello(_) | Request::Quit) => {}
         Err(refused) => {
@@ -69,7 +72,7 @@ fn check_extended(line: &[u8]) {
 fn check_sentence(sentence: &str) {
     assert!(!sentence.is_empty() && sentence.len() < 1000);
     assert_eq!(
-        text::for_terminal(sentence),
+        sanitize::for_terminal(sentence),
         sentence,
         "not safe on a terminal"
     );
@@ -84,9 +87,9 @@ fn check_wire(source: &str, message: &str) {
         wire.iter().position(|&byte| byte == b'\n'),
         Some(wire.len() - 1)
     );
-    let Some(Heard::Message(read)) = client::decode(&wire) else {
+    let Some(ServerLine::Message(read)) = server_line::decode(&wire) else {
         panic!("no message");
     };
     assert_eq!(read.source, source);
-    assert_eq!(read.message, text::one_line(message));
+    assert_eq!(read.message, sanitize::one_line(message));
 }

@@ -11,8 +11,9 @@ mod room_model;
 use libfuzzer_sys::fuzz_target;
 use room_model::{Model, Step};
 use smolchat::limits::Limits;
-use smolchat::protocol::{Dialect, Request, decode};
-use smolchat::room::Room;
+use smolchat::chat::request::Request;
+use smolchat::protocol::{Dialect, decode};
+use smolchat::chat::room::Room;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 fuzz_target!(|input: &[u8]| {

@@ -1,0 +1,343 @@
+//! The line that a person reads: `SOURCE: MESSAGE`, in colour or plain.
+//!
+//! What lives here: [`chat_line`] and the colours of names. The client's screen and the
+//! server's transcript use it. It must never let a stranger's text through as anything but
+//! text, and never look at the environment.
+
+use crate::chat::SERVER_SOURCE;
+use crate::chat::sanitize::for_terminal;
+
+/// How lines look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Style {
+    /// Without colours.
+    Plain,
+    /// With the sixteen colours that every terminal has.
+    Colours16,
+    /// With 256 colours.
+    Colours256,
+    /// With any colour.
+    TrueColour,
+}
+
+/// What a user wants of colours.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ColourChoice {
+    /// Those that the terminal has; none where the output is no terminal.
+    #[default]
+    Auto,
+    /// Those that the terminal has, whatever the output is.
+    Always,
+    /// Just these.
+    Only(Style),
+}
+
+impl std::str::FromStr for ColourChoice {
+    type Err = String;
+
+    fn from_str(word: &str) -> Result<Self, String> {
+        match word {
+            "auto" => Ok(ColourChoice::Auto),
+            "always" => Ok(ColourChoice::Always),
+            "never" => Ok(ColourChoice::Only(Style::Plain)),
+            "16" => Ok(ColourChoice::Only(Style::Colours16)),
+            "256" => Ok(ColourChoice::Only(Style::Colours256)),
+            "truecolor" => Ok(ColourChoice::Only(Style::TrueColour)),
+            _ => Err("it is one of auto, always, never, 16, 256 and truecolor".to_owned()),
+        }
+    }
+}
+
+/// Colours of names among all: each is readable on black and on white (contrast of at least 3),
+/// and any two are told apart by eyes that lack the cones for red, green or blue, too.
+const NAME_COLOURS_TRUE: [(u8, u8, u8); 8] = [
+    (48, 96, 168),
+    (48, 168, 120),
+    (96, 96, 24),
+    (144, 120, 168),
+    (168, 0, 240),
+    (168, 24, 120),
+    (216, 96, 240),
+    (240, 96, 24),
+];
+/// Those among 256, chosen the same way.
+const NAME_COLOURS_256: [u8; 8] = [25, 58, 93, 105, 126, 131, 139, 202];
+/// Those among 16, whose shades each terminal chooses: cyan and magenta, normal and bold. Yellow
+/// is lost on white and blue on black, and red and green are one to many eyes.
+const NAME_COLOURS_16: [&str; 4] = ["36", "35", "1;36", "1;35"];
+/// Of the server among 256: the grey that is equally far from black and white.
+const SERVER_COLOUR_256: u8 = 243;
+/// Ends every colour.
+pub const RESET: &str = "\u{1b}[0m";
+
+impl Style {
+    /// The style for an output, by what the user chose, whether it is a terminal, and the
+    /// variables `NO_COLOR`, `TERM` and `COLORTERM`.
+    pub fn choose(
+        choice: ColourChoice,
+        is_terminal: bool,
+        no_color: &str,
+        term: &str,
+        colorterm: &str,
+    ) -> Self {
+        match choice {
+            ColourChoice::Only(style) => return style,
+            ColourChoice::Auto
+                if !is_terminal || !no_color.is_empty() || matches!(term, "" | "dumb") =>
+            {
+                return Style::Plain;
+            }
+            ColourChoice::Auto | ColourChoice::Always => {}
+        }
+        if matches!(colorterm, "truecolor" | "24bit") || term.contains("direct") {
+            Style::TrueColour
+        } else if term.contains("256color") {
+            Style::Colours256
+        } else {
+            Style::Colours16
+        }
+    }
+
+    /// What switches to the colour of this source; none in the plain style.
+    pub fn opening(self, source: &str) -> Option<String> {
+        if source == SERVER_SOURCE {
+            return self.dim();
+        }
+        match self {
+            Style::Plain => None,
+            Style::Colours16 => Some(format!("\u{1b}[{}m", pick(&NAME_COLOURS_16, source))),
+            Style::Colours256 => Some(format!(
+                "\u{1b}[1;38;5;{}m",
+                pick(&NAME_COLOURS_256, source)
+            )),
+            Style::TrueColour => {
+                let (red, green, blue) = pick(&NAME_COLOURS_TRUE, source);
+                Some(format!("\u{1b}[1;38;2;{red};{green};{blue}m"))
+            }
+        }
+    }
+
+    /// What switches to the colour of the server and of all that nobody said; none in the plain
+    /// style.
+    pub fn dim(self) -> Option<String> {
+        match self {
+            Style::Plain => None,
+            Style::Colours16 => Some("\u{1b}[1m".to_owned()),
+            Style::Colours256 | Style::TrueColour => {
+                Some(format!("\u{1b}[38;5;{SERVER_COLOUR_256}m"))
+            }
+        }
+    }
+}
+
+/// One of the colours, always the same for a name.
+fn pick<Colour: Copy>(colours: &[Colour], name: &str) -> Colour {
+    // The 64-bit hash of Fowler, Noll and Vo.
+    let hash = name.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    });
+    // The remainder is smaller than the number of colours, so the index is valid.
+    colours[((hash >> 32) % colours.len() as u64) as usize]
+}
+
+/// Appends `SOURCE: MESSAGE` and a newline. Lines of the server are wholly in its colour, of
+/// others only the name.
+pub fn chat_line(out: &mut String, source: &str, message: &str, style: Style) {
+    let opening = style.opening(source);
+    let is_server = source == SERVER_SOURCE;
+    out.push_str(opening.as_deref().unwrap_or_default());
+    out.push_str(&for_terminal(source));
+    if opening.is_some() && !is_server {
+        out.push_str(RESET);
+    }
+    out.push_str(": ");
+    out.push_str(&for_terminal(message));
+    if opening.is_some() && is_server {
+        out.push_str(RESET);
+    }
+    out.push('\n');
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line(source: &str, message: &str, style: Style) -> String {
+        let mut out = String::new();
+        chat_line(&mut out, source, message, style);
+        out
+    }
+
+    #[test]
+    fn plain_lines_are_source_and_message() {
+        assert_eq!(line("Kobzol", "hello", Style::Plain), "Kobzol: hello\n");
+        assert_eq!(
+            line("\u{1b}[31mx", "a\nb\u{7}", Style::Plain),
+            "\u{fffd}[31mx: a ↵ b\u{fffd}\n"
+        );
+    }
+
+    #[test]
+    fn colours_begin_and_end_in_the_line() {
+        for style in [Style::Colours16, Style::Colours256, Style::TrueColour] {
+            for source in ["Kobzol", SERVER_SOURCE] {
+                let line = line(source, "hi", style);
+                assert!(line.starts_with("\u{1b}["), "{line:?}");
+                assert_eq!(line.matches('\u{1b}').count(), 2, "{line:?}");
+                assert_eq!(line.matches(RESET).count(), 1, "{line:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_name_keeps_its_colour_and_names_differ() {
+        let colour = |name: &str| pick(&NAME_COLOURS_256, name);
+        assert_eq!(colour("Kobzol"), colour("Kobzol"));
+        let names = [
+            "alice", "bob", "carol", "dave", "erin", "frank", "grace", "heidi",
+        ];
+        let different: std::collections::HashSet<u8> =
+            names.iter().map(|name| colour(name)).collect();
+        assert!(different.len() > 3, "{different:?}");
+    }
+
+    type Rgb = [f64; 3];
+
+    fn linear(parts: [u8; 3]) -> Rgb {
+        parts.map(|part| {
+            let part = f64::from(part) / 255.0;
+            match part <= 0.04045 {
+                true => part / 12.92,
+                false => ((part + 0.055) / 1.055).powf(2.4),
+            }
+        })
+    }
+
+    fn of_256(colour: u8) -> [u8; 3] {
+        let level = |step: u8| match step {
+            0 => 0,
+            _ => step * 40 + 55,
+        };
+        match colour.checked_sub(232) {
+            Some(grey) => [grey * 10 + 8; 3],
+            None => {
+                let cube = colour - 16;
+                [level(cube / 36), level(cube / 6 % 6), level(cube % 6)]
+            }
+        }
+    }
+
+    /// Contrast as WCAG 2 has it, on black and on white.
+    fn contrasts([red, green, blue]: Rgb) -> [f64; 2] {
+        let light = 0.2126 * red + 0.7152 * green + 0.0722 * blue;
+        [(light + 0.05) / 0.05, 1.05 / (light + 0.05)]
+    }
+
+    fn times(matrix: [Rgb; 3], vector: Rgb) -> Rgb {
+        matrix.map(|row| row.iter().zip(vector).map(|(a, b)| a * b).sum())
+    }
+
+    /// Where a colour stands in Oklab, in which distances are those that are seen.
+    fn oklab(colour: Rgb) -> Rgb {
+        let cones = times(
+            [
+                [0.412_221_470_8, 0.536_332_536_3, 0.051_445_992_9],
+                [0.211_903_498_2, 0.680_699_545_1, 0.107_396_956_6],
+                [0.088_302_461_9, 0.281_718_837_6, 0.629_978_700_5],
+            ],
+            colour,
+        );
+        times(
+            [
+                [0.210_454_255_3, 0.793_617_785_0, -0.004_072_046_8],
+                [1.977_998_495_1, -2.428_592_205_0, 0.450_593_709_9],
+                [0.025_904_037_1, 0.782_771_766_2, -0.808_675_766_0],
+            ],
+            cones.map(f64::cbrt),
+        )
+    }
+
+    /// What eyes see that have all cones, or none for red, green or blue (Machado, Oliveira and
+    /// Fernandes, 2009).
+    fn eyes() -> [[Rgb; 3]; 4] {
+        [
+            [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]],
+            [
+                [0.152286, 1.052583, -0.204868],
+                [0.114503, 0.786281, 0.099216],
+                [-0.003882, -0.048116, 1.051998],
+            ],
+            [
+                [0.367322, 0.860646, -0.227968],
+                [0.280085, 0.672501, 0.047413],
+                [-0.011820, 0.042940, 0.968881],
+            ],
+            [
+                [1.255528, -0.076749, -0.178779],
+                [-0.078411, 0.930809, 0.147602],
+                [0.004733, 0.691367, 0.303900],
+            ],
+        ]
+    }
+
+    #[test]
+    fn every_colour_is_readable_on_black_and_on_white() {
+        let numbers = NAME_COLOURS_256.into_iter().chain([SERVER_COLOUR_256]);
+        let all = numbers
+            .map(of_256)
+            .chain(NAME_COLOURS_TRUE.map(|(red, green, blue)| [red, green, blue]));
+        for colour in all {
+            let contrasts = contrasts(linear(colour));
+            assert!(
+                contrasts.iter().all(|&contrast| contrast >= 3.0),
+                "{colour:?}: {contrasts:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn any_two_colours_of_names_differ_to_all_eyes() {
+        for palette in [
+            NAME_COLOURS_256.map(of_256),
+            NAME_COLOURS_TRUE.map(|(red, green, blue)| [red, green, blue]),
+        ] {
+            for eyes in eyes() {
+                let seen = palette.map(|colour| oklab(times(eyes, linear(colour))));
+                for (at, one) in seen.iter().enumerate() {
+                    for other in &seen[..at] {
+                        let squares = one.iter().zip(other).map(|(a, b)| (a - b).powi(2));
+                        let distance = squares.sum::<f64>().sqrt();
+                        assert!(distance > 0.09, "{palette:?} {one:?} {other:?}: {distance}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn colours_are_for_terminals_that_want_them() {
+        let choose = |terminal, no_color, term, colorterm| {
+            Style::choose(ColourChoice::Auto, terminal, no_color, term, colorterm)
+        };
+        assert_eq!(choose(true, "", "xterm-256color", ""), Style::Colours256);
+        assert_eq!(choose(true, "", "xterm", ""), Style::Colours16);
+        assert_eq!(choose(false, "", "xterm", ""), Style::Plain);
+        assert_eq!(choose(true, "1", "xterm", ""), Style::Plain);
+        assert_eq!(choose(true, "", "dumb", ""), Style::Plain);
+        assert_eq!(choose(true, "", "", ""), Style::Plain);
+        assert_eq!(choose(true, "", "xterm", "truecolor"), Style::TrueColour);
+    }
+
+    #[test]
+    fn who_chooses_colours_gets_them() {
+        let choose =
+            |word: &str| Style::choose(word.parse().unwrap(), false, "1", "xterm-256color", "");
+        assert_eq!(choose("auto"), Style::Plain);
+        assert_eq!(choose("always"), Style::Colours256);
+        assert_eq!(choose("never"), Style::Plain);
+        assert_eq!(choose("16"), Style::Colours16);
+        assert_eq!(choose("256"), Style::Colours256);
+        assert_eq!(choose("truecolor"), Style::TrueColour);
+        assert!("blue".parse::<ColourChoice>().is_err());
+    }
+}

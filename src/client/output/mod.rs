@@ -1,0 +1,4 @@
+//! client::output
+pub mod formatter;
+pub mod presence;
+pub mod screen;

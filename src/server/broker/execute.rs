@@ -1,0 +1,405 @@
+//! The publisher: what was decided is done to the clients, the page and the terminal.
+//!
+//! What lives here: [`Action`], one thing to do, and [`ActionExecutor`], which does them in order and
+//! encodes for each client in its own dialect. The broker decides the steps. With a store they
+//! are done when what they tell is committed; nothing here looks at the room, which may be ahead
+//! by then. It must never wait.
+
+use crate::chat::SERVER_SOURCE;
+use crate::chat::error::RejectedRequest;
+use crate::chat::message::Message;
+use crate::chat::request::EventCursor;
+use crate::chat::room::{PrivateMessage, Reply, WelcomeData};
+use crate::limits::{RETURN_DELAY, RETURN_SPREAD_PER_CLIENT};
+use crate::protocol::extended::{ByeReason, Limits as ToldLimits, Resumed};
+use crate::protocol::sse;
+use crate::protocol::{Dialect, basic, extended};
+use crate::server::broker::command::{BrowserReply, ClientKey, Subscription};
+use crate::server::close_reason::CloseReason;
+use crate::server::fanout::outbox::{ReplyBody, StoredRange, StreamStart};
+use crate::server::fanout::{Fanout, notice};
+use crate::server::logging::transcript::Transcript;
+use crate::server::snapshot::Snapshot;
+use async_channel::Sender;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Lines for everyone, encoded for all who read.
+#[derive(Debug, Default)]
+pub struct Lines {
+    /// For clients of the basic dialect.
+    pub basic: Vec<u8>,
+    /// For clients of the extended dialect: public events, one a line.
+    pub extended: Vec<u8>,
+    /// Frames for the live streams of the page.
+    pub page: Vec<u8>,
+    /// For the server's own terminal.
+    pub transcript: Vec<TranscriptLine>,
+}
+
+/// A line of the transcript.
+#[derive(Debug)]
+pub enum TranscriptLine {
+    /// Somebody said this.
+    Said(Arc<Message>),
+    /// The server says this.
+    Notice(String),
+}
+
+impl Lines {
+    /// Whether nothing is said to anyone.
+    pub fn is_empty(&self) -> bool {
+        self.bytes() == 0 && self.transcript.is_empty()
+    }
+
+    /// Bytes for clients and the page.
+    pub fn bytes(&self) -> usize {
+        self.basic.len() + self.extended.len() + self.page.len()
+    }
+}
+
+/// The last line that a client gets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LastLine {
+    /// None.
+    Nothing,
+    /// What the reason has to say.
+    Of(CloseReason),
+    /// This sentence, since too many lines were refused.
+    Refused(String),
+}
+
+/// Something to do.
+#[derive(Debug)]
+pub enum Action {
+    /// Say this to everyone.
+    Lines(Lines),
+    /// Begin to read and write this connection; the line tells it of its own arrival, if that is
+    /// told to everyone in summary.
+    Open(ClientKey, Option<Arc<[u8]>>),
+    /// Answer.
+    Reply(ClientKey, Reply),
+    /// Answer with these bytes, and leave out so many of what everyone gets after them.
+    Bytes(ClientKey, Arc<[u8]>, u64),
+    /// Tell what another said to this client alone.
+    Private(ClientKey, Arc<PrivateMessage>),
+    /// Speak the extended dialect from here on.
+    Extend(ClientKey, Box<HelloReply>),
+    /// Close after what is owed.
+    Close(ClientKey, LastLine),
+    /// Close one who is too slow.
+    Cut(ClientKey, CloseReason),
+    /// The client has said its last; close when what it is owed is written.
+    End(ClientKey),
+    /// The client may send on; whether it got replies.
+    Answered(ClientKey, bool),
+    /// Forget a connection whose task has ended.
+    Forget(ClientKey),
+    /// The server stops.
+    CloseAll,
+    /// Tell the page how it is.
+    Snapshot(Sender<Arc<Snapshot>>, Arc<Snapshot>),
+    /// Begin a live stream of the page.
+    Subscribe(Sender<Subscription>, Subscription),
+    /// Answer a browser.
+    Answer(Sender<BrowserReply>, BrowserReply),
+}
+
+/// What a client that says hello is told and gets.
+#[derive(Debug)]
+pub struct HelloReply {
+    /// Who it is.
+    pub welcome: WelcomeData,
+    /// What it has already.
+    pub after: Option<EventCursor>,
+    /// The oldest event in the store, if there is a store with events.
+    pub oldest_stored: Option<u64>,
+}
+
+/// Does what was decided.
+#[derive(Debug)]
+pub struct ActionExecutor {
+    /// The connections.
+    pub fanout: Fanout,
+    /// The server's own terminal.
+    pub transcript: Transcript,
+    epoch: Arc<str>,
+    told_limits: ToldLimits,
+}
+
+impl ActionExecutor {
+    /// A publisher for these readers.
+    pub fn new(
+        fanout: Fanout,
+        transcript: Transcript,
+        epoch: Arc<str>,
+        told_limits: ToldLimits,
+    ) -> Self {
+        ActionExecutor {
+            fanout,
+            transcript,
+            epoch,
+            told_limits,
+        }
+    }
+
+    /// Does one step.
+    pub fn perform(&mut self, step: Action) {
+        match step {
+            Action::Lines(mut lines) => self.say(&mut lines),
+            Action::Open(key, early) => {
+                self.fanout.open(key);
+                if let Some(line) = early {
+                    self.fanout.reply(key, ReplyBody::Bytes(line), 0);
+                }
+            }
+            Action::Reply(key, reply) => self.reply(key, reply),
+            Action::Bytes(key, bytes, skip) => {
+                self.fanout.reply(key, ReplyBody::Bytes(bytes), skip);
+            }
+            Action::Private(key, message) => {
+                let line = private_line(&message, self.fanout.dialect(key));
+                self.fanout.tell(key, line);
+            }
+            Action::Extend(key, greeting) => self.extend(key, *greeting),
+            Action::Close(key, last) => {
+                let line = self.last_line(&last, self.fanout.dialect(key));
+                self.fanout.close(key, line);
+            }
+            Action::Cut(key, reason) => {
+                let line = self.last_line(&LastLine::Of(reason), self.fanout.dialect(key));
+                self.fanout.cut(key, line);
+            }
+            Action::End(key) => self.fanout.end(key),
+            Action::Answered(key, has_replies) => self.fanout.answer(key, has_replies),
+            Action::Forget(key) => {
+                self.fanout.forget(key);
+            }
+            Action::CloseAll => self.close_all(),
+            Action::Snapshot(asker, snapshot) => {
+                // An asker who is gone needs no answer; so below.
+                let _ = asker.try_send(snapshot);
+            }
+            Action::Subscribe(asker, mut subscription) => {
+                subscription.position = self.fanout.position(Dialect::Page);
+                let _ = asker.try_send(subscription);
+            }
+            Action::Answer(asker, answer) => {
+                let _ = asker.try_send(answer);
+            }
+        }
+    }
+
+    /// Says these lines to everyone, and leaves them empty.
+    pub fn say(&mut self, lines: &mut Lines) {
+        let batch = self.fanout.batch();
+        batch.basic.extend_from_slice(&lines.basic);
+        batch.extended.extend_from_slice(&lines.extended);
+        batch.page.extend_from_slice(&lines.page);
+        for spoken in lines.transcript.drain(..) {
+            match spoken {
+                TranscriptLine::Said(message) => {
+                    let text = message.spoken();
+                    self.transcript.line(message.source.as_str(), &text);
+                }
+                TranscriptLine::Notice(sentence) => self.transcript.line(SERVER_SOURCE, &sentence),
+            }
+        }
+        lines.basic.clear();
+        lines.extended.clear();
+        lines.page.clear();
+    }
+
+    /// Publishes what was said; gives how many bytes it had for clients.
+    pub fn publish(&mut self, now: Duration) -> usize {
+        let bytes = self.fanout.batch_bytes();
+        self.fanout.publish(now);
+        // Its thread is woken when the clients have theirs: nobody's message waits for it.
+        self.transcript.flush();
+        bytes
+    }
+
+    fn reply(&mut self, key: ClientKey, reply: Reply) {
+        let content = match (self.fanout.dialect(key), reply) {
+            (Dialect::Page, reply) => match page_reply(reply) {
+                Some(frame) => ReplyBody::Bytes(frame),
+                None => return,
+            },
+            (_, Reply::Users(users)) => ReplyBody::Users(users, 0),
+            (_, Reply::History(messages)) => ReplyBody::History(messages, 0),
+            (Dialect::Basic, reply) => match basic_reply(reply) {
+                Some(sentence) => ReplyBody::Bytes(notice(&sentence)),
+                None => return,
+            },
+            (Dialect::Extended, reply) => ReplyBody::Bytes(extended_reply(reply)),
+        };
+        self.fanout.reply(key, content, 0);
+    }
+
+    fn extend(&mut self, key: ClientKey, greeting: HelloReply) {
+        let (start, resumed) = self.start_of(&greeting);
+        let welcome = greeting.welcome;
+        let mut line = Vec::new();
+        extended::encode_welcome(
+            &mut line,
+            &extended::WelcomeLine {
+                name: welcome.name.as_str(),
+                token: &welcome.token,
+                epoch: &self.epoch,
+                last: welcome.last,
+                users: welcome.users,
+                limits: self.told_limits,
+                resumed,
+            },
+        );
+        self.fanout.reply(key, ReplyBody::Bytes(line.into()), 0);
+        self.fanout.extend(key, start);
+    }
+
+    /// Where the stream of one who says hello begins, and what it is told of that.
+    fn start_of(&self, greeting: &HelloReply) -> (StreamStart, Option<Resumed>) {
+        let live = self.fanout.position(Dialect::Extended);
+        let start = |position, stored| StreamStart {
+            dialect: Dialect::Extended,
+            position,
+            live_from: live,
+            stored,
+        };
+        let last = greeting.welcome.last;
+        let Some(after) = &greeting.after else {
+            return (start(live, None), None);
+        };
+        let is_known = *after.epoch == *self.epoch && after.id <= last;
+        if is_known {
+            let missed = last - after.id;
+            let stored = StoredRange {
+                after: after.id,
+                until: last,
+            };
+            if let Some(position) = self.fanout.position_of_event(after.id + 1) {
+                return (start(position, None), Some(Resumed::Complete { missed }));
+            }
+            if greeting
+                .oldest_stored
+                .is_some_and(|oldest| oldest <= after.id + 1)
+            {
+                return (
+                    start(live, Some(stored)),
+                    Some(Resumed::Complete { missed }),
+                );
+            }
+            if let Some(oldest) = greeting.oldest_stored {
+                let stored = StoredRange {
+                    after: oldest - 1,
+                    ..stored
+                };
+                let resumed = Resumed::Incomplete { oldest };
+                return (start(live, Some(stored)), Some(resumed));
+            }
+        }
+        let (oldest, position) = self.fanout.oldest_event();
+        (start(position, None), Some(Resumed::Incomplete { oldest }))
+    }
+
+    fn last_line(&self, last: &LastLine, dialect: Dialect) -> Option<Arc<[u8]>> {
+        match (last, dialect) {
+            (LastLine::Nothing, _) => None,
+            (LastLine::Of(reason), Dialect::Basic) => reason.farewell().map(notice),
+            (LastLine::Of(reason), Dialect::Extended) => {
+                let mut lines = Vec::new();
+                match reason.bye() {
+                    Some(bye) => extended::encode_bye(&mut lines, bye, true, 0),
+                    None => extended::encode_notice(&mut lines, reason.farewell()?),
+                }
+                Some(lines.into())
+            }
+            (LastLine::Refused(sentence), Dialect::Basic) => Some(notice(sentence)),
+            (LastLine::Refused(sentence), Dialect::Extended) => {
+                let mut lines = Vec::new();
+                extended::encode_notice(&mut lines, sentence);
+                extended::encode_bye(&mut lines, ByeReason::Refused, false, 0);
+                Some(lines.into())
+            }
+            (LastLine::Of(reason), Dialect::Page) => {
+                reason.bye().map(|bye| sse::bye_frame(bye.word()))
+            }
+            // Its user is told, not a stream.
+            (LastLine::Refused(_), Dialect::Page) => None,
+        }
+    }
+
+    /// Closes every connection; those who can come back by themselves are asked not to do so all
+    /// at once.
+    fn close_all(&mut self) {
+        let clients = u32::try_from(self.fanout.connection_count()).unwrap_or(u32::MAX);
+        let spread = RETURN_SPREAD_PER_CLIENT.saturating_mul(clients);
+        self.fanout.close_all(|dialect| match dialect {
+            // They have heard it in the log.
+            Dialect::Basic => None,
+            Dialect::Extended => {
+                let wait = RETURN_DELAY + spread.mul_f64(fastrand::f64());
+                let mut line = Vec::new();
+                let milliseconds = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
+                extended::encode_bye(&mut line, ByeReason::Shutdown, true, milliseconds);
+                Some(line.into())
+            }
+            Dialect::Page => Some(sse::bye_frame(ByeReason::Shutdown.word())),
+        });
+    }
+}
+
+/// What a client of the basic dialect is told; none where it has nothing to be told.
+fn basic_reply(reply: Reply) -> Option<String> {
+    match reply {
+        Reply::Notice(sentence) => Some(sentence),
+        Reply::Refused { refusal, .. } => Some(refusal.to_string()),
+        Reply::Pong(data) => Some(basic::pong(&data)),
+        // These have forms of their own, or are never for basic clients.
+        Reply::History(_) | Reply::Users(_) | Reply::Ack { .. } | Reply::Welcome(_) => None,
+    }
+}
+
+/// What a live stream of a user of the page is told; none where a document tells it.
+fn page_reply(reply: Reply) -> Option<Arc<[u8]>> {
+    match reply {
+        Reply::Notice(sentence) => Some(sse::told_frame("notice", &sentence)),
+        Reply::Refused { refusal, .. } => {
+            Some(sse::told_frame(refusal.code(), &refusal.to_string()))
+        }
+        Reply::History(_)
+        | Reply::Users(_)
+        | Reply::Ack { .. }
+        | Reply::Pong(_)
+        | Reply::Welcome(_) => None,
+    }
+}
+
+fn extended_reply(reply: Reply) -> Arc<[u8]> {
+    let mut line = Vec::new();
+    match reply {
+        Reply::Notice(sentence) => extended::encode_notice(&mut line, &sentence),
+        Reply::Refused { refusal, kind } => {
+            extended::encode_error(&mut line, &RejectedRequest { refusal, kind });
+        }
+        Reply::Pong(data) => extended::encode_pong(&mut line, &data),
+        Reply::Ack { nonce, id } => extended::encode_ack(&mut line, &nonce, id),
+        // These have forms of their own.
+        Reply::History(_) | Reply::Users(_) | Reply::Welcome(_) => {}
+    }
+    line.into()
+}
+
+fn private_line(message: &PrivateMessage, dialect: Dialect) -> Arc<[u8]> {
+    if dialect == Dialect::Page {
+        return sse::private_frame(message);
+    }
+    let mut line = Vec::new();
+    let (source, target) = (message.source.as_str(), message.target.as_str());
+    match dialect {
+        Dialect::Basic => basic::encode_private(&mut line, source, &message.text),
+        Dialect::Extended | Dialect::Page => {
+            extended::encode_private(&mut line, message.time, source, target, &message.text);
+        }
+    }
+    line.into()
+}

@@ -1,0 +1,4 @@
+//! server::logging
+pub mod lossy_writer;
+pub mod stderr;
+pub mod transcript;
