@@ -2,12 +2,12 @@
 //! without loss, private messages, JSON; against the real server, through a link that is cut, and
 //! against servers that do not know the dialect.
 
-use crate::support::piped::{Client, command};
-use crate::support::{LineClient, PATIENCE, RealServer, run_to_end};
+use crate::support::scripted::Listening;
+use crate::support::{PATIENCE, Program, RealServer, client_of, run_to_end};
 use serde_json::Value;
-use std::io::{self, BufRead, BufReader, Read, Write};
+use std::io::{self, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
@@ -73,37 +73,30 @@ impl Link {
     }
 }
 
-/// A server that tells of an arrival with or without the mark, and writes down what it gets until
-/// the client has ended its side.
-fn scripted(first_line: &'static str) -> (u16, thread::JoinHandle<String>) {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
-    let port = listener.local_addr().expect("its address").port();
-    let heard = thread::spawn(move || {
-        let (mut stream, _) = listener.accept().expect("the client connects");
-        stream.set_read_timeout(Some(PATIENCE)).expect("a deadline");
-        stream.write_all(first_line.as_bytes()).expect("it reads");
-        let mut heard = String::new();
-        let mut reader = BufReader::new(stream.try_clone().expect("a second handle"));
-        let mut line = String::new();
-        while reader.read_line(&mut line).expect("lines, or the end") > 0 {
-            let value: Value = serde_json::from_str(&line).expect("JSON");
-            if value["type"] == "message" && value["data"].is_string() {
-                let data = serde_json::json!({"source": "1.2.3.4:5", "message": value["data"]});
-                let echo = serde_json::json!({"type": "message", "data": data});
-                writeln!(stream, "{echo}").expect("it reads");
+/// Plays a server without the extended dialect and returns what it receives.
+fn scripted_basic() -> (u16, thread::JoinHandle<String>) {
+    let listening = Listening::start();
+    let port = listening.port();
+    let received = thread::spawn(move || {
+        let mut server = listening.accept();
+        server.say("[Server]", "1.2.3.4:5 has entered the chat");
+        let mut received = String::new();
+        loop {
+            let line = server.line();
+            if line.is_empty() {
+                return received;
             }
-            heard.push_str(&line);
-            line.clear();
+            let value: Value = serde_json::from_str(&line).expect("JSON");
+            if let ("message", Some(text)) = (
+                value["type"].as_str().expect("a type"),
+                value["data"].as_str(),
+            ) {
+                server.say("1.2.3.4:5", text);
+            }
+            received.push_str(&line);
         }
-        heard
     });
-    (port, heard)
-}
-
-const UNMARKED: &str = "{\"type\":\"message\",\"data\":{\"source\":\"[Server]\",\"message\":\"1.2.3.4:5 has entered the chat\"}}\n";
-
-fn skip_to(client: &mut LineClient, source: &str, message: &str) {
-    client.skip_to(source, message);
+    (port, received)
 }
 
 // --say and --name
@@ -112,7 +105,7 @@ fn skip_to(client: &mut LineClient, source: &str, message: &str) {
 fn what_is_to_be_said_is_said_once_and_nothing_is_printed() {
     let server = RealServer::start(&[]);
     let mut listener = server.join("listener");
-    let said = run_to_end(command(
+    let said = run_to_end(client_of(
         server.address.port(),
         &["--name", "ci", "--say", "build 7 is green"],
     ));
@@ -120,7 +113,7 @@ fn what_is_to_be_said_is_said_once_and_nothing_is_printed() {
         (said.code, said.stdout.as_str(), said.stderr.as_str()),
         (Some(0), "", "")
     );
-    skip_to(&mut listener, "ci", "build 7 is green");
+    listener.skip_to("ci", "build 7 is green");
     listener.expect_notice("ci has left the chat");
 }
 
@@ -129,11 +122,11 @@ fn what_cannot_be_said_is_status_1_and_the_servers_sentence() {
     let server = RealServer::start(&[]);
     let _bob = server.join("bob");
     let port = server.address.port();
-    let refused = run_to_end(command(port, &["--name", "B0b", "--say", "x"]));
+    let refused = run_to_end(client_of(port, &["--name", "B0b", "--say", "x"]));
     assert_eq!((refused.code, refused.stdout.as_str()), (Some(1), ""));
     assert!(refused.stderr.contains("taken"), "{}", refused.stderr);
     let long = "x".repeat(4097);
-    let refused = run_to_end(command(port, &["--say", &long]));
+    let refused = run_to_end(client_of(port, &["--say", &long]));
     assert_eq!((refused.code, refused.stdout.as_str()), (Some(1), ""));
     assert!(refused.stderr.contains("4096"), "{}", refused.stderr);
 }
@@ -142,7 +135,7 @@ fn what_cannot_be_said_is_status_1_and_the_servers_sentence() {
 fn a_name_that_is_refused_ends_a_pipe() {
     let server = RealServer::start(&[]);
     let _bob = server.join("bob");
-    let mut client = Client::start(server.address.port(), &["--name", "bob"]);
+    let mut client = Program::client(server.address.port(), &["--name", "bob"]);
     assert_eq!(client.wait(), Some(1));
     assert!(
         client.stderr.text().contains("taken"),
@@ -153,19 +146,19 @@ fn a_name_that_is_refused_ends_a_pipe() {
 
 #[test]
 fn a_server_without_the_dialect_never_sees_a_hello() {
-    let (port, heard) = scripted(UNMARKED);
-    let said = run_to_end(command(port, &["--name", "ci", "--say", "x"]));
+    let (port, heard) = scripted_basic();
+    let said = run_to_end(client_of(port, &["--name", "ci", "--say", "x"]));
     assert_eq!((said.code, said.stderr.as_str()), (Some(0), ""));
     assert_eq!(
         heard.join().expect("a script"),
         "{\"type\":\"set-name\",\"data\":\"ci\"}\n{\"type\":\"message\",\"data\":\"x\"}\n"
     );
-    let (port, heard) = scripted(UNMARKED);
-    let mut client = Client::start(port, &["--reconnect"]);
-    client.types("hello");
-    client.types("/msg bob x");
-    client.types("/me waves");
-    drop(client.stdin.take());
+    let (port, heard) = scripted_basic();
+    let mut client = Program::client(port, &["--reconnect"]);
+    client.type_line("hello");
+    client.type_line("/msg bob x");
+    client.type_line("/me waves");
+    client.end_input();
     assert_eq!(client.wait(), Some(0));
     assert_eq!(
         heard.join().expect("a script"),
@@ -185,46 +178,46 @@ fn a_server_without_the_dialect_never_sees_a_hello() {
 fn two_clients_do_everything_that_commands_can_do() {
     let server = RealServer::start(&[]);
     let port = server.address.port();
-    let mut alice = Client::start(port, &["--name", "alice"]);
+    let mut alice = Program::client(port, &["--name", "alice"]);
     alice.stdout.wait_for("renamed to alice");
-    let mut bob = Client::start(port, &[]);
-    bob.types("/nick Bob B");
+    let mut bob = Program::client(port, &[]);
+    bob.type_line("/nick Bob B");
     alice.stdout.wait_for("renamed to Bob B");
-    bob.types("we met at Čáslav");
-    bob.types("/me waves");
-    bob.types("/reply nobody");
+    bob.type_line("we met at Čáslav");
+    bob.type_line("/me waves");
+    bob.type_line("/reply nobody");
     alice.stdout.wait_for("Bob B: * waves\n");
-    alice.types("/msg \"Bob B\" psst");
+    alice.type_line("/msg \"Bob B\" psst");
     bob.stdout.wait_for("alice (private): psst\n");
-    bob.types("/reply what?");
+    bob.type_line("/reply what?");
     alice.stdout.wait_for("Bob B (private): what?\n");
-    alice.types("/search caslav");
+    alice.type_line("/search caslav");
     alice.stdout.wait_for("Bob B: we met at Čáslav\nBob B: * waves\nalice (private): psst\nBob B (private): what?\nBob B: we met at Čáslav\n");
-    alice.types("/history 1");
+    alice.type_line("/history 1");
     alice
         .stdout
         .wait_for("Bob B: we met at Čáslav\nBob B: * waves\n");
-    alice.types("/users");
+    alice.type_line("/users");
     alice
         .stdout
         .wait_for("[Server]: Connected users (2): alice, Bob B\n");
-    alice.types("/info");
+    alice.type_line("/info");
     alice.stderr.wait_for("You are alice at 127.0.0.1");
-    alice.types("/ignore bob b");
+    alice.type_line("/ignore bob b");
     alice.stderr.wait_for("Nothing more of \"bob b\" is shown");
-    bob.types("unheard");
+    bob.type_line("unheard");
     bob.stdout.wait_for("Bob B: unheard\n");
     // What comes after it has come, so it would be here by now.
-    alice.types("/nick Alice");
+    alice.type_line("/nick Alice");
     alice.stdout.wait_for("[Server]: alice renamed to Alice\n");
-    alice.types("/unignore Bob B");
+    alice.type_line("/unignore Bob B");
     alice.stderr.wait_for("\"Bob B\" says is shown again");
-    bob.types("heard");
+    bob.type_line("heard");
     alice.stdout.wait_for("Bob B: heard\n");
     assert!(!alice.stdout.text().contains("unheard"));
     bob.stderr
         .wait_for("line 4: Nobody has written to you alone yet");
-    bob.types("/quit");
+    bob.type_line("/quit");
     assert_eq!(bob.wait(), Some(0));
     alice.stdout.wait_for("[Server]: Bob B has left the chat\n");
 }
@@ -236,20 +229,20 @@ fn after_a_cut_what_was_missed_is_shown_and_what_was_typed_is_said_once() {
     let server = RealServer::start(&[]);
     let link = Link::to(server.address);
     let mut other = server.join("other");
-    let mut client = Client::start(link.port(), &["--reconnect", "--name", "al"]);
+    let mut client = Program::client(link.port(), &["--reconnect", "--name", "al"]);
     client.stdout.wait_for("renamed to al");
-    client.types("before");
-    skip_to(&mut other, "al", "before");
+    client.type_line("before");
+    other.skip_to("al", "before");
     client.stdout.wait_for("al: before\n");
     for round in 0..3 {
         link.cut();
         other.say_and_hear(&format!("missed {round} a"));
         other.say_and_hear(&format!("missed {round} b"));
-        client.types(&format!("typed {round} a"));
-        client.types(&format!("typed {round} b"));
+        client.type_line(&format!("typed {round} a"));
+        client.type_line(&format!("typed {round} b"));
         link.mend();
-        skip_to(&mut other, "al", &format!("typed {round} a"));
-        skip_to(&mut other, "al", &format!("typed {round} b"));
+        other.skip_to("al", &format!("typed {round} a"));
+        other.skip_to("al", &format!("typed {round} b"));
         client.stdout.wait_for(&format!("al: typed {round} b\n"));
     }
     let told = client.stderr.text();
@@ -273,7 +266,7 @@ fn after_a_cut_what_was_missed_is_shown_and_what_was_typed_is_said_once() {
         .filter(|line| shown.contains(line) || line.contains("typed"))
         .collect();
     assert_eq!(shown, expected);
-    drop(client.stdin.take());
+    client.end_input();
     assert_eq!(client.wait(), Some(0));
 }
 
@@ -284,10 +277,10 @@ fn a_server_that_is_killed_and_started_again_loses_nothing_of_a_pipe() {
     let file = file.to_str().expect("a path in UTF-8");
     let mut server = RealServer::start(&["--db", file]);
     let port = server.address.port();
-    let mut client = Client::start(port, &["--reconnect", "--name", "ci"]);
+    let mut client = Program::client(port, &["--reconnect", "--name", "ci"]);
     client.stdout.wait_for("renamed to ci");
     for number in 0..150 {
-        client.types(&format!("line {number}"));
+        client.type_line(&format!("line {number}"));
         if number == 70 {
             client.stdout.wait_for("ci: line 20\n");
             server.signal("KILL");
@@ -300,7 +293,7 @@ fn a_server_that_is_killed_and_started_again_loses_nothing_of_a_pipe() {
             });
         }
     }
-    drop(client.stdin.take());
+    client.end_input();
     assert_eq!(client.wait(), Some(0), "{}", client.stderr.text());
     let expected: Vec<String> = (0..150)
         .map(|number| format!("ci: line {number}"))
@@ -311,7 +304,7 @@ fn a_server_that_is_killed_and_started_again_loses_nothing_of_a_pipe() {
 #[test]
 fn without_the_option_the_end_is_the_end() {
     let mut server = RealServer::start(&[]);
-    let mut client = Client::start(server.address.port(), &["--name", "al"]);
+    let mut client = Program::client(server.address.port(), &["--name", "al"]);
     client.stdout.wait_for("renamed to al");
     server.signal("TERM");
     server.wait(PATIENCE);
@@ -328,15 +321,15 @@ fn without_the_option_the_end_is_the_end() {
 #[test]
 fn json_goes_in_and_out() {
     let server = RealServer::start(&[]);
-    let mut client = Client::start(server.address.port(), &["--json", "--name", "bot"]);
+    let mut client = Program::client(server.address.port(), &["--json", "--name", "bot"]);
     client.stdout.wait_for("\"new_name\":\"bot\"");
-    client.types(r#"{"type":"message","data":{"message":"a\nb","nonce":"mine"}}"#);
-    client.types(r#"{"type":"message","data":"plain"}"#);
-    client.types(r#"{"type":"history","data":{"limit":1}}"#);
-    client.types(r#"{"type":"search","data":{"query":"plain"}}"#);
-    client.types("no json");
-    client.types(r#"{"type":"hello","data":{"version":2,"client":"x"}}"#);
-    client.types(r#"{"type":"quit"}"#);
+    client.type_line(r#"{"type":"message","data":{"message":"a\nb","nonce":"mine"}}"#);
+    client.type_line(r#"{"type":"message","data":"plain"}"#);
+    client.type_line(r#"{"type":"history","data":{"limit":1}}"#);
+    client.type_line(r#"{"type":"search","data":{"query":"plain"}}"#);
+    client.type_line("no json");
+    client.type_line(r#"{"type":"hello","data":{"version":2,"client":"x"}}"#);
+    client.type_line(r#"{"type":"quit"}"#);
     assert_eq!(client.wait(), Some(0));
     let lines: Vec<Value> = client
         .stdout
@@ -372,7 +365,7 @@ fn it_ends_after_so_many_messages_or_so_much_time() {
     let server = RealServer::start(&[]);
     let port = server.address.port();
     let mut other = server.join("other");
-    let mut client = Client::start(port, &["--count", "2"]);
+    let mut client = Program::client(port, &["--count", "2"]);
     client.stdout.wait_for("has entered");
     other.say("one");
     other.say("two\nlines");
@@ -380,7 +373,7 @@ fn it_ends_after_so_many_messages_or_so_much_time() {
     assert_eq!(client.wait(), Some(0));
     let text = client.stdout.text();
     assert!(text.ends_with("other: one\nother: two ↵ lines\n"), "{text}");
-    let mut client = Client::start(port, &["--for", "1s"]);
+    let mut client = Program::client(port, &["--for", "1s"]);
     assert_eq!(client.wait(), Some(0));
     assert!(!client.stdout.text().contains("disconnected"));
 }
@@ -388,7 +381,7 @@ fn it_ends_after_so_many_messages_or_so_much_time() {
 #[test]
 fn a_million_bytes_in_a_pipe_are_said_at_the_servers_pace() {
     let server = RealServer::start(&["--rate", "10000", "--burst", "10000"]);
-    let mut client = Client::start(server.address.port(), &["--reconnect", "--name", "flood"]);
+    let mut client = Program::client(server.address.port(), &["--reconnect", "--name", "flood"]);
     let mut stdin = client.stdin.take().expect("an open input");
     let writing = thread::spawn(move || {
         for number in 0..20_000 {
@@ -414,10 +407,6 @@ fn standard_input_is_left_alone_by_say() {
         env!("CARGO_BIN_EXE_smolchat-client"),
         &server.address.port().to_string(),
     ]);
-    let mut output = shell.stdout(Stdio::piped()).spawn().expect("sh runs");
-    let mut text = String::new();
-    let mut stdout = output.stdout.take().expect("its output");
-    stdout.read_to_string(&mut text).expect("text");
-    assert!(output.wait().expect("sh ends").success());
-    assert_eq!(text, "rest\n");
+    let finished = run_to_end(shell);
+    assert_eq!((finished.code, &*finished.stdout), (Some(0), "rest\n"));
 }

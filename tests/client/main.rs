@@ -1,8 +1,8 @@
 //! The real client program, in pipes and at a terminal.
 
-mod edges;
 mod extended;
-mod scripted;
+mod overload;
+mod pipes;
 mod start;
 #[path = "../support/mod.rs"]
 mod support;

@@ -1,16 +1,13 @@
 //! How the real client is started: its options and its file, where the past begins, the documents
 //! that it generates, and the statuses that it ends with.
 
-use crate::support::piped::{Client, command};
-use crate::support::{RealServer, client_command, run_to_end, send_signal};
+use crate::support::scripted::Listening;
+use crate::support::{Program, RealServer, client_command, client_of, run_to_end, send_signal};
 use serde_json::Value;
 use std::fs;
 use std::io::Write;
-use std::net::{Ipv4Addr, TcpListener};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
-
-const ENTERED: &str = "{\"type\":\"message\",\"data\":{\"source\":\"[Server]\",\"message\":\"1.2.3.4:5 has entered the chat\"}}\n";
 
 /// A folder of a user whose configuration file says this; removed when dropped.
 struct Home(PathBuf);
@@ -50,7 +47,7 @@ fn the_past_comes_first_and_each_message_once() {
         bob.skip_to("bob", text);
     }
     let arguments = ["--json", "--since", "1h", "--count", "3"];
-    let past = run_to_end(command(port, &arguments));
+    let past = run_to_end(client_of(port, &arguments));
     assert_eq!(past.code, Some(0), "{}", past.stderr);
     let messages: Vec<Value> = past
         .stdout
@@ -64,7 +61,7 @@ fn the_past_comes_first_and_each_message_once() {
         .collect();
     assert_eq!(texts, ["one", "two", "three"]);
     let second = messages[1]["data"]["id"].to_string();
-    let mut client = Client::start(port, &["--since", &second, "--count", "2"]);
+    let mut client = Program::client(port, &["--since", &second, "--count", "2"]);
     client.stdout.wait_for("bob: three\n");
     bob.say("four");
     assert_eq!(client.wait(), Some(0));
@@ -73,18 +70,14 @@ fn the_past_comes_first_and_each_message_once() {
 
 #[test]
 fn a_server_that_knows_no_past_is_told_of() {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
-    let port = listener.local_addr().expect("its address").port();
-    let client = Client::start(port, &["--since", "5m"]);
-    let (mut server, _) = listener.accept().expect("the client connects");
-    server.write_all(ENTERED.as_bytes()).expect("it reads");
+    let listening = Listening::start();
+    let client = Program::client(listening.port(), &["--since", "5m"]);
+    let mut server = listening.accept();
+    server.say("[Server]", "1.2.3.4:5 has entered the chat");
     client
         .stderr
         .wait_for("does not know --since; nothing was sent\n");
-    let line = ENTERED
-        .replace("[Server]", "bob")
-        .replace("1.2.3.4:5 has", "I have");
-    server.write_all(line.as_bytes()).expect("it reads");
+    server.say("bob", "I have entered the chat");
     client.stdout.wait_for("bob: I have entered the chat\n");
 }
 
@@ -148,7 +141,6 @@ fn manual_pages_and_completions_are_generated() {
             ("fish", format!("complete -c {name} ")),
         ] {
             let mut command = Command::new(path);
-            crate::support::without_files(&mut command);
             command.args(["--generate", document]);
             let made = run_to_end(command);
             assert_eq!((made.code, made.stderr.as_str()), (Some(0), ""));
@@ -181,7 +173,7 @@ fn is_a_script_of_bash(text: &str) {
 #[test]
 fn what_only_a_terminal_can_do_is_refused_in_a_pipe() {
     for option in ["--time", "--bell"] {
-        let refused = run_to_end(command(1, &[option]));
+        let refused = run_to_end(client_of(1, &[option]));
         assert_eq!((refused.code, refused.stdout.as_str()), (Some(2), ""));
         assert!(
             refused.stderr.contains("need a terminal"),
@@ -215,19 +207,17 @@ fn every_status_is_as_help_has_it() {
     }
     let server = RealServer::start(&[]);
     let port = server.address.port();
-    assert_eq!(run_to_end(command(port, &["--for", "1"])).code, Some(0));
-    assert_eq!(run_to_end(command(port, &["--say", "x"])).code, Some(0));
-    assert_eq!(run_to_end(command(port, &["--shout"])).code, Some(2));
+    assert_eq!(run_to_end(client_of(port, &["--for", "1"])).code, Some(0));
+    assert_eq!(run_to_end(client_of(port, &["--say", "x"])).code, Some(0));
+    assert_eq!(run_to_end(client_of(port, &["--shout"])).code, Some(2));
     assert_eq!(
-        run_to_end(command(port, &["--since", "soon"])).code,
+        run_to_end(client_of(port, &["--since", "soon"])).code,
         Some(2)
     );
-    let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
-    let free_port = free.local_addr().expect("its address").port();
-    drop(free);
-    assert_eq!(run_to_end(command(free_port, &[])).code, Some(1));
-    let mut client = Client::start(port, &[]);
+    let free_port = Listening::start().port();
+    assert_eq!(run_to_end(client_of(free_port, &[])).code, Some(1));
+    let mut client = Program::client(port, &[]);
     client.stdout.wait_for("has entered the chat");
-    send_signal(client.child.id(), "INT");
+    send_signal(client.id(), "INT");
     assert_eq!(client.wait(), Some(130));
 }

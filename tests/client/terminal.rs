@@ -2,11 +2,10 @@
 //! the screen.
 #![cfg(target_os = "linux")]
 
+use crate::support::RealServer;
+use crate::support::scripted::{Listening, Scripted};
 use crate::support::terminal::{AtTerminal, Start, new_home};
-use crate::support::{PATIENCE, RealServer};
-use serde_json::json;
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::io::Write;
 use std::thread;
 use std::time::Duration;
 
@@ -45,37 +44,12 @@ fn joined(server: &RealServer, arguments: &[&str], size: (u16, u16)) -> AtTermin
     terminal
 }
 
-/// A server that says what the test wants, without the mark of the dialect.
-struct Scripted {
-    stream: TcpStream,
-}
-
-impl Scripted {
-    fn start(start: Start<'_>) -> (Self, AtTerminal) {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
-        let port = listener.local_addr().expect("its address").port();
-        let terminal = AtTerminal::start(port, start);
-        let (stream, _) = listener.accept().expect("the client connects");
-        stream.set_read_timeout(Some(PATIENCE)).expect("a deadline");
-        (Scripted { stream }, terminal)
-    }
-
-    fn says(&mut self, source: &str, message: &str) {
-        let data = json!({ "source": source, "message": message });
-        let line = json!({ "type": "message", "data": data });
-        writeln!(self.stream, "{line}").expect("the client reads");
-    }
-
-    /// The next line of the client, byte for byte; nothing at its end.
-    #[track_caller]
-    fn hears(&mut self, expected: &str) {
-        let mut line = Vec::new();
-        let mut byte = [0];
-        while !line.ends_with(b"\n") && self.stream.read(&mut byte).expect("a line") > 0 {
-            line.push(byte[0]);
-        }
-        assert_eq!(String::from_utf8_lossy(&line), expected);
-    }
+/// Starts a client at a terminal and a server without the extended dialect.
+#[track_caller]
+fn scripted(start: Start<'_>) -> (Scripted, AtTerminal) {
+    let listening = Listening::start();
+    let terminal = AtTerminal::start(listening.port(), start);
+    (listening.accept(), terminal)
 }
 
 // The line
@@ -376,20 +350,20 @@ fn times_are_shown_at_the_side() {
 
 #[test]
 fn colours_are_those_that_are_wanted() {
-    let (mut server, terminal) = Scripted::start(Start::default());
-    server.says("bob", "hi");
+    let (mut server, terminal) = scripted(Start::default());
+    server.say("bob", "hi");
     terminal.sees_row("bob: hi");
     assert!(terminal.written.text().contains("\u{1b}[1;38;5;"));
     for (arguments, environment) in [
         (&[][..], &[("NO_COLOR", "1")][..]),
         (&["--color", "never"][..], &[][..]),
     ] {
-        let (mut server, terminal) = Scripted::start(Start {
+        let (mut server, terminal) = scripted(Start {
             arguments,
             environment,
             ..Start::default()
         });
-        server.says("bob", "hi");
+        server.say("bob", "hi");
         terminal.sees_row("bob: hi");
         let text = terminal.written.text();
         assert!(
@@ -397,11 +371,11 @@ fn colours_are_those_that_are_wanted() {
             "{text:?}"
         );
     }
-    let (mut server, terminal) = Scripted::start(Start {
+    let (mut server, terminal) = scripted(Start {
         arguments: &["--color", "truecolor"],
         ..Start::default()
     });
-    server.says("bob", "hi");
+    server.say("bob", "hi");
     terminal.sees_row("bob: hi");
     assert!(terminal.written.text().contains("\u{1b}[1;38;2;"));
 }
@@ -409,11 +383,11 @@ fn colours_are_those_that_are_wanted() {
 #[test]
 fn addresses_are_links_where_the_terminal_knows_them() {
     for (forced, links) in [("1", 1), ("0", 0)] {
-        let (mut server, terminal) = Scripted::start(Start {
+        let (mut server, terminal) = scripted(Start {
             environment: &[("FORCE_HYPERLINK", forced)],
             ..Start::default()
         });
-        server.says("bob", "see https://example.org/x now");
+        server.say("bob", "see https://example.org/x now");
         terminal.sees_row("bob: see https://example.org/x now");
         let text = terminal.written.text();
         let address = "https://example.org/x\u{1b}\\https://example.org/x\u{1b}]8;;\u{1b}\\";
@@ -423,7 +397,7 @@ fn addresses_are_links_where_the_terminal_knows_them() {
 
 #[test]
 fn what_a_stranger_sends_cannot_do_anything() {
-    let (mut server, terminal) = Scripted::start(Start::default());
+    let (mut server, terminal) = scripted(Start::default());
     let attacks = [
         (
             "\u{1b}]52;c;ZXZpbA==\u{7}",
@@ -440,10 +414,10 @@ fn what_a_stranger_sends_cannot_do_anything() {
         ("\u{202e}abc\u{2066}", "abc"),
     ];
     for (text, _) in attacks {
-        server.says("evil", text);
-        server.says(text, "as a name");
+        server.say("evil", text);
+        server.say(text, "as a name");
     }
-    server.says("bob", "the end");
+    server.say("bob", "the end");
     terminal.sees_row("bob: the end");
     let rows = terminal.chat();
     let written = terminal.written.text();
@@ -460,9 +434,9 @@ fn what_a_stranger_sends_cannot_do_anything() {
 
 #[test]
 fn text_from_right_to_left_is_isolated() {
-    let (mut server, terminal) = Scripted::start(Start::default());
-    server.says("שם", "שלום (x)");
-    server.says("bob", "hi");
+    let (mut server, terminal) = scripted(Start::default());
+    server.say("שם", "שלום (x)");
+    server.say("bob", "hi");
     terminal.sees_row("bob: hi");
     let written = terminal.written.text();
     assert!(written.contains("\u{2068}שלום (x)\u{2069}"), "{written:?}");
@@ -472,11 +446,11 @@ fn text_from_right_to_left_is_isolated() {
 
 #[test]
 fn a_server_without_the_mark_never_sees_a_hello() {
-    let (mut server, mut terminal) = Scripted::start(Start {
+    let (mut server, mut terminal) = scripted(Start {
         arguments: &["--reconnect", "--name", "me"],
         ..Start::default()
     });
-    server.says("[Server]", "1.2.3.4:5 has entered the chat");
+    server.say("[Server]", "1.2.3.4:5 has entered the chat");
     terminal.sees_row("[Server]: 1.2.3.4:5 has entered the chat");
     for line in ["hello", "/msg bob x", "/search x", "/me waves", "/reply x"] {
         terminal.types(line);
@@ -490,21 +464,17 @@ fn a_server_without_the_mark_never_sees_a_hello() {
             && text.contains("Nobody has written to you alone yet")
     });
     terminal.types(CONTROL_D);
-    let mut heard = String::new();
-    let mut reader = BufReader::new(server.stream.try_clone().expect("a handle"));
-    reader.read_to_string(&mut heard).expect("the end");
-    assert_eq!(
-        heard,
-        "{\"type\":\"set-name\",\"data\":\"me\"}\n{\"type\":\"message\",\"data\":\"hello\"}\n"
-    );
-    drop((reader, server));
+    server.expect("set-name", "me");
+    server.expect("message", "hello");
+    server.expect_end();
+    drop(server);
     assert_eq!(terminal.ends(), Some(0));
 }
 
 #[test]
 fn a_link_that_breaks_is_told_and_nothing_typed_is_lost() {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
-    let port = listener.local_addr().expect("its address").port();
+    let listening = Listening::start();
+    let port = listening.port();
     let mut terminal = AtTerminal::start(
         port,
         Start {
@@ -512,11 +482,10 @@ fn a_link_that_breaks_is_told_and_nothing_typed_is_lost() {
             ..Start::default()
         },
     );
-    let (stream, _) = listener.accept().expect("the client connects");
-    let mut server = Scripted { stream };
-    server.says("[Server]", "1.2.3.4:5 has entered the chat");
+    let mut server = listening.accept();
+    server.say("[Server]", "1.2.3.4:5 has entered the chat");
     terminal.sees_row("[Server]: 1.2.3.4:5 has entered the chat");
-    drop((server, listener));
+    drop((server, listening));
     terminal.sees_row("Server disconnected; connecting again");
     terminal.sees("when it tries again, and why", |terminal| {
         let status = terminal.status();
@@ -527,26 +496,21 @@ fn a_link_that_breaks_is_told_and_nothing_typed_is_lost() {
     terminal.sees("that it waits", |terminal| {
         terminal.status().contains("1 line waits")
     });
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).expect("the port again");
+    let listening = Listening::on_port(port);
     terminal.types("/reconnect");
     terminal.types(ENTER);
-    let (stream, _) = listener.accept().expect("the client comes back");
-    stream.set_read_timeout(Some(PATIENCE)).expect("a deadline");
-    let mut server = Scripted { stream };
-    server.says("[Server]", "1.2.3.4:6 has entered the chat");
-    let mut line = String::new();
-    let mut reader = BufReader::new(server.stream.try_clone().expect("a handle"));
-    reader.read_line(&mut line).expect("a line");
-    assert_eq!(line, "{\"type\":\"message\",\"data\":\"said meanwhile\"}\n");
+    let mut server = listening.accept();
+    server.say("[Server]", "1.2.3.4:6 has entered the chat");
+    server.expect("message", "said meanwhile");
 }
 
 #[test]
 fn the_end_of_the_server_leaves_the_terminal_as_it_was() {
-    let (mut server, mut terminal) = Scripted::start(Start::default());
-    server.says("bob", "hi");
+    let (mut server, mut terminal) = scripted(Start::default());
+    server.say("bob", "hi");
     terminal.types("half a line");
     terminal.sees_prompt("> half a line");
-    server.says("bob", "the last");
+    server.say("bob", "the last");
     drop(server);
     assert_eq!(terminal.ends(), Some(0));
     terminal.sees("everything", |terminal| {
@@ -559,8 +523,8 @@ fn the_end_of_the_server_leaves_the_terminal_as_it_was() {
 #[test]
 fn signals_leave_the_terminal_as_it_was() {
     for (signal, status) in [("INT", 130), ("TERM", 130), ("HUP", 130)] {
-        let (mut server, mut terminal) = Scripted::start(Start::default());
-        server.says("bob", "hi");
+        let (mut server, mut terminal) = scripted(Start::default());
+        server.say("bob", "hi");
         terminal.sees_row("bob: hi");
         terminal.types("half");
         terminal.sees_prompt("> half");
@@ -571,13 +535,13 @@ fn signals_leave_the_terminal_as_it_was() {
 
 #[test]
 fn a_key_that_waits_for_another_does_not_hold_up_the_end() {
-    let (mut server, mut terminal) = Scripted::start(Start::default());
-    server.says("bob", "hi");
+    let (mut server, mut terminal) = scripted(Start::default());
+    server.say("bob", "hi");
     terminal.sees_row("bob: hi");
     terminal.types("x");
     terminal.sees_prompt("> x");
     terminal.types(CONTROL_Q);
-    server.says("bob", "the last");
+    server.say("bob", "the last");
     drop(server);
     assert_eq!(terminal.ends(), Some(0));
     terminal.sees_row("bob: the last");
@@ -586,9 +550,7 @@ fn a_key_that_waits_for_another_does_not_hold_up_the_end() {
 
 #[test]
 fn nobody_there_is_one_sentence_and_status_1() {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
-    let port = listener.local_addr().expect("its address").port();
-    drop(listener);
+    let port = Listening::start().port();
     let mut terminal = AtTerminal::start(port, Start::default());
     assert_eq!(terminal.ends(), Some(1));
     terminal.sees("why", |terminal| {
@@ -602,11 +564,11 @@ fn nobody_there_is_one_sentence_and_status_1() {
 #[test]
 fn a_flood_does_not_hold_up_typing_nor_memory_and_nothing_is_lost() {
     const LINES: usize = 100_000;
-    let (mut server, mut terminal) = Scripted::start(Start {
+    let (mut server, mut terminal) = scripted(Start {
         arguments: &["--name", "me"],
         ..Start::default()
     });
-    let mut stream = server.stream.try_clone().expect("a handle");
+    let mut stream = server.stream().try_clone().expect("a handle");
     let flood = std::thread::spawn(move || {
         for number in 0..LINES {
             let line = format!(
@@ -631,7 +593,7 @@ fn a_flood_does_not_hold_up_typing_nor_memory_and_nothing_is_lost() {
             .is_some_and(|row| row == "> typed while it comes")
     });
     flood.join().expect("all is taken");
-    server.says("bob", "the end");
+    server.say("bob", "the end");
     terminal.sees_row("bob: the end");
     let written = terminal.written.text();
     assert_eq!(written.matches("number ").count(), LINES);
@@ -639,19 +601,14 @@ fn a_flood_does_not_hold_up_typing_nor_memory_and_nothing_is_lost() {
         assert!(bytes < 30 * 1024 * 1024, "{bytes} bytes");
     }
     terminal.types(ENTER);
-    let mut reader = BufReader::new(server.stream.try_clone().expect("a handle"));
-    let mut line = String::new();
-    while !line.contains("typed while it comes") {
-        line.clear();
-        assert!(reader.read_line(&mut line).expect("a line") > 0);
-    }
+    while !server.line().contains("typed while it comes") {}
 }
 
 // Where no line editor can work
 
 /// A client at a terminal that can only print.
 fn at_a_dumb_terminal() -> (Scripted, AtTerminal) {
-    Scripted::start(Start {
+    scripted(Start {
         environment: &[("TERM", "dumb")],
         ..Start::default()
     })
@@ -661,10 +618,10 @@ fn at_a_dumb_terminal() -> (Scripted, AtTerminal) {
 fn a_terminal_that_can_only_print_sends_leaves_and_interrupts() {
     for (key, status) in [(CONTROL_D, 0), (CONTROL_C, 130)] {
         let (mut server, mut terminal) = at_a_dumb_terminal();
-        server.says("bob", "hi");
+        server.say("bob", "hi");
         terminal.sees_row("bob: hi");
         terminal.types("hello\n");
-        server.hears("{\"type\":\"message\",\"data\":\"hello\"}\n");
+        server.expect("message", "hello");
         terminal.types(key);
         assert_eq!(terminal.ends(), Some(status));
     }
@@ -691,8 +648,8 @@ fn control_d_on_a_begun_line_says_it_and_leaves_though_the_server_stays() {
     terminal.types("unfinished\u{4}");
     terminal.sees_row("unfinished");
     terminal.types(CONTROL_D);
-    server.hears("{\"type\":\"message\",\"data\":\"unfinished\"}\n");
-    server.hears("");
+    server.expect("message", "unfinished");
+    server.expect_end();
     assert_eq!(terminal.ends(), Some(0));
     assert!(!terminal.written.text().contains("Server disconnected"));
 }
@@ -700,7 +657,7 @@ fn control_d_on_a_begun_line_says_it_and_leaves_though_the_server_stays() {
 #[test]
 fn control_d_leaves_a_busy_chat_though_the_server_stays() {
     let (mut server, mut terminal) = at_a_dumb_terminal();
-    let mut chatter = server.stream.try_clone().expect("a handle");
+    let mut chatter = server.stream().try_clone().expect("a handle");
     let chatting = thread::spawn(move || {
         let line =
             b"{\"type\":\"message\",\"data\":{\"source\":\"a\",\"message\":\"and so on\"}}\n";
@@ -710,7 +667,7 @@ fn control_d_leaves_a_busy_chat_though_the_server_stays() {
     });
     terminal.sees_row("a: and so on");
     terminal.types(CONTROL_D);
-    server.hears("");
+    server.expect_end();
     assert_eq!(terminal.ends(), Some(0));
     drop(server);
     chatting.join().expect("the chatter ends with the client");

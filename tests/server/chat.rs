@@ -212,7 +212,7 @@ fn an_ipv4_mapped_address_is_written_as_ipv4() {
     });
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, chat.address.port()));
     let stream = TcpStream::connect_timeout(&address, PATIENCE).expect("IPv4 on the IPv6 listener");
-    let mut guest = LineClient::new(stream, "guest", &chat.trace);
+    let mut guest = LineClient::new(stream, "guest", &chat.transcript);
     assert!(guest.name.starts_with("127.0.0.1:"), "{}", guest.name);
     guest.expect_own_arrival();
 }
@@ -527,7 +527,7 @@ fn too_many_connections_from_one_address_are_told_and_never_announced() {
         socket
             .connect(&SocketAddr::from(([127, 0, 0, 1], port)).into())
             .expect("it connects");
-        LineClient::new(socket.into(), label, &chat.trace)
+        LineClient::new(socket.into(), label, &chat.transcript)
     };
     let mut alice = connect([127, 0, 0, 1], "alice");
     alice.expect_own_arrival();

@@ -309,13 +309,16 @@ fn server_with_log(log: Stdio) -> (Child, u16) {
 #[track_caller]
 fn serves_without_a_log(log: Stdio) {
     let (mut child, port) = server_with_log(log);
-    let trace = crate::support::Trace::default();
     let mut stream = None;
     eventually(PATIENCE, "the server listens", || {
         stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).ok();
         stream.is_some()
     });
-    let mut client = LineClient::new(stream.expect("connected"), "client", &trace);
+    let mut client = LineClient::new(
+        stream.expect("connected"),
+        "client",
+        &crate::support::Transcript::start(),
+    );
     client.expect_own_arrival();
     for number in 0..100 {
         client.say_and_hear(&number.to_string());

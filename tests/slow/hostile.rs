@@ -1240,7 +1240,7 @@ fn connect_from(source: &str, target: SocketAddr, chat: &Chat) -> io::Result<Lin
     let source: IpAddr = source.parse().expect("an address");
     socket.bind(&SocketAddr::from((source, 0)).into())?;
     socket.connect(&target.into())?;
-    Ok(LineClient::new(socket.into(), "guest", &chat.trace))
+    Ok(LineClient::new(socket.into(), "guest", &chat.transcript))
 }
 
 #[test]

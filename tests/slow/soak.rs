@@ -636,7 +636,7 @@ fn five_hundred_at_random_get_one_log_and_leave_nothing_behind() {
     ]);
     command.stdout(Stdio::null());
     let mut server = RealServer::from_command(command);
-    server.watch_for(time + ROUND_LIMIT * 2);
+    server.transcript.set_limit(time + ROUND_LIMIT * 2);
     let done = Rc::new(Done::default());
     let next_id = Rc::new(Cell::new(0));
     let begin = Instant::now();
@@ -660,7 +660,7 @@ fn five_hundred_at_random_get_one_log_and_leave_nothing_behind() {
         past = smol::block_on(executor.run(limited)).unwrap_or_else(|| {
             panic!("a round took longer than {ROUND_LIMIT:?}; the seed is {seed}: {done:?}")
         });
-        memory.push(server.resident_bytes());
+        memory.push(server.memory_bytes());
         assert!(server.is_running(), "the server ended");
     }
     let end = memory.last().copied().flatten();

@@ -960,7 +960,7 @@ fn who_comes_from_the_address_of_one_who_is_gone_is_the_only_one_with_that_name(
     reset(first);
     // After a reset the port is free at once.
     let second = connect_from(address, &chat);
-    let mut second = LineClient::new(second, "second", &chat.trace);
+    let mut second = LineClient::new(second, "second", &chat.transcript);
     second.expect_own_arrival();
     second.request("users", "");
     let users = loop {

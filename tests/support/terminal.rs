@@ -1,7 +1,7 @@
 //! The real client at a terminal: a pseudo-terminal, and a virtual screen that shows what a person
 //! would see.
 
-use super::{Captured, PATIENCE, Trace, Watchdog, eventually};
+use super::{Captured, Deadline, Transcript};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{Termios, Winsize, tcgetattr, tcsetwinsize};
 use std::fs::{File, OpenOptions};
@@ -23,7 +23,6 @@ pub struct AtTerminal {
     /// Everything that the client wrote, as it wrote it.
     pub written: Captured,
     home: PathBuf,
-    _watchdog: Watchdog,
 }
 
 /// What a client at a terminal is started with.
@@ -122,7 +121,6 @@ impl AtTerminal {
             screen,
             written,
             home,
-            _watchdog: Watchdog::start(Trace::default()),
         }
     }
 
@@ -134,6 +132,7 @@ impl AtTerminal {
     /// Presses keys.
     #[track_caller]
     pub fn types(&mut self, keys: &str) {
+        Transcript::current().note("keys", "→", keys.as_bytes());
         self.master.write_all(keys.as_bytes()).expect("a terminal");
     }
 
@@ -191,19 +190,11 @@ impl AtTerminal {
         look(screen.screen())
     }
 
-    /// Waits until the screen is so; fails with a picture of it.
+    /// Waits until the screen fits the condition.
     #[track_caller]
     pub fn sees(&self, what: &str, mut condition: impl FnMut(&Self) -> bool) {
-        let end = std::time::Instant::now() + PATIENCE;
-        while !condition(self) {
-            let picture = || self.rows().join("\n");
-            assert!(
-                std::time::Instant::now() < end,
-                "{what}; but:\n{}",
-                picture()
-            );
-            thread::sleep(std::time::Duration::from_millis(5));
-        }
+        let is_there = Deadline::new().poll(|| condition(self));
+        assert!(is_there, "{what} expected:\n{}", self.rows().join("\n"));
     }
 
     /// Waits until a row of the screen is this.
@@ -237,10 +228,15 @@ impl AtTerminal {
     #[track_caller]
     pub fn ends(&mut self) -> Option<i32> {
         let mut status = None;
-        eventually(PATIENCE, "the client ends", || {
+        let has_ended = Deadline::new().poll(|| {
             status = self.child.try_wait().expect("a child can be waited for");
             status.is_some()
         });
+        assert!(
+            has_ended,
+            "the client does not end:\n{}",
+            self.rows().join("\n")
+        );
         let after = tcgetattr(&self.slave).expect("its state");
         assert_eq!(format!("{after:?}"), format!("{:?}", self.before));
         self.sees("the usual modes", |terminal| {
@@ -251,7 +247,7 @@ impl AtTerminal {
 
     /// Most bytes of memory that the client had at any time.
     pub fn peak_bytes(&self) -> Option<u64> {
-        super::peak_bytes(self.child.id())
+        super::program::peak_bytes(self.child.id())
     }
 }
 
@@ -280,6 +276,10 @@ impl Drop for AtTerminal {
         // It has ended already unless the test failed.
         let _ = self.child.kill();
         let _ = self.child.wait();
+        if thread::panicking() {
+            Transcript::current().print_on_panic("");
+            eprintln!("screen:\n{}", self.rows().join("\n"));
+        }
         // Where it cannot be removed it lies in the folder of the tests.
         let _ = std::fs::remove_dir_all(&self.home);
     }
