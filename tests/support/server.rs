@@ -5,9 +5,9 @@ use super::deadline::{Deadline, PATIENCE};
 use super::line_client::LineClient;
 use super::program::{Program, peak_bytes, send_signal, status_bytes};
 use super::transcript::Transcript;
+use smolchat::cli::style::Style;
 use smolchat::limits::Limits;
-use smolchat::render::Style;
-use smolchat::server::{Config, Listeners, RunError, TranscriptOutput, WebConfig, run};
+use smolchat::server::{Listeners, ServerConfig, ServerError, TranscriptOutput, WebConfig, run};
 use socket2::{Domain, Socket, Type};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
 use std::ops::Deref;
@@ -129,7 +129,7 @@ impl Site {
 pub struct Chat {
     site: Site,
     stop: Option<smol::channel::Sender<()>>,
-    thread: Option<JoinHandle<Result<(), RunError>>>,
+    thread: Option<JoinHandle<Result<(), ServerError>>>,
     /// What the server prints.
     pub transcript_output: Captured,
 }
@@ -150,14 +150,14 @@ impl Chat {
 
     /// Starts a server with these limits.
     pub fn with(limits: Limits) -> Self {
-        Chat::with_config(Config {
+        Chat::with_config(ServerConfig {
             limits,
             ..Chat::config()
         })
     }
 
     /// Starts a server with this configuration.
-    pub fn with_config(config: Config) -> Self {
+    pub fn with_config(config: ServerConfig) -> Self {
         let listeners = Listeners::bind(&config).expect("the server listens");
         let site = Site {
             address: listeners.chat_address(),
@@ -188,8 +188,8 @@ impl Chat {
     }
 
     /// Returns a configuration with free ports and without the page.
-    pub fn config() -> Config {
-        Config {
+    pub fn config() -> ServerConfig {
+        ServerConfig {
             store: None,
             chat_host: "127.0.0.1".into(),
             chat_port: 0,
@@ -200,7 +200,7 @@ impl Chat {
     }
 
     /// Returns a configuration with free ports and the page.
-    pub fn config_with_web() -> Config {
+    pub fn config_with_web() -> ServerConfig {
         let web = WebConfig {
             host: "127.0.0.1".into(),
             port: 0,
@@ -209,7 +209,7 @@ impl Chat {
             port_was_chosen: true,
             names: Vec::new(),
         };
-        Config {
+        ServerConfig {
             web: Some(web),
             ..Chat::config()
         }
@@ -217,7 +217,7 @@ impl Chat {
 
     /// Starts a server with a page, and returns the address of the page.
     pub fn with_page(limits: Limits) -> (Self, SocketAddr) {
-        let chat = Chat::with_config(Config {
+        let chat = Chat::with_config(ServerConfig {
             limits,
             ..Chat::config_with_web()
         });
