@@ -406,7 +406,7 @@ fn what_is_said_again_under_its_nonce_is_said_once() {
 }
 
 #[test]
-fn private_messages_find_every_tab_and_wait_for_one_who_is_away() {
+fn private_messages_reach_every_stream_and_wait_for_the_next_one() {
     let (chat, web) = Chat::with_page(Limits::default());
     let mut alice = chat.join("alice");
     let mut eve = Browser::join(web, "eve");
@@ -415,28 +415,61 @@ fn private_messages_find_every_tab_and_wait_for_one_who_is_away() {
     alice.skip_to("[Server]", "bob has entered the chat");
     let whisper = json!({ "target": "eve", "message": "for you\nalone" });
     assert_eq!(bob.post("/api/private", &whisper).status, 200);
-    for events in [&mut first, &mut second, &mut other] {
+    for (events, is_own) in [
+        (&mut first, false),
+        (&mut second, false),
+        (&mut other, true),
+    ] {
         let private = events.skip_to("private").data;
         assert_eq!(
             (&private["source"], &private["target"], &private["message"]),
             (&json!("bob"), &json!("eve"), &json!("for you\nalone"))
         );
+        assert_eq!(private["own"], is_own);
         assert!(is_time(&private["time"]), "{private}");
     }
-    // Away, and told when it is back.
+    // The server still takes both streams for open, but the browser reads neither.
+    let whisper = json!({ "target": "eve", "message": "unread" });
+    assert_eq!(bob.post("/api/private", &whisper).status, 200);
     drop((first, second));
-    let line = br#"{"type":"private","data":{"target":"eve","message":"while you were away"}}"#;
-    eventually(PATIENCE, "that eve is away is noticed", || {
-        let whisper = json!({ "target": "eve", "message": "kept" });
-        bob.post("/api/private", &whisper);
-        eve.listen().skip_to("private").data["message"] == "kept"
-    });
+    let whisper = json!({ "target": "eve", "message": "just gone" });
+    assert_eq!(bob.post("/api/private", &whisper).status, 200);
+    let line = br#"{"type":"private","data":{"target":"eve","message":"of the chat"}}"#;
     alice.send_raw(&[line, &b"\n"[..]].concat());
     alice.say("sent");
     alice.skip_to("alice", "sent");
-    let mut events = eve.listen();
-    while events.skip_to("private").data["message"] != "while you were away" {}
+    let whisper = json!({ "target": "alice", "message": "a copy" });
+    assert_eq!(eve.post("/api/private", &whisper).status, 200);
+    // Each new stream begins with all of them, under the same numbers.
+    let all = |events: &mut Events| {
+        let mut texts = Vec::new();
+        let mut ids = Vec::new();
+        for _ in 0..5 {
+            let private = events.skip_to("private").data;
+            ids.push(private["id"].as_u64().expect("a number"));
+            texts.push(private["message"].as_str().expect("a text").to_owned());
+        }
+        let distances: Vec<_> = ids.iter().map(|id| id - ids[0]).collect();
+        assert_eq!(distances, [0, 1, 2, 3, 4]);
+        texts.sort();
+        assert_eq!(
+            texts,
+            [
+                "a copy",
+                "for you\nalone",
+                "just gone",
+                "of the chat",
+                "unread"
+            ]
+        );
+        ids
+    };
+    let (mut first, mut second) = (eve.listen(), eve.listen());
+    assert_eq!(all(&mut first), all(&mut second));
     eve.say("back");
+    for events in [&mut first, &mut second] {
+        assert_eq!(events.expect("message").data["message"], "back");
+    }
 }
 
 // Presence

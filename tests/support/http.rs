@@ -7,6 +7,7 @@ use serde_json::Value;
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::time::{Duration, Instant};
 
 /// What a server answers to one request.
 #[derive(Clone, Debug)]
@@ -76,6 +77,27 @@ impl Http {
         let mut line = String::new();
         self.reader.read_line(&mut line).expect("a line");
         line
+    }
+
+    /// The same, all of which must arrive before this time.
+    #[track_caller]
+    pub fn raw_line_until(&mut self, deadline: Instant) -> String {
+        let mut line = Vec::new();
+        while line.last() != Some(&b'\n') {
+            let left = deadline.saturating_duration_since(Instant::now());
+            assert!(left > Duration::ZERO, "no line in time, only {line:?}");
+            let stream = self.reader.get_ref();
+            stream.set_read_timeout(Some(left)).expect("a deadline");
+            let bytes = self.reader.fill_buf().expect("a line in time");
+            if bytes.is_empty() {
+                break;
+            }
+            let end = bytes.iter().position(|byte| *byte == b'\n');
+            let taken = end.map_or(bytes.len(), |end| end + 1);
+            line.extend_from_slice(&bytes[..taken]);
+            self.reader.consume(taken);
+        }
+        String::from_utf8(line).expect("UTF-8")
     }
 
     /// Status and header fields of an answer.
@@ -185,6 +207,12 @@ impl Events {
     /// The next frame; comments are passed over. None at the end.
     #[track_caller]
     pub fn next(&mut self) -> Option<Frame> {
+        self.next_until(Instant::now() + PATIENCE)
+    }
+
+    /// The same before this time: comments do not prolong the wait.
+    #[track_caller]
+    fn next_until(&mut self, deadline: Instant) -> Option<Frame> {
         loop {
             if let Some((frame, rest)) = self.text.split_once("\n\n") {
                 let (frame, rest) = (frame.to_owned(), rest.to_owned());
@@ -194,7 +222,7 @@ impl Events {
                 }
                 continue;
             }
-            let line = self.http.raw_line();
+            let line = self.http.raw_line_until(deadline);
             if line.is_empty() {
                 assert_eq!(self.text, "", "the stream ends inside of a frame");
                 return None;
@@ -205,26 +233,27 @@ impl Events {
 
     #[track_caller]
     pub fn expect(&mut self, event: &str) -> Frame {
-        loop {
-            let frame = self
-                .next()
-                .unwrap_or_else(|| panic!("the stream ended before {event}"));
-            // Who listens is told at the beginning, and mostly it is nobody.
-            let is_nobody = frame.event == "session" && frame.data["name"].is_null();
-            if !is_nobody || event == "session" {
-                assert_eq!(frame.event, event, "{frame:?}");
-                return frame;
-            }
-        }
+        // Who listens is told at the beginning, and mostly it is nobody.
+        let is_nobody = |frame: &Frame| frame.event == "session" && frame.data["name"].is_null();
+        let frame = self.find(event, |frame| event == "session" || !is_nobody(frame));
+        assert_eq!(frame.event, event, "{frame:?}");
+        frame
     }
 
     /// Waits for a frame of this kind, whatever comes before it.
     #[track_caller]
     pub fn skip_to(&mut self, event: &str) -> Frame {
+        self.find(event, |frame| frame.event == event)
+    }
+
+    /// The first frame that is the right one; this event is waited for.
+    #[track_caller]
+    fn find(&mut self, event: &str, is_right: impl Fn(&Frame) -> bool) -> Frame {
+        let deadline = Instant::now() + PATIENCE;
         loop {
-            let frame = self.next();
+            let frame = self.next_until(deadline);
             let frame = frame.unwrap_or_else(|| panic!("the stream ended before {event}"));
-            if frame.event == event {
+            if is_right(&frame) {
                 return frame;
             }
         }
