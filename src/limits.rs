@@ -81,6 +81,10 @@ pub const TOKEN_LIFETIME_WITH_STORE: Duration = Duration::from_secs(30 * 24 * 36
 pub const MAX_KEPT_PRIVATE_MESSAGES: usize = 100;
 /// Bytes of such messages.
 pub const MAX_KEPT_PRIVATE_BYTES: usize = 256 * 1024;
+/// Private messages that a user of the page gets again with each live stream.
+pub const MAX_MAILBOX_MESSAGES: usize = 100;
+/// Bytes of such messages.
+pub const MAX_MAILBOX_BYTES: usize = 64 * 1024;
 /// Longest JSON value that `ping` may have, in bytes.
 pub const MAX_PING_BYTES: usize = 256;
 /// Characters of the name and version that a client tells of itself which are kept.

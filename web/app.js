@@ -8,6 +8,7 @@ import { stayConnected, startAfter } from './link.js';
 import * as talk from './talk.js';
 
 const SPEAK_EVERY = 4e3; // to a screen reader
+const MAX_PRIVATE = 1000; // numbers that are remembered; a stream begins with 200 at most
 const MAX_DRAWN = 10000; // messages at once; of more, the newest, and what is above them is loaded as ever
 
 const spoken = find('spoken');
@@ -89,6 +90,7 @@ function speak() {
 let { epoch, last } = find('log').dataset;
 last = Number(last);
 let isLost = false; // whether something is missing before the next snapshot
+const shownPrivate = new Set(); // the numbers of private messages, oldest first
 
 function tell(words) {
   notice.textContent = words || '';
@@ -127,7 +129,11 @@ function receive(kind, data) {
     later('session');
   } else if (kind === 'error') log.note(data.message);
   else if (kind === 'private') {
-    if (ignores(data.source)) return;
+    // Each stream begins with all of them.
+    if (shownPrivate.has(data.id)) return;
+    shownPrivate.add(data.id);
+    if (shownPrivate.size > MAX_PRIVATE) shownPrivate.delete(shownPrivate.values().next().value);
+    if (!data.own && ignores(data.source)) return;
     later(kind, data);
     talk.whispered(data);
     announce('message', data);

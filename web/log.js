@@ -89,10 +89,9 @@ export function message(data) {
   last = data.id;
 }
 
-/** What was said to one alone. It has no number, and is gone with the page. */
-export function privately({ time, source, target, message: text }) {
+/** What was said to one user alone. */
+export function privately({ time, source, target, message: text, own: mine }) {
   const date = new Date(time);
-  const mine = source === self.name;
   const line = row(date, source, text);
   line.classList.add('private');
   line.lastChild.prepend(make('span', 'whom', mine ? 'to ' : 'to you alone', mine ? nameTag(target, hue(target)) : ''));

@@ -342,10 +342,9 @@ export function mentioned(data, title = data.source) {
 
 /** Something was said to one alone, or by one. */
 export function whispered(data) {
-  const { source, target } = data;
-  const isMine = source === self.name;
-  partner = isMine ? target : source;
-  if (!isMine) mentioned(data, `${source} (private)`);
+  const { source, target, own } = data;
+  partner = own ? target : source;
+  if (!own) mentioned(data, `${source} (private)`);
 }
 
 // Commands, as in the terminal: what each takes, what it does, how.

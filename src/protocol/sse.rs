@@ -10,7 +10,7 @@
 use crate::chat::event::{Event, EventKind};
 use crate::chat::message::Message;
 use crate::chat::request::EventCursor;
-use crate::chat::room::PrivateMessage;
+use crate::chat::room::PrivateCopy;
 use crate::protocol::extended::Resumed;
 use crate::server::snapshot::{PresentUser, Snapshot};
 use jiff::Timestamp;
@@ -74,6 +74,8 @@ struct SessionDocument<'a> {
 
 #[derive(Serialize)]
 struct PrivateDocument<'a> {
+    id: Option<u64>,
+    own: bool,
     time: String,
     source: &'a str,
     target: &'a str,
@@ -153,8 +155,11 @@ pub fn session_frame(name: Option<&str>) -> Arc<[u8]> {
 }
 
 /// The frame of what was said to one user alone, or of its sender's copy.
-pub fn private_frame(message: &PrivateMessage) -> Arc<[u8]> {
+pub fn private_frame(copy: &PrivateCopy) -> Arc<[u8]> {
+    let message = &copy.message;
     let data = json(&PrivateDocument {
+        id: copy.number,
+        own: copy.is_own,
         time: rfc3339(message.time),
         source: message.source.as_str(),
         target: message.target.as_str(),

@@ -3,7 +3,7 @@
 //! Every answer is held against the description that the server gives of itself.
 
 use crate::support::http::{Answer, Events, Http, get, head_of, is_time};
-use crate::support::{Chat, PATIENCE, RealServer, eventually, skip};
+use crate::support::{Chat, PATIENCE, RealServer, skip};
 use serde_json::{Value, json};
 use smolchat::limits::{Limits, MAX_PAGE_MESSAGES, MAX_REFUSALS_IN_A_ROW};
 use smolchat::server::http::api::ROUTES;

@@ -68,6 +68,8 @@ struct Person {
     has_reserved_slot: bool,
     /// What is kept for it: who said it, and what.
     kept: Vec<(UserId, String)>,
+    /// The private messages that each stream of the page begins with, and whether it sent them.
+    mailbox: Vec<(String, bool)>,
 }
 
 impl Person {
@@ -445,6 +447,7 @@ impl Model {
             is_of_page: false,
             has_reserved_slot: false,
             kept: Vec::new(),
+            mailbox: Vec::new(),
         });
     }
 
@@ -516,6 +519,7 @@ impl Model {
             is_of_page: true,
             has_reserved_slot: true,
             kept: Vec::new(),
+            mailbox: Vec::new(),
         });
         if number == self.tokens.len() {
             self.know_token(name.clone(), true, true);
@@ -556,10 +560,18 @@ impl Model {
         let was_away = person.away.take().is_some();
         person.has_reserved_slot = false;
         let kept = std::mem::take(&mut person.kept);
-        let told = attended.expect("it has a place");
-        let told: Vec<&str> = told.iter().map(|message| &*message.text).collect();
-        let expected: Vec<&str> = kept.iter().map(|(_, text)| text.as_str()).collect();
-        assert_eq!(told, expected);
+        let kept = kept.into_iter().map(|(_, text)| (text, false));
+        person.mailbox.extend(kept);
+        let copies = attended.expect("it has a place");
+        let told = copies.iter();
+        let told: Vec<_> = told
+            .map(|copy| (copy.message.text.to_string(), copy.is_own))
+            .collect();
+        assert_eq!(told, person.mailbox);
+        let first = copies.first().and_then(|copy| copy.number);
+        for (copy, number) in copies.iter().zip(first.unwrap_or(0)..) {
+            assert_eq!(copy.number, Some(number));
+        }
         if let Some(number) = person.token.filter(|_| was_away) {
             self.tokens[number].used = self.now;
         }
@@ -745,10 +757,10 @@ impl Model {
                     if *old == before && *new == name));
         }
         for (_, text) in kept {
-            let Effect::Private(target, message) = effects.remove(0) else {
+            let Effect::Private(target, copy) = effects.remove(0) else {
                 panic!("what was kept was expected")
             };
-            assert_eq!((target, &*message.text), (user, text.as_str()));
+            assert_eq!((target, &*copy.message.text), (user, text.as_str()));
         }
         assert!(effects.is_empty(), "{effects:?}");
     }
@@ -919,7 +931,7 @@ impl Model {
         let Some(target) = self.here.iter_mut().find(is_meant) else {
             return self.take_refusal(room, place, Self::only(effects), "no-such-user");
         };
-        let (id, is_away) = (target.id, target.away.is_some());
+        let (id, is_away) = (target.id, target.away.is_some() && target.id != sender);
         if is_away && target.kept.len() >= 100 {
             return self.take_refusal(room, place, Self::only(effects), "mailbox-full");
         }
@@ -932,10 +944,21 @@ impl Model {
             receivers.push(id);
         }
         for receiver in receivers {
-            let Effect::Private(user, message) = effects.remove(0) else {
+            let Effect::Private(user, copy) = effects.remove(0) else {
                 panic!("a private message was expected")
             };
-            assert_eq!((user, &message.text), (receiver, &private.text));
+            assert_eq!((user, &copy.message.text), (receiver, &private.text));
+            let mut here = self.here.iter_mut();
+            let person = here.find(|person| person.id == user).expect("it is here");
+            assert_eq!(copy.number.is_some(), person.is_of_page);
+            if person.is_of_page {
+                let (text, is_own) = (private.text.to_string(), user == sender);
+                assert_eq!(copy.is_own, is_own);
+                person.mailbox.push((text, is_own));
+                // Each text is short.
+                let surplus = person.mailbox.len().saturating_sub(100);
+                person.mailbox.drain(..surplus);
+            }
         }
         self.take_ack(place, nonce, None, &mut effects);
     }

@@ -12,13 +12,13 @@
 use crate::chat::address::limit_key;
 use crate::chat::error::RequestError;
 use crate::chat::event::{EventKind, LeaveReason};
-use crate::chat::room::user::{Detached, PrivateMessage, User, UserId};
+use crate::chat::room::mailbox::{Mailbox, PrivateCopy};
+use crate::chat::room::user::{Detached, User, UserId};
 use crate::chat::room::{Effect, FreshToken, JoinError, Room};
 use crate::chat::token::Token;
 use crate::chat::username::Username;
 use jiff::Timestamp;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
 
 /// Why a browser cannot join.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -84,7 +84,7 @@ impl Room {
             refusals_in_a_row: 0,
             has_chosen: true,
             session: Some(session),
-            is_of_page: true,
+            mailbox: Some(Box::new(Mailbox::new(now))),
             away: Some(Box::new(away)),
         };
         self.users.insert(user, Box::new(newcomer));
@@ -134,7 +134,8 @@ impl Room {
         (session, token)
     }
 
-    /// A stream of this user is open: it is connected, and gets what was kept for it.
+    /// A stream of this user is open: the user is connected. Returns what the stream begins with:
+    /// all private messages of the mailbox, and those that were kept for the user.
     ///
     /// # Errors
     /// Its place was not held, and there is none for it now.
@@ -143,22 +144,27 @@ impl Room {
         user: UserId,
         address: IpAddr,
         now: Timestamp,
-    ) -> Result<Vec<Arc<PrivateMessage>>, JoinError> {
-        self.ensure_slot(user, address)?;
+    ) -> Result<Vec<PrivateCopy>, JoinError> {
+        self.ensure_slot(user, address, now)?;
         let Some(here) = self.users.get_mut(&user) else {
             return Ok(Vec::new());
         };
         let session = here.session;
-        let Some(away) = here.away.take() else {
+        let Some(mailbox) = &mut here.mailbox else {
             return Ok(Vec::new());
         };
+        let Some(away) = here.away.take() else {
+            return Ok(mailbox.copies());
+        };
+        mailbox.take_kept(away.kept.into_iter().map(|(_, message)| message));
+        let copies = mailbox.copies();
         self.reserved_slots -= 1;
         self.away.remove(&(away.until, user));
         if let Some(session) = session {
             self.sessions.connect(session, user, now);
             self.record_session(session);
         }
-        Ok(away.kept.into_iter().map(|(_, message)| message).collect())
+        Ok(copies)
     }
 
     /// This user asks for something: its grace time begins anew, if it is away.
@@ -171,7 +177,7 @@ impl Room {
         address: IpAddr,
         now: Timestamp,
     ) -> Result<(), JoinError> {
-        self.ensure_slot(user, address)?;
+        self.ensure_slot(user, address, now)?;
         let until = self.grace_end(now);
         let here = self.users.get_mut(&user);
         let Some(away) = here.and_then(|user| user.away.as_mut()) else {
@@ -184,7 +190,12 @@ impl Room {
     }
 
     /// Counts one who is away as connected, from this address.
-    fn ensure_slot(&mut self, user: UserId, address: IpAddr) -> Result<(), JoinError> {
+    fn ensure_slot(
+        &mut self,
+        user: UserId,
+        address: IpAddr,
+        now: Timestamp,
+    ) -> Result<(), JoinError> {
         let is_without = |user: &&mut Box<User>| {
             let away = user.away.as_ref();
             away.is_some_and(|away| !away.has_reserved_slot)
@@ -195,7 +206,8 @@ impl Room {
         self.reserve_slot(address)?;
         if let Some(here) = self.users.get_mut(&user) {
             here.address = SocketAddr::new(limit_key(address), 0);
-            here.is_of_page = true;
+            let empty = || Box::new(Mailbox::new(now));
+            here.mailbox.get_or_insert_with(empty);
             if let Some(away) = &mut here.away {
                 away.has_reserved_slot = true;
                 self.reserved_slots += 1;
@@ -321,7 +333,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_kept_for_one_who_is_away_is_given_when_it_listens() {
+    fn each_stream_begins_with_all_private_messages() {
         let mut room = room(10);
         let eve = join(&mut room, None, "Eve", 0).unwrap();
         let dan = join(&mut room, None, "Dan", 1).unwrap();
@@ -332,14 +344,13 @@ mod tests {
         });
         let mut fresh = || Token::new([99; 16]);
         room.request(dan.user, send_private, &mut fresh, at(2), &mut Vec::new());
-        let kept = room.attach_stream(eve.user, home(), at(3)).unwrap();
-        assert_eq!(kept.len(), 1);
-        assert_eq!(&*kept[0].text, "psst");
-        assert!(
-            room.attach_stream(eve.user, home(), at(4))
-                .unwrap()
-                .is_empty()
-        );
+        let first = room.attach_stream(eve.user, home(), at(3)).unwrap();
+        assert_eq!(first.len(), 1);
+        assert_eq!((&*first[0].message.text, first[0].is_own), ("psst", false));
+        let second = room.attach_stream(eve.user, home(), at(4)).unwrap();
+        assert_eq!(second, first, "each stream begins with the same");
+        let own = room.attach_stream(dan.user, home(), at(5)).unwrap();
+        assert_eq!((own.len(), own[0].is_own), (1, true));
     }
 
     #[test]

@@ -7,7 +7,8 @@ use crate::chat::error::RequestError;
 use crate::chat::event::Event;
 use crate::chat::message::Message;
 use crate::chat::request::Nonce;
-use crate::chat::room::user::{PrivateMessage, UserId};
+use crate::chat::room::mailbox::PrivateCopy;
+use crate::chat::room::user::UserId;
 use crate::chat::token::Token;
 use crate::chat::username::Username;
 use jiff::Timestamp;
@@ -24,7 +25,7 @@ pub enum Effect {
     /// This user alone gets this.
     Tell(UserId, Reply),
     /// This user gets what was said to it alone, or a copy of what it said.
-    Private(UserId, Arc<PrivateMessage>),
+    Private(UserId, PrivateCopy),
     /// The asker is this earlier user from now on.
     Became {
         /// The earlier user.

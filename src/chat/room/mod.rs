@@ -5,8 +5,8 @@
 //! [`Effect`]s come out, in order. It must never know a socket, a clock, randomness or a runtime:
 //! time and fresh tokens come in as arguments. It must never fail or panic, whatever it is asked.
 //!
-//! In reading order: this file, `user` (one user), `names` (which are taken), `sessions` (users
-//! as their tokens know them), [`page`] (users who come by the page), [`effect`] (what comes of it).
+//! In reading order: this file, `user` (one user), `mailbox` (private messages of a browser),
+//! `names` (which are taken), `sessions` (users as their tokens know them), [`page`] (users who come by the page), [`effect`] (what comes of it).
 //!
 //! Protocol: the tables of events and of refusals; the paragraphs on grace time, nonces and
 //! tokens.
@@ -14,11 +14,13 @@
 pub mod browser;
 pub mod effect;
 pub mod history;
+pub mod mailbox;
 pub mod sessions;
 pub mod taken_names;
 pub mod user;
 
 pub use crate::chat::room::effect::{Effect, Ending, JoinError, Reply, WelcomeData};
+pub use crate::chat::room::mailbox::PrivateCopy;
 pub use crate::chat::room::user::{PrivateMessage, UserId};
 
 use crate::chat::address::limit_key;
@@ -161,7 +163,7 @@ impl Room {
             refusals_in_a_row: 0,
             has_chosen,
             session: Some(session),
-            is_of_page: false,
+            mailbox: None,
             away: Some(Box::new(Detached::new(until, LeaveReason::Shutdown))),
         };
         self.users.insert(id, Box::new(user));
@@ -206,7 +208,7 @@ impl Room {
             refusals_in_a_row: 0,
             has_chosen: false,
             session: None,
-            is_of_page: false,
+            mailbox: None,
             away: None,
         };
         self.users.insert(id, Box::new(user));
@@ -507,7 +509,8 @@ impl Room {
             target: receiver.name.clone(),
             text: private.text,
         });
-        if let Some(away) = &mut receiver.away
+        if target != user
+            && let Some(away) = &mut receiver.away
             && !away.keep(user, &message)
         {
             let refusal = RequestError::AwayTooLong(receiver.name.as_str().into());
@@ -515,11 +518,31 @@ impl Room {
             return;
         }
         let is_here = receiver.away.is_none();
-        self.accept(user, Effect::Private(user, message.clone()), effects);
+        self.answer_elsewhere(user);
+        self.deliver(user, message.clone(), true, effects);
         if is_here && target != user {
-            effects.push(Effect::Private(target, message));
+            self.deliver(target, message, false, effects);
         }
         self.acknowledge(session, private.nonce, None, now, effects);
+    }
+
+    /// Sends a user its copy of a private message. A user of the page gets it again with each
+    /// later stream: that a stream was open does not prove that the browser has the message.
+    fn deliver(
+        &mut self,
+        id: UserId,
+        message: Arc<PrivateMessage>,
+        is_own: bool,
+        effects: &mut Vec<Effect>,
+    ) {
+        let Some(user) = self.users.get_mut(&id) else {
+            return;
+        };
+        let copy = match &mut user.mailbox {
+            Some(mailbox) => mailbox.add(message, is_own),
+            None => PrivateCopy::unnumbered(message),
+        };
+        effects.push(Effect::Private(id, copy));
     }
 
     /// The user who is called this, or something that counts as the same.
@@ -544,9 +567,9 @@ impl Room {
             return;
         };
         let kind = || Some("set-name".into());
-        let parsed = match renamed.is_of_page {
-            true => Username::parse_without_address(requested),
-            false => Username::parse(requested, renamed.address),
+        let parsed = match renamed.mailbox {
+            Some(_) => Username::parse_without_address(requested),
+            None => Username::parse(requested, renamed.address),
         };
         let new = match parsed {
             Ok(new) => new,
@@ -559,7 +582,7 @@ impl Room {
             let notice = Reply::Notice(format!("Your name is already {new}"));
             return self.accept(user, Effect::Reply(notice), effects);
         }
-        let chosen = renamed.is_of_page || new != Username::from_address(renamed.address);
+        let chosen = renamed.mailbox.is_some() || new != Username::from_address(renamed.address);
         let keys = chosen.then(|| new.keys());
         if keys
             .as_ref()
@@ -742,7 +765,8 @@ impl Room {
             self.rename(earlier, &address, None, now, effects);
         }
         for (_, message) in away.into_iter().flat_map(|away| away.kept) {
-            effects.push(Effect::Private(earlier, message));
+            let copy = PrivateCopy::unnumbered(message);
+            effects.push(Effect::Private(earlier, copy));
         }
     }
 

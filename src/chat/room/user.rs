@@ -5,6 +5,7 @@
 //! is free.
 
 use crate::chat::event::LeaveReason;
+use crate::chat::room::mailbox::Mailbox;
 use crate::chat::username::Username;
 use crate::limits::{MAX_KEPT_PRIVATE_BYTES, MAX_KEPT_PRIVATE_MESSAGES};
 use jiff::Timestamp;
@@ -34,8 +35,8 @@ pub(super) struct User {
     pub(super) has_chosen: bool,
     /// The number of its session, if it speaks the extended dialect or is one of the page.
     pub(super) session: Option<u64>,
-    /// Whether it is one of the page, who has no address for a name.
-    pub(super) is_of_page: bool,
+    /// Its private messages, if it is one of the page, who has no address for a name.
+    pub(super) mailbox: Option<Box<Mailbox>>,
     /// What is kept for it while its connection is lost.
     pub(super) away: Option<Box<Detached>>,
 }

@@ -187,9 +187,9 @@ impl Broker {
         let user = stream
             .session
             .and_then(|token| self.room.page_user(&token, self.now));
-        let kept = user.map(|user| self.room.attach_stream(user, address, self.now));
-        let (user, kept) = match (user, kept) {
-            (Some(user), Some(Ok(kept))) => (Some(user), kept),
+        let attended = user.map(|user| self.room.attach_stream(user, address, self.now));
+        let (user, copies) = match (user, attended) {
+            (Some(user), Some(Ok(copies))) => (Some(user), copies),
             (_, Some(Err(no_entry))) => {
                 let told = sse::told_frame("full", &no_entry.to_string());
                 self.reply_to_stream(key, told);
@@ -200,8 +200,8 @@ impl Broker {
         let name = user.and_then(|user| self.room.name(user));
         let frame = sse::session_frame(name.map(|name| name.as_str()));
         self.reply_to_stream(key, frame);
-        for message in kept {
-            self.reply_to_stream(key, sse::private_frame(&message));
+        for copy in copies {
+            self.reply_to_stream(key, sse::private_frame(&copy));
         }
         if let Some(user) = user {
             self.page.begin_stream(user, key);

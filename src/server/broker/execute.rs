@@ -9,7 +9,7 @@ use crate::chat::SERVER_SOURCE;
 use crate::chat::error::RejectedRequest;
 use crate::chat::message::Message;
 use crate::chat::request::EventCursor;
-use crate::chat::room::{PrivateMessage, Reply, WelcomeData};
+use crate::chat::room::{PrivateCopy, Reply, WelcomeData};
 use crate::limits::{RETURN_DELAY, RETURN_SPREAD_PER_CLIENT};
 use crate::protocol::extended::{ByeReason, Limits as ToldLimits, Resumed};
 use crate::protocol::sse;
@@ -82,7 +82,7 @@ pub enum Action {
     /// Answer with these bytes, and leave out so many of what everyone gets after them.
     Bytes(ClientKey, Arc<[u8]>, u64),
     /// Tell what another said to this client alone.
-    Private(ClientKey, Arc<PrivateMessage>),
+    Private(ClientKey, PrivateCopy),
     /// Speak the extended dialect from here on.
     Extend(ClientKey, Box<HelloReply>),
     /// Close after what is owed.
@@ -157,8 +157,8 @@ impl ActionExecutor {
             Action::Bytes(key, bytes, skip) => {
                 self.fanout.reply(key, ReplyBody::Bytes(bytes), skip);
             }
-            Action::Private(key, message) => {
-                let line = private_line(&message, self.fanout.dialect(key));
+            Action::Private(key, copy) => {
+                let line = private_line(&copy, self.fanout.dialect(key));
                 self.fanout.tell(key, line);
             }
             Action::Extend(key, greeting) => self.extend(key, *greeting),
@@ -389,10 +389,11 @@ fn extended_reply(reply: Reply) -> Arc<[u8]> {
     line.into()
 }
 
-fn private_line(message: &PrivateMessage, dialect: Dialect) -> Arc<[u8]> {
+fn private_line(copy: &PrivateCopy, dialect: Dialect) -> Arc<[u8]> {
     if dialect == Dialect::Page {
-        return sse::private_frame(message);
+        return sse::private_frame(copy);
     }
+    let message = &copy.message;
     let mut line = Vec::new();
     let (source, target) = (message.source.as_str(), message.target.as_str());
     match dialect {

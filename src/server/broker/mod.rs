@@ -580,12 +580,12 @@ impl Broker {
                     self.step(Action::Reply(key, reply.clone()));
                 }
             }
-            Effect::Private(user, message) => {
+            Effect::Private(user, copy) => {
                 if let Some(&key) = self.links.get(&user) {
-                    return self.step(Action::Private(key, message));
+                    return self.step(Action::Private(key, copy));
                 }
                 for key in self.page.streams(user).to_vec() {
-                    self.step(Action::Private(key, message.clone()));
+                    self.step(Action::Private(key, copy.clone()));
                 }
             }
             // They answer somebody.
