@@ -232,7 +232,8 @@ log.addEventListener('scroll', () => {
     showNewer();
   }
   noteRead();
-  if (log.scrollTop < NEAR_TOP) loadOlder();
+  // A cleared log jumps to the top by itself; nobody asks for what was cleared.
+  if (length && log.scrollTop < NEAR_TOP) loadOlder();
 }, { passive: true });
 
 // A window of another size, a longer draft: the end stays in sight.
