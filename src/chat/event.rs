@@ -7,7 +7,6 @@
 
 use crate::chat::message::Message;
 use crate::chat::username::Username;
-use crate::protocol::basic;
 use jiff::Timestamp;
 use std::fmt;
 use std::sync::Arc;
@@ -103,15 +102,5 @@ impl LeaveReason {
 impl fmt::Display for LeaveReason {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.write_str(self.word())
-    }
-}
-
-/// The sentence of an event for basic clients; none for a message, which has its own line.
-pub fn sentence(kind: &EventKind) -> Option<String> {
-    match kind {
-        EventKind::Joined { name, .. } => Some(basic::entered(name.as_str())),
-        EventKind::Left { name, .. } => Some(basic::left(name.as_str())),
-        EventKind::Renamed { old, new } => Some(basic::renamed(old.as_str(), new.as_str())),
-        EventKind::Said(_) => None,
     }
 }

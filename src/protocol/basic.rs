@@ -10,6 +10,8 @@
 
 use crate::chat::SERVER_SOURCE;
 use crate::chat::error::RequestError;
+use crate::chat::event::EventKind;
+use crate::chat::message::Message;
 use crate::chat::request::Request;
 use crate::chat::sanitize::{clean_message, one_line};
 use crate::protocol::{Dialect, decode};
@@ -65,6 +67,11 @@ pub fn encode_string(line: &mut Vec<u8>, text: &str) {
     serde_json::to_writer(&mut *line, text).expect("a string is always writable to memory");
 }
 
+/// Appends the line of a public message, its newline included.
+pub fn encode_chat_message(line: &mut Vec<u8>, message: &Message) {
+    encode_message(line, message.source.as_str(), &message.plain_text());
+}
+
 /// Appends the line that tells of an arrival: with a space before its newline, which is the mark
 /// of a server that speaks the extended dialect. JSON parsers pass over it.
 pub fn encode_entered(line: &mut Vec<u8>, name: &str) {
@@ -96,6 +103,16 @@ pub fn left(name: &str) -> String {
 /// `OLD renamed to NEW`.
 pub fn renamed(old: &str, new: &str) -> String {
     format!("{old} renamed to {new}")
+}
+
+/// Returns the notice of an event, or `None` for a message, which has its own line.
+pub fn event_notice(kind: &EventKind) -> Option<String> {
+    match kind {
+        EventKind::Joined { name, .. } => Some(entered(name.as_str())),
+        EventKind::Left { name, .. } => Some(left(name.as_str())),
+        EventKind::Renamed { old, new } => Some(renamed(old.as_str(), new.as_str())),
+        EventKind::Said(_) => None,
+    }
 }
 
 /// Appends a client's line of this `kind` with this `data`, its newline included.

@@ -85,9 +85,7 @@ impl Archive {
                 let messages = messages_of(broker).await;
                 // Megabytes of text may have to be looked through.
                 smol::unblock(move || {
-                    page_of(&messages, search.page, |each| {
-                        each.is_found_by(&search.query)
-                    })
+                    page_of(&messages, search.page, |each| each.matches(&search.query))
                 })
                 .await
             }

@@ -7,13 +7,14 @@
 
 use jiff::Timestamp;
 use smolchat::chat::error::RequestError;
-use smolchat::chat::event::{Event, EventKind, LeaveReason, sentence};
+use smolchat::chat::event::{Event, EventKind, LeaveReason};
 use smolchat::chat::request::{Hello, Nonce, Request, SendMessage, SendPrivate};
 use smolchat::chat::room::browser::NotJoined;
 use smolchat::chat::room::{Effect, JoinError, Reply, Room, UserId, WelcomeData};
 use smolchat::chat::token::Token;
 use smolchat::chat::username::{NameError, Username, UsernameKey};
 use smolchat::limits::{Limits, MAX_HISTORY_BYTES, MAX_REFUSALS_IN_A_ROW};
+use smolchat::protocol::basic::event_notice;
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
@@ -343,7 +344,7 @@ impl Model {
             "{kind:?}"
         );
         let told = format!("{} has left the chat", person.name);
-        assert_eq!(sentence(&kind), Some(told));
+        assert_eq!(event_notice(&kind), Some(told));
         for (sender, _) in person.kept {
             match effects.remove(0) {
                 Effect::Tell(user, Reply::Refused { refusal, .. }) => {
@@ -987,7 +988,7 @@ impl Model {
         assert!(matches!(&kind, EventKind::Renamed { old, new: told }
                 if *old == person.name && *told == new));
         assert_eq!(
-            sentence(&kind),
+            event_notice(&kind),
             Some(format!("{} renamed to {new}", person.name))
         );
         (person.name, person.keys) = (new, keys);

@@ -231,9 +231,9 @@ impl Room {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::chat::event::sentence;
     use crate::chat::request::{Request, SendPrivate};
     use crate::limits::Limits;
+    use crate::protocol::basic::event_notice;
     use std::time::Duration;
 
     const GRACE: Duration = Duration::from_secs(30);
@@ -276,7 +276,7 @@ mod tests {
         let mut effects = Vec::new();
         room.expire(at(now), &mut effects);
         let told = effects.into_iter().filter_map(|effect| match effect {
-            Effect::Public(event) => sentence(&event.kind),
+            Effect::Public(event) => event_notice(&event.kind),
             _ => None,
         });
         told.collect()

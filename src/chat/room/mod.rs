@@ -444,8 +444,10 @@ impl Room {
         }
         self.last_event += 1;
         let id = self.last_event;
-        let message = Message::new(id, now, source, say.text).as_action(say.action);
-        let message = Arc::new(message);
+        let message = Arc::new(Message {
+            action: say.action,
+            ..Message::new(id, now, source, say.text)
+        });
         self.history.push(message.clone());
         let kind = EventKind::Said(message);
         effects.push(Effect::Public(Event {
@@ -966,8 +968,7 @@ fn canonical(address: SocketAddr) -> (IpAddr, u16) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::chat::event::sentence;
-    use crate::protocol::basic::decode_request;
+    use crate::protocol::basic::{decode_request, event_notice};
 
     fn address(port: u16) -> SocketAddr {
         ([127, 0, 0, 1], port).into()
@@ -1004,7 +1005,7 @@ mod tests {
         let described = effects.into_iter().map(|effect| match effect {
             Effect::Public(event) => match &event.kind {
                 EventKind::Said(message) => format!("{}: {}", message.source, message.text),
-                kind => format!("all: {}", sentence(kind).unwrap()),
+                kind => format!("all: {}", event_notice(kind).unwrap()),
             },
             Effect::Reply(Reply::Notice(sentence)) => format!("alone: {sentence}"),
             Effect::Reply(Reply::Refused { refusal, .. }) => format!("alone: {refusal}"),

@@ -199,7 +199,7 @@ impl ActionExecutor {
         for spoken in lines.transcript.drain(..) {
             match spoken {
                 TranscriptLine::Said(message) => {
-                    let text = message.spoken();
+                    let text = message.plain_text();
                     self.transcript.line(message.source.as_str(), &text);
                 }
                 TranscriptLine::Notice(sentence) => self.transcript.line(SERVER_SOURCE, &sentence),

@@ -20,7 +20,6 @@ pub mod execute;
 pub mod presence_summary;
 
 use crate::chat::error::RequestError;
-use crate::chat::event;
 use crate::chat::event::{Event, EventKind};
 use crate::chat::message::Message;
 use crate::chat::record::Record;
@@ -845,11 +844,11 @@ impl Broker {
         extended::encode_event(&mut lines.extended, &event);
         match &event.kind {
             EventKind::Said(message) => {
-                lines.basic.extend_from_slice(&message.basic_line);
+                basic::encode_chat_message(&mut lines.basic, message);
                 lines.transcript.push(TranscriptLine::Said(message.clone()));
             }
             kind => {
-                let sentence = event::sentence(kind).unwrap_or_default();
+                let sentence = basic::event_notice(kind).unwrap_or_default();
                 match kind {
                     EventKind::Joined {
                         is_summarised: true,

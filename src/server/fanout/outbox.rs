@@ -114,7 +114,6 @@ impl Eviction {
 #[derive(Debug)]
 enum Piece {
     Own(Arc<[u8]>),
-    Line(Arc<Message>),
     Document(Arc<CachedDocument>),
 }
 
@@ -122,7 +121,6 @@ impl Piece {
     fn bytes(&self) -> &[u8] {
         match self {
             Piece::Own(bytes) => bytes,
-            Piece::Line(message) => &message.basic_line,
             Piece::Document(document) => document.text().as_bytes(),
         }
     }
@@ -477,11 +475,7 @@ fn next_piece(content: &mut ReplyBody, dialect: Dialect) -> Option<Piece> {
             *content = ReplyBody::Empty;
             Some(Piece::Own(bytes))
         }
-        ReplyBody::History(messages, next) => {
-            let message = messages.get(*next)?.clone();
-            *next += 1;
-            Some(Piece::Line(message))
-        }
+        ReplyBody::History(messages, next) => history_piece(messages, next).map(Piece::Own),
         ReplyBody::Users(users, next) => match dialect {
             Dialect::Basic => users_piece(users, next).map(Piece::Own),
             Dialect::Extended => extended_users_piece(users, next).map(Piece::Own),
@@ -495,6 +489,19 @@ fn next_piece(content: &mut ReplyBody, dialect: Dialect) -> Option<Piece> {
         }
         ReplyBody::Begin(_) | ReplyBody::Empty => None,
     }
+}
+
+/// Encodes the next lines of a history. No line outlives its piece: a reader that does not read
+/// costs one piece, whatever the size of the history.
+fn history_piece(messages: &[Arc<Message>], next: &mut usize) -> Option<Arc<[u8]>> {
+    let mut lines = Vec::new();
+    while let Some(message) = messages.get(*next)
+        && lines.len() < REPLY_PIECE_BYTES
+    {
+        basic::encode_chat_message(&mut lines, message);
+        *next += 1;
+    }
+    (!lines.is_empty()).then(|| lines.into())
 }
 
 /// The next piece of the one line that tells who is here.

@@ -246,7 +246,7 @@ impl ReaderThread {
         let mut values: Vec<&dyn ToSql> = vec![&first, &end];
         values.extend(matching.as_ref().map(|text| text as &dyn ToSql));
         // The index finds what may match; the rules of the memory decide.
-        let belongs = |message: &Message| message.is_found_by(query);
+        let belongs = |message: &Message| message.matches(query);
         self.collect(&statement, &values, search.page.limit, belongs)
     }
 

@@ -194,7 +194,10 @@ fn message_of(
     name: Username,
 ) -> rusqlite::Result<Message> {
     let text = row.get_ref(4)?.as_str()?;
-    Ok(Message::new(id, time, name, text.into()).as_action(row.get(5)?))
+    Ok(Message {
+        action: row.get(5)?,
+        ..Message::new(id, time, name, text.into())
+    })
 }
 
 /// What a chat goes on from; at most so many messages.
