@@ -217,7 +217,7 @@ fn ten_thousand_half_lines_near_the_bound_cost_what_is_written_down_and_hold_nob
         "512",
     ]);
     let [mut alice, mut bob, mut carol] = server.room(["alice", "bob", "carol"]);
-    // Of what docs/limits.md has a connection take, these have a half line and themselves. The
+    // Of what docs/operations.md has a connection take, these have a half line and themselves. The
     // rest is for all together: one log, a short history and what the allocator keeps ready.
     let memory = server.memory_may_grow((clients * (MAX_LINE + 1 + 2048)) as u64 + 12 * MIB);
     let before = server.memory_bytes();
@@ -285,7 +285,7 @@ fn settled_lag(site: &Site) -> u64 {
     lag
 }
 
-/// The worst case of memory that docs/limits.md promises, for these sizes and without what only
+/// The worst case of memory that docs/operations.md promises, for these sizes and without what only
 /// the page, a store and clients of the extended dialect need.
 fn most_memory(limits: &Limits) -> usize {
     let each =
