@@ -249,26 +249,6 @@ pub const WEB_MAX_DOCUMENT_BYTES: usize = 64 * 1024 * 1024;
 /// Time between two comment lines of a silent live stream.
 pub const WEB_HEARTBEAT_INTERVAL: Duration = Duration::from_secs(15);
 
-/// Typed lines that wait in the client between standard input and the socket.
-pub const CLIENT_INPUT_LINES: usize = 1024;
-/// Longest line that the client reads from a server, in bytes; a longer one is passed over.
-pub const CLIENT_MAX_LINE_BYTES: usize = 8 * 1024 * 1024;
-/// Bytes of typed lines that wait there; whichever of the two is reached first counts.
-pub const CLIENT_INPUT_BYTES: usize = 4 * 1024 * 1024;
-/// Pieces of text, each about one read of the socket, that wait for the client's screen.
-pub const CLIENT_SCREEN_PIECES: usize = 8;
-/// Bytes that the client reads from a server in one step.
-pub const CLIENT_READ_BUFFER_BYTES: usize = 64 * 1024;
-/// Bytes of requests that the client sends in one step.
-pub const CLIENT_WRITE_BYTES: usize = 64 * 1024;
-/// Time that the client tries an address.
-pub const CLIENT_CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// Time that a client whose user leaves a terminal, or interrupts it, waits for the server's
-/// end, so that what was typed arrives.
-pub const CLIENT_LEAVE_TIMEOUT: Duration = Duration::from_millis(500);
-/// Time that a client at the end of its piped input waits for a further line.
-pub const CLIENT_DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
-
 /// The bounds that an operator chooses.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
@@ -361,54 +341,3 @@ impl Default for Limits {
         }
     }
 }
-/// Lines of its user that a client keeps until the server has acknowledged them, or until there
-/// is a link again.
-pub const CLIENT_MAX_WAITING: usize = 1024;
-/// Bytes of their texts; one more line may stand beyond.
-pub const CLIENT_MAX_WAITING_BYTES: usize = 4 * 1024 * 1024;
-/// Lines that a client has said and that are not acknowledged yet; further ones wait. It is below
-/// what a server remembers of nonces, so that saying them again is always safe.
-pub const CLIENT_MAX_IN_FLIGHT: usize = 256;
-/// Time that a client waits for the first line of a server, which tells its dialect.
-pub const CLIENT_OPENING_TIMEOUT: Duration = Duration::from_secs(1);
-/// Time that a client waits for the answer to its hello.
-pub const CLIENT_GREETING_TIMEOUT: Duration = Duration::from_secs(5);
-/// Time between two pings of a client.
-pub const CLIENT_PING_INTERVAL: Duration = Duration::from_secs(8);
-/// Time without a byte after a ping, after which the link counts as dead: with the interval before
-/// it less than twenty seconds.
-pub const CLIENT_PONG_TIMEOUT: Duration = Duration::from_secs(10);
-/// Most messages that a client replays at once.
-pub const CLIENT_MAX_HISTORY: usize = 10_000;
-/// Bytes of their texts after which it asks for no further page.
-pub const CLIENT_MAX_HISTORY_BYTES: usize = 8 * 1024 * 1024;
-/// Events that a client collects after a break, to tell how many messages are among them.
-pub const CLIENT_MAX_RECOVERED: usize = 1000;
-/// Bytes of their lines; one more line may stand beyond.
-pub const CLIENT_MAX_RECOVERED_BYTES: usize = 4 * 1024 * 1024;
-/// Time that a client whose input has ended waits for the acknowledgement of what it said.
-pub const CLIENT_SAY_TIMEOUT: Duration = Duration::from_secs(10);
-/// Time before the first attempt of a client to come back, ...
-pub const CLIENT_MIN_RETRY_DELAY: Duration = Duration::from_millis(500);
-/// ... and the longest between two.
-pub const CLIENT_MAX_RETRY_DELAY: Duration = Duration::from_secs(30);
-/// Entries of a terminal's view that can be drawn again when its size changes.
-pub const CLIENT_VIEW_ENTRIES: usize = 500;
-/// Bytes of their texts; one more entry may stand beyond.
-pub const CLIENT_VIEW_BYTES: usize = 1024 * 1024;
-/// Mentions that a client lists.
-pub const CLIENT_MENTIONS: usize = 100;
-/// Characters of each that it keeps.
-pub const CLIENT_MENTION_CHARS: usize = 500;
-/// Comings and goings that are told in one line, ...
-pub const CLIENT_FOLDED_CHANGES: usize = 200;
-/// ... and names in each part of it.
-pub const CLIENT_FOLDED_NAMES: usize = 8;
-/// Names that can be completed.
-pub const CLIENT_KNOWN_NAMES: usize = 256;
-/// Bytes of text that wait for the line editor to draw them.
-pub const CLIENT_UNDRAWN_BYTES: usize = 1024 * 1024;
-/// Bytes that are drawn between two keys.
-pub const CLIENT_DRAWN_AT_ONCE_BYTES: usize = 64 * 1024;
-/// Lines that the history of inputs keeps.
-pub const CLIENT_INPUT_HISTORY: usize = 1000;

@@ -4,8 +4,8 @@
 //! it failed. The client's loop uses it. It must never try for ever.
 
 use crate::cli::socket;
+use crate::client::limits::CONNECT_TIMEOUT;
 use crate::client::options::ClientConfig;
-use crate::limits::CLIENT_CONNECT_TIMEOUT;
 use async_net::TcpStream;
 use futures_lite::FutureExt;
 use smol::Timer;
@@ -89,7 +89,7 @@ pub async fn connect(config: &ClientConfig) -> Result<TcpStream, ConnectError> {
 async fn connect_to(address: SocketAddr) -> io::Result<TcpStream> {
     let stream = TcpStream::connect(address)
         .or(async {
-            Timer::after(CLIENT_CONNECT_TIMEOUT).await;
+            Timer::after(CONNECT_TIMEOUT).await;
             Err(io::ErrorKind::TimedOut.into())
         })
         .await?;

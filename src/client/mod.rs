@@ -6,6 +6,7 @@
 pub mod config_file;
 pub mod connect;
 pub mod input;
+pub mod limits;
 pub mod link_status;
 pub mod options;
 pub mod output;

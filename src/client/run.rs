@@ -24,6 +24,10 @@ use crate::client::input::commands;
 use crate::client::input::commands::Command;
 use crate::client::input::json;
 use crate::client::input::stdin::{BadLine, InputLine};
+use crate::client::limits::{
+    ACK_TIMEOUT, DRAIN_TIMEOUT, LEAVE_TIMEOUT, MAX_RETRY_DELAY, MIN_RETRY_DELAY, READ_BUFFER_BYTES,
+    WRITE_BATCH_BYTES,
+};
 use crate::client::link_status::{Link, status};
 use crate::client::options::{ClientConfig, Start};
 use crate::client::output::formatter::{Output, OutputFormat, Presenter};
@@ -33,10 +37,6 @@ use crate::client::session::request::UserRequest;
 use crate::client::session::update::{OnUpdate, SessionUpdate};
 use crate::client::session::{Session, TimerOutcome};
 use crate::client::terminal::view::ViewItem;
-use crate::limits::{
-    CLIENT_DRAIN_TIMEOUT, CLIENT_LEAVE_TIMEOUT, CLIENT_MAX_RETRY_DELAY, CLIENT_MIN_RETRY_DELAY,
-    CLIENT_READ_BUFFER_BYTES, CLIENT_SAY_TIMEOUT, CLIENT_WRITE_BYTES,
-};
 use crate::protocol::server_line::{Bye, ServerLine, encode_quit};
 use async_channel::{Receiver, Sender};
 use async_net::TcpStream;
@@ -305,7 +305,7 @@ impl<'a> Chat<'a> {
     async fn leave_soon(&self) {
         self.edge.input.close();
         if self.is_connected.get() {
-            Timer::after(CLIENT_LEAVE_TIMEOUT).await;
+            Timer::after(LEAVE_TIMEOUT).await;
         }
     }
 
@@ -502,7 +502,7 @@ impl<'a> Chat<'a> {
 
     /// Shows what arrives until the server closes, or until all is sent and it is time to go.
     async fn receive(&self, mut stream: TcpStream, sent: &Receiver<NextStep>) -> ChatEnd {
-        let mut buffer = vec![0; CLIENT_READ_BUFFER_BYTES];
+        let mut buffer = vec![0; READ_BUFFER_BYTES];
         let mut sent_at = None;
         let mut last_line = Instant::now();
         let end = loop {
@@ -725,7 +725,7 @@ impl<'a> Chat<'a> {
                 let _ = stream.write_all(&line).await;
             };
             let giving_up = async {
-                Timer::after(CLIENT_LEAVE_TIMEOUT).await;
+                Timer::after(LEAVE_TIMEOUT).await;
             };
             or(writing, giving_up).await;
         }
@@ -751,8 +751,8 @@ impl<'a> Chat<'a> {
     fn patience_with_acknowledgements(&self) -> Instant {
         Instant::now()
             + match self.edge.input_kind {
-                InputKind::Pipe => CLIENT_SAY_TIMEOUT,
-                InputKind::Terminal => CLIENT_LEAVE_TIMEOUT,
+                InputKind::Pipe => ACK_TIMEOUT,
+                InputKind::Terminal => LEAVE_TIMEOUT,
             }
     }
 
@@ -767,7 +767,7 @@ impl<'a> Chat<'a> {
                 NextStep::Nothing => {}
                 wish => return wish,
             }
-            if bytes < CLIENT_WRITE_BYTES && self.state.borrow().session.has_room() {
+            if bytes < WRITE_BATCH_BYTES && self.state.borrow().session.has_room() {
                 next = self.edge.input.try_recv().ok();
             }
         }
@@ -955,19 +955,17 @@ async fn silence(deadline: Instant) -> Step {
 /// time, at a terminal somebody wants to go.
 fn patience_ends(input_kind: InputKind, sent_at: Instant, last_line: Instant) -> Instant {
     match input_kind {
-        InputKind::Pipe => last_line.max(sent_at) + CLIENT_DRAIN_TIMEOUT,
+        InputKind::Pipe => last_line.max(sent_at) + DRAIN_TIMEOUT,
         // One who leaves does not stay because others talk on.
-        InputKind::Terminal => sent_at + CLIENT_LEAVE_TIMEOUT,
+        InputKind::Terminal => sent_at + LEAVE_TIMEOUT,
     }
 }
 
 /// Time before the next attempt: twice as long each time, and by chance up to a half shorter, so
 /// that not all who lost a server come back at once.
 fn retry_delay(attempts: u32, chance: f64) -> Duration {
-    let delay = CLIENT_MIN_RETRY_DELAY.saturating_mul(1 << attempts.min(16));
-    delay
-        .min(CLIENT_MAX_RETRY_DELAY)
-        .mul_f64(1.0 - chance / 2.0)
+    let delay = MIN_RETRY_DELAY.saturating_mul(1 << attempts.min(16));
+    delay.min(MAX_RETRY_DELAY).mul_f64(1.0 - chance / 2.0)
 }
 
 #[cfg(test)]
@@ -979,10 +977,10 @@ mod tests {
         let sent_at = Instant::now();
         let later = sent_at + Duration::from_secs(60);
         for (kind, last_line, expected) in [
-            (InputKind::Pipe, sent_at, sent_at + CLIENT_DRAIN_TIMEOUT),
-            (InputKind::Pipe, later, later + CLIENT_DRAIN_TIMEOUT),
-            (InputKind::Terminal, sent_at, sent_at + CLIENT_LEAVE_TIMEOUT),
-            (InputKind::Terminal, later, sent_at + CLIENT_LEAVE_TIMEOUT),
+            (InputKind::Pipe, sent_at, sent_at + DRAIN_TIMEOUT),
+            (InputKind::Pipe, later, later + DRAIN_TIMEOUT),
+            (InputKind::Terminal, sent_at, sent_at + LEAVE_TIMEOUT),
+            (InputKind::Terminal, later, sent_at + LEAVE_TIMEOUT),
         ] {
             assert_eq!(patience_ends(kind, sent_at, last_line), expected);
         }
@@ -1001,9 +999,9 @@ mod tests {
 
     #[test]
     fn attempts_come_more_slowly_and_not_all_at_once() {
-        assert_eq!(retry_delay(0, 0.0), CLIENT_MIN_RETRY_DELAY);
-        assert_eq!(retry_delay(1, 0.0), CLIENT_MIN_RETRY_DELAY * 2);
-        assert_eq!(retry_delay(1, 1.0), CLIENT_MIN_RETRY_DELAY);
-        assert_eq!(retry_delay(u32::MAX, 0.0), CLIENT_MAX_RETRY_DELAY);
+        assert_eq!(retry_delay(0, 0.0), MIN_RETRY_DELAY);
+        assert_eq!(retry_delay(1, 0.0), MIN_RETRY_DELAY * 2);
+        assert_eq!(retry_delay(1, 1.0), MIN_RETRY_DELAY);
+        assert_eq!(retry_delay(u32::MAX, 0.0), MAX_RETRY_DELAY);
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::support::scripted::{Listening, Scripted, asked, said};
 use crate::support::{Deadline, Program, client_command, client_of, run_to_end, send_signal, skip};
-use smolchat::limits::CLIENT_DRAIN_TIMEOUT;
+use smolchat::client::limits::DRAIN_TIMEOUT;
 use std::io::Write;
 use std::net::{Ipv6Addr, TcpListener};
 use std::process::{Command, Stdio};
@@ -179,12 +179,12 @@ fn after_end_of_input_silence_ends_client_and_lines_keep_it() {
     let rounds = 2;
     for _ in 0..rounds {
         // Each pause is shorter than the timeout, all of them together are longer.
-        thread::sleep(CLIENT_DRAIN_TIMEOUT * 2 / 3);
+        thread::sleep(DRAIN_TIMEOUT * 2 / 3);
         scene.server.say("a", "still here");
         scene.shows("a: still here");
     }
     scene.ends_with("");
-    let least = CLIENT_DRAIN_TIMEOUT * 2 / 3 * rounds + CLIENT_DRAIN_TIMEOUT * 9 / 10;
+    let least = DRAIN_TIMEOUT * 2 / 3 * rounds + DRAIN_TIMEOUT * 9 / 10;
     assert!(start.elapsed() > least);
 }
 

@@ -3,7 +3,7 @@
 //! What lives here: [`NameBook`]. The view writes in it, the line editor reads it. It must never
 //! grow without bound.
 
-use crate::limits::CLIENT_KNOWN_NAMES;
+use crate::client::limits::KNOWN_NAMES;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 /// Names of those who are here, shared between threads.
@@ -27,7 +27,7 @@ impl NameBook {
             Some(at) => names[..=at].rotate_right(1),
             None => {
                 names.insert(0, name.to_owned());
-                names.truncate(CLIENT_KNOWN_NAMES);
+                names.truncate(KNOWN_NAMES);
             }
         }
     }
@@ -35,7 +35,7 @@ impl NameBook {
     /// This user is here.
     pub fn entered(&self, name: &str) {
         let mut names = self.names();
-        if names.len() < CLIENT_KNOWN_NAMES && !names.iter().any(|known| known == name) {
+        if names.len() < KNOWN_NAMES && !names.iter().any(|known| known == name) {
             names.push(name.to_owned());
         }
     }
@@ -51,7 +51,7 @@ impl NameBook {
         names.retain(|known| known != new);
         match names.iter().position(|known| known == old) {
             Some(at) => names[at] = new.to_owned(),
-            None if names.len() < CLIENT_KNOWN_NAMES => names.push(new.to_owned()),
+            None if names.len() < KNOWN_NAMES => names.push(new.to_owned()),
             None => {}
         }
     }
@@ -100,15 +100,15 @@ mod tests {
     #[test]
     fn the_book_is_bounded() {
         let names = NameBook::default();
-        for number in 0..CLIENT_KNOWN_NAMES * 2 {
+        for number in 0..KNOWN_NAMES * 2 {
             names.entered(&format!("e{number}"));
             names.spoke(&format!("s{number}"));
             names.renamed("nobody", &format!("r{number}"));
         }
-        assert_eq!(names.beginning_with("").len(), CLIENT_KNOWN_NAMES);
+        assert_eq!(names.beginning_with("").len(), KNOWN_NAMES);
         assert_eq!(
             names.beginning_with("")[0],
-            format!("s{}", CLIENT_KNOWN_NAMES * 2 - 1)
+            format!("s{}", KNOWN_NAMES * 2 - 1)
         );
     }
 }

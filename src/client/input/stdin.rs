@@ -4,7 +4,8 @@
 //! cannot be cancelled and must not hold up the end of the program. It must never store more
 //! than one line, no longer than can be said, and the lines that wait in its channel.
 
-use crate::limits::{CLIENT_INPUT_BYTES, CLIENT_INPUT_LINES, DEFAULT_MAX_MESSAGE_BYTES};
+use crate::client::limits::{INPUT_BYTES, INPUT_LINES};
+use crate::limits::DEFAULT_MAX_MESSAGE_BYTES;
 use async_channel::Receiver;
 use std::io::{self, BufRead};
 use std::thread;
@@ -36,7 +37,7 @@ pub enum BadLine {
 pub fn start(max_message_bytes: usize) -> io::Result<Receiver<InputLine>> {
     // Room for any command, and for the second slash of `//x`.
     let longest = max_message_bytes.max(DEFAULT_MAX_MESSAGE_BYTES) + 1;
-    let room = (CLIENT_INPUT_BYTES / longest).clamp(1, CLIENT_INPUT_LINES);
+    let room = (INPUT_BYTES / longest).clamp(1, INPUT_LINES);
     let (sender, receiver) = async_channel::bounded(room);
     thread::Builder::new()
         .name("input".to_owned())

@@ -3,7 +3,7 @@
 //! What lives here: [`Change`], one of them, and [`PresenceGroup`], those that follow each other while
 //! nobody speaks. The view uses it. It must never know where or when it is shown.
 
-use crate::limits::{CLIENT_FOLDED_CHANGES, CLIENT_FOLDED_NAMES};
+use crate::client::limits::{GROUPED_CHANGES, GROUPED_NAMES};
 use crate::protocol::basic::{entered, left, renamed};
 
 /// Somebody came, went, or is called otherwise.
@@ -85,9 +85,9 @@ impl PresenceGroup {
         folding
     }
 
-    /// Whether it takes another change; it is bounded by [`CLIENT_FOLDED_CHANGES`].
+    /// Whether it takes another change; it is bounded by [`GROUPED_CHANGES`].
     pub fn has_room(&self) -> bool {
-        self.count < CLIENT_FOLDED_CHANGES
+        self.count < GROUPED_CHANGES
     }
 
     /// Takes one more change.
@@ -178,7 +178,7 @@ impl PresenceGroup {
 
 /// `a, b and c`, or with too many `a, b and 7 more`.
 fn listed(names: &[&str]) -> String {
-    let (shown, more) = names.split_at(names.len().min(CLIENT_FOLDED_NAMES));
+    let (shown, more) = names.split_at(names.len().min(GROUPED_NAMES));
     match (shown, more.len()) {
         ([], _) => String::new(),
         ([only], 0) => (*only).to_owned(),
@@ -237,7 +237,7 @@ mod tests {
             "u0, u1, u2, u3, u4, u5, u6, u7 and 22 more entered"
         );
         let mut folding = PresenceGroup::new(change("+al"));
-        for _ in 1..CLIENT_FOLDED_CHANGES {
+        for _ in 1..GROUPED_CHANGES {
             assert!(folding.has_room());
             folding.add(change("+al"));
         }

@@ -6,8 +6,8 @@
 //! a signal. The client's loop writes to it. It must never hold anything back: what is shown
 //! is shown at once.
 
+use crate::client::limits::SCREEN_QUEUE;
 use crate::client::terminal::view::ViewItem;
-use crate::limits::CLIENT_SCREEN_PIECES;
 use async_channel::{Receiver, Sender};
 use std::io::{self, Write, stderr, stdout};
 use std::thread;
@@ -70,7 +70,7 @@ impl ScreenHandle {
     /// # Errors
     /// The system gives no thread.
     pub fn start(mut screen: Box<dyn Screen>) -> io::Result<Self> {
-        let (queue, pieces) = async_channel::bounded(CLIENT_SCREEN_PIECES);
+        let (queue, pieces) = async_channel::bounded(SCREEN_QUEUE);
         let (end, ended) = async_channel::bounded(1);
         thread::Builder::new()
             .name("screen".to_owned())
@@ -176,7 +176,7 @@ mod tests {
             screen.show("x\n".to_owned()).await;
             let error = screen.ended().await.unwrap_err();
             assert_eq!(error.kind(), io::ErrorKind::BrokenPipe);
-            for _ in 0..CLIENT_SCREEN_PIECES * 2 {
+            for _ in 0..SCREEN_QUEUE * 2 {
                 screen.show("x\n".to_owned()).await;
             }
         });

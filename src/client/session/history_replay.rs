@@ -4,11 +4,9 @@
 //! gives it, and [`Since`], where it is to begin. The session uses it. It must never collect
 //! without bound, and never show anything twice.
 
+use crate::client::limits::{MAX_HISTORY, MAX_HISTORY_BYTES, MAX_RECOVERED, MAX_RECOVERED_BYTES};
 use crate::client::session::update::{OnUpdate, SessionUpdate};
-use crate::limits::{
-    CLIENT_MAX_HISTORY, CLIENT_MAX_HISTORY_BYTES, CLIENT_MAX_RECOVERED, CLIENT_MAX_RECOVERED_BYTES,
-    DEFAULT_HISTORY_MESSAGES, MAX_PAGE_MESSAGES,
-};
+use crate::limits::{DEFAULT_HISTORY_MESSAGES, MAX_PAGE_MESSAGES};
 use crate::protocol::server_line;
 use crate::protocol::server_line::{Messages, Said, ServerLine};
 use jiff::Timestamp;
@@ -72,12 +70,12 @@ impl Replays {
 
     /// Asks for what was said since then.
     pub fn ask_since(&mut self, since: Since, output: &mut Vec<u8>) {
-        self.ask(CLIENT_MAX_HISTORY, Some(since), output);
+        self.ask(MAX_HISTORY, Some(since), output);
     }
 
     fn ask(&mut self, count: usize, since: Option<Since>, output: &mut Vec<u8>) {
         let replay = Replay {
-            left: count.min(CLIENT_MAX_HISTORY),
+            left: count.min(MAX_HISTORY),
             collected: VecDeque::new(),
             bytes: 0,
             since,
@@ -109,7 +107,7 @@ impl Replays {
             replay.bytes += message.message.len();
             replay.collected.push_front(message);
         }
-        let has_room = replay.left > 0 && replay.bytes < CLIENT_MAX_HISTORY_BYTES;
+        let has_room = replay.left > 0 && replay.bytes < MAX_HISTORY_BYTES;
         if !has_all && has_room {
             return self.ask_page(replay, output);
         }
@@ -150,9 +148,7 @@ impl Replays {
 
     /// Whether what is said now has to wait for the past.
     pub fn holds(&self) -> bool {
-        self.is_past_due
-            && self.held.len() < CLIENT_MAX_RECOVERED
-            && self.held_bytes < CLIENT_MAX_RECOVERED_BYTES
+        self.is_past_due && self.held.len() < MAX_RECOVERED && self.held_bytes < MAX_RECOVERED_BYTES
     }
 
     /// Keeps this until the past has come.

@@ -14,14 +14,13 @@ pub mod update;
 
 use crate::chat::SERVER_SOURCE;
 use crate::chat::request::{EventCursor, Nonce};
+use crate::client::limits::{
+    FIRST_LINE_TIMEOUT, HELLO_TIMEOUT, MAX_IN_FLIGHT, MAX_LINE_BYTES, MAX_QUEUED, MAX_QUEUED_BYTES,
+    MAX_RECOVERED, MAX_RECOVERED_BYTES, PING_INTERVAL, PONG_TIMEOUT,
+};
 use crate::client::session::history_replay::Replays;
 use crate::client::session::request::{UserRequest, encode_basic, encode_extended};
 use crate::client::session::update::{Missed, OnUpdate, SessionUpdate};
-use crate::limits::{
-    CLIENT_GREETING_TIMEOUT, CLIENT_MAX_IN_FLIGHT, CLIENT_MAX_LINE_BYTES, CLIENT_MAX_RECOVERED,
-    CLIENT_MAX_RECOVERED_BYTES, CLIENT_MAX_WAITING, CLIENT_MAX_WAITING_BYTES,
-    CLIENT_OPENING_TIMEOUT, CLIENT_PING_INTERVAL, CLIENT_PONG_TIMEOUT,
-};
 use crate::protocol::framing::{Line, LineDecoder};
 use crate::protocol::server_line;
 use crate::protocol::server_line::{Introduction, Refused, Said, ServerLine, Welcome};
@@ -131,7 +130,7 @@ impl Session {
     /// the client makes.
     pub fn new(prefers_extended: bool, name: Option<String>, random: u64) -> Self {
         let mut session = Session {
-            splitter: LineDecoder::new(CLIENT_MAX_LINE_BYTES),
+            splitter: LineDecoder::new(MAX_LINE_BYTES),
             phase: Phase::Offline,
             prefers_extended,
             is_marked: false,
@@ -200,7 +199,7 @@ impl Session {
 
     /// Whether a further line may be asked for.
     pub fn has_room(&self) -> bool {
-        self.waiting.len() < CLIENT_MAX_WAITING && self.waiting_bytes < CLIENT_MAX_WAITING_BYTES
+        self.waiting.len() < MAX_QUEUED && self.waiting_bytes < MAX_QUEUED_BYTES
     }
 
     /// Whether both speak the extended dialect.
@@ -230,7 +229,7 @@ impl Session {
     pub fn connected(&mut self, now: Instant) {
         self.is_greeted = false;
         self.has_heard = false;
-        self.splitter = LineDecoder::new(CLIENT_MAX_LINE_BYTES);
+        self.splitter = LineDecoder::new(MAX_LINE_BYTES);
         self.phase = Phase::Opening(now);
         self.is_marked = false;
         self.bye = None;
@@ -270,10 +269,10 @@ impl Session {
     pub fn deadline(&self) -> Option<Instant> {
         let dead = self
             .pinged_at
-            .map(|at| at.max(self.heard_at.unwrap_or(at)) + CLIENT_PONG_TIMEOUT);
+            .map(|at| at.max(self.heard_at.unwrap_or(at)) + PONG_TIMEOUT);
         match self.phase {
-            Phase::Opening(since) => Some(since + CLIENT_OPENING_TIMEOUT),
-            Phase::Greeting(since) => Some(since + CLIENT_GREETING_TIMEOUT),
+            Phase::Opening(since) => Some(since + FIRST_LINE_TIMEOUT),
+            Phase::Greeting(since) => Some(since + HELLO_TIMEOUT),
             Phase::Extended => dead.or(self.next_ping),
             Phase::Basic | Phase::Offline => None,
         }
@@ -309,7 +308,7 @@ impl Session {
         self.pings += 1;
         server_line::encode_ping(&mut self.output, self.pings);
         self.pinged_at = Some(now);
-        self.next_ping = Some(now + CLIENT_PING_INTERVAL);
+        self.next_ping = Some(now + PING_INTERVAL);
     }
 
     // What the user wants
@@ -382,7 +381,7 @@ impl Session {
     fn flush_extended(&mut self) {
         // What is sent stands before what is not.
         let mut index = self.in_flight;
-        while index < self.waiting.len() && self.in_flight < CLIENT_MAX_IN_FLIGHT {
+        while index < self.waiting.len() && self.in_flight < MAX_IN_FLIGHT {
             let waiting = &mut self.waiting[index];
             match waiting.asked {
                 UserRequest::History(limit) => self.replays.ask_for_newest(limit, &mut self.output),
@@ -444,7 +443,7 @@ impl Session {
     pub fn receive(&mut self, mut bytes: &[u8], now: Instant, show: OnUpdate<'_>) {
         self.heard_at = Some(now);
         // The splitter is taken out for as long as it lends lines.
-        let placeholder = LineDecoder::new(CLIENT_MAX_LINE_BYTES);
+        let placeholder = LineDecoder::new(MAX_LINE_BYTES);
         let mut splitter = std::mem::replace(&mut self.splitter, placeholder);
         while let Some(line) = splitter.next_line(&mut bytes) {
             self.lines += 1;
@@ -633,8 +632,8 @@ impl Session {
     fn finish_recovery_if_whole(&mut self, show: OnUpdate<'_>) {
         let is_whole = self.recovery.as_ref().is_some_and(|recovery| {
             recovery.seen >= recovery.missed
-                || recovery.collected.len() >= CLIENT_MAX_RECOVERED
-                || recovery.bytes >= CLIENT_MAX_RECOVERED_BYTES
+                || recovery.collected.len() >= MAX_RECOVERED
+                || recovery.bytes >= MAX_RECOVERED_BYTES
         });
         if is_whole {
             self.finish_recovery(show);

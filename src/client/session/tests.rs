@@ -1,8 +1,9 @@
 //! Tests of the session: a scripted server on the other side, time as an argument.
 
 use super::*;
+use crate::client::limits::MAX_HISTORY;
 use crate::client::session::history_replay::Since;
-use crate::limits::{CLIENT_MAX_HISTORY, MAX_PAGE_MESSAGES};
+use crate::limits::MAX_PAGE_MESSAGES;
 use std::ops::RangeInclusive;
 
 const MARKED: &str = "{\"type\":\"message\",\"data\":{\"source\":\"[Server]\",\"message\":\"1.2.3.4:5 has entered the chat\"}} \n";
@@ -160,7 +161,7 @@ fn a_server_that_never_says_the_mark_never_sees_a_hello() {
 fn a_mark_that_comes_late_is_a_mark() {
     let mut script = Script::new(true);
     script.says("a");
-    script.waits(CLIENT_OPENING_TIMEOUT);
+    script.waits(FIRST_LINE_TIMEOUT);
     script.sends(&["message"]);
     script.hears(MARKED);
     script.says("b");
@@ -198,7 +199,7 @@ fn a_hello_without_an_answer_ends_in_the_basic_dialect() {
     script.hears(MARKED);
     script.says("a");
     script.sends(&["hello"]);
-    script.waits(CLIENT_GREETING_TIMEOUT);
+    script.waits(HELLO_TIMEOUT);
     assert_eq!(script.output(), "{\"type\":\"message\",\"data\":\"a\"}\n");
 }
 
@@ -428,11 +429,11 @@ fn a_refusal_is_of_the_oldest_line_of_its_kind() {
 #[test]
 fn only_so_many_lines_are_under_way_and_all_of_them_arrive() {
     let mut script = Script::extended();
-    let total = CLIENT_MAX_IN_FLIGHT + 50;
+    let total = MAX_IN_FLIGHT + 50;
     for number in 0..total {
         script.says(&number.to_string());
     }
-    assert_eq!(script.output().lines().count(), CLIENT_MAX_IN_FLIGHT);
+    assert_eq!(script.output().lines().count(), MAX_IN_FLIGHT);
     for number in 1..=total as u64 {
         script.hears(&ack(number));
     }
@@ -502,7 +503,7 @@ fn a_line_without_end_is_passed_over_in_bounded_memory() {
     let chunk = "x".repeat(1 << 16);
     for _ in 0..256 {
         script.hears(&chunk);
-        assert!(script.session.splitter.stored_bytes() <= CLIENT_MAX_LINE_BYTES + 1);
+        assert!(script.session.splitter.stored_bytes() <= MAX_LINE_BYTES + 1);
     }
     script.hears("\n");
     script.hears(UNMARKED);
@@ -612,13 +613,13 @@ fn what_waits_for_a_past_that_does_not_come_is_shown() {
 fn a_past_that_is_too_long_is_told_to_be_cut() {
     let mut script = Script::extended();
     script.asks(UserRequest::Since(Since::Event(0)));
-    let pages = CLIENT_MAX_HISTORY.div_ceil(MAX_PAGE_MESSAGES) as u64;
+    let pages = MAX_HISTORY.div_ceil(MAX_PAGE_MESSAGES) as u64;
     let size = MAX_PAGE_MESSAGES as u64;
     for number in (1..=pages).rev() {
         script.hears(&page(number * size + 1..=(number + 1) * size, true));
     }
     let told = script.shown_texts();
-    let messages = CLIENT_MAX_HISTORY;
+    let messages = MAX_HISTORY;
     assert_eq!(told[0], format!("{:?}", SessionUpdate::Cut { messages }));
     assert!(told[1].ends_with(&format!(" {}", (pages + 1) * size)));
 }

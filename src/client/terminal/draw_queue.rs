@@ -5,7 +5,7 @@
 //! editor can draw around it. The line editor and its screen use it. It must never hold text
 //! without bound, and never hold its lock while something is written.
 
-use crate::limits::{CLIENT_DRAWN_AT_ONCE_BYTES, CLIENT_UNDRAWN_BYTES};
+use crate::client::limits::{DRAW_CHUNK_BYTES, PENDING_DRAW_BYTES};
 use std::sync::{Condvar, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -80,10 +80,10 @@ impl DrawQueue {
         }
     }
 
-    /// Waits while more than [`CLIENT_UNDRAWN_BYTES`] wait to be drawn.
+    /// Waits while more than [`PENDING_DRAW_BYTES`] wait to be drawn.
     pub fn wait_for_room(&self) {
         let is_full = |state: &mut State| {
-            state.undrawn.len() > CLIENT_UNDRAWN_BYTES && !state.is_over && !state.is_ending
+            state.undrawn.len() > PENDING_DRAW_BYTES && !state.is_over && !state.is_ending
         };
         drop(self.changed.wait_while(self.state(), is_full));
     }
@@ -239,12 +239,12 @@ fn next_text(state: &mut State) -> Option<String> {
     Some(NOTHING.to_owned())
 }
 
-/// The first rows of a text, at most [`CLIENT_DRAWN_AT_ONCE_BYTES`] if that is a row.
+/// The first rows of a text, at most [`DRAW_CHUNK_BYTES`] if that is a row.
 fn take_part(text: &mut String) -> String {
-    if text.len() <= CLIENT_DRAWN_AT_ONCE_BYTES {
+    if text.len() <= DRAW_CHUNK_BYTES {
         return std::mem::take(text);
     }
-    let newline = memchr::memrchr(b'\n', &text.as_bytes()[..CLIENT_DRAWN_AT_ONCE_BYTES]);
+    let newline = memchr::memrchr(b'\n', &text.as_bytes()[..DRAW_CHUNK_BYTES]);
     match newline {
         Some(at) => {
             let rest = text.split_off(at + 1);
@@ -314,15 +314,15 @@ mod tests {
     fn much_is_drawn_in_whole_rows() {
         let gate = editing();
         let row = "x".repeat(99) + "\n";
-        let all = row.repeat(CLIENT_DRAWN_AT_ONCE_BYTES / 50);
+        let all = row.repeat(DRAW_CHUNK_BYTES / 50);
         gate.add(&all);
         let mut drawn = String::new();
         while let Some(text) = next(&gate) {
-            assert!(text.len() <= CLIENT_DRAWN_AT_ONCE_BYTES && text.ends_with('\n'));
+            assert!(text.len() <= DRAW_CHUNK_BYTES && text.ends_with('\n'));
             drawn.push_str(&text);
         }
         assert_eq!(drawn, all);
-        let long = "x".repeat(CLIENT_DRAWN_AT_ONCE_BYTES * 2);
+        let long = "x".repeat(DRAW_CHUNK_BYTES * 2);
         gate.add(&long);
         assert_eq!(next(&gate), Some(long));
     }
@@ -356,7 +356,7 @@ mod tests {
     #[test]
     fn the_end_holds_up_nobody() {
         let gate = DrawQueue::default();
-        gate.add(&"x".repeat(CLIENT_UNDRAWN_BYTES + 1));
+        gate.add(&"x".repeat(PENDING_DRAW_BYTES + 1));
         gate.end();
         gate.wait_for_room();
         gate.set_over();

@@ -11,13 +11,13 @@ use crate::cli::style::RESET;
 use crate::client::config_file::Keys;
 use crate::client::input::known_names::NameBook;
 use crate::client::input::stdin::InputLine;
+use crate::client::limits::{INPUT_HISTORY, INPUT_LINES};
 use crate::client::output::screen::Screen;
 use crate::client::terminal::draw_queue::DrawQueue;
 use crate::client::terminal::keys;
 use crate::client::terminal::shared::{TerminalState, lock, size};
 use crate::client::terminal::view::{Look, View, ViewItem};
 use crate::client::terminal::wrap::{Widths, rows_of_input};
-use crate::limits::{CLIENT_INPUT_HISTORY, CLIENT_INPUT_LINES};
 use async_channel::{Receiver, Sender};
 use jiff::Timestamp;
 use rustix::termios::{
@@ -112,7 +112,7 @@ pub fn start(options: EditorOptions, interrupt: impl Fn() + Send + 'static) -> i
     });
     let mut editor = editor(&shared, options.keys).map_err(io::Error::other)?;
     let printer = editor.create_external_printer().map_err(io::Error::other)?;
-    let (sender, input) = async_channel::bounded(CLIENT_INPUT_LINES);
+    let (sender, input) = async_channel::bounded(INPUT_LINES);
     let printing = Arc::clone(&shared);
     thread::Builder::new()
         .name("printer".to_owned())
@@ -158,7 +158,7 @@ fn editor(
     keys: Keys,
 ) -> rustyline::Result<Editor<LineHelper, FileHistory>> {
     let config = Config::builder()
-        .max_history_size(CLIENT_INPUT_HISTORY)?
+        .max_history_size(INPUT_HISTORY)?
         .history_ignore_dups(true)?
         .edit_mode(match keys {
             Keys::Emacs => EditMode::Emacs,
@@ -289,7 +289,7 @@ impl History {
         let is_new = editor.add_history_entry(line).unwrap_or(false);
         if is_new {
             let mut past = lock(&shared.past);
-            if past.len() >= CLIENT_INPUT_HISTORY {
+            if past.len() >= INPUT_HISTORY {
                 past.remove(0);
             }
             past.push(line.to_owned());

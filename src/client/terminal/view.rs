@@ -8,12 +8,10 @@
 use crate::chat::SERVER_SOURCE;
 use crate::cli::style::Style;
 use crate::client::input::known_names::NameBook;
+use crate::client::limits::{MAX_MENTIONS, MENTION_CHARS, VIEW_BYTES, VIEW_ENTRIES};
 use crate::client::output::presence::{Change, PresenceGroup};
 use crate::client::terminal::text_block::{Block, safe_text};
 use crate::client::terminal::wrap::Widths;
-use crate::limits::{
-    CLIENT_MENTION_CHARS, CLIENT_MENTIONS, CLIENT_VIEW_BYTES, CLIENT_VIEW_ENTRIES,
-};
 use jiff::Timestamp;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
@@ -277,10 +275,10 @@ impl View {
 
     fn note_mention(&mut self, line: &Line, time: Timestamp) {
         self.unseen += 1;
-        if self.mentions.len() == CLIENT_MENTIONS {
+        if self.mentions.len() == MAX_MENTIONS {
             self.mentions.pop_front();
         }
-        let text: String = line.text.chars().take(CLIENT_MENTION_CHARS).collect();
+        let text: String = line.text.chars().take(MENTION_CHARS).collect();
         let line = Line {
             text,
             is_replay: true,
@@ -352,8 +350,8 @@ impl View {
         self.foldable = is_foldable.then_some(rows);
         self.bytes += entry.what.bytes();
         self.entries.push_back(entry);
-        while self.entries.len() > CLIENT_VIEW_ENTRIES
-            || (self.bytes > CLIENT_VIEW_BYTES && self.entries.len() > 1)
+        while self.entries.len() > VIEW_ENTRIES
+            || (self.bytes > VIEW_BYTES && self.entries.len() > 1)
         {
             let oldest = self.entries.pop_front();
             self.bytes -= oldest.map_or(0, |entry| entry.what.bytes());
@@ -627,11 +625,11 @@ mod tests {
             "You were mentioned once\n24 Nov 12:00 al: Me, too\n"
         );
         assert_eq!(view.unseen(), 0);
-        for number in 0..CLIENT_MENTIONS * 2 {
+        for number in 0..MAX_MENTIONS * 2 {
             drawn(view, said("al", &format!("me {number}")));
         }
         let listed = drawn(view, ViewItem::Mentions);
-        assert_eq!(listed.matches("al: me").count(), CLIENT_MENTIONS);
+        assert_eq!(listed.matches("al: me").count(), MAX_MENTIONS);
         drawn(view, said("al", "me"));
         drawn(view, ViewItem::Typed);
         assert_eq!(view.unseen(), 0);
@@ -724,15 +722,15 @@ mod tests {
     #[test]
     fn the_view_is_bounded() {
         let view = &mut view(|_| {});
-        let text = "x".repeat(CLIENT_VIEW_BYTES / 10);
+        let text = "x".repeat(VIEW_BYTES / 10);
         for _ in 0..20 {
             drawn(view, said("al", &text));
-            assert!(view.bytes <= CLIENT_VIEW_BYTES);
+            assert!(view.bytes <= VIEW_BYTES);
         }
-        for _ in 0..CLIENT_VIEW_ENTRIES * 2 {
+        for _ in 0..VIEW_ENTRIES * 2 {
             drawn(view, said("al", "x"));
         }
-        assert_eq!(view.entries.len(), CLIENT_VIEW_ENTRIES);
+        assert_eq!(view.entries.len(), VIEW_ENTRIES);
     }
 
     #[test]
