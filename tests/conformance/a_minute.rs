@@ -9,6 +9,7 @@ use crate::bench::{Nothing, SERVER, Trial, request};
 use std::time::{Duration, Instant};
 
 #[test]
+#[ignore = "waits for the real times of the protocol; the slow group runs it"]
 fn a_half_line_without_a_byte_for_a_minute_is_refused_and_silence_is_not() {
     let trial = Trial::new();
     let [mut stuck, mut slow, mut silent] = trial.room(["stuck", "slow", "silent"]);
@@ -18,7 +19,7 @@ fn a_half_line_without_a_byte_for_a_minute_is_refused_and_silence_is_not() {
     let mut line = request("message", "slow but whole").into_iter();
     let refused_at = loop {
         slow.send(&[line.next().expect("a line longer than the minutes")]);
-        match stuck.hear_by(Instant::now() + Duration::from_secs(8)) {
+        match stuck.hear_within(Duration::from_secs(8)) {
             Ok(line) => {
                 assert!(
                     line.source == SERVER && line.subject().is_none(),
@@ -49,6 +50,7 @@ fn a_half_line_without_a_byte_for_a_minute_is_refused_and_silence_is_not() {
 }
 
 #[test]
+#[ignore = "waits for the real times of the protocol; the slow group runs it"]
 fn a_reader_that_takes_nothing_is_closed_in_time_and_nobody_waits_for_it() {
     let trial = Trial::new();
     let [mut alice, mut bob] = trial.room(["alice", "bob"]);
@@ -73,7 +75,7 @@ fn a_reader_that_takes_nothing_is_closed_in_time_and_nobody_waits_for_it() {
             _ => assert!(sent.elapsed() < Duration::from_secs(5), "bob had to wait"),
         }
         // The next one in a second, or when there is something to hear.
-        match bob.hear_by(Instant::now() + Duration::from_secs(1)) {
+        match bob.hear_within(Duration::from_secs(1)) {
             Err(Nothing::Silence) => {}
             Ok(line) if line.message == left => break,
             other => bob.fail(&format!("heard {other:?}")),

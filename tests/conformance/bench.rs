@@ -1,260 +1,164 @@
-//! What the conformance tests stand on: a server to talk to, and a small line client.
+//! The conformance tests' view of a server that others may use at the same time.
 //!
-//! Used by the conformance tests only. It must never import the library that it tests: it knows
-//! sockets, lines and the protocol, so that it judges any server.
-//!
-//! Others may be present. A trial knows the names of its own users, and a client hears only what
-//! concerns them or what the server says to it alone; in that it is strict: the next line must
-//! be the expected one.
+//! A trial knows the names of its own users. A client skips lines about other users, and compares
+//! each line about its own with the expected one. Nothing here depends on the library: any server
+//! can be judged.
 
+use crate::support::line_client::SERVER as SERVER_SOURCE;
+use crate::support::{Deadline, LineClient, RealServer, Site, Transcript, skip};
 use serde_json::Value;
-use socket2::{Domain, SockRef, Socket, Type};
-use std::collections::{HashSet, VecDeque};
-use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream, ToSocketAddrs};
-use std::process::{Child, Command, Stdio};
+use std::collections::HashSet;
+use std::io::ErrorKind;
+use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::mpsc;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-/// The source of what the server itself says.
-pub(crate) const SERVER: &str = "[Server]";
-/// How long a single wait may take. Far more than anything needs: the machine may be busy.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
-/// How long a whole test may take.
-const TRIAL_LIMIT: Duration = Duration::from_secs(150);
-/// Names the server that is tested, as `host:port`; without it the tests start their own.
+pub(crate) use crate::support::{PATIENCE, request};
+
+/// Source of the lines of the server.
+pub(crate) const SERVER: &str = SERVER_SOURCE;
+/// Variable that names the server to test as `host:port`. Without it, the tests start their own.
 const TARGET: &str = "SMOLCHAT_TARGET";
-/// Lines of the record that a failure prints.
-const RECORD_LINES: usize = 300;
-/// Characters of each of them.
-const RECORD_WIDTH: usize = 240;
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A server that the tests started. Killed and reaped when dropped.
-#[derive(Debug)]
-pub(crate) struct Server {
-    child: Child,
-    address: SocketAddr,
+/// Returns the server that all tests of this run share while one of them needs it.
+fn shared_server() -> Arc<RealServer> {
+    static SHARED: Mutex<Weak<RealServer>> = Mutex::new(Weak::new());
+    let mut shared = lock(&SHARED);
+    shared.upgrade().unwrap_or_else(|| {
+        let server = Arc::new(RealServer::start(&["--no-web"]));
+        *shared = Arc::downgrade(&server);
+        server
+    })
 }
 
-impl Server {
-    fn start(options: &[&str]) -> Self {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_smolchat-server"));
-        command.args(["--port", "0", "--no-web"]).args(options);
-        command.env_remove("RUST_LOG");
-        command.stdin(Stdio::null()).stdout(Stdio::null());
-        let mut child = command
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("the server starts");
-        let stderr = child.stderr.take().expect("a pipe");
-        let (found, address) = mpsc::channel();
-        // Reads to the end, so that the server never waits for this pipe.
-        thread::spawn(move || {
-            for line in BufReader::new(stderr).lines().map_while(Result::ok) {
-                let told = line.split_once("clients connect to ");
-                let word = told.and_then(|(_, rest)| rest.split([' ', '/', ';', ',']).next());
-                match word.and_then(|word| word.trim_end_matches(['.', ':']).parse().ok()) {
-                    // Only the first one is waited for.
-                    Some(address) => drop(found.send(address)),
-                    None => eprintln!("the server: {line}"),
-                }
-            }
-        });
-        let address = address.recv_timeout(PATIENCE);
-        if address.is_err() {
-            // Nobody else would end it.
-            let _ = child.kill();
-        }
-        Server {
-            child,
-            address: address.expect("the server tells its address"),
-        }
-    }
-
-    /// The server that the tests of this run share while one of them needs it.
-    fn shared() -> Arc<Server> {
-        static SHARED: Mutex<Weak<Server>> = Mutex::new(Weak::new());
-        let mut shared = lock(&SHARED);
-        shared.upgrade().unwrap_or_else(|| {
-            let server = Arc::new(Server::start(&[]));
-            *shared = Arc::downgrade(&server);
-            server
-        })
-    }
-
-    /// The most memory that it ever had in use, in bytes; none where the system does not tell.
-    pub(crate) fn peak_bytes(&self) -> Option<u64> {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).ok()?;
-        let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
-        let kilobytes: u64 = line.split_whitespace().nth(1)?.parse().ok()?;
-        Some(kilobytes * 1024)
-    }
-
-    /// Asks it to stop.
-    pub(crate) fn terminate(&self) {
-        let kill = format!("kill -TERM {}", self.child.id());
-        let status = Command::new("sh").args(["-c", &kill]).status();
-        assert!(status.expect("sh runs").success(), "{kill}");
-    }
+/// Returns the address of the server that `SMOLCHAT_TARGET` names.
+fn target() -> Option<SocketAddr> {
+    let target = std::env::var(TARGET).ok()?;
+    let mut addresses = target.to_socket_addrs().unwrap_or_else(|error| {
+        panic!("{TARGET}={target:?} is no address ({error}); write host:port")
+    });
+    let address = addresses.find(|address| TcpStream::connect(address).is_ok());
+    let message = "nobody listens there; start a server first";
+    Some(address.unwrap_or_else(|| panic!("{TARGET}={target:?}: {message}")))
 }
 
-impl Drop for Server {
-    fn drop(&mut self) {
-        // An error means that it has already ended.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
+/// Names of a trial's users, former names included.
+#[derive(Clone, Debug, Default)]
+struct Names(Arc<Mutex<HashSet<String>>>);
 
-/// What the clients of one test share.
-#[derive(Debug)]
-struct Record {
-    /// Names of the test's own users, also those that they had before.
-    names: Mutex<HashSet<String>>,
-    lines: Mutex<VecDeque<String>>,
-    end: Instant,
-}
-
-impl Record {
-    fn note(&self, label: &str, arrow: &str, bytes: &[u8]) {
-        let text = String::from_utf8_lossy(&bytes[..bytes.len().min(4 * RECORD_WIDTH)]);
-        let mut line: String = text.chars().take(RECORD_WIDTH).collect();
-        if line.len() < bytes.len() {
-            line.push_str(&format!("… ({} bytes)", bytes.len()));
-        }
-        let mut lines = lock(&self.lines);
-        if lines.len() == RECORD_LINES {
-            lines.pop_front();
-        }
-        lines.push_back(format!("{label:>10} {arrow} {}", line.escape_debug()));
-    }
-
+impl Names {
     fn claim(&self, name: &str) {
-        lock(&self.names).insert(name.to_owned());
+        lock(&self.0).insert(name.to_owned());
     }
 
     fn release(&self, name: &str) {
-        lock(&self.names).remove(name);
+        lock(&self.0).remove(name);
     }
 
-    fn is_own(&self, name: &str) -> bool {
-        lock(&self.names).contains(name)
+    fn contains(&self, name: &str) -> bool {
+        lock(&self.0).contains(name)
     }
 }
 
-/// One test: the server, and a record of everything that its clients sent and heard.
-#[derive(Debug)]
+/// One test at one server.
 pub(crate) struct Trial {
-    address: SocketAddr,
-    /// The server, if the tests started it.
-    pub(crate) server: Option<Arc<Server>>,
-    record: Arc<Record>,
+    site: Site,
+    /// The server; none where the tests have not started it.
+    pub(crate) server: Option<Arc<RealServer>>,
+    names: Names,
 }
 
 impl Trial {
-    /// At the server that all tests share, which others may use too.
+    /// Returns a trial at the shared server, or at the one that `SMOLCHAT_TARGET` names.
     pub(crate) fn new() -> Self {
-        match std::env::var(TARGET) {
-            Ok(target) => {
-                let addresses = target.to_socket_addrs();
-                let mut addresses = addresses.unwrap_or_else(|error| {
-                    panic!("{TARGET}={target:?} is no address ({error}); write host:port")
-                });
-                let address = addresses.find(|address| TcpStream::connect(address).is_ok());
-                let Some(address) = address else {
-                    panic!("{TARGET}={target:?}: nobody listens there; start a server first")
-                };
-                Trial::at(address, None)
-            }
-            Err(_) => {
-                let server = Server::shared();
+        match target() {
+            Some(address) => Trial::at(address, None),
+            None => {
+                let server = shared_server();
                 Trial::at(server.address, Some(server))
             }
         }
     }
 
-    /// At a server of its own with these options; none if the server is somebody else's.
+    /// Returns a trial at a server of its own; none where `SMOLCHAT_TARGET` names the server.
     pub(crate) fn own(options: &[&str]) -> Option<Self> {
         if std::env::var_os(TARGET).is_some() {
-            let test = thread::current().name().unwrap_or("a test").to_owned();
-            let why = format!("SKIPPED: {test} needs a server of its own, and {TARGET} is set");
-            println!("{why}");
-            // What a test prints is shown only where it fails; this is to be seen.
-            let _ = writeln!(std::io::stderr().lock(), "{why}");
+            skip(&format!(
+                "it needs a server of its own, and {TARGET} is set"
+            ));
             return None;
         }
-        let server = Arc::new(Server::start(options));
+        let server = Arc::new(RealServer::start(&[&["--no-web"], options].concat()));
         Some(Trial::at(server.address, Some(server)))
     }
 
-    /// At a server of its own that holds back no flood of bytes, for tests that send so much
-    /// that the pacing would take minutes; or at somebody else's, however long it takes.
+    /// Returns a trial at a server that delays no client, or at the one that `SMOLCHAT_TARGET`
+    /// names.
     pub(crate) fn unpaced() -> Self {
-        if std::env::var_os(TARGET).is_some() {
-            return Trial::new();
-        }
-        let server = Arc::new(Server::start(&[
-            "--rate", "10000000", "--burst", "10000000",
-        ]));
-        Trial::at(server.address, Some(server))
+        Trial::own(&["--rate", "10000000", "--burst", "10000000"]).unwrap_or_else(Trial::new)
     }
 
-    fn at(address: SocketAddr, server: Option<Arc<Server>>) -> Self {
+    fn at(address: SocketAddr, server: Option<Arc<RealServer>>) -> Self {
         Trial {
-            address,
+            site: Site {
+                address,
+                web: None,
+                transcript: Transcript::start(),
+            },
             server,
-            record: Arc::new(Record {
-                names: Mutex::default(),
-                lines: Mutex::default(),
-                end: Instant::now() + TRIAL_LIMIT,
-            }),
+            names: Names::default(),
         }
     }
 
-    /// Another trial at the same server, to which the users of this one are strangers.
+    /// Returns another trial at the same server.
     pub(crate) fn sibling(&self) -> Self {
-        Trial::at(self.address, self.server.clone())
+        Trial::at(self.site.address, self.server.clone())
     }
 
-    /// Where the server listens.
     pub(crate) fn address(&self) -> SocketAddr {
-        self.address
+        self.site.address
     }
 
-    /// A name that nobody else has; what is said of it is this test's affair.
+    /// Returns a name that no other test has, and claims it.
     pub(crate) fn name(&self, word: &str) -> String {
         let name = format!("{word}-{}", unique());
         self.claim(&name);
         name
     }
 
-    /// What is said of this name is this test's affair.
+    /// Makes lines about this name part of the trial.
     pub(crate) fn claim(&self, name: &str) {
-        self.record.claim(name);
+        self.names.claim(name);
     }
 
-    /// A client of which nothing is known yet, not even that it was let in.
+    /// Connects a client without waiting for an answer.
     #[track_caller]
     pub(crate) fn connect_raw(&self, label: &str) -> Client {
-        self.connect_to(self.address, label)
+        self.client(self.site.connect_raw(label))
     }
 
-    /// The same by another address.
+    /// Connects a client to another address of the server.
     #[track_caller]
     pub(crate) fn connect_to(&self, address: SocketAddr, label: &str) -> Client {
-        let stream = TcpStream::connect_timeout(&address, PATIENCE);
-        let stream = stream.unwrap_or_else(|error| panic!("{label} cannot connect: {error}"));
-        Client::new(stream, label, &self.record)
+        let site = Site {
+            address,
+            ..self.site.clone()
+        };
+        self.client(site.connect_raw(label))
     }
 
-    /// A client that saw its own arrival, and nobody else's before it.
+    /// Connects a client from another local address.
+    #[track_caller]
+    pub(crate) fn connect_from(&self, source: SocketAddr, label: &str) -> Client {
+        self.client(self.site.connect_from(source, label))
+    }
+
+    /// Connects a client that has received its own arrival first.
     #[track_caller]
     pub(crate) fn connect(&self, label: &str) -> Client {
         let mut client = self.connect_raw(label);
@@ -262,21 +166,26 @@ impl Trial {
         client
     }
 
-    /// A client that buffers as little as the system allows; it saw its own arrival.
+    /// Connects a client with the smallest receive buffer, which has received its own arrival.
     #[track_caller]
     pub(crate) fn connect_narrow(&self, label: &str) -> Client {
-        let socket = Socket::new(Domain::for_address(self.address), Type::STREAM, None);
-        let socket = socket.expect("a socket");
-        socket.set_recv_buffer_size(2048).expect("a small buffer");
-        socket
-            .connect(&self.address.into())
-            .expect("a narrow client connects");
-        let mut client = Client::new(socket.into(), label, &self.record);
+        let mut client = self.client(self.site.connect_narrow_raw(label));
         client.arrive();
         client
     }
 
-    /// A client with a name of its own that begins with this word.
+    fn client(&self, line: LineClient) -> Client {
+        // The first name, unless something on the way translates addresses.
+        let name = line.name.clone();
+        self.names.claim(&name);
+        Client {
+            line,
+            name,
+            names: self.names.clone(),
+        }
+    }
+
+    /// Connects a client with a name of its own that begins with this word.
     #[track_caller]
     pub(crate) fn join(&self, word: &str) -> Client {
         let mut client = self.connect(word);
@@ -284,7 +193,7 @@ impl Trial {
         client
     }
 
-    /// Clients with such names, none of whom has anything left to hear.
+    /// Connects clients with such names, which have nothing left to receive.
     #[track_caller]
     pub(crate) fn room<const N: usize>(&self, words: [&str; N]) -> [Client; N] {
         let mut clients = words.map(|word| self.join(word));
@@ -298,7 +207,7 @@ impl Trial {
         clients
     }
 
-    /// A culprit and a witness, who have heard of each other.
+    /// Connects a culprit and a witness.
     #[track_caller]
     pub(crate) fn pair(&self) -> Pair {
         let [culprit, witness] = self.room(["culprit", "witness"]);
@@ -308,20 +217,18 @@ impl Trial {
 
 impl Drop for Trial {
     fn drop(&mut self) {
-        if thread::panicking() {
-            eprintln!("what was sent (→) and heard (←), newest last; ~ is about others:");
-            for line in &*lock(&self.record.lines) {
-                eprintln!("{line}");
-            }
-        }
+        let log = self.server.as_ref().map(|server| server.stderr.text());
+        self.site
+            .transcript
+            .print_on_panic(&log.unwrap_or_default());
     }
 }
 
-/// Letters and digits that no other call, test or run at this time gives.
+/// Returns letters and digits that no other call, test or run at this time returns.
 pub(crate) fn unique() -> String {
     static COUNTER: AtomicU32 = AtomicU32::new(0);
     let count = COUNTER.fetch_add(1, Ordering::Relaxed);
-    // Hexadecimal digits never look like each other.
+    // No two hexadecimal digits look alike.
     format!("{:x}.{count:x}", std::process::id())
 }
 
@@ -340,7 +247,7 @@ impl Line {
         }
     }
 
-    /// Reads a line strictly: nothing but this form may ever be sent to a basic client.
+    /// Parses a line strictly: a basic client receives no other form.
     fn parse(bytes: &[u8]) -> Result<Self, String> {
         let value: Value = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
         let keys = |value: &Value| -> Vec<String> {
@@ -369,7 +276,7 @@ impl Line {
         Ok(Line::new(source, message))
     }
 
-    /// Whom a public notice of the server is about; `""` if about many.
+    /// Returns the user that a public notice of the server is about; `""` for many users.
     pub(crate) fn subject(&self) -> Option<&str> {
         if self.source != SERVER {
             return None;
@@ -400,201 +307,110 @@ pub(crate) enum Nothing {
     Reset,
 }
 
-/// A client over a plain socket.
+/// A client that skips lines about users of other tests.
 #[derive(Debug)]
 pub(crate) struct Client {
-    stream: TcpStream,
-    address: SocketAddr,
-    /// Its name in the chat, as far as it was told.
+    line: LineClient,
+    /// Name in the chat, as far as the server has confirmed it.
     pub(crate) name: String,
-    label: String,
-    buffer: Vec<u8>,
-    /// Bytes of `buffer` in which no newline is.
-    searched: usize,
-    record: Arc<Record>,
+    names: Names,
 }
 
 impl Client {
-    fn new(stream: TcpStream, label: &str, record: &Arc<Record>) -> Self {
-        stream.set_nodelay(true).expect("no delay");
-        stream
-            .set_write_timeout(Some(PATIENCE))
-            .expect("a deadline");
-        // Its first name, unless something on the way translates addresses.
-        let address = stream.local_addr().expect("an address");
-        let name = address.to_string();
-        record.claim(&name);
-        Client {
-            stream,
-            address,
-            name,
-            label: label.to_owned(),
-            buffer: Vec::new(),
-            searched: 0,
-            record: record.clone(),
-        }
-    }
-
-    /// Its own end of the connection.
+    /// Returns its own end of the connection.
     pub(crate) fn address(&self) -> SocketAddr {
-        self.address
+        self.line.socket_address()
     }
 
     /// Fails the test.
     #[track_caller]
     pub(crate) fn fail(&self, what: &str) -> ! {
-        panic!("{} ({}): {what}", self.label, self.name)
+        self.line.fail(&format!("{} {what}", self.name))
     }
 
     // Sending
 
-    /// Sends these bytes.
     #[track_caller]
     pub(crate) fn send(&mut self, bytes: &[u8]) {
-        if !self.try_send(bytes) {
-            self.fail("cannot send");
-        }
+        self.line.send_raw(bytes);
     }
 
     /// Sends these bytes; false if the connection does not take all of them.
     pub(crate) fn try_send(&mut self, bytes: &[u8]) -> bool {
-        self.record.note(&self.label, "→", bytes);
-        let mut rest = bytes;
-        while !rest.is_empty() && Instant::now() < self.record.end {
-            match self.stream.write(rest) {
-                Ok(count) => rest = &rest[count..],
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => {
-                    let what = format!("({error})");
-                    self.record.note(&self.label, "→", what.as_bytes());
-                    return false;
-                }
-            }
-        }
-        rest.is_empty()
+        self.line.try_send(bytes).is_ok()
     }
 
-    /// Sends a line of this type with this data.
     #[track_caller]
     pub(crate) fn request(&mut self, kind: &str, data: &str) {
-        self.send(&request(kind, data));
+        self.line.request(kind, data);
     }
 
-    /// Says something.
     #[track_caller]
     pub(crate) fn say(&mut self, text: &str) {
-        self.request("message", text);
+        self.line.say(text);
     }
 
-    /// Says something, and hears its echo next.
+    /// Sends a message and receives it next.
     #[track_caller]
     pub(crate) fn say_and_hear(&mut self, text: &str) {
         self.say(text);
         self.echo(text);
     }
 
-    /// Hears next that itself said this.
+    /// Expects its own message next.
     #[track_caller]
     pub(crate) fn echo(&mut self, text: &str) {
         let name = self.name.clone();
         self.expect(&name, text);
     }
 
-    /// Asks for another name, and hears next that it has it.
+    /// Requests another name and receives the confirmation next.
     #[track_caller]
     pub(crate) fn rename(&mut self, name: &str) {
-        self.record.claim(name);
+        self.names.claim(name);
         self.request("set-name", name);
         let old = std::mem::replace(&mut self.name, name.to_owned());
         self.expect(SERVER, &format!("{old} renamed to {name}"));
     }
 
-    /// Ends its sending side.
     #[track_caller]
     pub(crate) fn finish_sending(&mut self) {
-        self.record
-            .note(&self.label, "→", b"(end of its sending side)");
-        self.stream.shutdown(Shutdown::Write).expect("a shutdown");
+        self.line.finish_sending();
     }
 
-    /// Vanishes with a reset.
+    /// Closes the connection by a reset.
     pub(crate) fn reset(self) {
-        self.record.note(&self.label, "→", b"(reset)");
-        let linger = SockRef::from(&self.stream).set_linger(Some(Duration::ZERO));
-        linger.expect("no linger");
+        self.line.set_reset();
     }
 
-    // Hearing
+    // Receiving
 
-    /// The next line of anybody.
-    fn next(&mut self, deadline: Instant) -> Result<Line, Nothing> {
-        let deadline = deadline.min(self.record.end);
-        let mut chunk = [0; 16 * 1024];
-        loop {
-            let newline = self.buffer[self.searched..]
-                .iter()
-                .position(|b| *b == b'\n');
-            if let Some(offset) = newline {
-                let end = self.searched + offset;
-                self.searched = 0;
-                let bytes: Vec<u8> = self.buffer.drain(..=end).collect();
-                return match Line::parse(&bytes) {
-                    Ok(line) => Ok(self.noted(line)),
-                    Err(why) => {
-                        let text = String::from_utf8_lossy(&bytes);
-                        self.fail(&format!(
-                            "got what is no line of the protocol, {why}: {text:?}"
-                        ))
-                    }
-                };
-            }
-            self.searched = self.buffer.len();
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return Err(Nothing::Silence);
-            }
-            self.stream
-                .set_read_timeout(Some(left))
-                .expect("a deadline");
-            match self.stream.read(&mut chunk) {
-                Ok(0) => {
-                    self.record.note(&self.label, "←", b"(end)");
-                    if !self.buffer.is_empty() {
-                        let text = String::from_utf8_lossy(&self.buffer).into_owned();
-                        self.fail(&format!("the last line has no newline: {text:?}"));
-                    }
-                    return Err(Nothing::End);
-                }
-                Ok(count) => self.buffer.extend_from_slice(&chunk[..count]),
-                Err(error) => match error.kind() {
-                    ErrorKind::Interrupted | ErrorKind::WouldBlock | ErrorKind::TimedOut => {}
-                    _ => {
-                        let what = format!("({error})");
-                        self.record.note(&self.label, "←", what.as_bytes());
-                        return Err(Nothing::Reset);
-                    }
-                },
-            }
+    /// Returns the next line about any user.
+    fn next(&mut self, deadline: Deadline) -> Result<Line, Nothing> {
+        match self.line.try_next_line(deadline) {
+            Ok(Some(bytes)) => Line::parse(&bytes).map_err(|why| {
+                let text = String::from_utf8_lossy(&bytes);
+                self.fail(&format!("received a line of another form, {why}: {text:?}"))
+            }),
+            Ok(None) => Err(Nothing::End),
+            Err(error) => match error.kind() {
+                ErrorKind::TimedOut => Err(Nothing::Silence),
+                ErrorKind::UnexpectedEof => self.fail("received a last line without a newline"),
+                _ => Err(Nothing::Reset),
+            },
         }
     }
 
-    fn noted(&self, line: Line) -> Line {
-        let arrow = if self.concerns(&line) { "←" } else { "~" };
-        let text = format!("{}: {}", line.source, line.message);
-        self.record.note(&self.label, arrow, text.as_bytes());
-        line
-    }
-
-    /// Whether a line is this test's affair.
+    /// Whether a line is about a user of this test.
     fn concerns(&self, line: &Line) -> bool {
         match line.subject() {
-            Some(subject) => self.record.is_own(subject),
-            None => line.source == SERVER || self.record.is_own(&line.source),
+            Some(subject) => self.names.contains(subject),
+            None => line.source == SERVER || self.names.contains(&line.source),
         }
     }
 
-    /// The next line that concerns this test, if it comes by then.
-    pub(crate) fn hear_by(&mut self, deadline: Instant) -> Result<Line, Nothing> {
+    /// Returns the next line of this test until the deadline.
+    fn next_own(&mut self, deadline: Deadline) -> Result<Line, Nothing> {
         loop {
             let line = self.next(deadline)?;
             if self.concerns(&line) {
@@ -603,25 +419,30 @@ impl Client {
         }
     }
 
-    /// The next line that concerns this test.
+    /// Returns the next line of this test within this time.
+    pub(crate) fn hear_within(&mut self, time: Duration) -> Result<Line, Nothing> {
+        self.next_own(Deadline::after(time))
+    }
+
+    /// Returns the next line of this test.
     #[track_caller]
     pub(crate) fn hear(&mut self) -> Line {
-        match self.hear_by(Instant::now() + PATIENCE) {
+        match self.next_own(Deadline::new()) {
             Ok(line) => line,
-            Err(nothing) => self.fail(&format!("heard nothing more: {nothing:?}")),
+            Err(nothing) => self.fail(&format!("expected a line: {nothing:?}")),
         }
     }
 
-    /// The next line of anybody.
+    /// Returns the next line about any user.
     #[track_caller]
     pub(crate) fn hear_anybody(&mut self) -> Line {
-        match self.next(Instant::now() + PATIENCE) {
+        match self.next(Deadline::new()) {
             Ok(line) => line,
-            Err(nothing) => self.fail(&format!("heard nothing more: {nothing:?}")),
+            Err(nothing) => self.fail(&format!("expected a line: {nothing:?}")),
         }
     }
 
-    /// Hears its own arrival, before anything else.
+    /// Expects its own arrival before any other line.
     #[track_caller]
     pub(crate) fn arrive(&mut self) {
         let line = self.hear_anybody();
@@ -630,7 +451,7 @@ impl Client {
             self.fail(&format!("its own arrival is not the first line: {line:?}"))
         };
         name.clone_into(&mut self.name);
-        self.record.claim(name);
+        self.names.claim(name);
         let own = self.address();
         if own.ip().is_loopback() && name != own.to_string() {
             self.fail(&format!("it is {own} and was announced as {name:?}"));
@@ -640,7 +461,7 @@ impl Client {
         }
     }
 
-    /// Hears this next.
+    /// Expects this line next.
     #[track_caller]
     pub(crate) fn expect(&mut self, source: &str, message: &str) {
         let line = self.hear();
@@ -651,13 +472,13 @@ impl Client {
         }
     }
 
-    /// Hears next that the server says this.
+    /// Expects this line of the server next.
     #[track_caller]
     pub(crate) fn notice(&mut self, message: &str) {
         self.expect(SERVER, message);
     }
 
-    /// Hears next that the server says something to it alone.
+    /// Returns the next line, which the server sends to this client alone.
     #[track_caller]
     pub(crate) fn reply(&mut self) -> String {
         let line = self.hear();
@@ -667,7 +488,7 @@ impl Client {
         line.message
     }
 
-    /// Hears next that it is refused: in a sentence, which is none of the other replies.
+    /// Returns the next line, which rejects a request in one sentence.
     #[track_caller]
     pub(crate) fn refusal(&mut self) -> String {
         let told = self.reply();
@@ -687,48 +508,53 @@ impl Client {
         told
     }
 
-    /// Passes over lines up to this one.
+    /// Skips lines up to this one.
     #[track_caller]
     pub(crate) fn skip_to(&mut self, source: &str, message: &str) {
-        while self.hear() != Line::new(source, message) {}
+        let expected = Line::new(source, message);
+        let deadline = Deadline::new();
+        loop {
+            match self.next_own(deadline) {
+                Ok(line) if line == expected => return,
+                Ok(_) => {}
+                Err(nothing) => self.fail(&format!("expected {expected:?}: {nothing:?}")),
+            }
+        }
     }
 
-    /// Every public line of anybody up to this one, which is included.
+    /// Returns every line about any user up to this one, which is included.
     #[track_caller]
     pub(crate) fn everything_to(&mut self, source: &str, message: &str) -> Vec<Line> {
         let last = Line::new(source, message);
+        let deadline = Deadline::new();
         let mut lines = Vec::new();
         while lines.last() != Some(&last) {
-            lines.push(self.hear_anybody());
+            match self.next(deadline) {
+                Ok(line) => lines.push(line),
+                Err(nothing) => self.fail(&format!("expected {last:?}: {nothing:?}")),
+            }
         }
         lines
     }
 
-    /// Its user is gone: nothing more concerns it, and the server closes in order.
+    /// Expects the end of the stream; no further line is about this test.
     #[track_caller]
     pub(crate) fn end(&mut self) {
-        match self.hear_by(Instant::now() + PATIENCE) {
+        match self.next_own(Deadline::new()) {
             Err(Nothing::End) => {}
-            other => self.fail(&format!("the server was to close, instead: {other:?}")),
+            other => self.fail(&format!("expected the end: {other:?}")),
         }
     }
 }
 
 impl Drop for Client {
     fn drop(&mut self) {
-        // The system gives the port to others now; only a departure may still be told of it.
+        // The system may give the port to another client now; only a departure still mentions it.
         let address = self.address().to_string();
         if self.name != address {
-            self.record.release(&address);
+            self.names.release(&address);
         }
     }
-}
-
-/// A line of a client.
-pub(crate) fn request(kind: &str, data: &str) -> Vec<u8> {
-    let mut line = serde_json::json!({ "type": kind, "data": data }).to_string();
-    line.push('\n');
-    line.into_bytes()
 }
 
 /// Somebody who sends what is refused, and somebody who may not learn of it.
@@ -790,7 +616,7 @@ impl Pair {
     #[track_caller]
     pub(crate) fn name_accepted(&mut self, name: &str, announced: &str) {
         let old = self.culprit.name.clone();
-        self.culprit.record.claim(announced);
+        self.culprit.names.claim(announced);
         self.culprit.request("set-name", name);
         for client in [&mut self.culprit, &mut self.witness] {
             client.notice(&format!("{old} renamed to {announced}"));

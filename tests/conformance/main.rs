@@ -16,6 +16,8 @@ mod bench;
 mod names;
 mod operator;
 mod refused;
+#[path = "../support/mod.rs"]
+mod support;
 
 use bench::{Client, Line, SERVER, Trial, request, unique};
 
@@ -312,6 +314,22 @@ fn a_client_that_says_something_and_closes_at_once_was_heard_before_it_left() {
     let name = alice.name.clone();
     bob.expect(&name, "goodbye");
     bob.notice(&format!("{name} has left the chat"));
+}
+
+#[test]
+fn messages_before_a_close_are_heard() {
+    let trial = Trial::new();
+    let [mut alice] = trial.room(["alice"]);
+    for _ in 0..20 {
+        let mut guest = trial.connect("guest");
+        let name = guest.name.clone();
+        guest.send(&[request("message", "hello"), request("message", "bye")].concat());
+        drop(guest);
+        alice.notice(&format!("{name} has entered the chat"));
+        alice.expect(&name, "hello");
+        alice.expect(&name, "bye");
+        alice.notice(&format!("{name} has left the chat"));
+    }
 }
 
 #[test]

@@ -97,7 +97,41 @@ fn too_many_connections_from_one_address_are_told_and_never_announced() {
     let left = format!("{} has left the chat", bob.name);
     drop(bob);
     alice.notice(&left);
-    trial.connect("guest");
+    let _second = trial.connect("guest");
+    if TcpListener::bind("127.0.0.2:0").is_ok() {
+        // Another address has places of its own.
+        let mut other = trial.connect_from((Ipv4Addr::new(127, 0, 0, 2), 0).into(), "other");
+        other.arrive();
+    }
+}
+
+#[test]
+fn messages_before_the_stop_precede_the_farewell() {
+    let Some(trial) = Trial::own(&["--rate", "100000", "--burst", "100000"]) else {
+        return;
+    };
+    let [mut alice, mut bob] = trial.room(["alice", "bob"]);
+    for number in 0..200 {
+        alice.say(&number.to_string());
+    }
+    bob.expect(&alice.name, "0");
+    trial.server.as_ref().expect("its own").signal("TERM");
+    // What had arrived by then is sent without a gap.
+    let mut expected = 1;
+    loop {
+        let line = bob.hear();
+        if line == Line::new(SERVER, "The server is shutting down") {
+            break;
+        }
+        assert_eq!(line, Line::new(&alice.name, &expected.to_string()));
+        expected += 1;
+    }
+    bob.end();
+    for number in 0..expected {
+        alice.echo(&number.to_string());
+    }
+    alice.notice("The server is shutting down");
+    alice.end();
 }
 
 #[test]
@@ -106,7 +140,7 @@ fn the_server_stops_and_everyone_is_told_last_and_closed() {
     let mut clients = trial.room(["alice", "bob", "carol"]);
     let speaker = clients[0].name.clone();
     clients[0].say_and_hear("last words");
-    trial.server.as_ref().expect("its own").terminate();
+    trial.server.as_ref().expect("its own").signal("TERM");
     for (index, client) in clients.iter_mut().enumerate() {
         if index > 0 {
             client.expect(&speaker, "last words");
@@ -180,6 +214,62 @@ fn arrivals_and_departures_in_a_crowd_are_told_in_summary() {
         }
     };
     assert!(list.starts_with("Connected users (5): "), "{list}");
+}
+
+#[test]
+fn crowd_summaries_count_one_user_in_the_singular_and_join_both_directions() {
+    let Some(trial) = Trial::own(&["--announce-limit", "2"]) else {
+        return;
+    };
+    let [mut alice, _bob] = trial.room(["alice", "bob"]);
+    let guest = trial.connect("guest");
+    assert_eq!(alice.hear_anybody().message, "1 user has entered the chat");
+    drop(guest);
+    assert_eq!(alice.hear_anybody().message, "1 user has left the chat");
+    // Both happen within a second unless the machine stands still; then it is tried again.
+    let is_joint = (0..20).any(|_| {
+        drop(trial.connect("guest"));
+        let (mut came, mut left, mut lines) = (0, 0, 0);
+        while (came, left) != (1, 1) {
+            let (more, fewer) = counted(&alice.hear_anybody());
+            (came, left, lines) = (came + more, left + fewer, lines + 1);
+        }
+        lines == 1
+    });
+    assert!(is_joint, "no summary counts both directions");
+}
+
+#[test]
+fn long_user_list_is_one_line_for_a_narrow_reader() {
+    let options = [
+        "--announce-limit",
+        "1",
+        "--rate",
+        "100000",
+        "--burst",
+        "100000",
+    ];
+    let Some(trial) = Trial::own(&options) else {
+        return;
+    };
+    let mut narrow = trial.connect_narrow("narrow");
+    let mut names = vec![narrow.name.clone()];
+    let _crowd: Vec<_> = (0..250)
+        .map(|number| {
+            let mut client = trial.connect("crowd");
+            let (old, new) = (client.name.clone(), format!("{}{number}", "日".repeat(28)));
+            client.request("set-name", &new);
+            client.skip_to(SERVER, &format!("{old} renamed to {new}"));
+            names.push(new);
+            client
+        })
+        .collect();
+    let expected = format!("Connected users (251): {}", names.join(", "));
+    assert!(expected.len() > 20_000);
+    narrow.request("users", "");
+    narrow.say("and no more");
+    narrow.skip_to(SERVER, &expected);
+    narrow.skip_to(&names[0], "and no more");
 }
 
 #[test]

@@ -1,15 +1,16 @@
 //! The real server, in this process or as its own program, over sockets.
 
-mod chat;
 mod extended;
 mod operators;
 mod option_tables;
+mod order;
 mod page_api;
-mod refusals;
+mod programs;
 mod regressions;
 mod signals;
 mod store;
 #[path = "../support/mod.rs"]
 mod support;
+mod timeouts;
 mod web;
 mod web_walls;

@@ -206,7 +206,7 @@ fn those_who_are_too_slow_leave_in_the_order_of_the_store() {
         "--burst",
         "10000000",
         "--max-lag",
-        "1048576",
+        "262144",
     ]);
     let mut server = RealServer::from_command(command);
     let stuck: Vec<_> = (0..8)

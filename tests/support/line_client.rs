@@ -136,6 +136,11 @@ impl LineClient {
 
     /// Closes the connection by a reset.
     pub fn reset(self) {
+        self.set_reset();
+    }
+
+    /// Lets the drop of the socket reset the connection.
+    pub fn set_reset(&self) {
         self.note("→", b"(reset)");
         SockRef::from(&self.stream)
             .set_linger(Some(Duration::ZERO))
@@ -150,7 +155,6 @@ impl LineClient {
     ///
     /// `TimedOut` at the deadline, `UnexpectedEof` inside of a line, or that of the socket.
     pub fn try_next_line(&mut self, deadline: Deadline) -> io::Result<Option<Vec<u8>>> {
-        let mut chunk = vec![0; self.chunk];
         loop {
             let unsearched = self.buffer.iter().skip(self.searched);
             if let Some(offset) = unsearched.copied().position(|byte| byte == b'\n') {
@@ -160,6 +164,7 @@ impl LineClient {
                 return Ok(Some(line));
             }
             self.searched = self.buffer.len();
+            let mut chunk = vec![0; self.chunk];
             match deadline.read(&self.stream, &mut chunk) {
                 Ok(0) => {
                     self.note("←", b"(end)");

@@ -69,7 +69,13 @@ impl Transcript {
     /// Adds one line.
     pub fn note(&self, who: &str, arrow: &str, bytes: &[u8]) {
         let text = String::from_utf8_lossy(&bytes[..bytes.len().min(4 * MAX_WIDTH)]);
-        let mut line: String = text.trim_end().chars().take(MAX_WIDTH).collect();
+        let visible = |c: char| if c.is_control() { '\u{fffd}' } else { c };
+        let mut line: String = text
+            .trim_end()
+            .chars()
+            .take(MAX_WIDTH)
+            .map(visible)
+            .collect();
         if line.len() + 2 < bytes.len() {
             line.push_str(&format!("… ({} bytes)", bytes.len()));
         }
@@ -77,14 +83,12 @@ impl Transcript {
         if inner.lines.len() == MAX_LINES {
             inner.lines.pop_front();
         }
-        inner
-            .lines
-            .push_back(format!("{who:>10} {arrow} {}", line.escape_debug()));
+        inner.lines.push_back(format!("{who:>10} {arrow} {line}"));
     }
 
     /// Prints the transcript and the log of the server if this thread panics.
     pub fn print_on_panic(&self, log: &str) {
-        if !thread::panicking() {
+        if !thread::panicking() || (self.lock().lines.is_empty() && log.is_empty()) {
             return;
         }
         eprintln!("sent (→) and received (←), newest last:");

@@ -1,0 +1,228 @@
+//! One order of all events for all clients, on one thread and on several.
+
+use crate::support::{Chat, LineClient, Said, request, unpaced};
+use smolchat::limits::Limits;
+use smolchat::server::ServerConfig;
+use std::collections::HashMap;
+use std::io::Write;
+use std::thread;
+
+fn one_order_for_all(threads: usize) {
+    const CLIENTS: usize = 50;
+    const MESSAGES: usize = 40;
+    let chat = Chat::with_config(ServerConfig {
+        limits: unpaced(),
+        threads,
+        ..Chat::config()
+    });
+    let mut clients: Vec<LineClient> = (0..CLIENTS)
+        .map(|number| chat.join(&format!("u{number}")))
+        .collect();
+    let last = clients.len() - 1;
+    clients[last].say("start");
+    for client in &mut clients {
+        client.skip_to(&format!("u{last}"), "start");
+    }
+    let sequences: Vec<Vec<Said>> = thread::scope(|scope| {
+        let talking: Vec<_> = clients
+            .iter_mut()
+            .enumerate()
+            .map(|(number, client)| {
+                let mut writer = client.stream.try_clone().expect("a second handle");
+                scope.spawn(move || {
+                    for index in 0..MESSAGES {
+                        writer
+                            .write_all(&request("message", &format!("{number}-{index}")))
+                            .expect("sent");
+                    }
+                    // A public event of another kind has its place in the order too.
+                    writer
+                        .write_all(&request("set-name", &format!("done{number}")))
+                        .expect("sent");
+                });
+                scope.spawn(move || {
+                    let total = CLIENTS * (MESSAGES + 1);
+                    (0..total).map(|_| client.must_get()).collect::<Vec<Said>>()
+                })
+            })
+            .collect();
+        talking
+            .into_iter()
+            .map(|reader| reader.join().expect("a reader ends well"))
+            .collect()
+    });
+    let first = &sequences[0];
+    for (number, sequence) in sequences.iter().enumerate() {
+        if let Some(index) = (0..first.len()).find(|&index| first[index] != sequence[index]) {
+            panic!(
+                "u{number} has {:?} at {index} where u0 has {:?}",
+                sequence[index], first[index]
+            );
+        }
+    }
+    let mut next: HashMap<String, usize> = HashMap::new();
+    for (source, message) in first {
+        if source == "[Server]" {
+            let number = message.rsplit("done").next().expect("a number").to_owned();
+            assert_eq!(
+                next.get(&format!("u{number}")),
+                Some(&MESSAGES),
+                "{message}"
+            );
+            continue;
+        }
+        let expected = next.entry(source.clone()).or_insert(0);
+        assert_eq!(
+            *message,
+            format!("{}-{expected}", &source[1..]),
+            "the order of one sender"
+        );
+        *expected += 1;
+    }
+    assert!(next.values().all(|&count| count == MESSAGES) && next.len() == CLIENTS);
+}
+
+#[test]
+fn fifty_talkers_see_one_order() {
+    one_order_for_all(1);
+}
+
+#[test]
+fn fifty_talkers_see_one_order_on_several_threads() {
+    one_order_for_all(3);
+}
+
+#[test]
+fn arrivals_and_departures_are_part_of_the_one_order() {
+    let chat = Chat::with(unpaced());
+    let [mut alice, mut bob, mut talker] = chat.room(["alice", "bob", "talker"]);
+    thread::scope(|scope| {
+        let site = &*chat;
+        scope.spawn(move || {
+            for number in 0..60 {
+                let mut guest = site.connect("guest");
+                guest.say(&format!("guest {number}"));
+                guest.finish_sending();
+                guest.read_to_end();
+            }
+        });
+        for number in 0..300 {
+            talker.say_and_skip_to(&format!("talk {number}"));
+        }
+    });
+    talker.say("the end");
+    let by_alice = alice.skip_to("talker", "the end");
+    assert_eq!(by_alice, bob.skip_to("talker", "the end"));
+    // Three lines of each guest, in order, whatever stands between them.
+    let of_guests: Vec<&Said> = by_alice.iter().filter(|line| line.0 != "talker").collect();
+    assert_eq!(of_guests.len(), 180);
+    for (number, lines) in of_guests.chunks(3).enumerate() {
+        let name = &lines[1].0;
+        assert_eq!(lines[0].1, format!("{name} has entered the chat"));
+        assert_eq!(lines[1].1, format!("guest {number}"));
+        assert_eq!(lines[2].1, format!("{name} has left the chat"));
+    }
+}
+
+#[test]
+fn history_reply_is_contiguous_while_others_talk() {
+    const KEPT: u64 = 100;
+    const TALK: u64 = 4000;
+    let limits = Limits {
+        history_messages: KEPT as usize,
+        ..unpaced()
+    };
+    let chat = Chat::with_config(ServerConfig {
+        limits,
+        threads: 2,
+        ..Chat::config()
+    });
+    let mut asker = chat.connect_narrow("asker");
+    let mut talker = chat.connect("talker");
+    let mut other = chat.connect("other");
+    for number in 0..KEPT {
+        talker.say(&number.to_string());
+    }
+    asker.skip_to(&talker.name, &(KEPT - 1).to_string());
+    let replies = thread::scope(|scope| {
+        let mut question = asker.stream.try_clone().expect("a second handle");
+        scope.spawn(move || {
+            for number in KEPT..TALK {
+                talker.say(&number.to_string());
+                if number % 16 == 0 {
+                    // What it would get must be read, or it is closed one day.
+                    talker.skip_until("its message", |said| said.1 == number.to_string());
+                }
+            }
+            talker.finish_sending();
+            talker.read_to_end();
+        });
+        scope.spawn(move || {
+            for number in 0..200 {
+                other.request("set-name", &format!("other{number}"));
+                let renamed = format!("renamed to other{number}");
+                other.skip_until(&renamed, |said| said.1.ends_with(&renamed));
+            }
+            other.finish_sending();
+            other.read_to_end();
+        });
+        let asked = scope.spawn(move || {
+            for _ in 0..200 {
+                question.write_all(&request("history", "")).expect("sent");
+            }
+        });
+        let (mut newest, mut replies) = (KEPT - 1, 0);
+        while newest < TALK - 1 || replies < 200 {
+            let (source, text) = asker.must_get();
+            if source == "[Server]" {
+                continue;
+            }
+            let number: u64 = text.parse().expect("a number");
+            if number == newest + 1 {
+                newest = number;
+                continue;
+            }
+            // A reply: the newest hundred there are at this place, and nothing in between.
+            assert_eq!(
+                number,
+                newest + 1 - KEPT,
+                "after {newest}: neither the next message nor a reply"
+            );
+            for expected in number + 1..=newest {
+                let (_, text) = asker.must_get();
+                assert_eq!(
+                    text,
+                    expected.to_string(),
+                    "inside of a reply after {newest}"
+                );
+            }
+            replies += 1;
+        }
+        asked.join().expect("all was asked");
+        replies
+    });
+    assert_eq!(replies, 200);
+}
+
+#[test]
+fn batch_larger_than_the_allowed_lag_reaches_active_readers() {
+    let chat = Chat::with(Limits {
+        max_lag_bytes: 4096,
+        ..unpaced()
+    });
+    let mut alice = chat.join("alice");
+    let text = "x".repeat(300);
+    // Many lines in one write, with replies between them; they are less than the sockets hold.
+    let lines = [
+        request("message", &text),
+        b"{\"type\":\"users\"}\n".to_vec(),
+    ]
+    .concat();
+    for _ in 0..20 {
+        alice.send_raw(&lines.repeat(50));
+        for _ in 0..50 {
+            alice.expect("alice", &text);
+            alice.expect_notice("Connected users (1): alice");
+        }
+    }
+}
