@@ -1,159 +1,152 @@
-// Makes the page live. The server has already put everything into the HTML; this keeps it so, lets
-// one talk, and tells what is new.
+// Makes the server's HTML live: hands the events of the stream to the modules of the page.
 
-import { find, isMention, ignores, self } from './base.js';
-import * as people from './people.js';
-import * as log from './log.js';
-import { stayConnected, startAfter } from './link.js';
-import * as talk from './talk.js';
+import { find } from './dom.js';
+import { profile, isIgnored, isMention } from './profile.js';
+import * as users from './users.js';
+import * as messages from './messages.js';
+import * as stream from './stream.js';
+import * as composer from './composer.js';
+import { unsentList } from './send_queue.js';
+import * as session from './session.js';
+import * as notifications from './notifications.js';
+import { commandNames, submit } from './commands.js';
 
-const SPEAK_EVERY = 4e3; // to a screen reader
-const MAX_PRIVATE = 1000; // numbers that are remembered; a stream begins with 200 at most
-const MAX_DRAWN = 10000; // messages at once; of more, the newest, and what is above them is loaded as ever
+const MAX_DRAWN = 10000; // messages in one batch; scrolling up loads the others
+const HIDDEN_INTERVAL = 500; // between batches while the page is hidden
+const MAX_PRIVATE_IDS = 1000; // remembered; a stream starts with at most 200 private messages
 
-const spoken = find('spoken');
 const notice = find('notice');
-const title = document.title;
+const { title } = document;
 
-// Frames: whatever arrives is applied together, once per drawn frame; a timer stands in for frames
-// while the page is hidden.
+// Changes of the page wait in a queue and are drawn together, once per animation frame. A hidden
+// page has no frames, so a timer draws them.
 
 let queue = [];
 let frame = 0;
 let timer = 0;
-let hiddenCount = 0;
+let unseenCount = 0;
 
-function later(kind, data) {
+function enqueue(kind, data) {
   queue.push({ kind, data });
   if (frame) return;
-  frame = requestAnimationFrame(flush);
-  timer = setTimeout(flush, 500);
+  frame = requestAnimationFrame(drawQueue);
+  timer = setTimeout(drawQueue, HIDDEN_INTERVAL);
 }
 
-function flush() {
+const isMessage = (kind) => kind === 'message' || kind === 'private';
+const isPresence = (kind) => kind === 'joined' || kind === 'left' || kind === 'renamed';
+
+function drawQueue() {
   cancelAnimationFrame(frame);
   clearTimeout(timer);
   frame = 0;
   const events = queue;
   queue = [];
-  // Messages that would be out of sight at once are not drawn.
-  const messages = events.filter(({ kind }) => kind === 'message' || kind === 'private').length;
-  let undrawn = messages - MAX_DRAWN;
-  if (undrawn > 0) log.restartAbove();
+  const count = events.filter(({ kind }) => isMessage(kind)).length;
+  let skipped = count - MAX_DRAWN;
+  if (skipped > 0) messages.clear(true);
   for (const { kind, data } of events) {
-    const isUnseen = document.hidden && (kind === 'message' || kind === 'private') && !ignores(data.source);
-    if (isUnseen && !hiddenCount) log.markUnread();
-    if (isUnseen) hiddenCount += 1;
-    if (kind === 'joined') people.enter(data.name, data.time);
-    else if (kind === 'left') people.exit(data.name);
-    else if (kind === 'renamed') people.rename(data.name, data.new_name);
-    else if (kind === 'people') people.replace(data);
-    else if (kind === 'mark') log.mark(data);
-    else if (kind === 'private') log.privately(data);
-    else if (kind === 'message' && (undrawn -= 1) < 0) log.message(data);
-    if (kind === 'joined' || kind === 'left' || kind === 'renamed') log.presence(kind, data);
+    const isUnseen = document.hidden && isMessage(kind) && !isIgnored(data.source);
+    if (isUnseen && !unseenCount) messages.markUnread();
+    if (isUnseen) unseenCount += 1;
+    if (kind === 'message' && (skipped -= 1) < 0) messages.addMessage(data);
+    else if (kind === 'private') messages.addPrivate(data);
+    else if (kind === 'joined') users.add(data.name, data.time);
+    else if (kind === 'left') users.remove(data.name);
+    else if (kind === 'renamed') users.rename(data.name, data.new_name);
+    else if (kind === 'users') users.replace(data);
+    else if (kind === 'divider') messages.addDivider(data);
+    if (isPresence(kind)) messages.addPresence(kind, data);
   }
-  people.settle(self.name);
-  log.settle(messages);
-  document.title = hiddenCount ? `(${hiddenCount}) ${title}` : title;
+  users.update(profile.name);
+  messages.flush(count);
+  document.title = unseenCount ? `(${unseenCount}) ${title}` : title;
 }
 
 document.addEventListener('visibilitychange', () => {
   if (document.hidden) return;
-  hiddenCount = 0;
+  unseenCount = 0;
   document.title = title;
 });
 
-// A screen reader gets at most one announcement every few seconds: a few messages in full, a flood
-// as a number. (The log's own announcements are off.)
+// Events of the stream
 
-const unsaid = { message: 0, joined: 0, left: 0, renamed: 0, words: [] };
-let speaking = 0;
+const { epoch: pageEpoch, last: pageLast } = find('log').dataset;
+let epoch = pageEpoch;
+let lastId = Number(pageLast);
+let isIncomplete = false; // events are missing before the next snapshot
+const privateIds = new Set(); // of received private messages, oldest first
 
-function announce(kind, data) {
-  unsaid[kind] += 1;
-  if (kind === 'message' && unsaid.message <= 3) unsaid.words.push(`${data.source}: ${data.message.slice(0, 300)}`);
-  if (!speaking) speaking = setTimeout(speak, 500);
+function showNotice(text) {
+  notice.textContent = text || '';
+  notice.hidden = !text;
 }
 
-function speak() {
-  const said = unsaid.message > 3 ? [`${unsaid.message} new messages`] : unsaid.words;
-  if (unsaid.joined) said.push(`${unsaid.joined} joined`);
-  if (unsaid.left) said.push(`${unsaid.left} left`);
-  Object.assign(unsaid, { message: 0, joined: 0, left: 0, renamed: 0, words: [] });
-  spoken.textContent = said.join('. ');
-  speaking = said.length ? setTimeout(speak, SPEAK_EVERY) : 0;
-}
-
-// What the server sends
-
-let { epoch, last } = find('log').dataset;
-last = Number(last);
-let isLost = false; // whether something is missing before the next snapshot
-const shownPrivate = new Set(); // the numbers of private messages, oldest first
-
-function tell(words) {
-  notice.textContent = words || '';
-  notice.hidden = !words;
-}
-
-function snapshot({ epoch: newEpoch, last: newLast, users, messages, notice: words }) {
-  tell(words);
-  if (newEpoch !== epoch) {
-    later('mark', 'The server restarted');
-    last = 0;
-    log.restart(newEpoch);
-  } else if (isLost && newLast > last) {
-    later('mark', 'Some messages are missing here: the server does not keep them any more');
+function receiveSnapshot(snapshot) {
+  showNotice(snapshot.notice);
+  if (snapshot.epoch !== epoch) {
+    enqueue('divider', 'The server restarted');
+    lastId = 0;
+    messages.setEpoch(snapshot.epoch);
+  } else if (isIncomplete && snapshot.last > lastId) {
+    enqueue('divider', 'Some messages are missing here because the server no longer stores them');
   }
-  isLost = false;
-  for (const data of messages) if (data.id > last) said(data);
-  epoch = newEpoch;
-  last = newLast;
-  later('people', users);
+  isIncomplete = false;
+  for (const data of snapshot.messages) if (data.id > lastId) receiveMessage(data);
+  epoch = snapshot.epoch;
+  lastId = snapshot.last;
+  enqueue('users', snapshot.users);
 }
 
-function said(data) {
-  later('message', data);
-  talk.spoke(data.source);
-  if (ignores(data.source)) return;
-  if (isMention(data.source, data.message)) talk.mentioned(data);
+function receiveMessage(data) {
+  enqueue('message', data);
+  composer.addAuthor(data.source);
+  if (!isIgnored(data.source) && isMention(data.source, data.message)) notifications.addMention(data);
+}
+
+function receivePrivate(data) {
+  // Each stream starts with the newest private messages, which may have arrived before.
+  if (privateIds.has(data.id)) return;
+  privateIds.add(data.id);
+  if (privateIds.size > MAX_PRIVATE_IDS) privateIds.delete(privateIds.values().next().value);
+  if (!data.own && isIgnored(data.source)) return;
+  enqueue('private', data);
+  notifications.addPrivate(data);
+  notifications.announce('message', data);
+}
+
+function receivePublic(kind, data) {
+  if (!(data.id > lastId)) return;
+  lastId = data.id; // events of unknown kinds have numbers too
+  if (kind === 'message') receiveMessage(data);
+  else if (isPresence(kind)) enqueue(kind, data);
+  else return;
+  if (kind === 'renamed') session.userRenamed(data.name, data.new_name);
+  if (kind !== 'message' || !isIgnored(data.source)) notifications.announce(kind, data);
 }
 
 function receive(kind, data) {
-  if (kind === 'snapshot') snapshot(data);
-  else if (kind === 'resumed') isLost = !data.complete;
-  else if (kind === 'notice') tell(data.message);
+  if (kind === 'snapshot') receiveSnapshot(data);
+  else if (kind === 'resumed') isIncomplete = !data.complete;
+  else if (kind === 'notice') showNotice(data.message);
+  else if (kind === 'error') messages.addNote(data.message);
+  else if (kind === 'private') receivePrivate(data);
   else if (kind === 'session') {
-    talk.session(data);
-    later('session');
-  } else if (kind === 'error') log.note(data.message);
-  else if (kind === 'private') {
-    // Each stream begins with all of them.
-    if (shownPrivate.has(data.id)) return;
-    shownPrivate.add(data.id);
-    if (shownPrivate.size > MAX_PRIVATE) shownPrivate.delete(shownPrivate.values().next().value);
-    if (!data.own && ignores(data.source)) return;
-    later(kind, data);
-    talk.whispered(data);
-    announce('message', data);
-  } else if (data.id > last) {
-    last = data.id; // an event of a kind unknown here has its number too
-    if (kind === 'message') said(data);
-    else if (kind === 'joined' || kind === 'left' || kind === 'renamed') later(kind, data);
-    else return;
-    if (kind === 'renamed') talk.renamed(data.name, data.new_name);
-    if (kind !== 'message' || !ignores(data.source)) announce(kind, data);
-  }
+    session.setSession(data.name);
+    enqueue('session'); // draws the user's own name
+  } else receivePublic(kind, data);
 }
 
-const isPast = document.body.dataset.kind === 'past';
-log.takeOver(!isPast);
-if (isPast) {
-  find('link').hidden = true;
+const { kind: pageKind } = document.body.dataset;
+messages.adoptServerLines(pageKind !== 'history');
+if (pageKind === 'history') {
+  find('status').hidden = true;
   document.querySelector('.marked')?.scrollIntoView({ block: 'center' });
 } else {
-  talk.start();
-  startAfter(epoch, last);
-  stayConnected(receive);
+  if (pageKind === 'live') {
+    composer.start(submit, commandNames, [unsentList, session.joinForm]);
+    session.start();
+  }
+  stream.setLastEvent(epoch, lastId);
+  stream.run(receive);
 }

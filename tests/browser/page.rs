@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-const LIVE: &str = "document.querySelector('#link').dataset.state === 'live'";
+const LIVE: &str = "document.querySelector('#status').dataset.state === 'live'";
 
 /// Opens the page and joins under this name.
 #[track_caller]
@@ -18,7 +18,7 @@ fn join(browser: &Browser, web: SocketAddr, name: &str) {
     browser.wait_until(LIVE);
     browser.type_into("#name", &format!("{name}{ENTER}"));
     browser.wait_until(&format!(
-        "document.querySelector('#people .me')?.textContent === {}",
+        "document.querySelector('#users .me')?.textContent === {}",
         json!(name)
     ));
 }
@@ -32,7 +32,7 @@ fn say(browser: &Browser, text: &str) {
 #[track_caller]
 fn count(browser: &Browser, text: &str) -> usize {
     let script = format!(
-        "return [...document.querySelectorAll('.said .text')].filter((text) => text.textContent === {}).length",
+        "return [...document.querySelectorAll('.message .text')].filter((text) => text.textContent === {}).length",
         json!(text)
     );
     browser.run(&script).as_u64().expect("a number") as usize
@@ -41,7 +41,7 @@ fn count(browser: &Browser, text: &str) -> usize {
 #[track_caller]
 fn wait_for_message(browser: &Browser, text: &str) {
     browser.wait_until(&format!(
-        "[...document.querySelectorAll('.said .text')].some((text) => text.textContent === {})",
+        "[...document.querySelectorAll('.message .text')].some((text) => text.textContent === {})",
         json!(text)
     ));
 }
@@ -75,10 +75,10 @@ fn two_browsers_and_a_client_talk_and_lose_nothing_when_the_server_is_killed() {
     }
     first.signal("KILL");
     first.wait(PATIENCE);
-    one.wait_until("document.querySelector('#link').dataset.state !== 'live'");
+    one.wait_until("document.querySelector('#status').dataset.state !== 'live'");
     say(&one, "written while nobody listened");
     say(&one, "and one more");
-    one.wait_for("#talk", "written while nobody listened", true);
+    one.wait_for("#composer", "written while nobody listened", true);
     let second = RealServer::start(&["--db", database, "--web-port", &web.port().to_string()]);
     let mut alice = second.join("alice");
     for browser in [&one, &two] {
@@ -107,7 +107,7 @@ fn two_browsers_and_a_client_talk_and_lose_nothing_when_the_server_is_killed() {
         }
         assert_eq!(browser.run("return window.neverReloaded"), json!(true));
     }
-    one.wait_until("document.querySelector('.waiting').hidden");
+    one.wait_until("document.querySelector('.unsent').hidden");
     alice.request("history", "");
     let said: Vec<String> = (0..7).map(|_| alice.must_get().1).collect();
     assert_eq!(
@@ -129,7 +129,7 @@ fn without_a_store_a_browser_joins_the_next_server_by_itself() {
     join(&browser, web, "Ada");
     first.signal("TERM");
     first.wait(PATIENCE);
-    browser.wait_until("document.querySelector('#link').dataset.state !== 'live'");
+    browser.wait_until("document.querySelector('#status').dataset.state !== 'live'");
     say(&browser, "for the next one");
     let second = RealServer::start(&["--web-port", &web.port().to_string()]);
     wait_for_message(&browser, "for the next one");
@@ -151,10 +151,10 @@ fn offline_and_back_nothing_is_lost() {
     browser.set_offline(true);
     // What is open is not cut by that, so it is opened anew.
     say(&browser, "/reconnect");
-    browser.wait_until("document.querySelector('#link').dataset.state !== 'live'");
+    browser.wait_until("document.querySelector('#status').dataset.state !== 'live'");
     alice.say("missed by Ada");
     say(&browser, "said offline");
-    browser.wait_for("#talk", "said offline", true);
+    browser.wait_for("#composer", "said offline", true);
     browser.set_offline(false);
     wait_for_message(&browser, "missed by Ada");
     wait_for_message(&browser, "said offline");
@@ -175,20 +175,20 @@ fn what_is_refused_is_told_beside_the_field() {
     browser.open(&format!("http://{web}/"));
     browser.wait_until(LIVE);
     browser.type_into("#name", &format!("Alice{ENTER}"));
-    browser.wait_for("#refusal", "is taken", true);
+    browser.wait_for("#error", "is taken", true);
     browser.run("document.querySelector('#name').value = ''");
     browser.type_into("#name", &format!("Ada{ENTER}"));
-    browser.wait_until("document.querySelector('#people .me')");
+    browser.wait_until("document.querySelector('#users .me')");
     alice.expect_notice("Ada has entered the chat");
-    assert_eq!(browser.text("#refusal"), "");
+    assert_eq!(browser.text("#error"), "");
     browser.run("document.querySelector('#text').value = 'x'.repeat(5000)");
     browser.type_into("#text", &ENTER.to_string());
-    browser.wait_for("#refusal", "more than the 4096 allowed", true);
+    browser.wait_for("#error", "more than the 4096 allowed", true);
     let kept = browser.run("return document.querySelector('#text').value.length");
     assert_eq!(kept, json!(5000), "it can be shortened");
     browser.run("document.querySelector('#text').value = ''");
     say(&browser, "/serch x");
-    browser.wait_for("#refusal", "did you mean /search?", true);
+    browser.wait_for("#error", "did you mean /search?", true);
     browser.run("document.querySelector('#text').value = ''");
     say(&browser, "//serch is no command");
     alice.expect("Ada", "/serch is no command");
@@ -207,29 +207,29 @@ fn commands_do_what_they_do_in_the_terminal() {
     alice.expect("Ada", "* waves");
     say(&browser, "/msg alice a secret");
     alice.expect("Ada (private)", "a secret");
-    browser.wait_for("#lines", "to alice", true);
+    browser.wait_for("#lines", "private to alice", true);
     alice.send_raw(
         b"{\"type\":\"private\",\"data\":{\"target\":\"Ada\",\"message\":\"another\"}}\n",
     );
     alice.expect("alice (private)", "another");
-    browser.wait_for("#lines", "to you alone", true);
+    browser.wait_for("#lines", "private to you", true);
     say(&browser, "/msg \"alice\" in quotes");
     alice.expect("Ada (private)", "in quotes");
     say(&browser, "/reply thanks");
     alice.expect("Ada (private)", "thanks");
     say(&browser, "/setname Ada-L.");
     alice.expect_notice("Ada renamed to Ada-L.");
-    browser.wait_until("document.querySelector('#people .me')?.textContent === 'Ada-L.'");
+    browser.wait_until("document.querySelector('#users .me')?.textContent === 'Ada-L.'");
     alice.say_and_hear("hello, ADA-L.!");
     browser.wait_until("document.querySelector('.mention')");
     say(&browser, "/mentions");
-    browser.wait_for("#lines", "Who spoke of you", true);
+    browser.wait_for("#lines", "Mentions and private messages", true);
     say(&browser, "/users");
-    browser.wait_for("#lines", "2 here", true);
+    browser.wait_for("#lines", "2 online", true);
     say(&browser, "/search hello");
-    browser.wait_for("#lines", "Found for", true);
+    browser.wait_for("#lines", "Results for", true);
     say(&browser, "/ignore ALICE");
-    browser.wait_until("document.querySelector('.said.ignored')");
+    browser.wait_until("document.querySelector('.message.ignored')");
     alice.say_and_hear("hidden");
     alice.send_raw(
         b"{\"type\":\"private\",\"data\":{\"target\":\"Ada-L.\",\"message\":\"never seen\"}}\n",
@@ -239,15 +239,15 @@ fn commands_do_what_they_do_in_the_terminal() {
     browser.wait_for("#lines", "hidden", true);
     assert_eq!(count(&browser, "never seen"), 0);
     for (mistake, advice) in [
-        ("/users 5", "/users takes nothing after it"),
-        ("/history x", "takes a number from 1"),
-        ("/help weather", "/help lists all"),
-        ("/x", "/help lists all"),
+        ("/users 5", "/users takes no argument"),
+        ("/history x", "takes a number of at least 1"),
+        ("/help weather", "/help lists all commands"),
+        ("/x", "/help lists all commands"),
         ("/msg alice", "/msg needs NAME TEXT"),
     ] {
         say(&browser, mistake);
-        browser.wait_for("#refusal", advice, true);
-        assert!(!browser.text("#refusal").contains("did you mean"));
+        browser.wait_for("#error", advice, true);
+        assert!(!browser.text("#error").contains("did you mean"));
         browser.run("document.querySelector('#text').value = ''");
     }
     say(&browser, "/info");
@@ -262,7 +262,7 @@ fn commands_do_what_they_do_in_the_terminal() {
     browser.wait_for("#lines", "hello, ADA-L.!", true);
     say(&browser, "/quit");
     alice.expect_notice("Ada-L. has left the chat");
-    browser.wait_until("!document.querySelector('.join').hidden");
+    browser.wait_until("!document.querySelector('.join-form').hidden");
 }
 
 #[test]
@@ -278,12 +278,12 @@ fn a_draft_survives_and_tabs_are_one_user() {
     browser.type_into("#text", &format!("a draft{line}of two lines"));
     browser.open(&format!("http://{web}/"));
     browser.wait_until("document.querySelector('#text')?.value === 'a draft\\nof two lines'");
-    browser.wait_until("document.querySelector('#people .me')?.textContent === 'Ada'");
+    browser.wait_until("document.querySelector('#users .me')?.textContent === 'Ada'");
     browser.type_into("#text", &ENTER.to_string());
     alice.expect("Ada", "a draft ↵ of two lines");
     browser.open_tab();
     browser.open(&format!("http://{web}/"));
-    browser.wait_until("document.querySelector('#people .me')?.textContent === 'Ada'");
+    browser.wait_until("document.querySelector('#users .me')?.textContent === 'Ada'");
     say(&browser, "from the second tab");
     alice.expect("Ada", "from the second tab");
     alice.request("users", "");
@@ -315,7 +315,7 @@ fn what_came_out_of_sight_is_counted_and_marked() {
     );
     alice.say_and_hear("seen too");
     wait_for_message(&browser, "seen too");
-    browser.wait_until("JSON.parse(localStorage['smolchat.read']).id === Number([...document.querySelectorAll('.said')].at(-1).id.slice(1))");
+    browser.wait_until("JSON.parse(localStorage['smolchat.read']).id === Number([...document.querySelectorAll('.message')].at(-1).id.slice(1))");
     browser.open("about:blank");
     alice.say_and_hear("while it was closed");
     browser.open(&format!("http://{web}/"));
@@ -393,7 +393,7 @@ fn scrolling_up_loads_what_was_said_before_without_a_jump() {
     assert_eq!(count(&browser, "number 349"), 0);
     // What is looked at stays where it is while older ones come above it.
     browser.run("const log = document.querySelector('#log'); log.scrollTop = 100");
-    let place = "[...document.querySelectorAll('.said')].find((line) => line.querySelector('.text').textContent === 'number 352').getBoundingClientRect().top";
+    let place = "[...document.querySelectorAll('.message')].find((line) => line.querySelector('.text').textContent === 'number 352').getBoundingClientRect().top";
     let before = browser
         .run(&format!("return {place}"))
         .as_f64()
@@ -415,7 +415,7 @@ fn scrolling_up_loads_what_was_said_before_without_a_jump() {
         assert_eq!(count(&browser, &format!("number {number}")), 1, "{number}");
     }
     let ids = browser.run(
-        "return [...document.querySelectorAll('.said')].map((line) => Number(line.id.slice(1)))",
+        "return [...document.querySelectorAll('.message')].map((line) => Number(line.id.slice(1)))",
     );
     let ids: Vec<u64> = ids
         .as_array()
@@ -445,16 +445,16 @@ fn without_scripts_the_page_is_read() {
     }
     browser.open(&format!("http://{web}/?before=103"));
     browser.wait_for("#lines", "number 100", true);
-    browser.wait_for("#people", "alice", true);
+    browser.wait_for("#users", "alice", true);
     browser.type_into(".older a", &ENTER.to_string());
     browser.wait_for("#lines", "number 50", true);
     browser.type_into("#q", &format!("number 77{ENTER}"));
     browser.wait_for("#lines", "number 77", true);
     browser.wait_for("#lines", "number 78", false);
-    browser.click("a.at");
+    browser.click("a.time");
     browser.wait_for(".marked", "number 77", true);
     browser.wait_for("#lines", "number 78", true);
-    browser.click(".now a");
+    browser.click(".back a");
     browser.wait_for("#lines", "number 120", true);
     assert!(
         !browser.text("body").contains("Join"),
@@ -486,7 +486,7 @@ fn hostile_names_and_messages_stay_text_and_inside_the_window() {
     let mut long = chat.join("WWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWW");
     long.say_and_skip_to("a wide name");
     eve.skip_to("WWWWWWWWWWWWWWWWWWWWWWWWWWWWWWWW", "a wide name");
-    let fits = "document.scrollingElement.scrollWidth <= innerWidth && [...document.querySelectorAll('.log, .people, main')].every((place) => place.getBoundingClientRect().right <= innerWidth + 1) && [...document.querySelectorAll('.log *')].every((part) => part.getBoundingClientRect().right <= innerWidth + 1)";
+    let fits = "document.scrollingElement.scrollWidth <= innerWidth && [...document.querySelectorAll('.log, .users, main')].every((place) => place.getBoundingClientRect().right <= innerWidth + 1) && [...document.querySelectorAll('.log *')].every((part) => part.getBoundingClientRect().right <= innerWidth + 1)";
     // Live, and as the server draws it.
     browser.open(&format!("http://{web}/"));
     browser.wait_until(LIVE);
@@ -508,7 +508,7 @@ fn hostile_names_and_messages_stay_text_and_inside_the_window() {
             browser.run("return window.hacked === undefined"),
             json!(true)
         );
-        assert_eq!(browser.run("return document.querySelectorAll('#lines img, #lines script, #lines b, #people b').length"), json!(0));
+        assert_eq!(browser.run("return document.querySelectorAll('#lines img, #lines script, #lines b, #users b').length"), json!(0));
         let links = "return [...document.querySelectorAll('.text a')].map((link) => `${link.rel} ${link.href}`)";
         assert_eq!(
             browser.run(links),
@@ -546,10 +546,10 @@ fn everything_is_done_by_the_keyboard() {
         order,
         [
             "skip",
-            "people",
+            "users",
             "q",
             "log",
-            "at",
+            "time",
             "https://example.org/",
             "name"
         ]
@@ -671,11 +671,11 @@ fn axe_finds_nothing_in_any_state() {
     check("empty");
     let mut alice = chat.join("alice");
     browser.type_into("#name", &format!("alice{ENTER}"));
-    browser.wait_for("#refusal", "taken", true);
+    browser.wait_for("#error", "taken", true);
     check("refused");
     browser.run("document.querySelector('#name').value = ''");
     browser.type_into("#name", &format!("Ada{ENTER}"));
-    browser.wait_until("document.querySelector('#people .me')");
+    browser.wait_until("document.querySelector('#users .me')");
     alice.say_and_skip_to("@Ada, look: https://example.org/");
     alice.send_raw(b"{\"type\":\"private\",\"data\":{\"target\":\"Ada\",\"message\":\"psst\"}}\n");
     for text in hostile() {
@@ -684,31 +684,31 @@ fn axe_finds_nothing_in_any_state() {
     say(&browser, "/help");
     browser.wait_for("#lines", "explains the commands", true);
     say(&browser, "/me waves");
-    browser.wait_until("document.querySelector('.act')");
+    browser.wait_until("document.querySelector('.action')");
     check("talking");
     browser.run("document.querySelector('#log').scrollTop = 0");
     alice.say_and_skip_to("below");
     browser.wait_until("!document.querySelector('#newer').hidden");
     check("reading further up");
-    browser.click(".own");
+    browser.click(".own-name");
     check("changing the name");
     browser.open(&format!("http://{web}/?q=look"));
     browser.wait_for("#lines", "look", true);
     check("found");
     browser.open(&format!("http://{web}/?q=nothinglikethis"));
-    browser.wait_for("#lines", "Nothing was found", true);
+    browser.wait_for("#lines", "No messages found", true);
     check("nothing found");
     browser.open(&format!("http://{web}/m/6"));
     browser.wait_until("document.querySelector('.marked')");
     check("one message");
     // And where nobody answers any more, with something that waits.
     browser.open(&format!("http://{web}/"));
-    browser.wait_until("document.querySelector('#people .me')");
+    browser.wait_until("document.querySelector('#users .me')");
     drop(alice);
     drop(chat);
-    browser.wait_until("document.querySelector('#link').dataset.state !== 'live'");
+    browser.wait_until("document.querySelector('#status').dataset.state !== 'live'");
     say(&browser, "waits");
-    browser.wait_until("!document.querySelector('.waiting').hidden");
+    browser.wait_until("!document.querySelector('.unsent').hidden");
     check("without a server");
     // And one that is only read.
     let server = RealServer::start(&["--web-read-only"]);

@@ -742,12 +742,15 @@ fn without_scripts_the_past_is_read_by_links_and_a_form() {
     );
     assert!(page.contains("value=\"number 7\""));
     let page = get(web, "/?q=%3Cb%3E").text();
-    assert!(page.contains("Nothing was found."), "{page}");
+    assert!(page.contains("No messages found."), "{page}");
     assert!(page.contains("value=\"&lt;b&gt;\""), "{page}");
     assert!(!page.contains("<b>"));
 
     let page = get(web, "/m/62").text();
-    assert!(page.contains("<li id=\"m62\" class=\"line said"), "{page}");
+    assert!(
+        page.contains("<li id=\"m62\" class=\"line message"),
+        "{page}"
+    );
     assert_eq!(page.matches(" marked\"").count(), 1);
     assert!(
         page.contains(">number 60.<") && page.contains(">number 85.<"),
@@ -951,7 +954,10 @@ fn a_long_history_comes_in_pages() {
     let said: Vec<Value> = said.map(|number| json!(number.to_string())).collect();
     assert_eq!(heard, said);
     let html = get(web, "/").text();
-    assert_eq!(html.matches("class=\"line said").count(), MAX_PAGE_MESSAGES);
+    assert_eq!(
+        html.matches("class=\"line message").count(),
+        MAX_PAGE_MESSAGES
+    );
     assert!(html.contains("/?before="), "older ones are behind a link");
 }
 

@@ -70,7 +70,7 @@ fn the_page_of_an_empty_chat_says_so() {
     let (_chat, web) = Chat::with_page(Limits::default());
     let html = get(web, "/").text();
     assert!(
-        html.contains("Nobody") && html.contains("Nothing has been said yet"),
+        html.contains("No users") && html.contains("No messages yet"),
         "{html}"
     );
     assert_eq!(get(web, "/api/users").json(), json!({ "users": [] }));

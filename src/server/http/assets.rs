@@ -6,8 +6,7 @@
 //!
 //! What only its writers need (lines that are comments, and indentation) is left out.
 //!
-//! The script's modules name each other as files (`./log.js`); here those names become addresses,
-//! so a module's own address changes with those that it imports.
+//! The modules of the script are joined in one file.
 
 use crate::server::http::html::AssetUrls;
 use flate2::Compression;
@@ -38,13 +37,23 @@ const CSS: &str = "text/css; charset=utf-8";
 const SCRIPT: &str = "text/javascript; charset=utf-8";
 const SVG: &str = "image/svg+xml";
 
-/// The script's modules: each after all that it imports.
-const MODULES: [(&str, &str); 6] = [
-    ("base", include_str!("../../../web/base.js")),
-    ("people", include_str!("../../../web/people.js")),
-    ("log", include_str!("../../../web/log.js")),
-    ("link", include_str!("../../../web/link.js")),
-    ("talk", include_str!("../../../web/talk.js")),
+/// The modules of the script, each after those that it imports.
+const MODULES: [(&str, &str); 13] = [
+    ("dom", include_str!("../../../web/dom.js")),
+    ("api", include_str!("../../../web/api.js")),
+    ("profile", include_str!("../../../web/profile.js")),
+    ("users", include_str!("../../../web/users.js")),
+    ("lines", include_str!("../../../web/lines.js")),
+    ("messages", include_str!("../../../web/messages.js")),
+    ("stream", include_str!("../../../web/stream.js")),
+    ("composer", include_str!("../../../web/composer.js")),
+    ("send_queue", include_str!("../../../web/send_queue.js")),
+    ("session", include_str!("../../../web/session.js")),
+    (
+        "notifications",
+        include_str!("../../../web/notifications.js"),
+    ),
+    ("commands", include_str!("../../../web/commands.js")),
     ("app", include_str!("../../../web/app.js")),
 ];
 
@@ -53,26 +62,13 @@ impl Assets {
     pub fn prepare() -> Self {
         let style = Asset::new("style", "css", CSS, include_str!("../../../web/style.css"));
         let icon = Asset::new("icon", "svg", SVG, include_str!("../../../web/icon.svg"));
-        let mut modules: Vec<Asset> = Vec::new();
-        for (stem, content) in MODULES {
-            let mut content = content.to_owned();
-            for (imported, module) in MODULES.iter().zip(&modules) {
-                let name = format!("'./{}.js'", imported.0);
-                content = content.replace(&name, &format!("'{}'", module.url));
-            }
-            modules.push(Asset::new(stem, "js", SCRIPT, &content));
-        }
+        let script = Asset::new("app", "js", SCRIPT, &bundle(&MODULES));
         let urls = AssetUrls {
             style: style.url.clone(),
             icon: icon.url.clone(),
-            script: modules
-                .last()
-                .map(|app| app.url.clone())
-                .unwrap_or_default(),
-            modules: modules.iter().map(|module| module.url.clone()).collect(),
+            script: script.url.clone(),
         };
-        let mut files = vec![style, icon];
-        files.append(&mut modules);
+        let files = vec![style, icon, script];
         Assets { files, urls }
     }
 
@@ -104,6 +100,46 @@ impl Asset {
             content,
         }
     }
+}
+
+/// Joins modules in one script, which needs one request and compresses better than single files.
+///
+/// Each module becomes a function that returns its exports, so that its other names stay private.
+/// An import or an export has to start a line, and an import has to end on it.
+fn bundle(modules: &[(&str, &str)]) -> String {
+    let mut script = String::new();
+    for (name, content) in modules {
+        let mut exports = Vec::new();
+        script.push_str(&format!("const ${name} = (() => {{\n"));
+        for line in content.lines() {
+            if let Some(import) = line.strip_prefix("import ") {
+                script.push_str(&import_statement(import));
+            } else if let Some(declaration) = line.strip_prefix("export ") {
+                exports.push(declared_name(declaration));
+                script.push_str(declaration);
+            } else {
+                script.push_str(line);
+            }
+            script.push('\n');
+        }
+        script.push_str(&format!("return {{ {} }};\n}})();\n", exports.join(", ")));
+    }
+    script
+}
+
+/// Converts `{ a, b } from './users.js';` or `* as users from './users.js';` to a declaration.
+fn import_statement(import: &str) -> String {
+    let (names, file) = import.split_once(" from './").unwrap_or((import, ""));
+    let names = names.trim_start_matches("* as ");
+    format!("const {names} = ${};", file.trim_end_matches(".js';"))
+}
+
+/// Returns the name that a declaration of a constant or a function introduces.
+fn declared_name(declaration: &str) -> &str {
+    declaration
+        .split(|character: char| !(character.is_alphanumeric() || character == '_'))
+        .find(|word| !matches!(*word, "async" | "const" | "function"))
+        .unwrap_or_default()
 }
 
 /// A text without the lines that are nothing but comments, and without indentation. It knows
@@ -145,26 +181,40 @@ mod tests {
     use std::io::Read;
 
     #[test]
-    fn modules_find_each_other_and_all_comes_compressed() {
-        let assets = Assets::prepare();
-        for file in &assets.files {
-            let text = String::from_utf8(file.content.clone()).unwrap();
-            assert!(!text.contains("'./"), "{} names a file", file.url);
-            let imports = text.match_indices("from '/").map(|(at, _)| {
-                let rest = &text[at + "from '".len()..];
-                &rest[..rest.find('\'').unwrap()]
-            });
-            for import in imports {
-                assert!(
-                    assets.find(import).is_some(),
-                    "{} imports {import}",
-                    file.url
-                );
-            }
+    fn compressed_files_have_the_same_content() {
+        for file in &Assets::prepare().files {
             let mut plain = Vec::new();
             let mut reader = flate2::read::GzDecoder::new(&file.compressed[..]);
             reader.read_to_end(&mut plain).unwrap();
             assert_eq!(plain, file.content);
+        }
+    }
+
+    #[test]
+    fn bundle_keeps_the_names_of_modules_apart() {
+        let first = "export const one = 1;\nexport async function two() {\n}\nconst three = 3;\n";
+        let second =
+            "import { one, two } from './first.js';\nimport * as first from './first.js';\n";
+        let bundled = "const $first = (() => {\nconst one = 1;\nasync function two() {\n}\nconst three = 3;\n\
+                       return { one, two };\n})();\n\
+                       const $second = (() => {\nconst { one, two } = $first;\nconst first = $first;\n\
+                       return {  };\n})();\n";
+        assert_eq!(bundle(&[("first", first), ("second", second)]), bundled);
+    }
+
+    #[test]
+    fn modules_follow_those_that_they_import() {
+        let script = bundle(&MODULES);
+        assert!(!script.contains("import ") && !script.contains("export "));
+        for (position, (name, content)) in MODULES.iter().enumerate() {
+            for line in content.lines().filter(|line| line.starts_with("import ")) {
+                let is_imported =
+                    |(file, _): &(&str, &str)| line.ends_with(&format!(" from './{file}.js';"));
+                assert!(
+                    MODULES[..position].iter().any(is_imported),
+                    "{name}: {line}"
+                );
+            }
         }
     }
 

@@ -1,7 +1,7 @@
 //! The web page as HTML: a snapshot of the chat, poured into `web/index.html`.
 //!
 //! What lives here: the template, the escaping, and the few pieces of markup that the page's script
-//! builds in the same shape when it goes on from there (`web/app.js`; classes and their order are a
+//! builds in the same shape when it goes on from there (`web/lines.js`; classes and their order are a
 //! contract between the two). Called by the web routes, on any thread. It never does I/O, reads no
 //! clock, waits for nothing and cannot fail; what users wrote reaches the output escaped or not at
 //! all, and is never looked at as a template.
@@ -27,10 +27,8 @@ pub const TEMPLATE: &str = include_str!("../../../web/index.html");
 pub struct AssetUrls {
     /// The style sheet, `web/style.css`.
     pub style: String,
-    /// The first module of the script, `web/app.js`.
+    /// The script, made of the modules in `web/`.
     pub script: String,
-    /// All its modules, to be fetched at once.
-    pub modules: Vec<String>,
     /// The icon, `web/icon.svg`.
     pub icon: String,
 }
@@ -117,7 +115,7 @@ impl Kind {
         match self {
             Kind::Live => "live",
             Kind::ReadOnly => "read-only",
-            Kind::OlderMessages => "past",
+            Kind::OlderMessages => "history",
         }
     }
 }
@@ -166,26 +164,17 @@ where
         write_users(&mut users, self.users);
         let mut lines = String::new();
         let nothing = match self.kind {
-            Kind::OlderMessages => "Nothing was found.",
+            Kind::OlderMessages => "No messages found.",
             Kind::Live | Kind::ReadOnly => {
-                "Nothing has been said yet. New messages appear here by themselves."
+                "No messages yet. New messages appear here automatically."
             }
         };
         write_lines(&mut lines, self.lines, nothing);
         let older = older_markup(self.older, self.query);
-        let now = match self.kind {
-            Kind::OlderMessages => {
-                "<p class=\"now\"><a href=\"/\">Back to what is said now</a></p>"
-            }
+        let back = match self.kind {
+            Kind::OlderMessages => "<p class=\"back\"><a href=\"/\">Back to the live chat</a></p>",
             Kind::Live | Kind::ReadOnly => "",
         };
-        let mut modules = String::new();
-        for url in &assets.modules {
-            push(
-                &mut modules,
-                format_args!("<link rel=\"modulepreload\" href=\"{url}\">\n"),
-            );
-        }
         let notice = notice_markup(self.notice);
         let (user_count, last) = (self.user_count.to_string(), self.last.to_string());
 
@@ -198,8 +187,7 @@ where
                     "messages" => Value::Markup(&lines),
                     "notice" => Value::Markup(&notice),
                     "older" => Value::Markup(&older),
-                    "now" => Value::Markup(now),
-                    "modules" => Value::Markup(&modules),
+                    "back" => Value::Markup(back),
                     "kind" => Value::Text(self.kind.word()),
                     "query" => Value::Text(self.query),
                     "user_count" => Value::Text(&user_count),
@@ -293,13 +281,13 @@ fn write_users<'a>(out: &mut String, names: impl Iterator<Item = &'a str>) {
     }
     if count == 0 {
         out.push_str(LIST);
-        out.push_str("<li class=\"nobody\">Nobody</li>");
+        out.push_str("<li class=\"empty\">No users</li>");
     }
     out.push_str("</ul>");
 }
 
 /// One row for each message; a heading where a day begins. A row whose author is that of the row
-/// above is marked `again`, and `same` if it is also of the same minute.
+/// above is marked `same-author`, and `same-minute` if it is also of the same minute.
 fn write_lines<'a>(out: &mut String, lines: impl Iterator<Item = Line<'a>>, nothing: &str) {
     let mut above: Option<(DateTime, &str)> = None;
     for line in lines {
@@ -310,7 +298,7 @@ fn write_lines<'a>(out: &mut String, lines: impl Iterator<Item = Line<'a>>, noth
             text,
             ..
         } = line;
-        let act = if line.is_action { " act" } else { "" };
+        let act = if line.is_action { " action" } else { "" };
         let marked = if line.is_marked { " marked" } else { "" };
         let when = Offset::UTC.to_datetime(time);
         let same_day = above.filter(|(earlier, _)| earlier.date() == when.date());
@@ -320,9 +308,9 @@ fn write_lines<'a>(out: &mut String, lines: impl Iterator<Item = Line<'a>>, noth
         let grouping = match same_day {
             Some((earlier, author)) if author == source => {
                 if (earlier.hour(), earlier.minute()) == (when.hour(), when.minute()) {
-                    " again same"
+                    " same-author same-minute"
                 } else {
-                    " again"
+                    " same-author"
                 }
             }
             _ => "",
@@ -332,7 +320,7 @@ fn write_lines<'a>(out: &mut String, lines: impl Iterator<Item = Line<'a>>, noth
         push(
             out,
             format_args!(
-                "<li id=\"m{id}\" class=\"line said hue-{}{act}{grouping}{marked}\"><a class=\"at\" href=\"/m/{id}\"><time datetime=\"{time:.3}\">{:02}:{:02}</time></a> <bdi class=\"who\">",
+                "<li id=\"m{id}\" class=\"line message hue-{}{act}{grouping}{marked}\"><a class=\"time\" href=\"/m/{id}\"><time datetime=\"{time:.3}\">{:02}:{:02}</time></a> <bdi class=\"author\">",
                 hue(source),
                 when.hour(),
                 when.minute(),
@@ -344,7 +332,7 @@ fn write_lines<'a>(out: &mut String, lines: impl Iterator<Item = Line<'a>>, noth
         out.push_str("</span></li>\n");
     }
     if above.is_none() {
-        push(out, format_args!("<li class=\"nothing\">{nothing}</li>"));
+        push(out, format_args!("<li class=\"empty\">{nothing}</li>"));
     }
 }
 
@@ -397,7 +385,6 @@ mod tests {
         AssetUrls {
             style: "/style-1.css".into(),
             script: "/app-2.js".into(),
-            modules: vec!["/app-2.js".into(), "/log-4.js".into()],
             icon: "/icon-3.svg".into(),
         }
     }
@@ -452,7 +439,7 @@ mod tests {
             older: None,
         };
         let page = view(Some("no <disk>")).render(&assets());
-        assert!(page.contains(" act\"><a "), "{page}");
+        assert!(page.contains(" action\"><a "), "{page}");
         assert!(
             page.contains("role=\"alert\">no &lt;disk&gt;</p>"),
             "{page}"
@@ -491,8 +478,8 @@ mod tests {
     fn an_empty_chat_says_so() {
         let page = page(&[], &[]);
         assert!(page.contains("class=\"count\">0</span>"));
-        assert!(page.contains("<li class=\"nobody\">Nobody</li>"));
-        assert!(page.contains("<li class=\"nothing\">"));
+        assert!(page.contains("<li class=\"empty\">No users</li>"));
+        assert!(page.contains("<li class=\"empty\">"));
         assert!(!page.contains("class=\"day\""));
     }
 
@@ -502,14 +489,14 @@ mod tests {
         assert!(page.contains("class=\"count\">2</span>"));
         assert!(page.contains("<bdi>alice</bdi></li>\n<li class=\"hue-"));
         assert!(page.contains("<bdi>127.0.0.1:50112</bdi>"));
-        assert!(!page.contains("nobody"));
+        assert!(!page.contains("No users"));
     }
 
     #[test]
     fn users_come_in_lists_of_a_hundred() {
         let lists = |count: usize| {
             let page = page(&vec!["alice"; count], &[]);
-            let people = page.split_once("<div id=\"people\">").unwrap().1;
+            let people = page.split_once("<div id=\"users\">").unwrap().1;
             let people = people.split_once("</div>").unwrap().0;
             assert_eq!(
                 people.matches("<ul ").count(),
@@ -574,8 +561,8 @@ mod tests {
     fn a_message_carries_its_time_author_and_text() {
         let page = page(&[], &[line("2026-08-20T09:41:12.3456Z", "alice", "a\nb")]);
         let row = format!(
-            "<li id=\"m7\" class=\"line said hue-{}\"><a class=\"at\" href=\"/m/7\"><time datetime=\"2026-08-20T09:41:12.345Z\">09:41</time></a> \
-             <bdi class=\"who\">alice</bdi><span class=\"colon\">: </span>\
+            "<li id=\"m7\" class=\"line message hue-{}\"><a class=\"time\" href=\"/m/7\"><time datetime=\"2026-08-20T09:41:12.345Z\">09:41</time></a> \
+             <bdi class=\"author\">alice</bdi><span class=\"colon\">: </span>\
              <span class=\"text\" dir=\"auto\">a\nb</span></li>\n",
             hue("alice")
         );
@@ -600,13 +587,13 @@ mod tests {
             older: Some(7),
         };
         let page = view.render(&assets());
-        assert!(page.contains("<body data-kind=\"past\">"), "{page}");
+        assert!(page.contains("<body data-kind=\"history\">"), "{page}");
         assert!(page.contains(
             "<p class=\"older\"><a rel=\"prev\" href=\"/?q=a+%22b%22+%26+c&amp;before=7\">"
         ));
         assert!(page.contains("value=\"a &quot;b&quot; &amp; c\""));
-        assert!(page.contains("<a href=\"/\">Back to what is said now</a>"));
-        assert!(page.contains(" marked\"><a class=\"at\" href=\"/m/7\">"));
+        assert!(page.contains("<a href=\"/\">Back to the live chat</a>"));
+        assert!(page.contains(" marked\"><a class=\"time\" href=\"/m/7\">"));
         let view = View {
             kind: Kind::OlderMessages,
             epoch: "e",
@@ -619,7 +606,7 @@ mod tests {
             older: None,
         };
         let page = view.render(&assets());
-        assert!(page.contains("<li class=\"nothing\">Nothing was found.</li>"));
+        assert!(page.contains("<li class=\"empty\">No messages found.</li>"));
         assert!(!page.contains("class=\"older\""));
     }
 
@@ -637,7 +624,7 @@ mod tests {
         assert!(page.contains("<h3>Thursday 20 August 2026 (UTC)</h3>"));
         assert!(page.contains("<h3>Friday 21 August 2026 (UTC)</h3>"));
         // A group does not reach across midnight.
-        assert_eq!(page.matches(" again").count(), 1);
+        assert_eq!(page.matches(" same-author").count(), 1);
     }
 
     #[test]
@@ -646,14 +633,17 @@ mod tests {
             let mut out = String::new();
             write_lines(&mut out, rows.iter().copied(), "");
             out.lines()
-                .filter(|row| row.contains("said"))
-                .map(
-                    |row| match (row.contains(" again same\""), row.contains(" again\"")) {
+                .filter(|row| row.contains("message"))
+                .map(|row| {
+                    match (
+                        row.contains(" same-author same-minute\""),
+                        row.contains(" same-author\""),
+                    ) {
                         (true, _) => "same",
                         (_, true) => "again",
                         _ => "first",
-                    },
-                )
+                    }
+                })
                 .collect()
         };
         let rows = [

@@ -1,0 +1,57 @@
+// DOM elements, the colors of names, date formats and links. User text enters the page as text
+// nodes only.
+
+export const find = (id) => document.getElementById(id);
+
+export function make(tag, className, ...children) {
+  const element = document.createElement(tag);
+  if (className) element.className = className;
+  element.append(...children);
+  return element;
+}
+
+export function makeButton(className, ...children) {
+  const button = make('button', className, ...children);
+  button.type = 'button';
+  return button;
+}
+
+const utf8 = new TextEncoder();
+
+/** Returns the color class of a name: FNV-1a of its UTF-8. The server uses the same hash. */
+export function hue(name) {
+  let hash = 0x811c9dc5;
+  for (const byte of utf8.encode(name)) hash = Math.imul(hash ^ byte, 0x01000193);
+  return `hue-${(hash >>> 0) % 12}`;
+}
+
+export const nameTag = (name, className) => make('bdi', className, name);
+export const coloredName = (name) => nameTag(name, hue(name));
+
+const twoDigits = (number) => String(number).padStart(2, '0');
+
+export const formatTime = (date) => `${twoDigits(date.getHours())}:${twoDigits(date.getMinutes())}`;
+export const dayKey = (date) => `${date.getFullYear()}-${date.getMonth()}-${date.getDate()}`;
+export const dayFormat = new Intl.DateTimeFormat('en-GB', { weekday: 'long', day: 'numeric', month: 'long', year: 'numeric' });
+export const fullFormat = new Intl.DateTimeFormat('en-GB', { dateStyle: 'full', timeStyle: 'long' });
+
+/** Splits text into strings and link elements. */
+export function linkify(text) {
+  const parts = [];
+  let end = 0;
+  for (const { 0: match, index } of text.matchAll(/\bhttps?:\/\/[^\s<>"]+/g)) {
+    // Trailing punctuation and unbalanced closing brackets belong to the sentence.
+    let url = match.replace(/[.,:;!?'*_~]+$/, '');
+    while (url.endsWith(')') && url.split(')').length > url.split('(').length) {
+      url = url.slice(0, -1).replace(/[.,:;!?'*_~]+$/, '');
+    }
+    if (!URL.canParse(url)) continue;
+    const link = make('a', '', url);
+    link.href = url;
+    link.rel = 'noopener noreferrer';
+    link.target = '_blank';
+    parts.push(text.slice(end, index), link);
+    end = index + url.length;
+  }
+  return [...parts, text.slice(end)];
+}

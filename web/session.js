@@ -1,0 +1,136 @@
+// Joining, renaming and leaving. All tabs of a browser share one session.
+
+import { make, makeButton } from './dom.js';
+import { request, sleep } from './api.js';
+import { profile, browserStorage } from './profile.js';
+import { reconnect } from './stream.js';
+import * as composer from './composer.js';
+import { sendQueued } from './send_queue.js';
+
+const HIDDEN_JOIN_DELAY = 1500;
+
+const canJoin = document.body.dataset.kind === 'live';
+
+const nameField = make('input');
+Object.assign(nameField, { id: 'name', autocomplete: 'nickname', placeholder: 'Your name', required: true, maxLength: 512, enterKeyHint: 'go' });
+nameField.dir = 'auto';
+nameField.setAttribute('aria-describedby', 'error');
+const joinButton = make('button', 'primary', 'Join');
+const cancelButton = makeButton('', 'Keep name');
+const label = make('label', '', 'Join as');
+label.htmlFor = 'name';
+export const joinForm = make('form', 'join-form', label, nameField, joinButton, cancelButton);
+
+const tabs = 'BroadcastChannel' in window ? new BroadcastChannel('smolchat') : null;
+if (tabs) tabs.onmessage = reconnect;
+
+function showJoinForm(isJoining) {
+  joinForm.hidden = !isJoining;
+  cancelButton.hidden = !profile.name;
+  joinButton.textContent = profile.name ? 'Rename' : 'Join';
+  composer.show(!isJoining);
+}
+
+/** Shows the form that the user needs. */
+export function start() {
+  nameField.value = browserStorage.get('name') || '';
+  showJoinForm(!(browserStorage.get('name') && browserStorage.get('joined')));
+}
+
+let isJoining = false;
+
+/** Joins, or changes the name. An automatic attempt leaves the focus where it is. */
+export async function join(name, isAutomatic = false) {
+  if (isJoining) return;
+  isJoining = true;
+  joinButton.disabled = true;
+  const response = await request('POST', '/api/session', { name });
+  joinButton.disabled = false;
+  isJoining = false;
+  if (response.problem) {
+    await joinFailed(name, response, isAutomatic);
+    return;
+  }
+  composer.clearError();
+  browserStorage.set('name', response.name);
+  browserStorage.set('joined', true);
+  if (!profile.name) {
+    tabs?.postMessage('joined');
+    reconnect();
+  }
+  profile.name = response.name;
+  showJoinForm(false);
+  if (!isAutomatic) composer.focus();
+  sendQueued();
+}
+
+async function joinFailed(name, { problem, retryAfter }, isAutomatic) {
+  composer.showError(problem.detail);
+  if (isAutomatic && retryAfter) {
+    await sleep(retryAfter);
+    if (!profile.name && browserStorage.get('joined')) await join(name, true);
+    return;
+  }
+  if (isAutomatic) browserStorage.set('joined', null);
+  nameField.value = name;
+  showJoinForm(true);
+  if (!isAutomatic) nameField.focus();
+}
+
+export async function leave() {
+  // Cleared before the stream reports the end of the session, so that no tab joins again.
+  browserStorage.set('joined', null);
+  const { problem } = await request('DELETE', '/api/session', {});
+  if (problem) {
+    browserStorage.set('joined', true);
+    composer.showError(problem.detail);
+    return;
+  }
+  profile.name = null;
+  tabs?.postMessage('left');
+  reconnect();
+  showJoinForm(true);
+}
+
+const isTypingName = () => !joinForm.hidden && document.activeElement === nameField;
+
+/** Handles the stream's report of the user's name, or of null without a session. */
+export function setSession(name) {
+  if (!canJoin) return;
+  profile.name = name;
+  if (name) {
+    browserStorage.set('name', name);
+    browserStorage.set('joined', true);
+    showJoinForm(isTypingName() && !joinButton.disabled);
+    sendQueued();
+    return;
+  }
+  const lastName = browserStorage.get('name');
+  if (lastName && !nameField.value) nameField.value = lastName;
+  if (!lastName || !browserStorage.get('joined')) showJoinForm(true);
+  // A hidden tab waits, because one tab that joins is enough.
+  else setTimeout(() => { if (!profile.name) join(lastName, true); }, document.hidden ? HIDDEN_JOIN_DELAY : 0);
+}
+
+/** Handles a new name of any user. */
+export function userRenamed(name, newName) {
+  if (name !== profile.name) return;
+  profile.name = newName;
+  browserStorage.set('name', newName);
+  showJoinForm(isTypingName());
+}
+
+joinForm.addEventListener('submit', (event) => {
+  event.preventDefault();
+  join(nameField.value);
+});
+cancelButton.addEventListener('click', () => {
+  composer.clearError();
+  showJoinForm(false);
+  composer.focus();
+});
+composer.nameButton.addEventListener('click', () => {
+  nameField.value = profile.name;
+  showJoinForm(true);
+  nameField.select();
+});
