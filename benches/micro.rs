@@ -7,9 +7,10 @@
 use divan::counter::{BytesCount, ItemsCount};
 use divan::{Bencher, black_box};
 use smolchat::chat::username::Username;
-use smolchat::limits::{DEFAULT_MAX_LINE_BYTES, DEFAULT_MAX_MESSAGE_BYTES};
+use smolchat::limits::DEFAULT_MAX_MESSAGE_BYTES;
 use smolchat::protocol::basic::{decode_request, encode_message, encode_request};
 use smolchat::protocol::framing::{Line, LineDecoder};
+use smolchat::server::limits::DEFAULT_MAX_LINE_BYTES;
 use std::net::{Ipv4Addr, SocketAddr};
 
 /// Lines in one input, about what a busy socket gives in one read.

@@ -7,6 +7,7 @@ use smolchat::cli::exit_code::{COULD_NOT, DONE, INTERNAL_FAILURE, WRONG_USE};
 use smolchat::cli::style::ColourChoice;
 use smolchat::cli::{args, generate, signals};
 use smolchat::server;
+use smolchat::server::limits::STOP_DEADLINE;
 use smolchat::server::logging::stderr::StderrLogger;
 use smolchat::server::{
     Listeners, LogFormat, ServerConfig, ServerError, ServerOptions, TranscriptOutput,
@@ -67,7 +68,7 @@ fn run(options: ServerOptions, speaker: &StderrLogger) -> u8 {
     config.allow_machine_name(&gethostname::gethostname().to_string_lossy());
     // Before anything is told: whoever reads the start-up lines may send a signal at once.
     let at_deadline = speaker.clone();
-    let stop = match signals::watch(move |sentence| {
+    let stop = match signals::watch(STOP_DEADLINE, move |sentence| {
         at_deadline.say(Level::WARN, sentence);
         at_deadline.finish(DONE);
     }) {

@@ -5,7 +5,6 @@
 //! too long or a second one comes. It must never write anything itself: that could take for ever.
 
 use crate::cli::exit_code::{DONE, INTERRUPTED};
-use crate::limits::STOP_DEADLINE;
 use async_channel::Receiver;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -23,7 +22,10 @@ const LAST_WORDS: Duration = Duration::from_millis(150);
 ///
 /// # Errors
 /// The system gives no thread, or does not let the signals be caught.
-pub fn watch(tell: impl FnOnce(&str) + Send + 'static) -> io::Result<Receiver<()>> {
+pub fn watch(
+    stop_deadline: Duration,
+    tell: impl FnOnce(&str) + Send + 'static,
+) -> io::Result<Receiver<()>> {
     let mut signals = Signals::new([SIGINT, SIGTERM])?;
     let (sender, receiver) = async_channel::bounded(1);
     let (first, deadline) = mpsc::channel();
@@ -44,7 +46,7 @@ pub fn watch(tell: impl FnOnce(&str) + Send + 'static) -> io::Result<Receiver<()
         .spawn(move || {
             // After the first signal nothing more is sent: the second wait lasts its whole time.
             if deadline.recv().is_ok() {
-                let _ = deadline.recv_timeout(STOP_DEADLINE + LAST_WORDS);
+                let _ = deadline.recv_timeout(stop_deadline + LAST_WORDS);
                 tell("some connections did not end in time and were cut off");
                 exit(i32::from(DONE));
             }

@@ -3,9 +3,19 @@
 //! What lives here: [`prepare`]. The server's acceptor and the client's connecting call it. It
 //! must never read or write.
 
-use crate::limits::{KEEPALIVE_IDLE, KEEPALIVE_INTERVAL, KEEPALIVE_RETRIES, TCP_USER_TIMEOUT};
 use socket2::{SockRef, TcpKeepalive};
 use std::io;
+use std::time::Duration;
+
+/// Idle time after which TCP probes a silent peer.
+const KEEPALIVE_IDLE: Duration = Duration::from_secs(45);
+/// Time between two probes.
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(15);
+/// Unanswered probes after which the connection is dead.
+const KEEPALIVE_RETRIES: u32 = 4;
+/// Time after which unacknowledged data ends a connection.
+#[cfg(any(target_os = "linux", target_os = "android", test))]
+const TCP_USER_TIMEOUT: Duration = Duration::from_secs(100);
 
 /// Sends small lines at once, and finds out about a peer that vanished without a word.
 ///
@@ -32,7 +42,6 @@ fn set_options(stream: &async_net::TcpStream) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
 
     #[test]
     fn a_vanished_peer_is_found_within_two_minutes() {

@@ -6,14 +6,19 @@
 
 use crate::cli::args::{parse_number, parse_port};
 use crate::cli::generate::{GeneratedDoc, parse_document};
-use crate::limits;
 use crate::limits::{
-    DEFAULT_PORT, DEFAULT_WEB_PORT, Limits, MAX_CLIENTS_RANGE, MAX_CONNECT_RATE_RANGE,
-    MAX_HISTORY_RANGE, MAX_KEEP_DAYS_RANGE, MAX_KEEP_MESSAGES_RANGE, MAX_LAG_RANGE, MAX_LINE_RANGE,
-    MAX_MESSAGE_RANGE, MAX_RATE_RANGE, MAX_THREADS_RANGE, WebLimits,
+    DEFAULT_ANNOUNCE_LIMIT, DEFAULT_HISTORY_MESSAGES, DEFAULT_MAX_CLIENTS,
+    DEFAULT_MAX_MESSAGE_BYTES,
 };
+use crate::limits::{DEFAULT_PORT, MAX_MESSAGE_RANGE};
 use crate::server::http::WebAccess;
 use crate::server::http::allowed_hosts::HostName;
+use crate::server::limits;
+use crate::server::limits::{
+    DEFAULT_WEB_PORT, Limits, MAX_CLIENTS_RANGE, MAX_CONNECT_RATE_RANGE, MAX_HISTORY_RANGE,
+    MAX_KEEP_DAYS_RANGE, MAX_KEEP_MESSAGES_RANGE, MAX_LAG_RANGE, MAX_LINE_RANGE, MAX_RATE_RANGE,
+    MAX_THREADS_RANGE, WebLimits,
+};
 use crate::storage::sqlite;
 use crate::storage::sqlite::StoreOptions;
 use argh::{ArgsInfo, FromArgs};
@@ -78,11 +83,7 @@ pub struct ServerOptions {
     pub no_web: bool,
 
     /// users who may be here at once, 1 to 1000000 (default 1000)
-    #[argh(
-        option,
-        default = "limits::DEFAULT_MAX_CLIENTS",
-        from_str_fn(parse_number)
-    )]
+    #[argh(option, default = "DEFAULT_MAX_CLIENTS", from_str_fn(parse_number))]
     pub max_clients: usize,
 
     /// users from one address at once, IPv6 counted by /64, 1 to 1000000 (default: no limit)
@@ -92,7 +93,7 @@ pub struct ServerOptions {
     /// messages kept in memory for /history and the page, 0 to 1000000, and never more than 16 MiB (default 200)
     #[argh(
         option,
-        default = "limits::DEFAULT_HISTORY_MESSAGES",
+        default = "DEFAULT_HISTORY_MESSAGES",
         from_str_fn(parse_number)
     )]
     pub history: usize,
@@ -100,7 +101,7 @@ pub struct ServerOptions {
     /// longest message, in bytes of UTF-8, 1 to 1048576 (default 4096)
     #[argh(
         option,
-        default = "limits::DEFAULT_MAX_MESSAGE_BYTES",
+        default = "DEFAULT_MAX_MESSAGE_BYTES",
         from_str_fn(parse_number)
     )]
     pub max_message: usize,
@@ -142,11 +143,7 @@ pub struct ServerOptions {
     pub max_lag: usize,
 
     /// users above which arrivals and departures are told in summary, once a second (default 500)
-    #[argh(
-        option,
-        default = "limits::DEFAULT_ANNOUNCE_LIMIT",
-        from_str_fn(parse_number)
-    )]
+    #[argh(option, default = "DEFAULT_ANNOUNCE_LIMIT", from_str_fn(parse_number))]
     pub announce_limit: usize,
 
     /// file that keeps the chat, an SQLite database (default: history is in memory and ends with the server)

@@ -16,6 +16,7 @@ pub mod connection;
 pub mod fanout;
 pub mod health;
 pub mod http;
+pub mod limits;
 pub mod listener;
 pub mod logging;
 pub mod metrics;
@@ -28,7 +29,7 @@ pub use crate::server::listener::{BindError, Listeners};
 use crate::chat::room::Room;
 use crate::cli::exit_code::{COULD_NOT, INTERNAL_FAILURE};
 use crate::cli::style::Style;
-use crate::limits::{INBOX_EVENTS, PAST_BYTES, STOP_DEADLINE, TOKEN_LIFETIME_WITH_STORE};
+use crate::limits::TOKEN_LIFETIME_WITH_STORE;
 use crate::protocol::extended;
 use crate::server::archive::Archive;
 use crate::server::broker::command::BrokerCommand;
@@ -40,6 +41,7 @@ use crate::server::fanout::broadcast_log::{BroadcastLog, BroadcastLogs};
 use crate::server::fanout::{Fanout, SharedExecutor};
 use crate::server::health::Health;
 use crate::server::http::connection_limits::ConnectionLimits;
+use crate::server::limits::{INBOX_EVENTS, RECENT_EVENTS_BYTES, STOP_DEADLINE};
 use crate::server::listener::accept::ReserveDescriptor;
 use crate::server::listener::admission::{self, Admission};
 use crate::server::logging::lossy_writer::NonBlockingWriter;
@@ -222,7 +224,7 @@ fn begin(
     config: &ServerConfig,
     store: Option<sqlite::Opened>,
 ) -> (InitialState, Archive, Option<Receiver<()>>) {
-    let mut limits = config.limits.clone();
+    let mut limits = config.limits.room();
     let Some(store) = store else {
         let beginning = InitialState {
             room: Room::new(limits),
@@ -264,7 +266,7 @@ async fn serve(
             basic: Arc::new(BroadcastLog::new(config.limits.max_lag_bytes)),
             extended: Arc::new(BroadcastLog::numbered_from(
                 next_event,
-                PAST_BYTES.max(config.limits.max_lag_bytes),
+                RECENT_EVENTS_BYTES.max(config.limits.max_lag_bytes),
             )),
             page: Arc::new(BroadcastLog::new(config.limits.max_lag_bytes)),
         },
@@ -400,8 +402,8 @@ fn new_epoch() -> String {
 mod tests {
     use super::*;
     use crate::chat::request::Request;
-    use crate::limits::Limits;
     use crate::server::broker::command::ClientLine;
+    use crate::server::limits::Limits;
     use std::io::{BufRead, BufReader, Read};
     use std::net::{SocketAddr, TcpStream};
     use std::thread::JoinHandle;

@@ -5,7 +5,7 @@
 //! It must never refuse or drop anything and never look at a clock: time is an argument.
 
 use crate::chat::address::limit_key;
-use crate::limits::MAX_PACED_ADDRESSES;
+use crate::server::limits::MAX_RATE_LIMITED_ADDRESSES;
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::time::Duration;
@@ -117,11 +117,11 @@ impl KeyedRateLimiter {
 
     fn pacer(&mut self, address: IpAddr, now: Duration) -> &mut RateLimiter {
         let is_new = !self.paced.contains_key(&address);
-        if is_new && self.paced.len() >= MAX_PACED_ADDRESSES {
+        if is_new && self.paced.len() >= MAX_RATE_LIMITED_ADDRESSES {
             // Who has been silent long enough is as good as new.
             self.paced.retain(|_, pacer| pacer.is_ahead(now));
         }
-        if is_new && self.paced.len() >= MAX_PACED_ADDRESSES {
+        if is_new && self.paced.len() >= MAX_RATE_LIMITED_ADDRESSES {
             // More addresses than that at once are no crowd of strangers, they are one attack.
             return &mut self.others;
         }
@@ -281,16 +281,16 @@ mod tests {
     fn addresses_without_end_take_no_memory_without_end() {
         let mut rate = KeyedRateLimiter::new(1);
         let address = |number: u32| IpAddr::from(number.to_be_bytes());
-        for number in 0..MAX_PACED_ADDRESSES as u32 {
+        for number in 0..MAX_RATE_LIMITED_ADDRESSES as u32 {
             assert_eq!(rate.check(address(number), SECOND), Ok(()));
         }
-        let beyond = MAX_PACED_ADDRESSES as u32;
+        let beyond = MAX_RATE_LIMITED_ADDRESSES as u32;
         assert_eq!(rate.check(address(beyond), SECOND), Ok(()));
         assert!(
             rate.check(address(beyond + 1), SECOND).is_err(),
             "they share one"
         );
-        assert_eq!(rate.paced.len(), MAX_PACED_ADDRESSES);
+        assert_eq!(rate.paced.len(), MAX_RATE_LIMITED_ADDRESSES);
         assert_eq!(rate.check(address(beyond + 2), SECOND * 62), Ok(()));
         assert_eq!(rate.paced.len(), 1, "the silent are forgotten");
     }

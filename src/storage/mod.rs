@@ -1,2 +1,3 @@
 //! storage
+pub(crate) mod limits;
 pub mod sqlite;

@@ -4,7 +4,7 @@
 use crate::support::browser::{Browser, ENTER, RELEASE, SHIFT, TAB};
 use crate::support::{Chat, PATIENCE, RealServer, skip};
 use serde_json::{Value, json};
-use smolchat::limits::Limits;
+use smolchat::server::limits::Limits;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;

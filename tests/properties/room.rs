@@ -8,8 +8,8 @@ use smolchat::chat::message::Message;
 use smolchat::chat::request::{Nonce, Request, SendMessage, SendPrivate};
 use smolchat::chat::room::Room;
 use smolchat::chat::room::history::History;
+use smolchat::chat::room::limits::RoomLimits;
 use smolchat::chat::username::Username;
-use smolchat::limits::Limits;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -125,16 +125,16 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     prop::collection::vec(piece, 1..60).prop_map(|pieces| pieces.concat())
 }
 
-fn limits() -> impl Strategy<Value = Limits> {
+fn limits() -> impl Strategy<Value = RoomLimits> {
     let per_address = prop_oneof![2 => Just(None), 1 => (1usize..3).prop_map(Some)];
     (1usize..6, per_address, 0usize..4, 0usize..6).prop_map(
-        |(max_clients, max_clients_per_address, history_messages, announce_limit)| Limits {
+        |(max_clients, max_clients_per_address, history_messages, announce_limit)| RoomLimits {
             max_clients,
             max_clients_per_address,
             history_messages,
             announce_limit,
             token_lifetime: Duration::from_secs(100),
-            ..Limits::default()
+            ..RoomLimits::default()
         },
     )
 }

@@ -4,8 +4,8 @@
 use crate::support::extended::{Extended, Folder};
 use crate::support::{Chat, PATIENCE, Site, eventually};
 use serde_json::{Value, json};
-use smolchat::limits::Limits;
 use smolchat::server::ServerConfig;
+use smolchat::server::limits::Limits;
 use std::time::Duration;
 
 /// A short grace time, for those who wait for its end.

@@ -1,8 +1,8 @@
 //! One order of all events for all clients, on one thread and on several.
 
 use crate::support::{Chat, LineClient, Said, request, unpaced};
-use smolchat::limits::Limits;
 use smolchat::server::ServerConfig;
+use smolchat::server::limits::Limits;
 use std::collections::HashMap;
 use std::io::Write;
 use std::thread;

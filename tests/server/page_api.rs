@@ -5,8 +5,9 @@
 use crate::support::http::{Answer, Events, Http, get, head_of, is_time};
 use crate::support::{Chat, PATIENCE, RealServer, skip};
 use serde_json::{Value, json};
-use smolchat::limits::{Limits, MAX_PAGE_MESSAGES, MAX_REFUSALS_IN_A_ROW};
+use smolchat::limits::{MAX_PAGE_MESSAGES, MAX_REFUSALS_IN_A_ROW};
 use smolchat::server::http::api::ROUTES;
+use smolchat::server::limits::Limits;
 use smolchat::server::{ServerConfig, WebConfig};
 use std::net::SocketAddr;
 use std::process::{Command, Stdio};

@@ -1,7 +1,7 @@
 //! Faults that were found once, each by a test of its own, named for what was seen.
 
 use crate::support::{Chat, PATIENCE, RealServer, request};
-use smolchat::limits::Limits;
+use smolchat::server::limits::Limits;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::process::Stdio;

@@ -1,7 +1,7 @@
 //! Timeouts of TCP connections: half lines and dead peers.
 
 use crate::support::{Chat, PATIENCE, eventually, request, skip};
-use smolchat::limits::Limits;
+use smolchat::server::limits::Limits;
 use std::net::SocketAddr;
 use std::thread;
 use std::time::Duration;

@@ -4,9 +4,9 @@
 //! Whatever would take its time here has a time of its own, chosen for the test.
 
 use crate::support::{Chat, PATIENCE, RealServer, eventually, run_to_end};
-use smolchat::limits;
-use smolchat::limits::{Limits, WebLimits};
 use smolchat::server::http::allowed_hosts::HostName;
+use smolchat::server::limits;
+use smolchat::server::limits::{Limits, WebLimits};
 use smolchat::server::{ServerConfig, WebConfig};
 use socket2::{Domain, Socket, Type};
 use std::io::{ErrorKind, Read, Write};

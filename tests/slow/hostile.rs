@@ -7,11 +7,12 @@
 use crate::support::{
     Chat, LineClient, PATIENCE, RealServer, Said, Site, eventually, request, skip,
 };
-use smolchat::limits::{
-    DEFAULT_MAX_LAG_BYTES, DEFAULT_MAX_LINE_BYTES, LAG_CHECK_INTERVAL, Limits, MAX_HISTORY_BYTES,
-    MAX_LINES_PER_TURN, PAST_BYTES, READ_BUFFER_BYTES, TRANSCRIPT_BYTES,
-};
+use smolchat::limits::MAX_HISTORY_BYTES;
 use smolchat::server::ServerConfig;
+use smolchat::server::limits::{
+    DEFAULT_MAX_LAG_BYTES, DEFAULT_MAX_LINE_BYTES, LAG_CHECK_INTERVAL, Limits, MAX_LINES_PER_TURN,
+    READ_BUFFER_BYTES, RECENT_EVENTS_BYTES, TRANSCRIPT_BYTES,
+};
 use socket2::{Domain, Socket, Type};
 use std::io::{self, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream};
@@ -291,7 +292,7 @@ fn most_memory(limits: &Limits) -> usize {
     let each =
         limits.max_line_bytes + 64 * 1024 + 8 * limits.history_messages + 32 * limits.max_clients;
     let log = limits.max_lag_bytes + 1024 * 1024;
-    let past = PAST_BYTES.max(limits.max_lag_bytes) + 1024 * 1024;
+    let past = RECENT_EVENTS_BYTES.max(limits.max_lag_bytes) + 1024 * 1024;
     limits.max_clients * each + 2 * log + past + MAX_HISTORY_BYTES + 2 * TRANSCRIPT_BYTES
 }
 

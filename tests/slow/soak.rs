@@ -12,9 +12,8 @@ use crate::support::{PATIENCE, RealServer, request, skip};
 use smol::future::or;
 use smol::io::AsyncWriteExt;
 use smol::{Async, LocalExecutor, Timer};
-use smolchat::limits::{
-    DEFAULT_BURST_LINES, DEFAULT_MAX_LAG_BYTES, DEFAULT_MAX_MESSAGE_BYTES, MAX_BATCH_BYTES,
-};
+use smolchat::limits::DEFAULT_MAX_MESSAGE_BYTES;
+use smolchat::server::limits::{DEFAULT_BURST_LINES, DEFAULT_MAX_LAG_BYTES, MAX_BATCH_BYTES};
 use socket2::{Domain, SockRef, Socket, Type};
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};

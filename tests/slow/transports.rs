@@ -8,12 +8,12 @@ use crate::support::{Chat, LineClient, PATIENCE, RealServer, Said, Site, decode,
 use jiff::Timestamp;
 use smolchat::chat::message::Message;
 use smolchat::chat::username::Username;
-use smolchat::limits::{Limits, MAX_BYTES_PER_TURN, REPLY_PIECE_BYTES};
 use smolchat::protocol::Dialect;
 use smolchat::server::fanout::broadcast_log::{BroadcastLog, BroadcastLogs, PerDialect};
 use smolchat::server::fanout::outbox::{
     Eviction, LogPosition, Outbox, Progress, QueuedReply, ReplyBody,
 };
+use smolchat::server::limits::{Limits, MAX_BYTES_PER_TURN, REPLY_PIECE_BYTES};
 use socket2::{Domain, SockRef, Socket, Type};
 use std::io::{self, ErrorKind, IoSlice, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};

@@ -5,8 +5,8 @@
 
 use super::{Chat, LineClient, PATIENCE, Site, eventually};
 use serde_json::{Value, json};
-use smolchat::limits::Limits;
 use smolchat::server::ServerConfig;
+use smolchat::server::limits::Limits;
 use smolchat::storage::sqlite::{StoreOptions, Sync};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -10,10 +10,11 @@ use smolchat::chat::error::RequestError;
 use smolchat::chat::event::{Event, EventKind, LeaveReason};
 use smolchat::chat::request::{Hello, Nonce, Request, SendMessage, SendPrivate};
 use smolchat::chat::room::browser::NotJoined;
+use smolchat::chat::room::limits::RoomLimits;
 use smolchat::chat::room::{Effect, JoinError, Reply, Room, UserId, WelcomeData};
 use smolchat::chat::token::Token;
 use smolchat::chat::username::{NameError, Username, UsernameKey};
-use smolchat::limits::{Limits, MAX_HISTORY_BYTES, MAX_REFUSALS_IN_A_ROW};
+use smolchat::limits::{MAX_HISTORY_BYTES, MAX_REFUSALS_IN_A_ROW};
 use smolchat::protocol::basic::event_notice;
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -135,7 +136,7 @@ fn parsed(requested: &str, own: Option<SocketAddr>) -> Parsed {
 
 /// What the room should be, kept in the simplest way.
 pub(crate) struct Model {
-    limits: Limits,
+    limits: RoomLimits,
     here: Vec<Person>,
     gone: Vec<UserId>,
     /// Everything that was ever said: event, author's name then, text.
@@ -151,7 +152,7 @@ fn token(number: usize) -> Token {
 }
 
 impl Model {
-    pub(crate) fn new(limits: Limits) -> Self {
+    pub(crate) fn new(limits: RoomLimits) -> Self {
         Model {
             limits,
             here: Vec::new(),

@@ -6,7 +6,7 @@ use super::line_client::LineClient;
 use super::program::{Program, peak_bytes, send_signal, status_bytes};
 use super::transcript::Transcript;
 use smolchat::cli::style::Style;
-use smolchat::limits::Limits;
+use smolchat::server::limits::Limits;
 use smolchat::server::{Listeners, ServerConfig, ServerError, TranscriptOutput, WebConfig, run};
 use socket2::{Domain, Socket, Type};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};

@@ -232,7 +232,7 @@ impl Room {
 mod tests {
     use super::*;
     use crate::chat::request::{Request, SendPrivate};
-    use crate::limits::Limits;
+    use crate::chat::room::limits::RoomLimits;
     use crate::protocol::basic::event_notice;
     use std::time::Duration;
 
@@ -247,10 +247,10 @@ mod tests {
     }
 
     fn room(max_clients: usize) -> Room {
-        Room::new(Limits {
+        Room::new(RoomLimits {
             max_clients,
             grace: GRACE,
-            ..Limits::default()
+            ..RoomLimits::default()
         })
     }
 

@@ -14,6 +14,7 @@
 pub mod browser;
 pub mod effect;
 pub mod history;
+pub mod limits;
 pub mod mailbox;
 pub mod sessions;
 pub mod taken_names;
@@ -30,12 +31,13 @@ use crate::chat::message::Message;
 use crate::chat::record::{Record, RestoredState};
 use crate::chat::request::{Hello, Nonce, Request, SendMessage, SendPrivate};
 use crate::chat::room::history::History;
+use crate::chat::room::limits::RoomLimits;
 use crate::chat::room::sessions::{Sessions, nonce_hash};
 use crate::chat::room::taken_names::TakenNames;
 use crate::chat::room::user::{Detached, User};
 use crate::chat::token::Token;
 use crate::chat::username::{Username, UsernameKey};
-use crate::limits::{Limits, MAX_HISTORY_BYTES, MAX_REFUSALS_IN_A_ROW, SESSIONS_PER_CLIENT};
+use crate::limits::{MAX_HISTORY_BYTES, MAX_REFUSALS_IN_A_ROW, SESSIONS_PER_CLIENT};
 use hashbrown::HashTable;
 use jiff::{SignedDuration, Timestamp};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -46,7 +48,7 @@ use std::sync::Arc;
 /// Who is here and what was said.
 #[derive(Debug)]
 pub struct Room {
-    limits: Limits,
+    limits: RoomLimits,
     /// Boxed, since the nodes of the tree are half empty when keys only ever grow.
     users: BTreeMap<UserId, Box<User>>,
     taken: TakenNames,
@@ -72,7 +74,7 @@ pub type FreshToken<'a> = &'a mut dyn FnMut() -> Token;
 
 impl Room {
     /// An empty room with these bounds, of which nothing is kept.
-    pub fn new(limits: Limits) -> Self {
+    pub fn new(limits: RoomLimits) -> Self {
         let history = History::new(limits.history_messages, MAX_HISTORY_BYTES);
         let most_sessions = SESSIONS_PER_CLIENT.saturating_mul(limits.max_clients);
         Room {
@@ -96,7 +98,7 @@ impl Room {
     /// A room that goes on from what was kept, and is kept itself. Users of the basic dialect
     /// are gone, which is among the effects; those of the extended one have their grace time.
     pub fn restore(
-        limits: Limits,
+        limits: RoomLimits,
         kept: RestoredState,
         now: Timestamp,
         effects: &mut Vec<Effect>,
@@ -978,7 +980,7 @@ mod tests {
         Timestamp::UNIX_EPOCH
     }
 
-    fn room(limits: Limits) -> Room {
+    fn room(limits: RoomLimits) -> Room {
         Room::new(limits)
     }
 
@@ -1031,7 +1033,7 @@ mod tests {
 
     #[test]
     fn the_dialogue_of_the_readme() {
-        let mut room = room(Limits::default());
+        let mut room = room(RoomLimits::default());
         let user = enter(&mut room, 57354);
         assert_eq!(
             ask(&mut room, user, "message", "hello"),
@@ -1057,7 +1059,7 @@ mod tests {
 
     #[test]
     fn history_begins_empty() {
-        let mut room = room(Limits::default());
+        let mut room = room(RoomLimits::default());
         let user = enter(&mut room, 1);
         assert_eq!(
             ask(&mut room, user, "history", ""),
@@ -1067,7 +1069,7 @@ mod tests {
 
     #[test]
     fn users_are_told_in_order_of_arrival() {
-        let mut room = room(Limits::default());
+        let mut room = room(RoomLimits::default());
         let users = [1, 2, 3].map(|port| enter(&mut room, port));
         ask(&mut room, users[2], "set-name", "Aaron");
         assert_eq!(
@@ -1080,7 +1082,7 @@ mod tests {
 
     #[test]
     fn a_name_belongs_to_one_until_it_is_given_up() {
-        let mut room = room(Limits::default());
+        let mut room = room(RoomLimits::default());
         let (one, two) = (enter(&mut room, 1), enter(&mut room, 2));
         ask(&mut room, one, "set-name", "Alice");
         for taken in ["Alice", "ALICE", "\u{410}lice"] {
@@ -1119,7 +1121,7 @@ mod tests {
 
     #[test]
     fn the_seventeenth_refusal_in_a_row_closes() {
-        let mut room = room(Limits::default());
+        let mut room = room(RoomLimits::default());
         let user = enter(&mut room, 1);
         for _ in 0..16 {
             assert!(ask(&mut room, user, "message", " ").starts_with("alone: "));
@@ -1135,7 +1137,7 @@ mod tests {
             ("users", ""),
             ("set-name", "127.0.0.1:1"),
         ] {
-            let mut room = room(Limits::default());
+            let mut room = room(RoomLimits::default());
             let user = enter(&mut room, 1);
             for _ in 0..3 {
                 for _ in 0..16 {
@@ -1151,9 +1153,9 @@ mod tests {
 
     #[test]
     fn a_full_room_says_so_and_has_a_place_when_one_leaves() {
-        let mut room = room(Limits {
+        let mut room = room(RoomLimits {
             max_clients: 2,
-            ..Limits::default()
+            ..RoomLimits::default()
         });
         let one = enter(&mut room, 1);
         enter(&mut room, 2);
@@ -1168,9 +1170,9 @@ mod tests {
 
     #[test]
     fn connections_of_one_address_can_be_limited() {
-        let mut room = room(Limits {
+        let mut room = room(RoomLimits {
             max_clients_per_address: Some(1),
-            ..Limits::default()
+            ..RoomLimits::default()
         });
         let one = enter(&mut room, 1);
         for same in ["127.0.0.1:2", "[::ffff:127.0.0.1]:3"] {
@@ -1206,9 +1208,9 @@ mod tests {
 
     #[test]
     fn crowds_are_summarised_above_the_limit() {
-        let mut room = room(Limits {
+        let mut room = room(RoomLimits {
             announce_limit: 1,
-            ..Limits::default()
+            ..RoomLimits::default()
         });
         let is_summarised = |event: &Event| match event.kind {
             EventKind::Joined { is_summarised, .. } | EventKind::Left { is_summarised, .. } => {

@@ -12,7 +12,6 @@ use crate::chat::request::Request;
 use crate::chat::room::browser::NotJoined;
 use crate::chat::room::{Effect, Ending, Reply, UserId};
 use crate::chat::token::Token;
-use crate::limits::WEB_HEARTBEAT_INTERVAL;
 use crate::protocol::sse;
 use crate::protocol::sse::HEARTBEAT;
 use crate::server::broker::command::{
@@ -20,6 +19,7 @@ use crate::server::broker::command::{
 };
 use crate::server::broker::execute::{Action, Lines};
 use crate::server::fanout::outbox::ReplyBody;
+use crate::server::limits::WEB_HEARTBEAT_INTERVAL;
 use std::net::IpAddr;
 use std::time::Duration;
 

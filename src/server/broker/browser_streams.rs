@@ -5,8 +5,8 @@
 //! none: [`BrowserStreams::retain`] is how it learns that one is gone.
 
 use crate::chat::room::UserId;
-use crate::limits::Limits;
 use crate::server::broker::command::ClientKey;
+use crate::server::limits::Limits;
 use crate::server::rate_limit::KeyedRateLimiter;
 use crate::server::rate_limit::{Quota, RateLimiter};
 use std::collections::HashMap;

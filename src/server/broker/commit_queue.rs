@@ -8,8 +8,9 @@
 //! anybody saw is there after a crash. The room goes on meanwhile.
 
 use crate::chat::record::Record;
-use crate::limits::{MAX_UNCOMMITTED_BATCHES, MAX_UNCOMMITTED_BYTES};
 use crate::server::broker::execute::Action;
+use crate::server::limits::MAX_UNCOMMITTED_BYTES;
+use crate::storage::limits::MAX_UNCOMMITTED_BATCHES;
 use crate::storage::sqlite::{Commit, CommitReport, Writer};
 use async_channel::Receiver;
 use std::collections::VecDeque;

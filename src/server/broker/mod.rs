@@ -27,10 +27,7 @@ use crate::chat::request::Request;
 use crate::chat::room::history::History;
 use crate::chat::room::{Effect, Ending, JoinError, Reply, Room, UserId};
 use crate::chat::token::Token;
-use crate::limits::{
-    MAX_BATCH_BYTES, MAX_BATCH_EVENTS, MAX_CLOSING_CONNECTIONS, MAX_PAGE_MESSAGES,
-    WEB_MAX_TEXT_BYTES,
-};
+use crate::limits::MAX_PAGE_MESSAGES;
 use crate::protocol::sse;
 use crate::protocol::{basic, extended};
 use crate::server::broker::browser_streams::BrowserStreams;
@@ -46,6 +43,9 @@ use crate::server::close_reason::CloseReason;
 use crate::server::connection::handle::ConnectionHandle;
 use crate::server::connection::{ServerContext, timeout};
 use crate::server::fanout::notice;
+use crate::server::limits::{
+    MAX_BATCH_BYTES, MAX_BATCH_EVENTS, MAX_CLOSING_CONNECTIONS, WEB_MAX_TEXT_BYTES,
+};
 use crate::server::listener::admission::Admission;
 use crate::server::metrics::BatchFigures;
 use crate::server::snapshot::{PresentUser, Snapshot};

@@ -5,7 +5,7 @@
 //!
 //! Protocol: the row of `--announce-limit`; the summary exists in the basic dialect only.
 
-use crate::limits::SUMMARY_INTERVAL;
+use crate::server::limits::SUMMARY_INTERVAL;
 use std::time::Duration;
 
 /// Counts arrivals and departures that nobody was told yet.

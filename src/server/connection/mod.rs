@@ -12,10 +12,6 @@ pub mod handle;
 
 use crate::chat::error::{RejectedRequest, RequestError};
 use crate::chat::request::Request;
-use crate::limits::{
-    FAREWELL_TIMEOUT, LINGER_MAX_BYTES, LINGER_TIMEOUT, Limits, MAX_LINES_PER_TURN,
-    READ_BUFFER_BYTES,
-};
 use crate::protocol::framing::{Line, LineDecoder};
 use crate::protocol::sse;
 use crate::protocol::{Dialect, decode, extended};
@@ -26,6 +22,10 @@ use crate::server::connection::handle::{BacklogInbox, ConnectionHandle, Flags};
 use crate::server::fanout::broadcast_log::BroadcastLogs;
 use crate::server::fanout::outbox::{Outbox, Progress};
 use crate::server::health::Health;
+use crate::server::limits::{
+    FAREWELL_TIMEOUT, LINGER_MAX_BYTES, LINGER_TIMEOUT, Limits, MAX_LINES_PER_TURN,
+    READ_BUFFER_BYTES,
+};
 use crate::server::metrics::Metrics;
 use crate::server::rate_limit::{Quota, RateLimiter};
 use crate::storage::sqlite::{Encoder, MessagePage};

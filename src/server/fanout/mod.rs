@@ -10,7 +10,6 @@ pub mod broadcast_log;
 pub mod outbox;
 
 use crate::chat::room::UserId;
-use crate::limits::{LAG_CHECK_INTERVAL, Limits};
 use crate::protocol::{Dialect, basic};
 use crate::server::broker::command::ClientKey;
 use crate::server::close_reason::CloseReason;
@@ -21,6 +20,7 @@ use crate::server::fanout::broadcast_log::PerDialect;
 use crate::server::fanout::outbox::{
     Eviction, LogPosition, Outbox, Progress, QueuedReply, ReplyBody, StreamStart, line_ends,
 };
+use crate::server::limits::{LAG_CHECK_INTERVAL, Limits};
 use crate::server::metrics::ConnectionFigures;
 use slab::Slab;
 use smol::Executor;

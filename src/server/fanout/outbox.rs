@@ -9,11 +9,11 @@
 use crate::chat::SERVER_SOURCE;
 use crate::chat::message::Message;
 use crate::chat::username::Username;
-use crate::limits::{
-    MAX_BYTES_PER_TURN, MAX_BYTES_PER_WRITE, MAX_SLICES_PER_WRITE, REPLY_PIECE_BYTES,
-};
 use crate::protocol::{Dialect, basic, extended};
 use crate::server::fanout::broadcast_log::{BroadcastLogs, PerDialect, Slice, TooFarBehind};
+use crate::server::limits::{
+    MAX_BYTES_PER_TURN, MAX_BYTES_PER_WRITE, MAX_SLICES_PER_WRITE, REPLY_PIECE_BYTES,
+};
 use crate::server::snapshot::CachedDocument;
 use jiff::Timestamp;
 use std::collections::VecDeque;

@@ -11,12 +11,13 @@ use crate::chat::query::{Query, QueryError};
 use crate::chat::request::{
     HistoryPage, Request as Asked, SearchRequest, SendMessage, SendPrivate,
 };
-use crate::limits::{DEFAULT_PAGE_MESSAGES, MAX_QUERY_BYTES, WEB_COOKIE_LIFETIME};
+use crate::limits::{DEFAULT_PAGE_MESSAGES, MAX_QUERY_BYTES};
 use crate::protocol::decode;
 use crate::protocol::sse;
 use crate::server::broker::command::{BrowserCommand, BrowserError, BrowserReply, BrowserRequest};
 use crate::server::http::problem::{PROBLEM_JSON, Problem};
 use crate::server::http::{HttpState, RequestContext, document, overloaded, shared_document};
+use crate::server::limits::WEB_COOKIE_LIFETIME;
 use serde::Deserialize;
 use std::borrow::Cow;
 use std::sync::{Arc, OnceLock};

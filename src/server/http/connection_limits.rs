@@ -6,9 +6,11 @@
 //! keep an address of which nothing is open.
 
 use crate::chat::address::limit_key;
-use crate::limits::{WEB_MAX_CLOSING_CONNECTIONS, WEB_MAX_CONNECTIONS, WEB_MAX_STREAMS, WebLimits};
 use crate::server::http::allowed_hosts::{AllowedHosts, HostName};
 use crate::server::http::close_reason::HttpCloseReason;
+use crate::server::limits::{
+    WEB_MAX_CLOSING_CONNECTIONS, WEB_MAX_CONNECTIONS, WEB_MAX_STREAMS, WebLimits,
+};
 use event_listener::Event;
 use std::collections::HashMap;
 use std::net::IpAddr;

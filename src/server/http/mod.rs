@@ -21,9 +21,6 @@ pub mod request_head;
 pub mod request_info;
 
 use crate::cli::socket;
-use crate::limits::{
-    LINGER_MAX_BYTES, LINGER_TIMEOUT, WEB_BODY_OVERHEAD_BYTES, WEB_MAX_DOCUMENT_BYTES, WebLimits,
-};
 use crate::server::broker::{BrokerEnded, BrokerHandle};
 use crate::server::connection::{ServerContext, timeout};
 use crate::server::fanout::SharedExecutor;
@@ -36,6 +33,9 @@ use crate::server::http::html::OlderMessages;
 use crate::server::http::problem::Problem;
 use crate::server::http::request_head::{BadRequest, Head, HeadReader};
 use crate::server::http::request_info::RequestInfo;
+use crate::server::limits::{
+    LINGER_MAX_BYTES, LINGER_TIMEOUT, WEB_BODY_OVERHEAD_BYTES, WEB_MAX_DOCUMENT_BYTES, WebLimits,
+};
 use crate::server::listener::Bound;
 use crate::server::listener::accept::{Acceptor, RejectNotice, ReserveDescriptor};
 use crate::server::metrics::Metrics;
@@ -629,7 +629,7 @@ async fn read_to_the_end(mut stream: TcpStream) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::limits::{Limits, WebLimits};
+    use crate::server::limits::{Limits, WebLimits};
     use std::time::Duration;
     use tide::http::{Method, Url};
 

@@ -5,8 +5,8 @@
 //! of waiting. An acceptor must never end because of an error, never spin on one, and never
 //! swallow one without a pause or a reason.
 
-use crate::limits::{ACCEPT_FIRST_PAUSE, ACCEPT_LAST_PAUSE, MAX_ACCEPTS_PER_TURN};
 use crate::server::close_reason::CloseReason;
+use crate::server::limits::{ACCEPT_FIRST_PAUSE, ACCEPT_LAST_PAUSE, MAX_ACCEPTS_PER_TURN};
 use async_net::{TcpListener, TcpStream};
 use prometheus_client::metrics::counter::Counter;
 use smol::{Async, Timer};

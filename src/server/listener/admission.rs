@@ -6,15 +6,15 @@
 //! never know the room, and a crowd at the door must never hold up those who are inside.
 
 use crate::cli::socket;
-use crate::limits::{
-    LINGER_TIMEOUT, MAX_CLOSING_CONNECTIONS, MAX_NEWCOMERS_PER_BATCH, MAX_WAITING_NEWCOMERS,
-};
 use crate::server::broker::command::{BrokerCommand, Newcomer};
 use crate::server::close_reason::CloseReason;
 use crate::server::connection;
 use crate::server::connection::handle::ConnectionHandle;
 use crate::server::connection::{ServerContext, timeout};
 use crate::server::fanout::{SharedExecutor, notice};
+use crate::server::limits::{
+    LINGER_TIMEOUT, MAX_CLOSING_CONNECTIONS, MAX_NEWCOMERS_PER_BATCH, MAX_WAITING_NEWCOMERS,
+};
 use crate::server::listener::Bound;
 use crate::server::listener::accept::{Acceptor, RejectNotice, ReserveDescriptor};
 use crate::server::rate_limit::KeyedRateLimiter;
@@ -164,7 +164,7 @@ fn sole_handle(stream: TcpStream) -> Async<std::net::TcpStream> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::limits::Limits;
+    use crate::server::limits::Limits;
     use smol::Executor;
     use std::io::Read;
     use std::net::Ipv4Addr;

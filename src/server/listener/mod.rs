@@ -6,10 +6,10 @@
 pub mod accept;
 pub mod admission;
 
-use crate::limits::{
+use crate::server::config::ServerConfig;
+use crate::server::limits::{
     LISTEN_BACKLOG, SOCKET_RECEIVE_BUFFER_BYTES, SOCKET_SEND_BUFFER_BYTES, WEB_PORT_ATTEMPTS,
 };
-use crate::server::config::ServerConfig;
 use smol::Async;
 use socket2::{Domain, Protocol, Socket, Type};
 use std::fmt;

@@ -4,7 +4,7 @@
 //! the log go through one each. It must never make its caller wait: what the other side does
 //! not take is skipped and counted, and what it takes are whole lines, each at its own start.
 
-use crate::limits::{TRANSCRIPT_BATCHES, TRANSCRIPT_BYTES};
+use crate::server::limits::{TRANSCRIPT_BATCHES, TRANSCRIPT_BYTES};
 use async_channel::{Receiver, Sender};
 use prometheus_client::metrics::gauge::Gauge;
 use std::fmt;

@@ -8,9 +8,10 @@ use crate::chat::event::Event;
 use crate::chat::message::Message;
 use crate::chat::query::{Query, words};
 use crate::chat::request::{HistoryPage, SearchRequest};
-use crate::limits::{
-    MAX_PAGE_BYTES, PAST_PIECE_BYTES, PAST_PIECE_EVENTS, STORE_QUERIES, STORE_QUERY_TIMEOUT,
-    STORE_READERS, STORE_STEPS_PER_CHECK,
+use crate::limits::MAX_PAGE_BYTES;
+use crate::storage::limits::{
+    REPLAY_CHUNK_BYTES, REPLAY_CHUNK_EVENTS, STORE_QUERIES, STORE_QUERY_TIMEOUT, STORE_READERS,
+    STORE_STEPS_PER_CHECK,
 };
 use crate::storage::sqlite::rows;
 use crate::storage::sqlite::rows::EVENT_COLUMNS;
@@ -277,7 +278,7 @@ impl ReaderThread {
         let mut statement = self.connection.prepare_cached(&format!(
             "SELECT {EVENT_COLUMNS} FROM events WHERE id > ?1 AND id <= ?2 ORDER BY id LIMIT ?3"
         ))?;
-        let bounds = [after, until, PAST_PIECE_EVENTS as u64];
+        let bounds = [after, until, REPLAY_CHUNK_EVENTS as u64];
         let bounds = bounds.map(|bound| i64::try_from(bound).unwrap_or(i64::MAX));
         let mut rows = statement.query(bounds)?;
         let mut lines = Vec::new();
@@ -289,7 +290,7 @@ impl ReaderThread {
             }
             last = event.id;
             encode(&mut lines, &event);
-            if lines.len() >= PAST_PIECE_BYTES {
+            if lines.len() >= REPLAY_CHUNK_BYTES {
                 break;
             }
         }

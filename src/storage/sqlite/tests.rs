@@ -291,7 +291,7 @@ fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
 fn too_many_and_too_old_ones_go_in_small_steps_and_numbers_go_on() {
     let folder = Folder::new();
     let opened = open(&folder.options(), "x", 10).unwrap();
-    let many = crate::limits::STORE_TRIM_EVENTS as u64 * 3;
+    let many = crate::storage::limits::STORE_TRIM_EVENTS as u64 * 3;
     let messages = (1..=many).map(|id| said(id, "a", "hello there"));
     commit(&opened, 1, messages.collect());
     close(opened);

@@ -6,9 +6,9 @@
 //! again and again, with the same.
 
 use crate::chat::record::Record;
-use crate::limits::{
-    MAX_UNCOMMITTED_BATCHES, STORE_REPORTS, STORE_RETRY_INTERVAL, STORE_TRIM_EVENTS,
-    STORE_TRIM_INTERVAL,
+use crate::limits::STORE_RETRY_INTERVAL;
+use crate::storage::limits::{
+    MAX_UNCOMMITTED_BATCHES, STORE_REPORTS, STORE_TRIM_EVENTS, STORE_TRIM_INTERVAL,
 };
 use crate::storage::sqlite::{StoreError, StoreOptions, rows};
 use async_channel::{Receiver, Sender};

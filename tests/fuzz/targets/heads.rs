@@ -8,7 +8,7 @@
 
 use async_net::TcpStream;
 use libfuzzer_sys::fuzz_target;
-use smolchat::limits::{WEB_MAX_HEAD_BYTES, WebLimits};
+use smolchat::server::limits::{WEB_MAX_HEAD_BYTES, WebLimits};
 use smolchat::server::http::h1_stream::H1Stream;
 use smolchat::server::http::connection_limits::Gate;
 use smolchat::server::http::request_head::{Head, HeadReader, STREAM_PATH};

@@ -10,7 +10,7 @@ mod room_model;
 
 use libfuzzer_sys::fuzz_target;
 use room_model::{Model, Step};
-use smolchat::limits::Limits;
+use smolchat::chat::room::limits::RoomLimits;
 use smolchat::chat::request::Request;
 use smolchat::protocol::{Dialect, decode};
 use smolchat::chat::room::Room;
@@ -21,12 +21,12 @@ fuzz_target!(|input: &[u8]| {
         return;
     };
     let bounds = usize::from(bounds);
-    let limits = Limits {
+    let limits = RoomLimits {
         max_clients: 1 + bounds % 4,
         max_clients_per_address: [None, Some(1), Some(2), None][bounds / 4 % 4],
         history_messages: bounds / 16 % 4,
         announce_limit: bounds / 64,
-        ..Limits::default()
+        ..RoomLimits::default()
     };
     let mut room = Room::new(limits.clone());
     let mut model = Model::new(limits);

@@ -1,0 +1,24 @@
+//! Bounds of the store, with their units.
+
+use std::time::Duration;
+
+/// Batches of the broker that wait for their commit.
+pub(crate) const MAX_UNCOMMITTED_BATCHES: usize = 64;
+/// Commit reports that wait for the broker.
+pub(crate) const STORE_REPORTS: usize = 64;
+/// Threads that read the store.
+pub(crate) const STORE_READERS: usize = 2;
+/// Queries that wait for the reader threads.
+pub(crate) const STORE_QUERIES: usize = 64;
+/// Longest time of one query.
+pub(crate) const STORE_QUERY_TIMEOUT: Duration = Duration::from_secs(2);
+/// SQLite virtual machine steps between two checks of the query timeout.
+pub(crate) const STORE_STEPS_PER_CHECK: i32 = 10_000;
+/// Bytes of encoded events in one chunk of a replay; one more event may follow.
+pub(crate) const REPLAY_CHUNK_BYTES: usize = 32 * 1024;
+/// Events in one chunk of a replay.
+pub(crate) const REPLAY_CHUNK_EVENTS: usize = 256;
+/// Events that one trimming transaction removes.
+pub(crate) const STORE_TRIM_EVENTS: usize = 500;
+/// Time between two searches for events to trim.
+pub(crate) const STORE_TRIM_INTERVAL: Duration = Duration::from_secs(10);
