@@ -725,7 +725,7 @@ fn without_scripts_the_past_is_read_by_links_and_a_form() {
         page.contains(">number 50.<") && !page.contains(">number 49.<"),
         "{page}"
     );
-    assert!(page.contains("data-kind=\"past\""));
+    assert!(page.contains("data-kind=\"history\""));
     let older = page.split("rel=\"prev\" href=\"").nth(1).expect("a link");
     let older = older.split('"').next().expect("its end");
     assert_eq!(older, "/?before=52");
@@ -775,12 +775,12 @@ fn files_come_compressed_to_those_who_take_it() {
     let (_chat, web) = Chat::with_page(Limits::default());
     let page = get(web, "/").text();
     let addresses: Vec<&str> = page
-        .split("href=\"/")
+        .split("=\"/")
         .skip(1)
         .filter_map(|rest| rest.split('"').next())
         .filter(|address| address.contains('-') && address.contains('.'))
         .collect();
-    assert!(addresses.len() >= 8, "{addresses:?}");
+    assert!(addresses.len() >= 3, "{addresses:?}");
     for address in addresses {
         let plain = get(web, &format!("/{address}"));
         let mut http = Http::connect(web);

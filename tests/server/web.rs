@@ -733,16 +733,16 @@ fn in_a_browser_what_is_said_over_tcp_appears_without_reloading() {
     browser.open(&format!("http://{web}/"));
     browser.run("window.neverReloaded = true");
     browser.wait_for("#lines", "said before the page was opened", true);
-    browser.wait_for("#people", "alice", true);
+    browser.wait_for("#users", "alice", true);
 
     alice.say_and_hear("said while it is open");
     browser.wait_for("#lines", "said while it is open", true);
     let mut bob = chat.connect("bob");
     let address = bob.address();
-    browser.wait_for("#people", &address, true);
+    browser.wait_for("#users", &address, true);
     bob.rename("bob");
-    browser.wait_for("#people", "bob", true);
-    browser.wait_for("#people", &address, false);
+    browser.wait_for("#users", "bob", true);
+    browser.wait_for("#users", &address, false);
     bob.say_and_hear(
         "<img src=x onerror=\"window.hacked = true\"><script>window.hacked = true</script>",
     );
@@ -752,8 +752,8 @@ fn in_a_browser_what_is_said_over_tcp_appears_without_reloading() {
         true,
     );
     drop(bob);
-    browser.wait_for("#people", "bob", false);
-    browser.wait_for("#people", "alice", true);
+    browser.wait_for("#users", "bob", false);
+    browser.wait_for("#users", "alice", true);
 
     assert_eq!(
         browser.run("return window.neverReloaded === true"),
@@ -788,8 +788,8 @@ fn in_a_browser_the_page_recovers_when_the_server_starts_again() {
     let mut carol = second.join("carol");
     carol.say_and_hear("in the second life");
     browser.wait_for("#lines", "in the second life", true);
-    browser.wait_for("#people", "carol", true);
-    browser.wait_for("#people", "alice", false);
+    browser.wait_for("#users", "carol", true);
+    browser.wait_for("#users", "alice", false);
     assert_eq!(
         browser.run("return window.neverReloaded === true"),
         json!(true)
