@@ -137,12 +137,12 @@ fn parse_name(name: &str) -> bool {
 #[divan::bench(args = NAMES)]
 fn fold_name(bencher: Bencher<'_, '_>, name: &str) {
     let parsed = Username::parse(name, asker());
-    bencher.bench_local(|| black_box(&parsed).as_ref().map(Username::keys));
+    bencher.bench_local(|| black_box(&parsed).as_ref().map(Username::key));
 }
 
 /// The name of every newcomer, with its keys.
 #[divan::bench]
 fn name_of_address() -> usize {
     let name = Username::from_address(black_box(asker()));
-    name.keys().folded_first.len()
+    name.key().folded_first.len()
 }

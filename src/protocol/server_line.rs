@@ -425,7 +425,7 @@ mod tests {
     #[test]
     fn the_client_reads_what_the_server_writes() {
         let at: Timestamp = "2026-01-31T12:00:00.123Z".parse().unwrap();
-        let name = |text| Username::kept(text);
+        let name = |text| Username::from_stored(text);
         let event = |kind| {
             let mut line = Vec::new();
             let event = Event {

@@ -183,7 +183,7 @@ mod tests {
     #[test]
     fn a_page_is_the_newest_before_a_number_and_tells_whether_there_is_more() {
         let message = |id| {
-            let name = Username::kept("alice");
+            let name = Username::from_stored("alice");
             Arc::new(Message::new(id, Timestamp::UNIX_EPOCH, name, "x".into()))
         };
         let messages: Vec<_> = [2, 3, 5, 8].map(message).into();
@@ -200,7 +200,7 @@ mod tests {
             assert_eq!((ids.as_slice(), has_more), (expected, more), "{before:?}");
         }
         let large = "x".repeat(MAX_PAGE_BYTES);
-        let name = Username::kept("alice");
+        let name = Username::from_stored("alice");
         let large = Arc::new(Message::new(9, Timestamp::UNIX_EPOCH, name, large.into()));
         let messages = [messages[0].clone(), large];
         let page = HistoryPage {

@@ -223,11 +223,11 @@ proptest! {
     #[test]
     fn keys_depend_on_the_prepared_form_alone(requested in anything()) {
         if let Ok(name) = Username::parse(&requested, own()) {
-            let keys = name.keys();
+            let keys = name.key();
             prop_assert!(!keys.folded_first.is_empty() && !keys.folded_last.is_empty());
-            prop_assert_eq!(&keys, &name.clone().keys());
+            prop_assert_eq!(&keys, &name.clone().key());
             let spaced = format!("\u{3000}{}  ", name);
-            prop_assert_eq!(Username::parse(&spaced, own()).map(|name| name.keys()), Ok(keys));
+            prop_assert_eq!(Username::parse(&spaced, own()).map(|name| name.key()), Ok(keys));
         }
     }
 
@@ -239,7 +239,7 @@ proptest! {
         prop_assume!(!name.as_str().nfd().any(|character| character == '\u{345}'));
         for other in [name.as_str().to_uppercase(), name.as_str().to_lowercase()] {
             if let Ok(other) = Username::parse(&other, own()) {
-                let (a, b) = (name.keys(), other.keys());
+                let (a, b) = (name.key(), other.key());
                 prop_assert!(
                     a.folded_first == b.folded_first || a.folded_last == b.folded_last,
                     "{:?} and {:?}", name, other
@@ -325,14 +325,14 @@ proptest! {
     /// An address that nobody chose has no place among the taken names: it needs none.
     #[test]
     fn no_name_has_the_keys_of_an_address(requested in anything(), other: SocketAddr) {
-        let keys = Username::from_address(other).keys();
+        let keys = Username::from_address(other).key();
         for folded in [&keys.folded_first, &keys.folded_last] {
             prop_assert!(Username::parse(folded, own()).is_err(), "{:?}", folded);
         }
         if let Ok(name) = Username::parse(&requested, own())
             && name != Username::from_address(own())
         {
-            let keys = name.keys();
+            let keys = name.key();
             prop_assert!(!reads_as_address(&keys.folded_first), "{:?}", name);
             prop_assert!(!reads_as_address(&keys.folded_last), "{:?}", name);
         }
@@ -403,7 +403,7 @@ proptest! {
     #[test]
     fn addresses_have_keys_of_their_own(a: SocketAddr, b: SocketAddr) {
         let (a, b) = (Username::from_address(a), Username::from_address(b));
-        let (keys_a, keys_b) = (a.keys(), b.keys());
+        let (keys_a, keys_b) = (a.key(), b.key());
         prop_assert_eq!(a == b, keys_a == keys_b);
         prop_assert_eq!(a == b, keys_a.folded_last == keys_b.folded_last);
     }

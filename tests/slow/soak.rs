@@ -229,7 +229,7 @@ impl Client {
                     ),
                     (
                         b"\n\n{\"type\":\"set-name\",\"data\":\"[server]\"}\n",
-                        "reads as the server's own",
+                        "reads as the server's",
                     ),
                 ]);
                 (Request::Refused(part), line.to_vec())

@@ -123,7 +123,7 @@ fn parsed(requested: &str, own: Option<SocketAddr>) -> Parsed {
             Some(own) => Username::parse(requested, own),
             None => Username::parse_without_address(requested),
         };
-        name.map(|name| (name.clone(), name.keys()))
+        name.map(|name| (name.clone(), name.key()))
     };
     PARSED.with_borrow_mut(|parsed| {
         if parsed.len() > MOST_PARSED {
@@ -741,7 +741,7 @@ impl Model {
         let kept = std::mem::take(&mut person.kept);
         if !has_chosen {
             person.name = Username::from_address(person.address);
-            person.keys = person.name.keys();
+            person.keys = person.name.key();
         }
         let name = person.name.clone();
         self.tokens[number].used = self.now;
@@ -771,7 +771,7 @@ impl Model {
         let known = &self.tokens[number];
         let person = &self.here[place];
         let wanted = (known.has_chosen && !person.has_chosen()).then(|| known.name.clone());
-        let keys = wanted.as_ref().map(Username::keys);
+        let keys = wanted.as_ref().map(Username::key);
         let is_taken = keys.as_ref().is_some_and(|keys| {
             let mut others = self.here.iter().filter(|other| other.id != person.id);
             others.any(|other| are_one(&other.keys, keys))
@@ -922,7 +922,7 @@ impl Model {
             self.here[place].refusals = 0;
             return self.take_ack(place, nonce, None, &mut effects);
         }
-        let meant = Username::keys_of(&private.target);
+        let meant = UsernameKey::of_typed(&private.target);
         let is_meant = |person: &&mut Person| match private.target.parse() {
             Ok(address) => person.name == Username::from_address(address),
             Err(_) => meant

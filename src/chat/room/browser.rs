@@ -63,7 +63,7 @@ impl Room {
         let refused = NotJoined::Refused;
         let parsed = Username::parse_without_address(requested);
         let name = parsed.map_err(|error| refused(RequestError::Name(error)))?;
-        let keys = name.keys();
+        let keys = name.key();
         if self.taken.is_taken_by_another(&keys, None) {
             return Err(refused(RequestError::NameTaken(name.as_str().into())));
         }

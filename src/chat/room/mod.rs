@@ -156,7 +156,7 @@ impl Room {
         let id = UserId(self.last_user);
         let until = self.grace_end(now);
         if has_chosen {
-            self.taken.take(name.keys(), id);
+            self.taken.take(name.key(), id);
         }
         let user = User {
             name,
@@ -312,7 +312,7 @@ impl Room {
             None => self.uncount_address(gone.address.ip()),
         }
         if gone.has_chosen {
-            self.taken.free(&gone.name.keys(), id);
+            self.taken.free(&gone.name.key(), id);
         }
         Some(gone)
     }
@@ -557,7 +557,7 @@ impl Room {
                 user.is_some_and(|user| !user.has_chosen)
             });
         }
-        self.taken.owner(&Username::keys_of(name)?)
+        self.taken.owner(&UsernameKey::of_typed(name)?)
     }
 
     fn set_name(
@@ -587,7 +587,7 @@ impl Room {
             return self.accept(user, Effect::Reply(notice), effects);
         }
         let chosen = renamed.mailbox.is_some() || new != Username::from_address(renamed.address);
-        let keys = chosen.then(|| new.keys());
+        let keys = chosen.then(|| new.key());
         if keys
             .as_ref()
             .is_some_and(|keys| self.taken.is_taken_by_another(keys, Some(user)))
@@ -616,7 +616,7 @@ impl Room {
         let had_chosen = std::mem::replace(&mut user.has_chosen, keys.is_some());
         let (session, has_chosen) = (user.session, user.has_chosen);
         if had_chosen {
-            self.taken.free(&old.keys(), id);
+            self.taken.free(&old.key(), id);
         }
         if let Some(keys) = keys {
             self.taken.take(keys, id);
@@ -781,7 +781,7 @@ impl Room {
         let temporary = *self.users.remove(&asker)?;
         self.user_list = None;
         if temporary.has_chosen {
-            self.taken.free(&temporary.name.keys(), asker);
+            self.taken.free(&temporary.name.key(), asker);
         }
         let user = self.users.get_mut(&earlier)?;
         let before = std::mem::replace(&mut user.address, temporary.address);
@@ -813,7 +813,7 @@ impl Room {
         let wanted = (entry.has_chosen && !own.1).then(|| entry.name.clone());
         (entry.name, entry.has_chosen) = own.clone();
         self.sessions.connect(session, user, now);
-        let keys = wanted.as_ref().map(Username::keys);
+        let keys = wanted.as_ref().map(Username::key);
         let is_free = |keys: &UsernameKey| !self.taken.is_taken_by_another(keys, Some(user));
         let free = keys.filter(is_free);
         let name = match (&wanted, &free) {

@@ -98,8 +98,8 @@ mod tests {
     fn message(bytes: usize) -> Arc<PrivateMessage> {
         Arc::new(PrivateMessage {
             time: Timestamp::UNIX_EPOCH,
-            source: Username::kept("a"),
-            target: Username::kept("b"),
+            source: Username::from_stored("a"),
+            target: Username::from_stored("b"),
             text: "x".repeat(bytes).into(),
         })
     }

@@ -1,8 +1,5 @@
-//! Which characters a name may have, and where.
-//!
-//! What lives here: the checks of single characters, of emoji sequences (UTS 51), of joiners
-//! (RFC 5892, appendices A.1 and A.2) and of combining marks. Called by `name` alone.
-//! It must never change a visible character: refusing is its only answer.
+//! Characters allowed in a name: single characters, emoji sequences (UTS 51), joiners (RFC 5892,
+//! appendices A.1 and A.2) and combining marks.
 
 use std::borrow::Cow;
 
@@ -25,22 +22,15 @@ const KEYCAP: char = '\u{20E3}';
 /// The canonical combining class of a virama.
 const VIRAMA: u8 = 9;
 
-/// Characters that show nothing although their category and properties do not tell: the blank
-/// Braille pattern, the null notehead, the Khitan filler, the Egyptian blanks.
-const BLANKS: [char; 5] = [
-    '\u{2800}',
-    '\u{1D159}',
-    '\u{16FE4}',
-    '\u{13441}',
-    '\u{13442}',
-];
+/// Blank characters that Unicode properties do not mark as such: the Braille blank, the null
+/// notehead, the Khitan filler, the Egyptian blanks.
+const BLANKS: &str = "\u{2800}\u{1D159}\u{16FE4}\u{13441}\u{13442}";
 
-/// General category of a character.
 pub(super) fn category(character: char) -> Category {
     CodePointMapData::<Category>::new().get(character)
 }
 
-/// Whether a character is drawn onto the one before it and takes no room of its own.
+/// Returns whether a character is drawn onto the one before it and has no width.
 pub(super) fn is_nonspacing_mark(character: char) -> bool {
     matches!(
         category(character),
@@ -48,7 +38,7 @@ pub(super) fn is_nonspacing_mark(character: char) -> bool {
     )
 }
 
-/// Refuses the first character that a name cannot have in its place.
+/// Refuses the first character that is not allowed at its position.
 pub(super) fn check(text: &str) -> Result<(), NameError> {
     for (start, cluster) in text.grapheme_indices(true) {
         if is_emoji_sequence(cluster) {
@@ -63,7 +53,7 @@ pub(super) fn check(text: &str) -> Result<(), NameError> {
     Ok(())
 }
 
-/// What is wrong with the character at a byte position, if it is outside an emoji.
+/// Returns what is wrong with a character at a byte position outside an emoji.
 fn fault_at(text: &str, position: usize, character: char) -> Option<CharacterFault> {
     let (before, after) = (&text[..position], &text[position + character.len_utf8()..]);
     match character {
@@ -79,7 +69,7 @@ fn fault_at(text: &str, position: usize, character: char) -> Option<CharacterFau
     }
 }
 
-/// What is wrong with a character wherever it stands.
+/// Returns what is wrong with a character at any position.
 fn fault_anywhere(character: char) -> Option<CharacterFault> {
     if CodePointSetData::new::<BidiControl>().contains(character) {
         return Some(CharacterFault::Direction);
@@ -101,15 +91,14 @@ fn fault_anywhere(character: char) -> Option<CharacterFault> {
 fn is_invisible(character: char) -> bool {
     category(character) == Category::Format
         || CodePointSetData::new::<DefaultIgnorableCodePoint>().contains(character)
-        || BLANKS.contains(&character)
+        || BLANKS.contains(character)
 }
 
-/// Whether a grapheme cluster is one whole emoji of UTS 51 that is recommended for general
-/// interchange (also without its presentation selectors), or a single one with the selector
-/// that it does not need.
+/// Returns whether a grapheme cluster is one whole emoji of UTS 51 that is recommended for general
+/// interchange, also without its presentation selectors or with a redundant one.
 fn is_emoji_sequence(cluster: &str) -> bool {
-    // A single ASCII character is the common case and never an emoji; with more on it, it is one
-    // as a keycap only (the crate's table has `1` with a bare selector as well).
+    // An ASCII character begins an emoji only as a keycap, but the crate's table also has `1` with
+    // a bare selector.
     if cluster.starts_with(|first: char| first.is_ascii()) && !cluster.ends_with(KEYCAP) {
         return false;
     }
@@ -122,7 +111,7 @@ fn is_emoji_sequence(cluster: &str) -> bool {
     })
 }
 
-/// RFC 5892, appendix A.2, and the first half of A.1.
+/// Implements RFC 5892, appendix A.2, and the first half of A.1.
 fn follows_virama(before: &str) -> bool {
     before
         .chars()
@@ -130,7 +119,7 @@ fn follows_virama(before: &str) -> bool {
         .is_some_and(|character| canonical_combining_class(character) == VIRAMA)
 }
 
-/// RFC 5892, appendix A.1: after a virama, or where it breaks a cursive connection.
+/// Implements RFC 5892, appendix A.1: after a virama, or where it breaks a cursive connection.
 fn non_joiner_fits(before: &str, after: &str) -> bool {
     follows_virama(before)
         || (matches!(
@@ -142,7 +131,7 @@ fn non_joiner_fits(before: &str, after: &str) -> bool {
         ))
 }
 
-/// The joining type of the first character that is not transparent to joining.
+/// Returns the joining type of the first character that is not transparent to joining.
 fn visible_joining_type(characters: impl Iterator<Item = char>) -> Option<JoiningType> {
     let joining_types = CodePointMapData::<JoiningType>::new();
     characters
@@ -150,10 +139,8 @@ fn visible_joining_type(characters: impl Iterator<Item = char>) -> Option<Joinin
         .find(|joining_type| *joining_type != JoiningType::Transparent)
 }
 
-/// Leaves out the selector of an emoji that normalization turns into letters (™️ becomes `TM`):
-/// it would stay behind as an invisible character of its own.
-///
-/// The text has passed [`check`], so each selector in it stands after an emoji.
+/// Drops the selector of each emoji that normalization turns into letters (™️ becomes `TM`), where
+/// it would remain as an invisible character. The text must have passed [`check`].
 pub(super) fn without_orphaned_selectors(text: &str) -> Cow<'_, str> {
     if !text.contains(EMOJI_SELECTOR) {
         return Cow::Borrowed(text);
@@ -174,11 +161,11 @@ fn is_normalized_away(character: char) -> bool {
     std::iter::once(character).nfkc().ne([character])
 }
 
-/// Refuses a mark at the beginning (it would be drawn onto whatever stands before the name), and
-/// too many marks on one base. They are counted decomposed, so that ready-made accented letters
-/// count like the same in pieces, and joiners do not start the count again.
+/// Refuses a mark at the beginning, which would be drawn onto the text before the name, and too
+/// many marks on one base.
 ///
-/// Marks with a width of their own (vowel signs of Indic and Burmese) have their own count.
+/// Marks are counted in the decomposed text, and joiners do not restart the count. Marks with a
+/// width (vowel signs of Indic and Burmese) have their own count.
 pub(super) fn check_marks(prepared: &str) -> Result<(), NameError> {
     if let Some(character) = prepared.chars().next().filter(|c| is_nonspacing_mark(*c)) {
         let fault = CharacterFault::Loose;

@@ -1,25 +1,20 @@
-//! Names that read as something else: an address, the server, a notice, a private message, or
-//! the beginning of a line that another name says.
-//!
-//! What lives here: these checks, each made on the prepared name and on what it looks like.
-//! Called by `name` alone.
-//! It must never refuse a letter for looking like a colon or `>` among letters of its script.
+//! Names that imitate an address, the server, a notice, a private message, or the beginning of a
+//! line of another user. Each check runs on the prepared name and on its skeletons.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::LazyLock;
 
 use icu_properties::CodePointMapData;
 use icu_properties::props::{GeneralCategory as Category, Script};
-use unicode_security::confusable_detection::skeleton;
+use unicode_security::confusable_detection::skeleton as confusable_skeleton;
 
 use super::characters::{category, is_nonspacing_mark};
 use super::{NameError, skeleton};
+use crate::chat::SERVER_SOURCE;
 
-/// What the server says has this source.
-const SERVER: &str = "[Server]";
-/// How the source of a private message ends.
+/// End of the source of a private message.
 const PRIVATE: &str = "(private)";
-/// What the server's notices say, of one user and of many.
+/// Phrases of the server's notices about one user and about many.
 pub(super) const NOTICES: [&str; 5] = [
     "has entered the chat",
     "has left the chat",
@@ -28,24 +23,24 @@ pub(super) const NOTICES: [&str; 5] = [
     "have left the chat",
 ];
 
-static SERVER_LOOK: LazyLock<Look> = LazyLock::new(|| Look::of(SERVER));
-static PRIVATE_LOOK: LazyLock<Look> = LazyLock::new(|| Look::of(PRIVATE));
-static NOTICE_LOOKS: LazyLock<[(&str, Look); NOTICES.len()]> =
-    LazyLock::new(|| NOTICES.map(|phrase| (phrase, Look::of(phrase))));
+static SERVER: LazyLock<Skeletons> = LazyLock::new(|| Skeletons::of(SERVER_SOURCE));
+static PRIVATE_SOURCE: LazyLock<Skeletons> = LazyLock::new(|| Skeletons::of(PRIVATE));
+static NOTICE_PHRASES: LazyLock<[(&str, Skeletons); NOTICES.len()]> =
+    LazyLock::new(|| NOTICES.map(|phrase| (phrase, Skeletons::of(phrase))));
 
-/// Refuses what reads as an address, as something the server writes, or as the end of a source.
+/// Refuses a name that reads as an address, a server line, or the end of a source.
 ///
-/// The asker's own address has been taken out before, by [`is_own_address`].
+/// The caller has already accepted the client's own address with [`is_own_address`].
 pub(super) fn check(requested: &str, prepared: &str) -> Result<(), NameError> {
-    let look = Look::of(prepared);
-    check_address(requested, prepared, &look)?;
-    check_server(&look, prepared)?;
-    check_separators(&punctuation_look(prepared))
+    let skeletons = Skeletons::of(prepared);
+    check_address(requested, prepared, &skeletons)?;
+    check_server(&skeletons, prepared)?;
+    check_separators(&punctuation_skeleton(prepared))
 }
 
-/// As given, as prepared and by its look, each also with its letters taken for digits.
-fn check_address(requested: &str, prepared: &str, look: &Look) -> Result<(), NameError> {
-    let readings = [requested, prepared, &look.0[0], &look.0[1]];
+/// Checks the name as given, as prepared and by its skeletons, each also with letters as digits.
+fn check_address(requested: &str, prepared: &str, own: &Skeletons) -> Result<(), NameError> {
+    let readings = [requested, prepared, &own.0[0], &own.0[1]];
     if readings
         .iter()
         .any(|text| endpoint(text).is_some() || endpoint(&letters_as_digits(text)).is_some())
@@ -55,29 +50,29 @@ fn check_address(requested: &str, prepared: &str, look: &Look) -> Result<(), Nam
     Ok(())
 }
 
-/// Whether a prepared name is the address itself, however it is spelled.
+/// Returns whether a prepared name is a spelling of `own`.
 pub(super) fn is_own_address(prepared: &str, own: SocketAddr) -> bool {
     endpoint(prepared) == Some((own.ip().to_canonical(), Some(own.port())))
 }
 
-fn check_server(look: &Look, prepared: &str) -> Result<(), NameError> {
-    let is_server = |look: &Look| {
-        look.without_spaces()
-            .agrees(&SERVER_LOOK, |name, server| name == server)
+fn check_server(name: &Skeletons, prepared: &str) -> Result<(), NameError> {
+    let is_server = |name: &Skeletons| {
+        name.without_spaces()
+            .any_pair(&SERVER, |name, server| name == server)
     };
     let in_square_brackets = with_square_brackets(prepared);
-    if is_server(look)
-        || (in_square_brackets != prepared && is_server(&Look::of(&in_square_brackets)))
+    if is_server(name)
+        || (in_square_brackets != prepared && is_server(&Skeletons::of(&in_square_brackets)))
     {
         return Err(NameError::Reserved);
     }
-    let notice = NOTICE_LOOKS
+    let notice = NOTICE_PHRASES
         .iter()
-        .find(|(_, notice)| look.agrees(notice, |name, notice| name.contains(notice)));
+        .find(|(_, phrase)| name.any_pair(phrase, |name, phrase| name.contains(phrase)));
     if let Some((phrase, _)) = notice {
         return Err(NameError::ReadsLikeNotice { phrase });
     }
-    if look.agrees(&PRIVATE_LOOK, |name, private| name.ends_with(private)) {
+    if name.any_pair(&PRIVATE_SOURCE, |name, private| name.ends_with(private)) {
         return Err(NameError::LooksPrivate);
     }
     Ok(())
@@ -93,8 +88,7 @@ fn check_separators(text: &str) -> Result<(), NameError> {
     }
 }
 
-/// The text with each bracket that is not ASCII as a square one: 【 and ⟦ read as `[`, and UTS 39
-/// takes 〔 for `(`.
+/// Replaces each non-ASCII bracket by a square one: 【 and ⟦ read as `[`, and UTS 39 maps 〔 to `(`.
 fn with_square_brackets(text: &str) -> String {
     text.chars()
         .map(|character| match category(character) {
@@ -106,112 +100,78 @@ fn with_square_brackets(text: &str) -> String {
         .collect()
 }
 
-/// Capitals in small, by their letters; UTS 39 folds a few of them only. There is none for x.
-const SMALL_CAPITALS: [(char, char); 25] = [
-    ('ᴀ', 'a'),
-    ('ʙ', 'b'),
-    ('ᴄ', 'c'),
-    ('ᴅ', 'd'),
-    ('ᴇ', 'e'),
-    ('ꜰ', 'f'),
-    ('ɢ', 'g'),
-    ('ʜ', 'h'),
-    ('ɪ', 'i'),
-    ('ᴊ', 'j'),
-    ('ᴋ', 'k'),
-    ('ʟ', 'l'),
-    ('ᴍ', 'm'),
-    ('ɴ', 'n'),
-    ('ᴏ', 'o'),
-    ('ᴘ', 'p'),
-    ('ꞯ', 'q'),
-    ('ʀ', 'r'),
-    ('ꜱ', 's'),
-    ('ᴛ', 't'),
-    ('ᴜ', 'u'),
-    ('ᴠ', 'v'),
-    ('ᴡ', 'w'),
-    ('ʏ', 'y'),
-    ('ᴢ', 'z'),
-];
+/// The small capitals of a to z; there is none for x. UTS 39 folds only a few of them.
+const SMALL_CAPITALS: &str = "ᴀʙᴄᴅᴇꜰɢʜɪᴊᴋʟᴍɴᴏᴘꞯʀꜱᴛᴜᴠᴡʏᴢ";
 
-/// The letter that a character shows in another shape, where neither normalization nor UTS 39
-/// says so: small capitals, and white letters on black circles and squares.
+/// Returns the letter behind a shape that neither normalization nor UTS 39 folds: small capitals,
+/// and white letters on black circles and squares.
 fn plain_letter(character: char) -> char {
     let shown = match character {
         '\u{1F150}'..='\u{1F169}' => u32::from(character) - 0x1F150,
         '\u{1F170}'..='\u{1F189}' => u32::from(character) - 0x1F170,
         _ => {
-            let small = SMALL_CAPITALS.iter().find(|(small, _)| *small == character);
-            return small.map_or(character, |(_, letter)| *letter);
+            let mut capitals = SMALL_CAPITALS
+                .chars()
+                .zip("abcdefghijklmnopqrstuvwyz".chars());
+            let found = capitals.find(|(capital, _)| *capital == character);
+            return found.map_or(character, |(_, letter)| letter);
         }
     };
     char::from_u32(u32::from('a') + shown).unwrap_or(character)
 }
 
-/// Both keys of a text, without the marks that would only decorate it, and with letters of
-/// other shapes as what they are.
-struct Look([String; 2]);
+/// Both skeletons of a text, without decorating marks and with plain letters.
+struct Skeletons([String; 2]);
 
-impl Look {
-    fn of(text: &str) -> Look {
+impl Skeletons {
+    fn of(text: &str) -> Skeletons {
         let plain: String = text.chars().map(plain_letter).collect();
-        let keys = skeleton::of(&plain);
-        Look([keys.folded_first, keys.folded_last].map(|key| {
-            key.chars()
-                .filter(|character| !is_nonspacing_mark(*character))
-                .collect()
-        }))
+        let key = skeleton::key(&plain);
+        let unmarked = |key: Box<str>| key.chars().filter(|c| !is_nonspacing_mark(*c)).collect();
+        Skeletons([key.folded_first, key.folded_last].map(unmarked))
     }
 
-    fn without_spaces(&self) -> Look {
-        Look(self.0.each_ref().map(|text| text.replace(' ', "")))
+    fn without_spaces(&self) -> Skeletons {
+        Skeletons(self.0.each_ref().map(|text| text.replace(' ', "")))
     }
 
-    /// Whether either key stands in a relation to the same key of another text.
-    fn agrees(&self, other: &Look, relation: impl Fn(&str, &str) -> bool) -> bool {
+    /// Returns whether `relation` holds between either skeleton and its counterpart.
+    fn any_pair(&self, other: &Skeletons, relation: impl Fn(&str, &str) -> bool) -> bool {
         self.0.iter().zip(&other.0).any(|(a, b)| relation(a, b))
     }
 }
 
-/// The text with what looks like a colon or `>` as such, and without marks.
+/// Replaces look-alikes of a colon or `>` by these characters, and drops marks.
 ///
-/// A letter stays one among letters of its script: the Devanagari visarga looks like a colon and
-/// the Canadian ᐳ like `>`, and names end in them. After a Latin letter they are what they seem.
-fn punctuation_look(text: &str) -> String {
-    let mut look = String::with_capacity(text.len());
+/// Names may end in the Devanagari visarga, which looks like a colon, or the Canadian ᐳ. Such a
+/// letter stays a letter after a letter of its own script.
+fn punctuation_skeleton(text: &str) -> String {
+    let mut folded = String::with_capacity(text.len());
     let mut script_before = None;
-    for character in text
-        .chars()
-        .filter(|character| !is_nonspacing_mark(*character))
-    {
+    for character in text.chars().filter(|c| !is_nonspacing_mark(*c)) {
         let script = CodePointMapData::<Script>::new().get(character);
         if is_letter(character) && script_before == Some(script) {
-            look.push(character);
+            folded.push(character);
         } else {
-            let shown = if COLONS.contains(&character) {
-                ':'
-            } else {
-                character
-            };
-            let prototype = skeleton(shown.encode_utf8(&mut [0; 4])).collect::<Vec<_>>();
-            look.extend(prototype.iter().filter(|part| !is_nonspacing_mark(**part)));
+            let is_colon = COLONS.contains(character);
+            let shown = if is_colon { ':' } else { character };
+            let prototype: Vec<char> =
+                confusable_skeleton(shown.encode_utf8(&mut [0; 4])).collect();
+            folded.extend(prototype.iter().filter(|part| !is_nonspacing_mark(**part)));
         }
         if script != Script::Inherited {
             script_before = (script != Script::Common).then_some(script);
         }
     }
-    look
+    folded
 }
 
-/// What shows two dots, one above the other, and is no colon to UTS 39: that of the Z notation,
-/// the Khmer and the Mongolian one, and the visargas that it leaves out.
-const COLONS: [char; 13] = [
-    '\u{2982}', '\u{17D6}', '\u{1804}', '\u{983}', '\u{B03}', '\u{C03}', '\u{C83}', '\u{D03}',
-    '\u{D83}', '\u{F7F}', '\u{1038}', '\u{17C7}', '\u{205A}',
-];
+/// Characters that show a colon and are none to UTS 39: the Z notation, Khmer and Mongolian
+/// colons, two dot punctuation, and the visargas that UTS 39 leaves out.
+const COLONS: &str = "\u{2982}\u{17D6}\u{1804}\u{205A}\u{983}\u{B03}\u{C03}\u{C83}\u{D03}\
+                      \u{D83}\u{F7F}\u{1038}\u{17C7}";
 
-/// A letter or a vowel sign.
+/// Returns whether a character is a letter or a vowel sign.
 fn is_letter(character: char) -> bool {
     character.is_alphabetic() || category(character) == Category::SpacingMark
 }
@@ -226,8 +186,8 @@ fn letters_as_digits(text: &str) -> String {
         .collect()
 }
 
-/// What a reader takes for `IP:PORT`: also in the digits of any script, with spaces in it, leading
-/// zeros, a zone, square brackets missing or too many. A port too large for a number is none.
+/// Parses what a reader takes for `IP:PORT`, with digits of any script, spaces, leading zeros, a
+/// zone, and square brackets missing or repeated. A port over 65535 becomes `None`.
 fn endpoint(text: &str) -> Option<(IpAddr, Option<u16>)> {
     let text: String = text
         .chars()
@@ -241,10 +201,10 @@ fn endpoint(text: &str) -> Option<(IpAddr, Option<u16>)> {
     Some((ip(host)?, port.parse().ok()))
 }
 
-/// A decimal digit of any script as the ASCII one, and the full stops of other scripts as `.`.
+/// Maps a decimal digit of any script to ASCII, and full stops of other scripts to `.`.
 ///
-/// The digits of a script stand in a row from zero to nine, and rows of digits begin with a zero
-/// (The Unicode Standard, section 4.6).
+/// The digits of each script are contiguous, and each run begins with a zero (The Unicode
+/// Standard, section 4.6).
 fn digit_or_stop(character: char) -> char {
     match character {
         '。' | '۔' => return '.',
@@ -278,7 +238,7 @@ fn ip(host: &str) -> Option<IpAddr> {
         .or_else(|| Some(IpAddr::V6(ipv6(address)?).to_canonical()))
 }
 
-/// Four decimal numbers; unlike the standard library's, they may have leading zeros.
+/// Parses IPv4 like the standard library, but with leading zeros.
 fn ipv4(text: &str) -> Option<Ipv4Addr> {
     let mut octets = [0; 4];
     let mut parts = text.split('.');
@@ -292,7 +252,7 @@ fn ipv4(text: &str) -> Option<Ipv4Addr> {
     parts.next().is_none().then(|| octets.into())
 }
 
-/// As the standard library reads it, also with leading zeros in each group.
+/// Parses IPv6 like the standard library, but with any number of leading zeros in a group.
 fn ipv6(text: &str) -> Option<Ipv6Addr> {
     let groups = text.split(':').map(|group| match ipv4(group) {
         Some(ip) => ip.to_string(),

@@ -1,26 +1,11 @@
-//! User names: how a requested one is prepared, when it is refused, when two are one.
+//! Usernames: preparation, validation and comparison.
 //!
-//! What lives here: [`Username`], the only form in which the rest of the program holds a name,
-//! [`UsernameKey`] by which names collide, and [`NameError`], whose sentences go to the asker.
-//! Protocol: the row "a name that is taken…" of "What is refused" (all of it but "taken"), and
-//! the paragraph "Two names are one if…".
-//! Everything from layer 0 upwards may call it: it is pure, from text and an address to a value.
-//! It must never know who is connected: whether a name is *taken* is decided by whoever keeps
-//! the roster, by comparing [`UsernameKey`].
-//!
-//! In reading order: this file (the course of the checks), `characters` (which characters, and
-//! where), `keys` (look-alikes and case), `forgery` (names that read as something else).
-//!
-//! What holds for every [`Username`]:
-//! 1. Preparing and checking it again gives the same name.
-//! 2. It is one line, without characters that control a terminal, hide, or turn a direction.
-//! 3. It is within the limits, or it is an address as [`Username::from_address`] writes it.
-//! 4. It does not read as the server, as a notice, as a private message or as an address of
-//!    somebody else, nor does `NAME: TEXT` read as a line of another name.
+//! Reading order: this file, `characters` (allowed characters), `skeleton` (look-alikes and case),
+//! `impersonation` (names that read as something else).
 
-pub mod characters;
-pub mod impersonation;
-pub mod skeleton;
+mod characters;
+mod impersonation;
+mod skeleton;
 
 #[cfg(test)]
 mod tests;
@@ -37,20 +22,20 @@ use unicode_segmentation::UnicodeSegmentation;
 
 use crate::limits::{MAX_COMBINING_MARKS, MAX_NAME_BYTES, MAX_NAME_GRAPHEMES};
 
-/// A requested name of more than this many times [`MAX_NAME_BYTES`] is refused unread, so that
-/// the cost of judging a name has a bound: normalization rarely makes a text shorter.
-const REQUESTED_TIMES_LONGER: usize = 4;
+/// Bytes of a requested name that are examined at most. Normalization rarely shortens a text, so
+/// a longer request cannot become a valid name.
+const MAX_REQUESTED_BYTES: usize = 4 * MAX_NAME_BYTES;
 
-/// A user name in its announced (prepared) form. Cheap to clone.
+/// A username in its announced form. Cheap to clone.
 ///
-/// Equality is that of the text; whether two names count as one is told by [`Username::keys`].
+/// Equality compares the text. [`Username::key`] decides whether two names collide.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Username(Arc<str>);
 
 impl Username {
-    /// The name of a client that has not chosen one: `IP:PORT`, or `[IPv6]:PORT`.
+    /// Returns the name of a client that has not chosen one: `IP:PORT` or `[IPv6]:PORT`.
     ///
-    /// An IPv4 address in IPv6 clothes is written as IPv4; zone and flow are left out.
+    /// An IPv4-mapped address is written as IPv4, without zone and flow label.
     pub fn from_address(address: SocketAddr) -> Username {
         let port = address.port();
         Username(match address.ip().to_canonical() {
@@ -59,38 +44,34 @@ impl Username {
         })
     }
 
-    /// Prepares and checks a requested name.
+    /// Prepares and validates a requested name.
     ///
-    /// `own_address` is the asker's own: its own `IP:PORT` form may be chosen (again), is exempt
-    /// from the limits of length, and comes back as [`Username::from_address`] writes it.
-    ///
-    /// The characters are judged twice, as given and as prepared: what preparation would quietly
-    /// remove must not pass, nor what it brings about.
+    /// A client may choose its own address, which is exempt from the length limits and becomes
+    /// [`Username::from_address`]. The result is stable: parsing it again returns the same name.
     ///
     /// # Errors
-    ///
-    /// The first rule that the name breaks, as a [`NameError`].
+    /// The first rule that the name breaks.
     pub fn parse(requested: &str, own_address: SocketAddr) -> Result<Username, NameError> {
-        Username::parse_by(requested, Some(own_address))
+        Username::parse_for(requested, Some(own_address))
     }
 
-    /// The same for one who has no address that could be a name.
+    /// Prepares and validates a name for a user whose address cannot be a name.
     ///
     /// # Errors
-    ///
-    /// Those of [`Username::parse`].
+    /// The first rule that the name breaks.
     pub fn parse_without_address(requested: &str) -> Result<Username, NameError> {
-        Username::parse_by(requested, None)
+        Username::parse_for(requested, None)
     }
 
-    fn parse_by(requested: &str, own_address: Option<SocketAddr>) -> Result<Username, NameError> {
+    fn parse_for(requested: &str, own_address: Option<SocketAddr>) -> Result<Username, NameError> {
         let bytes = requested.len();
-        if bytes > REQUESTED_TIMES_LONGER * MAX_NAME_BYTES {
+        if bytes > MAX_REQUESTED_BYTES {
             return Err(NameError::TooManyBytes { bytes });
         }
-        // Canonically equal requests are one request: how marks are ordered and composed decides
-        // nothing.
+        // The checks below depend on the order of marks, and canonically equal requests must have
+        // equal results.
         let composed: String = requested.nfc().collect();
+        // Characters are checked before and after preparation: it removes some, and produces some.
         characters::check(&composed)?;
         let prepared = prepare(&composed)?;
         if let Some(own_address) = own_address
@@ -98,7 +79,6 @@ impl Username {
         {
             return Ok(Username::from_address(own_address));
         }
-        // First of all, so that the others have little to look at.
         check_length(&prepared)?;
         characters::check(&prepared)?;
         characters::check_marks(&prepared)?;
@@ -106,26 +86,19 @@ impl Username {
         Ok(Username(prepared.into()))
     }
 
-    /// A name that was checked before it was kept, as a store gives it back.
-    pub fn kept(text: &str) -> Username {
+    /// Restores a name that was validated before it was stored.
+    pub fn from_stored(text: &str) -> Username {
         Username(text.into())
     }
 
-    /// The keys that a name would have which somebody writes like this; none if it is too long
-    /// for one.
-    pub fn keys_of(text: &str) -> Option<UsernameKey> {
-        let text = text.trim();
-        (text.len() <= REQUESTED_TIMES_LONGER * MAX_NAME_BYTES).then(|| skeleton::of(text))
-    }
-
-    /// The name as it is announced.
+    /// Returns the announced form.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// Keys under which names collide: two names are one if either key agrees.
-    pub fn keys(&self) -> UsernameKey {
-        skeleton::of(&self.0)
+    /// Returns the key that decides whether two names collide.
+    pub fn key(&self) -> UsernameKey {
+        skeleton::key(&self.0)
     }
 }
 
@@ -135,88 +108,101 @@ impl fmt::Display for Username {
     }
 }
 
-/// What names are compared by: look-alikes (the skeleton of UTS 39) and case (full case
-/// folding) are folded away, in either order, and invisible characters are left out.
+/// The form in which names are compared: without case, look-alikes and invisible characters.
 ///
-/// Keys are for comparing, each with its own kind; they are no text to show.
+/// Two names collide if either field agrees, since case folding and look-alike folding do not
+/// commute.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct UsernameKey {
-    /// The skeleton of the case-folded name.
+    /// The UTS 39 skeleton of the case-folded name.
     pub folded_first: Box<str>,
-    /// The case-folded skeleton of the name.
+    /// The case-folded UTS 39 skeleton of the name.
     pub folded_last: Box<str>,
 }
 
-/// Why a requested name is refused. The sentence says what was wrong and what would be right,
-/// without final stop, and never repeats a character of the name itself.
+impl UsernameKey {
+    /// Returns the key of a name as a user typed it, or `None` if the text is too long for a name.
+    pub fn of_typed(text: &str) -> Option<UsernameKey> {
+        let text = text.trim();
+        (text.len() <= MAX_REQUESTED_BYTES).then(|| skeleton::key(text))
+    }
+
+    /// Returns whether two names with these keys collide.
+    pub fn collides_with(&self, other: &UsernameKey) -> bool {
+        self.folded_first == other.folded_first || self.folded_last == other.folded_last
+    }
+}
+
+/// The reason why a requested name is refused.
+///
+/// `Display` is an ASCII sentence without any character of the name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NameError {
-    /// Nothing is left after preparation.
+    /// The prepared name is empty.
     Empty,
-    /// Over [`MAX_NAME_GRAPHEMES`].
+    /// The name exceeds [`MAX_NAME_GRAPHEMES`].
     TooLong {
         /// Grapheme clusters of the prepared name.
         graphemes: usize,
     },
-    /// Over [`MAX_NAME_BYTES`].
+    /// The name exceeds [`MAX_NAME_BYTES`].
     TooManyBytes {
-        /// Bytes of UTF-8: of the prepared name, or of the requested one if that alone is
-        /// too much to look at.
+        /// Bytes of the prepared name, or of a request that is too long to be prepared.
         bytes: usize,
     },
-    /// Reads as the source of what the server says.
+    /// The name reads as the source of server notices.
     Reserved,
-    /// Reads as an `IP:PORT` that is not the asker's own.
+    /// The name reads as an `IP:PORT` that is not the client's own.
     LooksLikeAddress,
-    /// Has a character that a name cannot have, or not in this place.
+    /// A character is not allowed, or not at its position.
     ForbiddenCharacter {
         /// The first such character.
         character: char,
         /// What is wrong with it.
         fault: CharacterFault,
     },
-    /// Over [`MAX_COMBINING_MARKS`] on one base character.
+    /// One base character has more than [`MAX_COMBINING_MARKS`].
     TooManyMarks,
-    /// Has a colon before a space, so that `NAME: TEXT` could be taken apart wrongly.
+    /// The name contains a colon and a space, which would split the printed line `NAME: TEXT`.
     Separator,
-    /// Ends in a colon or `>`.
+    /// The name ends in a colon or `>`.
     EndsLikeSource,
-    /// Ends like the source of a private message.
+    /// The name ends like the source of a private message.
     LooksPrivate,
-    /// Reads like a notice of the server.
+    /// The name reads like a server notice.
     ReadsLikeNotice {
-        /// What it reads like.
+        /// The imitated phrase.
         phrase: &'static str,
     },
-    /// Normalization comes to no end (no such text is known).
+    /// Normalization does not reach a fixed point (no such text is known).
     Unstable,
 }
 
 /// What is wrong with a character of a name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CharacterFault {
-    /// It controls a terminal or ends a line.
+    /// A control character or line end.
     Control,
-    /// It changes the writing direction.
+    /// A change of the writing direction.
     Direction,
-    /// Nobody sees it.
+    /// An invisible character.
     Invisible,
-    /// It is unassigned, for private use, or stands for what could not be decoded.
+    /// An unassigned, private-use or replacement character.
     Meaningless,
-    /// A joiner, selector, tag or flag letter that is no part of a whole emoji, nor a joiner
-    /// where the script wants one.
+    /// A joiner, selector, tag or flag letter outside a whole emoji and outside the positions
+    /// that RFC 5892 permits.
     Misplaced,
-    /// A combining mark without a base character, at the beginning.
+    /// A combining mark without a base character.
     Loose,
 }
 
 impl CharacterFault {
-    fn sentence_part(self) -> &'static str {
+    fn predicate(self) -> &'static str {
         match self {
             CharacterFault::Control => "is a control character; leave it out",
             CharacterFault::Direction => "changes the writing direction; leave it out",
             CharacterFault::Invisible => "is invisible; leave it out",
-            CharacterFault::Meaningless => "stands for no known character; choose another",
+            CharacterFault::Meaningless => "is not a known character; choose another",
             CharacterFault::Misplaced => {
                 "is allowed only within a whole emoji or where the script needs it; leave it out"
             }
@@ -242,55 +228,47 @@ impl fmt::Display for NameError {
                 f,
                 "The name has {bytes} bytes; choose one of at most {MAX_NAME_BYTES}"
             ),
-            NameError::Reserved => {
-                write!(f, "The name reads as the server's own; choose another")
+            NameError::Reserved => f.write_str("The name reads as the server's; choose another"),
+            NameError::LooksLikeAddress => {
+                f.write_str("The name reads as a network address that is not yours; choose another")
             }
-            NameError::LooksLikeAddress => write!(
-                f,
-                "The name reads as a network address that is not yours; choose another"
-            ),
             NameError::ForbiddenCharacter { character, fault } => write!(
                 f,
                 "The name contains U+{:04X}, which {}",
                 u32::from(*character),
-                fault.sentence_part()
+                fault.predicate()
             ),
             NameError::TooManyMarks => write!(
                 f,
                 "The name has too many combining marks on one letter; use at most \
                  {MAX_COMBINING_MARKS}"
             ),
-            NameError::Separator => write!(
-                f,
+            NameError::Separator => f.write_str(
                 "The name contains a colon and a space, which end a name on a terminal; leave \
-                 one of them out"
+                 one of them out",
             ),
-            NameError::EndsLikeSource => write!(
-                f,
-                "The name ends in a colon or \">\", which end a name on a terminal; leave it out"
+            NameError::EndsLikeSource => f.write_str(
+                "The name ends in a colon or \">\", which end a name on a terminal; leave it out",
             ),
-            NameError::LooksPrivate => write!(
-                f,
-                "The name ends in \"(private)\", which marks private messages; leave it out"
+            NameError::LooksPrivate => f.write_str(
+                "The name ends in \"(private)\", which marks private messages; leave it out",
             ),
             NameError::ReadsLikeNotice { phrase } => write!(
                 f,
                 "The name reads like the server's notice \"{phrase}\"; choose another"
             ),
-            NameError::Unstable => {
-                write!(f, "The name cannot be normalized; choose another")
-            }
+            NameError::Unstable => f.write_str("The name cannot be normalized; choose another"),
         }
     }
 }
 
 impl std::error::Error for NameError {}
 
-/// The Nickname profile of RFC 8266, section 2: spaces of every kind become SPACE, those at the
-/// ends go, runs of them become one, then NFKC; again until nothing changes.
+/// Applies the Nickname profile of RFC 8266, section 2: every space becomes SPACE, spaces at the
+/// ends go, runs of spaces become one, then NFKC, until nothing changes.
 ///
-/// The profile's FreeformClass is not applied: its tables are of Unicode 6.3 and its rules
-/// refuse every emoji sequence. `characters` judges in its place, by today's Unicode.
+/// The profile's FreeformClass is not applied: its tables are of Unicode 6.3, and its rules refuse
+/// every emoji sequence. `characters` replaces it.
 fn prepare(requested: &str) -> Result<String, NameError> {
     let profile = Nickname::new();
     stabilize(characters::without_orphaned_selectors(requested), |text| {

@@ -1,33 +1,39 @@
-//! Keys by which names are compared.
+//! Skeletons: texts without look-alikes (UTS 39, section 4) and case (full case folding).
 //!
-//! What lives here: full case folding, and the skeleton of UTS 39, section 4, each repeated until
-//! it is stable. Called by `name` and `forgery`.
-//! It must never be shown: a key is not a spelling of the name.
+//! A skeleton is for comparison only and must never be shown.
 
 use unicode_normalization::UnicodeNormalization;
 use unicode_security::confusable_detection::skeleton;
 
 use super::UsernameKey;
 
-/// Rounds after which a text is taken as stable. One is enough for the tables of today (a test
-/// looks at every character), but UTS 39 does not promise it.
+/// Rounds after which a text counts as stable. Today's tables need one, but UTS 39 does not
+/// promise it.
 const MAX_ROUNDS: usize = 8;
 
-/// The keys of a name or of a part of one.
-pub(super) fn of(text: &str) -> UsernameKey {
+/// Returns the key of a name or of a part of a name.
+pub(super) fn key(text: &str) -> UsernameKey {
     UsernameKey {
-        folded_first: stable_skeleton(&stable_case(text)).into(),
-        folded_last: stable_case(&stable_skeleton(text)).into(),
+        folded_first: fold_lookalikes(&fold_case(text)).into(),
+        folded_last: fold_case(&fold_lookalikes(text)).into(),
     }
 }
 
-/// The skeleton leaves out what is default-ignorable and maps each look-alike to its prototype.
-pub(super) fn stable_skeleton(text: &str) -> String {
+/// Drops default-ignorable characters and maps each look-alike to its prototype.
+pub(super) fn fold_lookalikes(text: &str) -> String {
     until_stable(text, |text| skeleton(text).collect())
 }
 
-pub(super) fn stable_case(text: &str) -> String {
-    until_stable(text, |text| text.nfd().flat_map(fold_case).nfd().collect())
+/// Folds case as CaseFolding.txt does (statuses C and F), and dotless ı to i.
+pub(super) fn fold_case(text: &str) -> String {
+    // Lower, upper, lower: the capital ẞ reaches `ss` only by way of `ß`.
+    let fold = |character: char| {
+        character
+            .to_lowercase()
+            .flat_map(char::to_uppercase)
+            .flat_map(char::to_lowercase)
+    };
+    until_stable(text, |text| text.nfd().flat_map(fold).nfd().collect())
 }
 
 fn until_stable(text: &str, step: impl Fn(&str) -> String) -> String {
@@ -40,15 +46,4 @@ fn until_stable(text: &str, step: impl Fn(&str) -> String) -> String {
         current = next;
     }
     current
-}
-
-/// Full case folding of one character: what is one under CaseFolding.txt (statuses C and F) is
-/// one here; dotless ı and i are one besides.
-///
-/// Lower, upper and lower again, since the capital ẞ reaches `ss` only by way of `ß`.
-fn fold_case(character: char) -> impl Iterator<Item = char> {
-    character
-        .to_lowercase()
-        .flat_map(char::to_uppercase)
-        .flat_map(char::to_lowercase)
 }

@@ -155,7 +155,7 @@ pub(super) fn message_count(connection: &Connection) -> rusqlite::Result<u64> {
 pub(super) fn event(row: &Row<'_>) -> rusqlite::Result<Event> {
     let (id, time) = (number(row.get(0)?), time_of(row.get(1)?));
     let kind: String = row.get(2)?;
-    let name = Username::kept(row.get_ref(3)?.as_str()?);
+    let name = Username::from_stored(row.get_ref(3)?.as_str()?);
     let kind = match kind.as_str() {
         "joined" => EventKind::Joined {
             name,
@@ -173,7 +173,7 @@ pub(super) fn event(row: &Row<'_>) -> rusqlite::Result<Event> {
         }
         "renamed" => EventKind::Renamed {
             old: name,
-            new: Username::kept(row.get_ref(4)?.as_str()?),
+            new: Username::from_stored(row.get_ref(4)?.as_str()?),
         },
         _ => EventKind::Said(Arc::new(message_of(row, id, time, name)?)),
     };
@@ -183,7 +183,7 @@ pub(super) fn event(row: &Row<'_>) -> rusqlite::Result<Event> {
 /// A message of a row with [`EVENT_COLUMNS`].
 pub(super) fn message(row: &Row<'_>) -> rusqlite::Result<Arc<Message>> {
     let (id, time) = (number(row.get(0)?), time_of(row.get(1)?));
-    let name = Username::kept(row.get_ref(3)?.as_str()?);
+    let name = Username::from_stored(row.get_ref(3)?.as_str()?);
     Ok(Arc::new(message_of(row, id, time, name)?))
 }
 
@@ -213,7 +213,7 @@ pub(super) fn kept(
     let present = present
         .query_map([], |row| {
             Ok((
-                Username::kept(row.get_ref(0)?.as_str()?),
+                Username::from_stored(row.get_ref(0)?.as_str()?),
                 time_of(row.get(1)?),
             ))
         })?
@@ -260,7 +260,7 @@ fn sessions(connection: &Connection) -> rusqlite::Result<Vec<SessionRecord>> {
     let session = |row: &Row<'_>| {
         Ok(SessionRecord {
             token: token(row, 0)?,
-            name: Username::kept(row.get_ref(1)?.as_str()?),
+            name: Username::from_stored(row.get_ref(1)?.as_str()?),
             has_chosen: row.get(2)?,
             is_present: row.get(3)?,
             used: time_of(row.get(4)?),

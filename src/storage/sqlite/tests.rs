@@ -49,7 +49,7 @@ fn extended_lines() -> Encoder {
 }
 
 fn name(text: &str) -> Username {
-    Username::kept(text)
+    Username::from_stored(text)
 }
 
 fn at(second: i64) -> Timestamp {

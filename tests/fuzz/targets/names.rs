@@ -35,7 +35,7 @@ fuzz_target!(|requested: &str| {
     for form in forms {
         assert_eq!(Username::parse(&form, own).as_ref(), Ok(&name), "{form:?}");
     }
-    let keys = name.keys();
+    let keys = name.key();
     assert!(!keys.folded_first.is_empty() && !keys.folded_last.is_empty());
     if name == Username::from_address(own) {
         return;
