@@ -19,8 +19,7 @@ use crate::server::limits::{
     MAX_KEEP_DAYS_RANGE, MAX_KEEP_MESSAGES_RANGE, MAX_LAG_RANGE, MAX_LINE_RANGE, MAX_RATE_RANGE,
     MAX_THREADS_RANGE, WebLimits,
 };
-use crate::storage::sqlite;
-use crate::storage::sqlite::StoreOptions;
+use crate::storage::{StoreOptions, SyncMode};
 use argh::{ArgsInfo, FromArgs};
 use std::fmt;
 use std::net::IpAddr;
@@ -152,7 +151,7 @@ pub struct ServerOptions {
 
     /// how sure it is that what is said is kept: normal outlives a crash of the server, full a power cut too (default normal)
     #[argh(option, from_str_fn(parse_sync))]
-    pub db_sync: Option<sqlite::Sync>,
+    pub db_sync: Option<SyncMode>,
 
     /// messages that --db keeps, 1 to 1000000000000 (default: all)
     #[argh(option, from_str_fn(parse_number))]
@@ -200,10 +199,10 @@ fn parse_log_format(value: &str) -> Result<LogFormat, String> {
     }
 }
 
-fn parse_sync(value: &str) -> Result<sqlite::Sync, String> {
+fn parse_sync(value: &str) -> Result<SyncMode, String> {
     match value {
-        "normal" => Ok(sqlite::Sync::Normal),
-        "full" => Ok(sqlite::Sync::Full),
+        "normal" => Ok(SyncMode::Normal),
+        "full" => Ok(SyncMode::Full),
         _ => Err("a store is kept as normal or as full".to_owned()),
     }
 }
@@ -574,7 +573,7 @@ mod tests {
         let expected = ServerConfig {
             store: Some(StoreOptions {
                 path: "chat.db".into(),
-                sync: sqlite::Sync::Full,
+                sync: SyncMode::Full,
                 keep_messages: Some(13),
                 keep_for: Some(14 * DAY),
             }),

@@ -8,7 +8,6 @@
 //! the broker tells everyone and ends the log; what is written to each client is bounded in time;
 //! the broker ends when the last connection has, or the deadline passes.
 
-pub mod archive;
 pub mod broker;
 pub mod close_reason;
 pub mod config;
@@ -31,7 +30,6 @@ use crate::cli::exit_code::{COULD_NOT, INTERNAL_FAILURE};
 use crate::cli::style::Style;
 use crate::limits::TOKEN_LIFETIME_WITH_STORE;
 use crate::protocol::extended;
-use crate::server::archive::Archive;
 use crate::server::broker::command::BrokerCommand;
 use crate::server::broker::commit_queue::CommitQueue;
 use crate::server::broker::execute::ActionExecutor;
@@ -47,8 +45,9 @@ use crate::server::listener::admission::{self, Admission};
 use crate::server::logging::lossy_writer::NonBlockingWriter;
 use crate::server::logging::transcript::Transcript;
 use crate::server::metrics::Metrics;
-use crate::storage::sqlite;
-use crate::storage::sqlite::StoreError;
+use crate::storage::sqlite::reader::StoreReader;
+use crate::storage::sqlite::{self, OpenStore};
+use crate::storage::{Archive, StoreError};
 use async_channel::Receiver;
 use futures_lite::FutureExt;
 use prometheus_client::metrics::gauge::Gauge;
@@ -165,7 +164,7 @@ pub fn open_page_warning(config: &ServerConfig) -> &'static str {
 ///
 /// # Errors
 /// It cannot be used.
-pub fn open_store(config: &ServerConfig) -> Result<Option<sqlite::Opened>, StoreError> {
+pub fn open_store(config: &ServerConfig) -> Result<Option<OpenStore>, StoreError> {
     let open = |options| sqlite::open(options, &new_epoch(), config.limits.history_messages);
     config.store.as_ref().map(open).transpose()
 }
@@ -176,7 +175,7 @@ pub fn open_store(config: &ServerConfig) -> Result<Option<sqlite::Opened>, Store
 /// # Errors
 /// Those of [`run`].
 pub fn run_with_log(
-    (listeners, store): (Listeners, Option<sqlite::Opened>),
+    (listeners, store): (Listeners, Option<OpenStore>),
     config: &ServerConfig,
     transcript: TranscriptOutput,
     log_skipped: &Gauge,
@@ -222,8 +221,8 @@ const PAGE_DEADLINE: Duration = Duration::from_millis(100);
 /// What a server begins with: the room and its past.
 fn begin(
     config: &ServerConfig,
-    store: Option<sqlite::Opened>,
-) -> (InitialState, Archive, Option<Receiver<()>>) {
+    store: Option<OpenStore>,
+) -> (InitialState, Option<StoreReader>, Option<Receiver<()>>) {
     let mut limits = config.limits.room();
     let Some(store) = store else {
         let beginning = InitialState {
@@ -232,12 +231,12 @@ fn begin(
             commit_queue: None,
             epoch: new_epoch().into(),
         };
-        return (beginning, Archive::Memory, None);
+        return (beginning, None, None);
     };
     limits.token_lifetime = TOKEN_LIFETIME_WITH_STORE;
     let mut effects = Vec::new();
     let now = jiff::Timestamp::now();
-    let room = Room::restore(limits, store.kept, now, &mut effects);
+    let room = Room::restore(limits, store.restored, now, &mut effects);
     let ended = store.writer.ended();
     let beginning = InitialState {
         room,
@@ -245,23 +244,25 @@ fn begin(
         commit_queue: Some(CommitQueue::new(store.writer, store.reports)),
         epoch: store.epoch.into(),
     };
-    (beginning, Archive::Store(store.reader), Some(ended))
+    (beginning, Some(store.reader), Some(ended))
 }
 
 async fn serve(
     executor: &SharedExecutor,
-    (listeners, store): (Listeners, Option<sqlite::Opened>),
+    (listeners, store): (Listeners, Option<OpenStore>),
     config: &ServerConfig,
     (transcript, metrics): (Transcript, Arc<Metrics>),
     stop: impl Future<Output = ()>,
 ) -> Result<(), ServerError> {
     let (sender, inbox) = async_channel::bounded(INBOX_EVENTS);
-    let next_event = store.as_ref().map_or(0, |store| store.kept.last_event) + 1;
-    let (beginning, past, store_ended) = begin(config, store);
+    let next_event = store.as_ref().map_or(0, |store| store.restored.last_event) + 1;
+    let (beginning, reader, store_ended) = begin(config, store);
+    let handle = BrokerHandle::new(sender.clone());
+    let memory = Arc::new(sender.clone());
     let context = Arc::new(ServerContext {
         limits: config.limits.clone(),
         epoch: beginning.epoch.clone(),
-        inbox: sender.clone(),
+        inbox: sender,
         logs: BroadcastLogs {
             basic: Arc::new(BroadcastLog::new(config.limits.max_lag_bytes)),
             extended: Arc::new(BroadcastLog::numbered_from(
@@ -270,7 +271,7 @@ async fn serve(
             )),
             page: Arc::new(BroadcastLog::new(config.limits.max_lag_bytes)),
         },
-        past,
+        archive: Archive::new(memory, reader),
         health: Arc::new(Health::default()),
         started: Instant::now(),
         metrics,
@@ -296,7 +297,6 @@ async fn serve(
     let (faults, fault) = async_channel::bounded(1);
     let spawn = |task: BoxedTask, error| spawn_needed(executor, task, faults.clone(), error);
     let broker = spawn(Box::pin(broker.run()), ServerError::BrokerFailed);
-    let handle = BrokerHandle::new(sender);
     let (chat, web) = listeners.into_parts();
     let (newcomers, waiting) = admission::admission_queue();
     // Nothing is ever sent: that it is closed tells that nobody more is accepted.

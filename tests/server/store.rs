@@ -56,11 +56,11 @@ fn what_is_wrong_with_the_file_is_told_at_the_start() {
     let folder = Folder::new();
     let file = folder.file("chat.db");
     std::fs::write(&file, "a letter to somebody, of some length").expect("written");
-    does_not_start(&file, "is no database");
+    does_not_start(&file, "is not a database");
     std::fs::remove_file(&file).expect("removed");
     does_not_start(
         &folder.file("no/chat.db"),
-        "choose a --db file in a folder that exists",
+        "choose a --db file in a writable folder",
     );
     let server = start(&file);
     does_not_start(&file, "Another smolchat-server uses");
@@ -88,7 +88,7 @@ fn a_file_that_may_only_be_read_is_told() {
     if std::fs::OpenOptions::new().write(true).open(&file).is_ok() {
         return skip("this user may write to every file");
     }
-    does_not_start(&file, "may only be read");
+    does_not_start(&file, "is read-only");
     set(0o644);
     drop(start(&file));
 }
@@ -399,7 +399,7 @@ fn while_the_disk_takes_nothing_nobody_is_acknowledged_and_it_goes_on_when_it_do
         !messages.contains(&format!("\"{number} x")),
         "it shows what is not stored"
     );
-    server.stderr.wait_for("the store cannot be written");
+    server.stderr.wait_for("cannot write the store");
     // There is room again.
     let lifted = Command::new("prlimit")
         .args(["--pid", &server.id().to_string(), "--fsize=unlimited"])
@@ -445,7 +445,7 @@ fn another_programs_lock_is_told_and_waited_for() {
     );
     let (status, sentence) = healthz(&server);
     assert_eq!(status, 503, "{sentence}");
-    assert!(sentence.contains("holds a lock on"), "{sentence}");
+    assert!(sentence.contains("has locked"), "{sentence}");
     other.execute_batch("ROLLBACK").expect("no lock");
     assert_eq!(alice.skip_to("ack")["nonce"], "m");
     eventually(PATIENCE, "it is healthy", || healthz(&server).0 == 200);

@@ -7,7 +7,7 @@ use super::{Chat, LineClient, PATIENCE, Site, eventually};
 use serde_json::{Value, json};
 use smolchat::server::ServerConfig;
 use smolchat::server::limits::Limits;
-use smolchat::storage::sqlite::{StoreOptions, Sync};
+use smolchat::storage::{StoreOptions, SyncMode};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -35,7 +35,7 @@ impl Folder {
     pub fn store(&self) -> StoreOptions {
         StoreOptions {
             path: self.file("chat.db"),
-            sync: Sync::Normal,
+            sync: SyncMode::Normal,
             keep_messages: None,
             keep_for: None,
         }

@@ -14,10 +14,12 @@ use crate::server::close_reason::CloseReason;
 use crate::server::connection::handle::{BacklogInbox, ConnectionHandle};
 use crate::server::fanout::outbox::Outbox;
 use crate::server::snapshot::Snapshot;
+use crate::storage::RecentMessages;
 use async_channel::Sender;
 use smol::Async;
 use smol::lock::SemaphoreGuardArc;
 use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -171,4 +173,15 @@ pub enum BrowserError {
     Ended(String),
     /// The server stops.
     Stopping,
+}
+
+impl RecentMessages for Sender<BrokerCommand> {
+    fn recent_messages(&self) -> Pin<Box<dyn Future<Output = Vec<Arc<Message>>> + Send + '_>> {
+        Box::pin(async {
+            let (sender, receiver) = async_channel::bounded(1);
+            // Without a broker there are no messages.
+            let _ = self.send(BrokerCommand::Messages(sender)).await;
+            receiver.recv().await.unwrap_or_default()
+        })
+    }
 }

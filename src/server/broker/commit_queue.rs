@@ -11,14 +11,14 @@ use crate::chat::record::Record;
 use crate::server::broker::execute::Action;
 use crate::server::limits::MAX_UNCOMMITTED_BYTES;
 use crate::storage::limits::MAX_UNCOMMITTED_BATCHES;
-use crate::storage::sqlite::{Commit, CommitReport, Writer};
+use crate::storage::sqlite::writer::{Commit, CommitReport, StoreWriter};
 use async_channel::Receiver;
 use std::collections::VecDeque;
 use std::time::Duration;
 
 /// A batch of the broker.
 #[derive(Debug, Default)]
-pub struct Batch {
+pub(crate) struct Batch {
     /// What is to be done, in order.
     pub steps: Vec<Action>,
     /// Inputs that it took.
@@ -37,8 +37,8 @@ struct PendingBatch {
 
 /// Batches that wait for the store.
 #[derive(Debug)]
-pub struct CommitQueue {
-    writer: Writer,
+pub(crate) struct CommitQueue {
+    writer: StoreWriter,
     reports: Receiver<CommitReport>,
     held: VecDeque<PendingBatch>,
     held_bytes: usize,
@@ -50,7 +50,7 @@ pub struct CommitQueue {
 
 impl CommitQueue {
     /// A ledger for the store with this writer.
-    pub fn new(writer: Writer, reports: Receiver<CommitReport>) -> Self {
+    pub(crate) fn new(writer: StoreWriter, reports: Receiver<CommitReport>) -> Self {
         CommitQueue {
             writer,
             reports,
@@ -62,23 +62,23 @@ impl CommitQueue {
     }
 
     /// What the store reports.
-    pub fn reports(&self) -> Receiver<CommitReport> {
+    pub(crate) fn reports(&self) -> Receiver<CommitReport> {
         self.reports.clone()
     }
 
     /// Whether nothing waits.
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.held.is_empty()
     }
 
     /// Whether no further input should be taken.
-    pub fn is_full(&self) -> bool {
+    pub(crate) fn is_full(&self) -> bool {
         self.held.len() >= MAX_UNCOMMITTED_BATCHES || self.held_bytes >= MAX_UNCOMMITTED_BYTES
     }
 
     /// Gives records to the store and holds the batch until they are committed; one without
     /// records waits for those before it.
-    pub fn hold(&mut self, records: Vec<Record>, bytes: usize, batch: Batch) {
+    pub(crate) fn hold(&mut self, records: Vec<Record>, bytes: usize, batch: Batch) {
         if !records.is_empty() {
             self.newest += 1;
             self.unsubmitted.push_back(Commit {
@@ -105,14 +105,14 @@ impl CommitQueue {
     }
 
     /// The next batch of which everything is committed, by a report up to this number.
-    pub fn next_committed(&mut self, commit: u64) -> Option<Batch> {
+    pub(crate) fn next_committed(&mut self, commit: u64) -> Option<Batch> {
         self.submit();
         self.held.front().filter(|held| held.commit <= commit)?;
         self.take_first()
     }
 
     /// The next batch, committed or not: when the store will take nothing more.
-    pub fn take_first(&mut self) -> Option<Batch> {
+    pub(crate) fn take_first(&mut self) -> Option<Batch> {
         let held = self.held.pop_front()?;
         self.held_bytes -= held.bytes;
         Some(held.batch)

@@ -49,7 +49,7 @@ use crate::server::limits::{
 use crate::server::listener::admission::Admission;
 use crate::server::metrics::BatchFigures;
 use crate::server::snapshot::{PresentUser, Snapshot};
-use crate::storage::sqlite::CommitReport;
+use crate::storage::sqlite::writer::CommitReport;
 use async_channel::{Receiver, Sender};
 use futures_lite::FutureExt;
 use jiff::Timestamp;
@@ -193,7 +193,7 @@ pub struct InitialState {
     /// What came of its beginning.
     pub effects: Vec<Effect>,
     /// The store, if there is one.
-    pub commit_queue: Option<CommitQueue>,
+    pub(crate) commit_queue: Option<CommitQueue>,
     /// In which the numbers of the room's events count.
     pub epoch: Arc<str>,
 }

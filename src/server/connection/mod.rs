@@ -15,7 +15,6 @@ use crate::chat::request::Request;
 use crate::protocol::framing::{Line, LineDecoder};
 use crate::protocol::sse;
 use crate::protocol::{Dialect, decode, extended};
-use crate::server::archive::Archive;
 use crate::server::broker::command::{BrokerCommand, ClientKey, ClientLine};
 use crate::server::close_reason::CloseReason;
 use crate::server::connection::handle::{BacklogInbox, ConnectionHandle, Flags};
@@ -28,7 +27,8 @@ use crate::server::limits::{
 };
 use crate::server::metrics::Metrics;
 use crate::server::rate_limit::{Quota, RateLimiter};
-use crate::storage::sqlite::{Encoder, MessagePage};
+use crate::storage::sqlite::reader::EventEncoder;
+use crate::storage::{Archive, MessagePage};
 use async_channel::{Sender, TrySendError};
 use futures_lite::FutureExt;
 use smol::Timer;
@@ -56,7 +56,7 @@ pub struct ServerContext {
     /// The logs of all dialects.
     pub logs: BroadcastLogs,
     /// Where what was said before is kept.
-    pub past: Archive,
+    pub(crate) archive: Archive,
     /// Whether what is said can be kept.
     pub health: Arc<Health>,
     /// When the server's own time began.
@@ -84,7 +84,7 @@ impl ServerContext {
     }
 
     /// How events from the store are written for readers of this dialect.
-    fn encoder(&self, dialect: Dialect) -> Encoder {
+    fn encoder(&self, dialect: Dialect) -> EventEncoder {
         match dialect {
             Dialect::Page => {
                 let epoch = self.epoch.clone();
@@ -112,7 +112,7 @@ impl ServerContext {
         Arc::new(ServerContext {
             logs,
             epoch: "e-1".into(),
-            past: Archive::Memory,
+            archive: Archive::new(Arc::new(inbox.clone()), None),
             health: Arc::default(),
             limits,
             inbox,
@@ -201,9 +201,9 @@ async fn watch_stream(peer: &ConnectionHandle) -> CloseReason {
 }
 
 /// Messages as a line of the extended dialect.
-fn messages_line(kind: &str, (messages, more): MessagePage) -> Arc<[u8]> {
+fn messages_line(kind: &str, page: MessagePage) -> Arc<[u8]> {
     let mut line = Vec::new();
-    extended::encode_messages(&mut line, kind, &messages, more);
+    extended::encode_messages(&mut line, kind, &page.messages, page.has_more);
     line.into()
 }
 
@@ -307,15 +307,15 @@ impl<'a> Connection<'a> {
 
     /// What the broker is told of a request that is not answered by the room alone.
     async fn answer(&self, request: Request) -> ClientLine {
-        let past = &self.context.past;
+        let archive = &self.context.archive;
         let found = match request {
-            Request::Hello(hello) => return ClientLine::Hello(hello, past.oldest_event().await),
+            Request::Hello(hello) => return ClientLine::Hello(hello, archive.oldest_event().await),
             Request::Page(page) => {
-                let found = past.page(&self.context.inbox, page).await;
+                let found = archive.page(page).await;
                 found.map(|found| messages_line("history", found))
             }
             Request::Search(search) => {
-                let found = past.search(&self.context.inbox, search).await;
+                let found = archive.search(search).await;
                 found.map(|found| messages_line("search", found))
             }
             other => return ClientLine::Request(other),
@@ -624,10 +624,12 @@ async fn write_until_caught_up(
             Progress::FellOut => return Ok(None),
             Progress::NeedsStored(stored) => {
                 let encode = context.encoder(outbox.place().dialect);
-                let Some((lines, last)) = context.past.events(stored, encode).await else {
+                let (after, until) = (stored.after, stored.until);
+                let events = context.archive.events(after, until, encode).await;
+                let Some(events) = events else {
                     return Ok(None);
                 };
-                outbox.give_stored(lines, last);
+                outbox.give_stored(events.bytes, events.last);
             }
         }
     }

@@ -18,9 +18,10 @@ use crate::server::broker::command::{BrowserCommand, BrowserError, BrowserReply,
 use crate::server::http::problem::{PROBLEM_JSON, Problem};
 use crate::server::http::{HttpState, RequestContext, document, overloaded, shared_document};
 use crate::server::limits::WEB_COOKIE_LIFETIME;
+use crate::storage::MessagePage;
 use serde::Deserialize;
 use std::borrow::Cow;
-use std::sync::{Arc, OnceLock};
+use std::sync::OnceLock;
 use tide::{Request, Response, StatusCode};
 
 /// What a route answers, or why it does not do what it is asked for.
@@ -137,8 +138,8 @@ async fn messages(request: &Request<HttpState>) -> Answered {
             "application/json",
         ));
     }
-    let (messages, more) = find(site, &wanted).await?;
-    let make = || sse::messages_document(&messages, more);
+    let found = find(site, &wanted).await?;
+    let make = || sse::messages_document(&found.messages, found.has_more);
     let messages = site.budget.document(&OnceLock::new(), make);
     Ok(shared_document(
         messages.ok_or_else(overloaded)?,
@@ -202,40 +203,43 @@ fn number(name: &str, value: &str) -> Result<u64, Problem> {
         })
 }
 
-/// The messages that are wanted, oldest first, and whether there are more of them: newer ones if
-/// those after an event are asked for, else older ones; of a search always older ones.
+/// Returns the messages that are wanted, oldest first. `has_more` means newer ones if `after` alone
+/// is given, else older ones.
 ///
 /// # Errors
-/// What is wanted makes no sense, or cannot be read.
-pub async fn find(site: &HttpState, wanted: &Wanted) -> Result<(Vec<Arc<Message>>, bool), Problem> {
-    let (past, inbox) = (&site.context.past, &site.context.inbox);
+/// A parameter is out of range, or the messages cannot be read.
+pub(crate) async fn find(site: &HttpState, wanted: &Wanted) -> Result<MessagePage, Problem> {
+    let archive = &site.context.archive;
     let page = decode::part(wanted.before, wanted.limit).map_err(Problem::from)?;
-    let told = |refused: RejectedRequest| Problem::from(refused.refusal);
+    let problem = |refused: RejectedRequest| Problem::from(refused.refusal);
     if let Some(query) = &wanted.query {
         let search = match search(query, page) {
-            // A form that was sent empty, or with signs alone: nothing is found by that.
-            Err(RequestError::Query(QueryError::Empty)) => return Ok((Vec::new(), false)),
+            // An empty form, or one with signs alone, finds nothing.
+            Err(RequestError::Query(QueryError::Empty)) => return Ok(MessagePage::default()),
             search => search.map_err(Problem::from)?,
         };
-        let (mut messages, mut more) = past.search(inbox, search).await.map_err(told)?;
-        messages.reverse();
+        let mut found = archive.search(search).await.map_err(problem)?;
+        found.messages.reverse();
         if let Some(after) = wanted.after {
-            let count = messages.len();
-            messages.retain(|message| message.id > after);
-            more &= messages.len() == count;
+            retain(&mut found, |message| message.id > after);
         }
-        return Ok((messages, more));
+        return Ok(found);
     }
     let Some(after) = wanted.after else {
-        return past.page(inbox, page).await.map_err(told);
+        return archive.page(page).await.map_err(problem);
     };
-    let (mut messages, mut more) = past.after(inbox, after, page.limit).await.map_err(told)?;
+    let mut found = archive.after(after, page.limit).await.map_err(problem)?;
     if let Some(before) = page.before {
-        let count = messages.len();
-        messages.retain(|message| message.id < before);
-        more &= messages.len() == count;
+        retain(&mut found, |message| message.id < before);
     }
-    Ok((messages, more))
+    Ok(found)
+}
+
+/// Keeps the messages within a bound; beyond a bound that cuts the page there is nothing more.
+fn retain(found: &mut MessagePage, is_within: impl Fn(&Message) -> bool) {
+    let count = found.messages.len();
+    found.messages.retain(|message| is_within(message));
+    found.has_more &= found.messages.len() == count;
 }
 
 fn search(query: &str, page: HistoryPage) -> Result<SearchRequest, RequestError> {

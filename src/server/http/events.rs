@@ -11,7 +11,6 @@ use crate::chat::request::EventCursor;
 use crate::protocol::Dialect;
 use crate::protocol::extended::Resumed;
 use crate::protocol::sse;
-use crate::server::archive::{Archive, messages_of};
 use crate::server::broker::command::{BrokerCommand, ClientKey, NewStream, Subscription};
 use crate::server::connection;
 use crate::server::connection::handle::ConnectionHandle;
@@ -188,13 +187,9 @@ async fn missed_since(
     if !is_known {
         return Ok(lost(snapshot));
     }
-    let past = &site.context.past;
-    if let Archive::Store(_) = past
-        && past
-            .oldest_event()
-            .await
-            .is_some_and(|oldest| oldest <= place.id + 1)
-    {
+    let archive = &site.context.archive;
+    let oldest_stored = archive.oldest_event().await;
+    if oldest_stored.is_some_and(|oldest| oldest <= place.id + 1) {
         let stored = StoredRange {
             after: place.id,
             until: snapshot.last,
@@ -211,7 +206,7 @@ async fn missed_since(
             .cloned()
             .collect(),
         false => {
-            let kept = messages_of(&site.context.inbox).await;
+            let kept = archive.recent_messages().await;
             if kept.first().is_none_or(|oldest| oldest.id > place.id) {
                 return Ok(lost(snapshot));
             }

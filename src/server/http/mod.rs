@@ -41,6 +41,7 @@ use crate::server::listener::accept::{Acceptor, RejectNotice, ReserveDescriptor}
 use crate::server::metrics::Metrics;
 use crate::server::rate_limit::RateLimiter;
 use crate::server::snapshot::{Budget, CachedDocument};
+use crate::storage::MessagePage;
 use async_net::TcpStream;
 use futures_lite::{AsyncReadExt, FutureExt};
 use smol::{Async, Timer};
@@ -196,11 +197,11 @@ async fn get_page(request: Request<HttpState>) -> tide::Result {
         });
         return Ok(page.map_or_else(no_room, |page| shared_document(page, HTML)));
     }
-    let (messages, more) = match api::find(site, &wanted).await {
+    let MessagePage { messages, has_more } = match api::find(site, &wanted).await {
         Ok(found) => found,
         Err(problem) => return Ok(plain(&problem)),
     };
-    let has_older = more || wanted.after.is_some();
+    let has_older = has_more || wanted.after.is_some();
     let past = OlderMessages {
         messages: &messages,
         query: wanted.query.as_deref(),
@@ -243,18 +244,20 @@ async fn get_message(request: Request<HttpState>) -> tide::Result {
         api::find(site, &before).await,
         api::find(site, &after).await,
     );
-    let ((mut messages, more), (newer, _)) = match (before, after) {
+    let (older, newer) = match (before, after) {
         (Ok(before), Ok(after)) => (before, after),
         (Err(problem), _) | (_, Err(problem)) => return Ok(plain(&problem)),
     };
+    let mut messages = older.messages;
     if messages.last().is_none_or(|message| message.id != id) {
         return Ok(Response::new(StatusCode::NotFound));
     }
-    messages.extend(newer);
+    messages.extend(newer.messages);
     let past = OlderMessages {
         messages: &messages,
         query: None,
-        older: more
+        older: older
+            .has_more
             .then(|| messages.first().map(|first| first.id))
             .flatten(),
         marked: Some(id),

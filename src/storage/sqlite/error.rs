@@ -1,138 +1,77 @@
-//! What can go wrong with a store, as sentences.
-//!
-//! What lives here: [`StoreError`]. It must never show an SQL error alone: each sentence names the
-//! file and says what to do.
+//! Storage errors as sentences with the path and a remedy.
 
 use rusqlite::ffi::ErrorCode;
 use std::fmt;
-use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-/// Why a store cannot be used. Its `Display` is one sentence with the path and a remedy.
-#[derive(Debug)]
+/// Reason why the store cannot be used.
+#[derive(Debug, PartialEq, Eq)]
 pub enum StoreError {
-    /// A file cannot be opened or made.
-    NoFile(PathBuf, io::Error),
-    /// Another server uses it.
-    InUse(PathBuf),
-    /// It may only be read.
-    ReadOnly(PathBuf),
-    /// It is no database.
-    NotADatabase(PathBuf),
-    /// It is a database of another program.
-    Foreign(PathBuf),
-    /// A newer smolchat made it, with this version of the schema.
-    Newer(PathBuf, i32),
-    /// It is damaged.
-    Corrupt(PathBuf, String),
-    /// The disk is full.
-    Full(PathBuf),
-    /// Another program holds a lock on it.
-    Locked(PathBuf),
-    /// Its disk does not allow a write-ahead log.
-    NoWal(PathBuf),
-    /// The system gives no thread.
-    NoThread(io::Error),
-    /// A query was given up, since it took too long.
-    TooLong,
-    /// The store has ended.
-    Ended,
-    /// Something else.
-    Failed(PathBuf, String),
+    /// A query exceeded its time limit.
+    QueryTimeout,
+    /// Any other reason, as a sentence with a remedy.
+    Unusable(String),
 }
 
 impl StoreError {
-    /// What an error of SQLite on this file is.
-    pub(super) fn of(path: &Path, error: rusqlite::Error) -> StoreError {
-        let path = path.to_owned();
-        let Some(code) = error.sqlite_error_code() else {
-            return StoreError::Failed(path, error.to_string());
-        };
-        match code {
-            ErrorCode::CannotOpen => {
-                let reason = io::Error::other("the system does not let it be opened or made");
-                StoreError::NoFile(path, reason)
+    /// Converts an error of SQLite on the file `path`.
+    pub(super) fn from_sqlite(path: &Path, error: &rusqlite::Error) -> StoreError {
+        let name = path.display();
+        StoreError::Unusable(match error.sqlite_error_code() {
+            Some(ErrorCode::OperationInterrupted) => return StoreError::QueryTimeout,
+            Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => {
+                return StoreError::read_only(path);
             }
-            ErrorCode::ReadOnly | ErrorCode::PermissionDenied => StoreError::ReadOnly(path),
-            ErrorCode::NotADatabase => StoreError::NotADatabase(path),
-            ErrorCode::DatabaseCorrupt => StoreError::Corrupt(path, error.to_string()),
-            ErrorCode::DiskFull => StoreError::Full(path),
-            ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked => StoreError::Locked(path),
-            ErrorCode::OperationInterrupted => StoreError::TooLong,
-            _ => StoreError::Failed(path, error.to_string()),
-        }
+            Some(ErrorCode::CannotOpen) => {
+                return StoreError::no_file(path, &"the system does not open or create it");
+            }
+            Some(ErrorCode::NotADatabase) => {
+                format!("{name} is not a database; move it away, or choose another --db file")
+            }
+            Some(ErrorCode::DatabaseCorrupt) => format!(
+                "{name} is damaged ({error}); restore a backup, or recover it with \
+                 `sqlite3 FILE .recover`"
+            ),
+            Some(ErrorCode::DiskFull) => {
+                format!("The disk of {name} is full; make room on it")
+            }
+            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
+                format!("Another program has locked {name}; stop that program")
+            }
+            _ => format!("Cannot use {name} ({error}); check its disk"),
+        })
+    }
+
+    /// Returns the error of a file that cannot be opened or created.
+    pub(super) fn no_file(path: &Path, error: &dyn fmt::Display) -> StoreError {
+        StoreError::Unusable(format!(
+            "Cannot open {}: {error}; choose a --db file in a writable folder that exists",
+            path.display()
+        ))
+    }
+
+    pub(super) fn read_only(path: &Path) -> StoreError {
+        StoreError::Unusable(format!(
+            "{} is read-only; make it and its folder writable, or choose another --db file",
+            path.display()
+        ))
+    }
+
+    pub(super) fn no_thread(error: &std::io::Error) -> StoreError {
+        StoreError::Unusable(format!("Cannot start a thread: {error}; free some memory"))
+    }
+
+    pub(super) fn ended() -> StoreError {
+        StoreError::Unusable("The store has ended".to_owned())
     }
 }
 
 impl fmt::Display for StoreError {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            StoreError::NoFile(path, error) => write!(
-                out,
-                "Cannot open {}: {error}; choose a --db file in a folder that exists and that you \
-                 may write to",
-                path.display()
-            ),
-            StoreError::InUse(path) => write!(
-                out,
-                "Another smolchat-server uses {}; stop it, or choose another --db file",
-                path.display()
-            ),
-            StoreError::ReadOnly(path) => write!(
-                out,
-                "{} may only be read; make it and its folder writable, or choose another --db file",
-                path.display()
-            ),
-            StoreError::NotADatabase(path) => write!(
-                out,
-                "{} is no database; move it away, or choose another --db file",
-                path.display()
-            ),
-            StoreError::Foreign(path) => write!(
-                out,
-                "{} is a database of another program; choose another --db file",
-                path.display()
-            ),
-            StoreError::Newer(path, version) => write!(
-                out,
-                "{} was made by a newer smolchat (version {version} of the file, {} is known \
-                 here); install that, or choose another --db file",
-                path.display(),
-                super::VERSION
-            ),
-            StoreError::Corrupt(path, error) => write!(
-                out,
-                "{} is damaged ({error}); restore a backup, or recover it with \
-                 `sqlite3 FILE .recover`",
-                path.display()
-            ),
-            StoreError::Full(path) => write!(
-                out,
-                "The disk of {} is full; make room on it",
-                path.display()
-            ),
-            StoreError::Locked(path) => write!(
-                out,
-                "Another program holds a lock on {}; end it",
-                path.display()
-            ),
-            StoreError::NoWal(path) => write!(
-                out,
-                "{} is on a disk that does not allow a write-ahead log, such as a network drive; \
-                 choose a --db file on a local disk",
-                path.display()
-            ),
-            StoreError::NoThread(error) => {
-                write!(out, "Cannot start a thread: {error}; free some memory")
-            }
-            StoreError::TooLong => write!(out, "The query took too long and was given up"),
-            StoreError::Ended => write!(out, "The store has ended"),
-            StoreError::Failed(path, error) => write!(
-                out,
-                "{} cannot be used ({error}); look at its disk",
-                path.display()
-            ),
-        }
+        out.write_str(match self {
+            StoreError::QueryTimeout => "The query exceeded its time limit",
+            StoreError::Unusable(sentence) => sentence,
+        })
     }
 }
 

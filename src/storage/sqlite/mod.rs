@@ -1,162 +1,147 @@
-//! The store: the chat on disk, in SQLite.
+//! The chat on disk, in SQLite: one thread writes, two read.
 //!
-//! What lives here: [`open`], which gives what was kept with a [`Writer`] and a [`Reader`]; each
-//! works on threads of its own. The server opens a store at its start; its ledger writes, its
-//! connections read. It must never be waited for by the broker, and never tell an SQL error
-//! without a sentence that says what to do.
-//!
-//! In reading order: this file (opening), `schema` (what a file looks like, and its versions),
-//! `rows` (from records to rows and back), `writer` (group commit and retention), `reader`
-//! (pages, searches, what was missed), `error`.
+//! Reading order: this file (opening), `schema` (tables and versions), `rows` (records to rows and
+//! back), `writer` (group commit, retention), `reader` (pages, searches, missed events).
 
-pub mod error;
-pub mod reader;
-pub mod rows;
-pub mod schema;
-pub mod writer;
+mod error;
+pub(crate) mod reader;
+pub(super) mod rows;
+mod schema;
+pub(crate) mod writer;
 
 #[cfg(test)]
 mod tests;
 
-pub use crate::storage::sqlite::error::StoreError;
-pub use crate::storage::sqlite::reader::{Encoder, Lines, MessagePage, Reader};
-pub use crate::storage::sqlite::schema::VERSION;
-pub use crate::storage::sqlite::writer::{Commit, CommitReport, Writer};
+pub use error::StoreError;
 
 use crate::chat::record::RestoredState;
+use crate::storage::sqlite::reader::StoreReader;
+use crate::storage::sqlite::writer::{CommitReport, StoreWriter};
 use async_channel::Receiver;
 use rusqlite::{Connection, OpenFlags};
 use std::fs::{File, OpenOptions, TryLockError};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// How sure a commit is.
+/// Time that a statement waits for another program that uses the file.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Durability of a commit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Sync {
-    /// It outlives the process, however that ends; a power cut can take the last seconds.
+pub enum SyncMode {
+    /// Survives a crash of the process; a power failure can lose the last seconds.
     #[default]
     Normal,
-    /// It outlives a power cut too, as far as the disk keeps its word.
+    /// Survives a power failure too, if the disk honours flushes.
     Full,
 }
 
-/// How a store is kept.
+/// File, durability and retention of a store.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoreOptions {
-    /// The file.
+    /// Database file.
     pub path: PathBuf,
-    /// How sure a commit is.
-    pub sync: Sync,
-    /// Messages that are kept; none means all.
+    /// Durability of a commit.
+    pub sync: SyncMode,
+    /// Number of messages to keep; none keeps all.
     pub keep_messages: Option<u64>,
-    /// Time for which events are kept; none means for ever.
+    /// Age up to which events are kept; none keeps all.
     pub keep_for: Option<Duration>,
 }
 
-/// A store that is open.
+/// An open store and the state read from it.
 #[derive(Debug)]
-pub struct Opened {
-    /// In which the numbers of events count; it is the file's.
-    pub epoch: String,
-    /// What was kept.
-    pub kept: RestoredState,
-    /// Writes.
-    pub writer: Writer,
-    /// What the writer reports.
-    pub reports: Receiver<CommitReport>,
-    /// Reads.
-    pub reader: Reader,
+pub struct OpenStore {
+    /// Log epoch of the file.
+    pub(crate) epoch: String,
+    pub(crate) restored: RestoredState,
+    pub(crate) writer: StoreWriter,
+    pub(crate) reports: Receiver<CommitReport>,
+    pub(crate) reader: StoreReader,
 }
 
-/// Opens a store, or makes one where there is none. `new_epoch` is that of a new one; so many
-/// messages are given back at most.
+/// Opens a store, or creates it with `new_epoch`, and restores at most `max_messages` messages.
 ///
 /// # Errors
-/// The file cannot be used; the sentence says why and what to do.
-pub fn open(
+/// The file cannot be used.
+pub(crate) fn open(
     options: &StoreOptions,
     new_epoch: &str,
     max_messages: usize,
-) -> Result<Opened, StoreError> {
+) -> Result<OpenStore, StoreError> {
     let path = &options.path;
     let lock = lock(path)?;
     let mut connection = connect(path, options.sync)?;
-    let told = |error| StoreError::of(path, error);
-    schema::prepare(&mut connection, path, new_epoch)?;
-    let epoch = rows::epoch(&connection).map_err(told)?;
-    let kept = rows::kept(&connection, max_messages).map_err(told)?;
-    let reader = Reader::start(path)?;
-    let (writer, reports) = Writer::start(connection, lock, options.clone())?;
-    Ok(Opened {
+    let restored = schema::migrate(&mut connection, new_epoch).and_then(|()| {
+        let epoch = rows::epoch(&connection)?;
+        Ok((epoch, rows::restore(&connection, max_messages)?))
+    });
+    let (epoch, restored) = restored.map_err(|error| StoreError::from_sqlite(path, &error))?;
+    let reader = StoreReader::start(path)?;
+    let (writer, reports) = StoreWriter::start(connection, lock, options.clone())?;
+    Ok(OpenStore {
         epoch,
-        kept,
+        restored,
         writer,
         reports,
         reader,
     })
 }
 
-/// Makes sure that no other server uses the file. The lock is one of a file beside it, since
-/// closing a second handle of the database itself would take SQLite's own locks away.
+/// Takes the lock that keeps other servers out. A separate file holds it, because closing a second
+/// handle of the database would release SQLite's own POSIX locks.
 fn lock(path: &Path) -> Result<File, StoreError> {
-    let mut beside = path.as_os_str().to_owned();
-    beside.push("-lock");
-    let beside = PathBuf::from(beside);
-    let options = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .clone();
-    let file = options
-        .open(&beside)
-        .map_err(|error| StoreError::NoFile(beside.clone(), error))?;
+    let mut lock_path = path.as_os_str().to_owned();
+    lock_path.push("-lock");
+    let lock_path = PathBuf::from(lock_path);
+    let no_file = |error: std::io::Error| StoreError::no_file(&lock_path, &error);
+    let mut options = OpenOptions::new();
+    let options = options.write(true).create(true).truncate(false);
+    let file = options.open(&lock_path).map_err(no_file)?;
     match file.try_lock() {
         Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(StoreError::InUse(path.to_owned())),
-        Err(TryLockError::Error(error)) => Err(StoreError::NoFile(beside, error)),
+        Err(TryLockError::WouldBlock) => Err(StoreError::Unusable(format!(
+            "Another smolchat-server uses {}; stop it, or choose another --db file",
+            path.display()
+        ))),
+        Err(TryLockError::Error(error)) => Err(no_file(error)),
     }
 }
 
-/// A connection that writes.
-fn connect(path: &Path, sync: Sync) -> Result<Connection, StoreError> {
-    let told = |error| StoreError::of(path, error);
-    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
-        | OpenFlags::SQLITE_OPEN_CREATE
-        | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let connection = Connection::open_with_flags(path, flags).map_err(told)?;
-    if connection.is_readonly("main").map_err(told)? {
-        return Err(StoreError::ReadOnly(path.to_owned()));
+/// Opens the connection of the writer and checks that the file is usable.
+fn connect(path: &Path, sync: SyncMode) -> Result<Connection, StoreError> {
+    let store_error = |error| StoreError::from_sqlite(path, &error);
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE;
+    let connection = connect_with(path, flags).map_err(store_error)?;
+    if connection.is_readonly("main").map_err(store_error)? {
+        return Err(StoreError::read_only(path));
     }
-    connection.busy_timeout(BUSY_TIMEOUT).map_err(told)?;
-    // Before anything else looks at the file, so that a foreign one is left as it is.
+    // Any later statement could change a foreign file.
     schema::check(&connection, path)?;
     let mode: String = connection
         .pragma_update_and_check(None, "journal_mode", "wal", |row| row.get(0))
-        .map_err(told)?;
+        .map_err(store_error)?;
     if mode != "wal" {
-        return Err(StoreError::NoWal(path.to_owned()));
+        return Err(StoreError::Unusable(format!(
+            "{} is on a disk without support for a write-ahead log, such as a network drive; \
+             choose a --db file on a local disk",
+            path.display()
+        )));
     }
     let synchronous = match sync {
-        Sync::Normal => "normal",
-        Sync::Full => "full",
+        SyncMode::Normal => "normal",
+        SyncMode::Full => "full",
     };
     connection
         .pragma_update(None, "synchronous", synchronous)
-        .map_err(told)?;
-    connection
-        .pragma_update(None, "foreign_keys", true)
-        .map_err(told)?;
+        .and_then(|()| connection.pragma_update(None, "foreign_keys", true))
+        .map_err(store_error)?;
     Ok(connection)
 }
 
-/// A connection that only reads.
-fn connect_to_read(path: &Path) -> Result<Connection, StoreError> {
-    let told = |error| StoreError::of(path, error);
-    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let connection = Connection::open_with_flags(path, flags).map_err(told)?;
-    connection.busy_timeout(BUSY_TIMEOUT).map_err(told)?;
+fn connect_with(path: &Path, flags: OpenFlags) -> rusqlite::Result<Connection> {
+    let flags = flags | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags)?;
+    connection.busy_timeout(BUSY_TIMEOUT)?;
     Ok(connection)
 }
-
-/// Time that a statement waits for another program that uses the file.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(2);

