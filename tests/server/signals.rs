@@ -103,9 +103,7 @@ fn readers_who_stand_still_do_not_hold_up_the_end() {
         .map(|number| server.connect_narrow(&format!("stuck{number}")))
         .collect();
     let text = "x".repeat(4000);
-    for number in 0..3000 {
-        talker.say_and_skip_to(&format!("{number} {text}"));
-    }
+    talker.say_many(3000, &text);
     stuck[0].request("history", "");
     talker.say_and_skip_to("now");
     let start = Instant::now();
@@ -380,9 +378,7 @@ fn stop_twice() -> Option<i32> {
     let mut talker = server.join("talker");
     let stuck = server.connect_narrow("stuck");
     let text = "x".repeat(4000);
-    for number in 0..4000 {
-        talker.say_and_skip_to(&format!("{number} {text}"));
-    }
+    talker.say_many(4000, &text);
     server.signal("TERM");
     talker.skip_to("[Server]", "The server is shutting down");
     server.signal("TERM");
@@ -452,9 +448,7 @@ fn a_full_standard_output_does_not_stop_the_chat_and_the_skipped_lines_are_told(
     let mut alice = server.join("alice");
     let text = "x".repeat(4000);
     // More than the pipe and the server's own queue hold.
-    for number in 0..4000 {
-        alice.say_and_hear(&format!("{number} {text}"));
-    }
+    alice.say_many(4000, &text);
     server.stderr.wait_for("skipped");
     server.signal("TERM");
     alice.expect_notice("The server is shutting down");

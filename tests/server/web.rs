@@ -1,27 +1,16 @@
-//! The web page: by HTTP as programs see it, byte by byte, and in a real browser.
+//! The page by HTTP: documents, malformed requests, and the live stream.
 
-use crate::support::browser::Browser;
 use crate::support::http::{Events, Http, get, head_of, is_time};
-use crate::support::{Chat, LineClient, PATIENCE, RealServer, eventually};
+use crate::support::{Chat, LineClient, PATIENCE, RealServer, eventually, unpaced};
 use serde_json::json;
 use smolchat::server::limits;
 use smolchat::server::limits::{Limits, WebLimits};
-use socket2::{Domain, Socket, Type};
-use std::io::{ErrorKind, Read, Write};
+use std::io::Write;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
 const MIB: u64 = 1024 * 1024;
-
-/// A chat with its page.
-fn unpaced() -> Limits {
-    Limits {
-        rate_per_second: crate::support::UNPACED,
-        burst_lines: crate::support::UNPACED,
-        ..Limits::default()
-    }
-}
 
 // What the page shows
 
@@ -421,10 +410,7 @@ fn odd_requests_are_answered_or_closed_and_harm_nothing() {
     for head in heads {
         let mut http = Http::connect(web);
         http.send(head);
-        http.reader
-            .get_ref()
-            .shutdown(std::net::Shutdown::Write)
-            .expect("the end of sending");
+        http.finish_sending();
         // An answer with a status, or the end; nothing else, and not silence.
         let first = http.line();
         let shown = String::from_utf8_lossy(head).into_owned();
@@ -459,12 +445,9 @@ fn a_head_that_is_too_long_is_refused_and_not_stored() {
     for _ in 0..10 {
         let mut http = Http::connect(web);
         let chunk = vec![b'x'; 100 * 1024];
-        // The server stops reading one day: an error is as good as success.
-        http.reader
-            .get_mut()
-            .set_write_timeout(Some(Duration::from_secs(2)))
-            .expect("a deadline");
-        let _ = (0..200).try_for_each(|_| http.reader.get_mut().write_all(&chunk));
+        // The server stops reading at some point.
+        http.patience = Duration::from_millis(500);
+        let _ = (0..200).try_for_each(|_| http.try_send(&chunk));
     }
     memory.check(&server);
     assert_eq!(get(web, "/healthz").status, 200);
@@ -676,122 +659,4 @@ fn too_many_streams_are_told_and_a_gone_one_makes_room() {
         http.send(b"GET /api/events HTTP/1.1\r\nHost: localhost\r\n\r\n");
         http.head().status == 200
     });
-}
-
-#[test]
-fn a_reader_of_the_stream_who_stands_still_costs_no_more_than_its_bound() {
-    let server = RealServer::start(&[
-        "--rate",
-        "10000000",
-        "--burst",
-        "10000000",
-        "--max-lag",
-        "1048576",
-    ]);
-    let web = server.web.expect("a page");
-    let mut alice = server.join("alice");
-    let stuck: Vec<Http> = (0..10)
-        .map(|_| {
-            let socket =
-                Socket::new(Domain::for_address(web), Type::STREAM, None).expect("a socket");
-            socket.set_recv_buffer_size(2048).expect("a small buffer");
-            socket.connect(&web.into()).expect("the page is there");
-            let mut http = Http::new(socket.into());
-            http.send(b"GET /api/events HTTP/1.1\r\nHost: localhost\r\n\r\n");
-            assert_eq!(http.head().status, 200);
-            http
-        })
-        .collect();
-    let memory = server.memory_may_grow(32 * MIB);
-    let text = "x".repeat(4000);
-    for number in 0..6000 {
-        alice.say_and_hear(&format!("{number} {text}"));
-    }
-    memory.check(&server);
-    // Each has fallen out of what is kept: its stream ends, and it may begin anew.
-    for mut http in stuck {
-        let mut bytes = Vec::new();
-        match http.reader.read_to_end(&mut bytes) {
-            Ok(_) => {}
-            Err(error) => assert_eq!(error.kind(), ErrorKind::ConnectionReset, "{error}"),
-        }
-    }
-    let snapshot = Events::open(web).expect("snapshot").data;
-    assert_eq!(snapshot["messages"][199]["message"], format!("5999 {text}"));
-}
-
-// In a browser
-
-#[test]
-fn in_a_browser_what_is_said_over_tcp_appears_without_reloading() {
-    let Some(browser) = Browser::start("live") else {
-        return;
-    };
-    let (chat, web) = Chat::with_page(Limits::default());
-    let [mut alice] = chat.room(["alice"]);
-    alice.say_and_hear("said before the page was opened");
-    browser.open(&format!("http://{web}/"));
-    browser.run("window.neverReloaded = true");
-    browser.wait_for("#lines", "said before the page was opened", true);
-    browser.wait_for("#users", "alice", true);
-
-    alice.say_and_hear("said while it is open");
-    browser.wait_for("#lines", "said while it is open", true);
-    let mut bob = chat.connect("bob");
-    let address = bob.address();
-    browser.wait_for("#users", &address, true);
-    bob.rename("bob");
-    browser.wait_for("#users", "bob", true);
-    browser.wait_for("#users", &address, false);
-    bob.say_and_hear(
-        "<img src=x onerror=\"window.hacked = true\"><script>window.hacked = true</script>",
-    );
-    browser.wait_for(
-        "#lines",
-        "<img src=x onerror=\"window.hacked = true\">",
-        true,
-    );
-    drop(bob);
-    browser.wait_for("#users", "bob", false);
-    browser.wait_for("#users", "alice", true);
-
-    assert_eq!(
-        browser.run("return window.neverReloaded === true"),
-        json!(true)
-    );
-    assert_eq!(
-        browser.run("return window.hacked === undefined"),
-        json!(true)
-    );
-    // Each thing that was said is there once.
-    let shown = browser.text("#lines");
-    for text in ["said before the page was opened", "said while it is open"] {
-        assert_eq!(shown.matches(text).count(), 1, "{shown}");
-    }
-}
-
-#[test]
-fn in_a_browser_the_page_recovers_when_the_server_starts_again() {
-    let Some(browser) = Browser::start("restart") else {
-        return;
-    };
-    let mut first = RealServer::start(&[]);
-    let web = first.web.expect("a page");
-    let mut alice = first.join("alice");
-    alice.say_and_hear("in the first life");
-    browser.open(&format!("http://{web}/"));
-    browser.run("window.neverReloaded = true");
-    browser.wait_for("#lines", "in the first life", true);
-    first.signal("TERM");
-    assert_eq!(first.wait(PATIENCE).code(), Some(0));
-    let second = RealServer::start(&["--web-port", &web.port().to_string()]);
-    let mut carol = second.join("carol");
-    carol.say_and_hear("in the second life");
-    browser.wait_for("#lines", "in the second life", true);
-    browser.wait_for("#users", "carol", true);
-    browser.wait_for("#users", "alice", false);
-    assert_eq!(
-        browser.run("return window.neverReloaded === true"),
-        json!(true)
-    );
 }

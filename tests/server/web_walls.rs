@@ -3,21 +3,21 @@
 //!
 //! Whatever would take its time here has a time of its own, chosen for the test.
 
-use crate::support::{Chat, PATIENCE, RealServer, eventually, run_to_end};
+use crate::support::http::{Answer, Http, get};
+use crate::support::{Chat, PATIENCE, RealServer, eventually, run_to_end, unpaced};
 use smolchat::server::http::allowed_hosts::HostName;
 use smolchat::server::limits;
 use smolchat::server::limits::{Limits, WebLimits};
 use smolchat::server::{ServerConfig, WebConfig};
-use socket2::{Domain, Socket, Type};
-use std::io::{ErrorKind, Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::io::ErrorKind;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::thread;
 use std::time::{Duration, Instant};
 
 /// Far longer than a test runs.
 const LONG: Duration = Duration::from_secs(3600);
 /// Short for a test, long for what is done in between.
-const SHORT: Duration = Duration::from_millis(1500);
+const SHORT: Duration = Duration::from_millis(800);
 
 /// A chat whose page has these bounds.
 fn start(web: WebLimits) -> (Chat, SocketAddr) {
@@ -27,159 +27,50 @@ fn start(web: WebLimits) -> (Chat, SocketAddr) {
     })
 }
 
-/// A connection to the page from this address of this machine.
-#[track_caller]
-fn connect_from(source: Ipv4Addr, web: SocketAddr) -> TcpStream {
-    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
-    let source = SocketAddr::from((source, 0));
-    socket
-        .bind(&source.into())
-        .expect("an address of this machine");
-    socket.connect(&web.into()).expect("the page is there");
-    with_deadlines(socket.into())
-}
-
-#[track_caller]
-fn connect(web: SocketAddr) -> TcpStream {
-    with_deadlines(TcpStream::connect(web).expect("the page is there"))
-}
-
-/// One whose receive buffer is as small as the system allows.
-#[track_caller]
-fn connect_narrow(web: SocketAddr) -> TcpStream {
-    let socket = Socket::new(Domain::for_address(web), Type::STREAM, None).expect("a socket");
-    socket.set_recv_buffer_size(2048).expect("a small buffer");
-    socket.connect(&web.into()).expect("the page is there");
-    with_deadlines(socket.into())
-}
-
-#[track_caller]
-fn with_deadlines(stream: TcpStream) -> TcpStream {
-    stream.set_read_timeout(Some(PATIENCE)).expect("a deadline");
-    stream
-        .set_write_timeout(Some(PATIENCE))
-        .expect("a deadline");
-    stream
-}
-
-/// An answer, taken apart.
-#[derive(Debug)]
-struct Answer {
-    status: u16,
-    head: String,
-    body: String,
-}
-
-impl Answer {
-    #[track_caller]
-    fn parse(text: &str) -> Self {
-        let (head, body) = text
-            .split_once("\r\n\r\n")
-            .unwrap_or_else(|| panic!("{text:?} is no answer"));
-        let status = head.strip_prefix("HTTP/1.1 ").and_then(|s| s.get(..3));
-        Answer {
-            status: status
-                .and_then(|status| status.parse().ok())
-                .expect("a status"),
-            head: head.to_owned(),
-            body: body.to_owned(),
-        }
-    }
-
-    /// The value of a header field; empty if there is none.
-    fn field(&self, name: &str) -> &str {
-        let fields = self.head.lines().filter_map(|line| line.split_once(':'));
-        fields
-            .filter(|(field, _)| field.eq_ignore_ascii_case(name))
-            .map(|(_, value)| value.trim())
-            .next()
-            .unwrap_or("")
-    }
-}
-
-/// Everything up to the end of the connection.
-#[track_caller]
-fn rest(stream: &mut TcpStream) -> String {
-    let mut bytes = Vec::new();
-    match stream.read_to_end(&mut bytes) {
-        Ok(_) => {}
-        Err(error) => assert_eq!(error.kind(), ErrorKind::ConnectionReset, "{error}"),
-    }
-    String::from_utf8(bytes).expect("UTF-8")
-}
-
-/// An answer with a length, after which the connection stays open.
-#[track_caller]
-fn answer(stream: &mut TcpStream) -> Answer {
-    let mut text = String::new();
-    let mut byte = [0];
-    while !text.ends_with("\r\n\r\n") {
-        stream.read_exact(&mut byte).expect("a head");
-        text.push(char::from(byte[0]));
-    }
-    let mut answer = Answer::parse(&text);
-    let length = answer.field("content-length").parse().expect("a length");
-    let mut body = vec![0; length];
-    stream.read_exact(&mut body).expect("a body");
-    answer.body = String::from_utf8(body).expect("UTF-8");
-    answer
-}
-
-fn head(path: &str) -> String {
-    format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n")
-}
-
 fn closing_head(path: &str) -> String {
     format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
 }
 
-/// The last answer of a connection that sends this.
+/// Returns the last response of a connection that sends this.
 #[track_caller]
-fn ask_on(mut stream: TcpStream, request: &str) -> Answer {
-    // One that is refused at the door may be told so, and closed, before it has asked.
-    if let Err(error) = stream.write_all(request.as_bytes()) {
-        assert!(
-            [ErrorKind::ConnectionReset, ErrorKind::BrokenPipe].contains(&error.kind()),
-            "{error}"
-        );
+fn ask_on(mut http: Http, request: &str) -> Answer {
+    // A rejected connection may be closed before it has sent its request.
+    if let Err(error) = http.try_send(request.as_bytes()) {
+        let expected = [ErrorKind::ConnectionReset, ErrorKind::BrokenPipe];
+        assert!(expected.contains(&error.kind()), "{error}");
     }
-    Answer::parse(&rest(&mut stream))
+    http.last_answer()
 }
 
 #[track_caller]
 fn ask(web: SocketAddr, request: &str) -> Answer {
-    ask_on(connect(web), request)
-}
-
-#[track_caller]
-fn get(web: SocketAddr, path: &str) -> Answer {
-    ask(web, &closing_head(path))
+    ask_on(Http::connect(web), request)
 }
 
 /// The answer is one plain sentence, and the connection has ended.
 #[track_caller]
 fn is_a_refusal(answer: &Answer, status: u16, words: &str) {
     assert_eq!(answer.status, status, "{answer:?}");
-    let reason = answer.head.lines().next().expect("a line");
+    let reason = &answer.status_line;
     assert!(reason.len() > "HTTP/1.1 503 ".len(), "{reason:?}");
-    assert!(answer.body.contains(words), "{answer:?}");
+    assert!(answer.text().contains(words), "{answer:?}");
     // A sentence for people, or a problem for programs.
-    assert_eq!(answer.body.lines().count(), 1, "{answer:?}");
-    match answer.field("content-type").split(';').next() {
-        Some("text/plain") => assert!(answer.body.ends_with('\n'), "{answer:?}"),
+    assert_eq!(answer.text().lines().count(), 1, "{answer:?}");
+    match answer.header("content-type").split(';').next() {
+        Some("text/plain") => assert!(answer.text().ends_with('\n'), "{answer:?}"),
         Some("application/problem+json") => {
-            let problem: serde_json::Value = serde_json::from_str(&answer.body).expect("JSON");
+            let problem: serde_json::Value = serde_json::from_slice(&answer.body).expect("JSON");
             assert_eq!(problem["status"], status, "{answer:?}");
         }
         other => panic!("{other:?} in {answer:?}"),
     }
-    assert_eq!(answer.field("x-content-type-options"), "nosniff");
-    assert_eq!(answer.field("cache-control"), "no-store");
-    let length = answer.field("content-length").parse();
+    assert_eq!(answer.header("x-content-type-options"), "nosniff");
+    assert_eq!(answer.header("cache-control"), "no-store");
+    let length = answer.header("content-length").parse();
     assert_eq!(length, Ok(answer.body.len()), "{answer:?}");
     match status {
-        405 => assert_eq!(answer.field("allow"), "GET, HEAD"),
-        503 => assert!(answer.field("retry-after").parse::<u32>().is_ok()),
+        405 => assert_eq!(answer.header("allow"), "GET, HEAD"),
+        503 => assert!(answer.header("retry-after").parse::<u32>().is_ok()),
         _ => {}
     }
 }
@@ -303,11 +194,11 @@ fn an_answer_to_head_never_has_a_body() {
     ] {
         let answer = ask(web, request);
         assert_eq!(
-            (answer.status, answer.body.as_str()),
+            (answer.status, answer.text().as_str()),
             (status, ""),
             "{answer:?}"
         );
-        assert_ne!(answer.field("content-length"), "0", "{answer:?}");
+        assert_ne!(answer.header("content-length"), "0", "{answer:?}");
     }
 }
 
@@ -351,7 +242,7 @@ fn nothing_but_reading_does_anything() {
         }
     }
     alice.say_and_hear("nothing happened");
-    let messages = get(web, "/api/messages").body;
+    let messages = get(web, "/api/messages").text();
     assert_eq!(messages.matches("\"id\"").count(), 1, "{messages}");
 }
 
@@ -368,15 +259,11 @@ fn a_head_that_does_not_end_in_time_is_told() {
         is_a_refusal(&ask(web, begun), 408, "too long to arrive");
     }
     // That of a later request just the same.
-    let mut stream = connect(web);
-    let requests = head("/healthz") + "GET /";
-    stream.write_all(requests.as_bytes()).expect("sent");
-    assert_eq!(answer(&mut stream).status, 200);
-    is_a_refusal(
-        &Answer::parse(&rest(&mut stream)),
-        408,
-        "too long to arrive",
-    );
+    let mut stream = Http::connect(web);
+    let requests = "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\nGET /";
+    stream.send(requests.as_bytes());
+    assert_eq!(stream.answer().status, 200);
+    is_a_refusal(&stream.last_answer(), 408, "too long to arrive");
 }
 
 #[test]
@@ -386,25 +273,23 @@ fn a_connection_without_a_request_is_closed_without_a_word() {
         idle_timeout: SHORT,
         ..WebLimits::default()
     });
-    let mut used = connect(web);
-    used.write_all(head("/healthz").as_bytes()).expect("sent");
-    assert_eq!(answer(&mut used).status, 200);
-    let mut fresh = connect(web);
-    assert_eq!((rest(&mut used), rest(&mut fresh)), Default::default());
+    let mut used = Http::connect(web);
+    used.request("/healthz");
+    assert_eq!(used.answer().status, 200);
+    let mut fresh = Http::connect(web);
+    assert_eq!((used.rest(), fresh.rest()), Default::default());
 }
 
 /// Has a reader who takes nothing, and waits until its response is dropped. A live stream with
 /// nothing to tell meanwhile goes on.
 fn check_that_a_stuck_reader_is_dropped(web: WebLimits) {
     let (chat, web) = Chat::with_page(Limits {
-        rate_per_second: crate::support::UNPACED,
-        burst_lines: crate::support::UNPACED,
         history_messages: 300,
         web: WebLimits {
             connections_per_address: Some(2),
             ..web
         },
-        ..Limits::default()
+        ..unpaced()
     });
     let mut alice = chat.join("alice");
     // On the page each takes five times as much: more than sockets hold.
@@ -412,15 +297,13 @@ fn check_that_a_stuck_reader_is_dropped(web: WebLimits) {
     for _ in 0..250 {
         alice.say_and_hear(&text);
     }
-    let mut live = connect(web);
-    live.write_all(head("/api/events").as_bytes())
-        .expect("sent");
+    let mut live = Http::connect(web);
+    live.request("/api/events");
     // It reads without pause: one that left its large snapshot lying would be stuck as well.
-    let following = thread::spawn(move || skip_to(&mut live, "still here?"));
-    let mut stuck = connect_narrow(web);
-    stuck.write_all(head("/").as_bytes()).expect("sent");
-    let mut first = [0];
-    stuck.read_exact(&mut first).expect("its answer begins");
+    let following = thread::spawn(move || live.skip_to("still here?"));
+    let mut stuck = Http::connect_narrow(web);
+    stuck.request("/");
+    assert_eq!(stuck.head().status, 200);
     assert_eq!(get(web, "/healthz").status, 503, "its place is taken");
     eventually(PATIENCE, "the place of the one who is stuck", || {
         get(web, "/healthz").status == 200
@@ -428,25 +311,7 @@ fn check_that_a_stuck_reader_is_dropped(web: WebLimits) {
     alice.say_and_hear("still here?");
     following.join().expect("the live stream goes on");
     // Only what its sockets held still comes.
-    let mut taken = Vec::new();
-    let ended = stuck.read_to_end(&mut taken);
-    assert!(
-        ended.as_ref().is_ok_and(|_| !taken.ends_with(b"</html>\n"))
-            || ended.is_err_and(|error| error.kind() == ErrorKind::ConnectionReset),
-        "the whole page came"
-    );
-}
-
-/// Reads up to these words.
-#[track_caller]
-fn skip_to(stream: &mut TcpStream, words: &str) {
-    let mut text = String::new();
-    let mut buffer = vec![0; 64 * 1024];
-    while !text.contains(words) {
-        let count = stream.read(&mut buffer).expect("more");
-        assert!(count > 0, "the end came before {words:?}");
-        text.push_str(&String::from_utf8_lossy(&buffer[..count]));
-    }
+    assert!(!stuck.rest().ends_with(b"</html>\n"), "the whole page came");
 }
 
 #[test]
@@ -481,19 +346,17 @@ const SPELLINGS: [&str; 6] = [
 fn a_stream_has_no_deadline_however_its_address_is_written() {
     let deadline = Duration::from_millis(300);
     let (chat, web) = Chat::with_page(Limits {
-        rate_per_second: crate::support::UNPACED,
-        burst_lines: crate::support::UNPACED,
         web: WebLimits {
             response_deadline: deadline,
             ..WebLimits::default()
         },
-        ..Limits::default()
+        ..unpaced()
     });
     let mut alice = chat.join("alice");
     let mut streams = SPELLINGS.map(|spelling| {
-        let mut stream = connect(web);
-        stream.write_all(head(spelling).as_bytes()).expect("sent");
-        skip_to(&mut stream, "event: snapshot");
+        let mut stream = Http::connect(web);
+        stream.request(spelling);
+        stream.skip_to("event: snapshot");
         stream
     });
     let start = Instant::now();
@@ -502,7 +365,7 @@ fn a_stream_has_no_deadline_however_its_address_is_written() {
         number += 1;
         alice.say_and_hear(&number.to_string());
         for stream in &mut streams {
-            skip_to(stream, &format!("\"{number}\""));
+            stream.skip_to(&format!("\"{number}\""));
         }
     }
 }
@@ -540,17 +403,17 @@ fn an_encoded_letter_leads_to_nothing() {
 fn one_who_goes_on_sending_after_the_answer_is_cut_off_and_holds_up_nobody() {
     let (chat, web) = start(WebLimits::default());
     let mut alice = chat.join("alice");
-    let mut stream = connect(web);
+    let mut stream = Http::connect(web);
     let begin = "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99999999999\r\n\r\n";
-    stream.write_all(begin.as_bytes()).expect("sent");
+    stream.send(begin.as_bytes());
     let flooding = thread::spawn(move || {
         let chunk = vec![b'x'; 64 * 1024];
         let mut taken = 0;
         let end = Instant::now() + PATIENCE;
         // For as long as the server takes it.
         while Instant::now() < end {
-            match stream.write(&chunk) {
-                Ok(count) => taken += count,
+            match stream.try_send(&chunk) {
+                Ok(()) => taken += chunk.len(),
                 Err(_) => return taken,
             }
         }
@@ -580,21 +443,21 @@ fn connections_from_one_address_can_be_bounded() {
         connections_per_address: Some(2),
         ..WebLimits::default()
     });
-    let open = |source| {
-        let mut stream = connect_from(source, web);
-        stream.write_all(head("/healthz").as_bytes()).expect("sent");
-        assert_eq!(answer(&mut stream).status, 200);
+    let open = |source: Ipv4Addr| {
+        let mut stream = Http::connect_from(source.into(), web);
+        stream.request("/healthz");
+        assert_eq!(stream.answer().status, 200);
         stream
     };
     let (one, _two) = (open(HERE), open(HERE));
-    let refused = ask_on(connect_from(HERE, web), &closing_head("/"));
+    let refused = ask_on(Http::connect_from(HERE.into(), web), &closing_head("/"));
     is_a_refusal(&refused, 503, "from your address");
     let _elsewhere = (open(THERE), open(THERE));
-    let refused = ask_on(connect_from(THERE, web), &closing_head("/"));
+    let refused = ask_on(Http::connect_from(THERE.into(), web), &closing_head("/"));
     is_a_refusal(&refused, 503, "from your address");
     drop(one);
     eventually(PATIENCE, "the place of the one who went", || {
-        ask_on(connect_from(HERE, web), &closing_head("/")).status == 200
+        ask_on(Http::connect_from(HERE.into(), web), &closing_head("/")).status == 200
     });
 }
 
@@ -606,20 +469,16 @@ fn live_streams_to_one_address_can_be_bounded() {
         ..WebLimits::default()
     });
     let mut alice = chat.join("alice");
-    let open = |source| {
-        let mut stream = connect_from(source, web);
-        stream
-            .write_all(head("/api/events").as_bytes())
-            .expect("sent");
-        skip_to(&mut stream, "event: snapshot");
+    let open = |source: Ipv4Addr| {
+        let mut stream = Http::connect_from(source.into(), web);
+        stream.request("/api/events");
+        stream.skip_to("event: snapshot");
         stream
     };
     let here = open(HERE);
-    let mut second = connect_from(HERE, web);
-    second
-        .write_all(head("/api/events").as_bytes())
-        .expect("sent");
-    is_a_refusal(&answer(&mut second), 503, "from your address");
+    let mut second = Http::connect_from(HERE.into(), web);
+    second.request("/api/events");
+    is_a_refusal(&second.answer(), 503, "from your address");
     let mut there = open(THERE);
     // The page itself is no stream.
     assert_eq!(get(web, "/").status, 200);
@@ -629,15 +488,11 @@ fn live_streams_to_one_address_can_be_bounded() {
     eventually(PATIENCE, "room for another stream", || {
         number += 1;
         alice.say_and_hear(&number.to_string());
-        let mut stream = connect_from(HERE, web);
-        stream
-            .write_all(head("/api/events").as_bytes())
-            .expect("sent");
-        let mut first = [0; 12];
-        stream.read_exact(&mut first).expect("a status");
-        first == *b"HTTP/1.1 200"
+        let mut stream = Http::connect_from(HERE.into(), web);
+        stream.request("/api/events");
+        stream.head().status == 200
     });
-    skip_to(&mut there, &format!("\"{number}\""));
+    there.skip_to(&format!("\"{number}\""));
 }
 
 #[test]
@@ -646,19 +501,15 @@ fn one_who_is_refused_at_the_door_hears_why_however_late_it_asks() {
         connections_per_address: Some(1),
         ..WebLimits::default()
     });
-    let mut first = connect_from(HERE, web);
-    first.write_all(head("/healthz").as_bytes()).expect("sent");
-    assert_eq!(answer(&mut first).status, 200);
+    let mut first = Http::connect_from(HERE.into(), web);
+    first.request("/healthz");
+    assert_eq!(first.answer().status, 200);
     // It is told before it has asked, and what it asks then is still taken.
-    let mut second = connect_from(HERE, web);
-    is_a_refusal(&answer(&mut second), 503, "from your address");
-    second.write_all(head("/").as_bytes()).expect("sent");
-    second
-        .shutdown(std::net::Shutdown::Write)
-        .expect("the end of sending");
-    let mut bytes = Vec::new();
-    second.read_to_end(&mut bytes).expect("an orderly end");
-    assert_eq!(bytes, b"");
+    let mut second = Http::connect_from(HERE.into(), web);
+    is_a_refusal(&second.answer(), 503, "from your address");
+    second.request("/");
+    second.finish_sending();
+    second.expect_end();
 }
 
 // Hosts
@@ -701,7 +552,7 @@ fn the_page_is_for_its_own_hosts_only() {
     ] {
         let refused = ask(web, &for_host(foreign));
         is_a_refusal(&refused, 421, "--web-name");
-        assert!(!refused.body.contains("alice"), "{refused:?}");
+        assert!(!refused.text().contains("alice"), "{refused:?}");
     }
     // A whole address says it itself.
     let request = |target: &str, host: &str| {
@@ -711,7 +562,7 @@ fn the_page_is_for_its_own_hosts_only() {
     is_a_refusal(&refused, 421, "--web-name");
     let answer = ask(web, &request("http://localhost/api/users", "evil.example"));
     assert_eq!(answer.status, 200, "{answer:?}");
-    assert!(answer.body.contains("alice"), "{answer:?}");
+    assert!(answer.text().contains("alice"), "{answer:?}");
     // HTTP/1.0 does not have to say.
     assert_eq!(ask(web, "GET / HTTP/1.0\r\n\r\n").status, 200);
     let refused = ask(web, "GET / HTTP/1.0\r\nHost: evil.example\r\n\r\n");
@@ -758,32 +609,28 @@ fn a_web_name_that_is_none_is_told() {
 #[test]
 fn healthz_says_ready_only_while_the_chat_goes_on() {
     let (mut chat, web) = Chat::with_page(Limits {
-        rate_per_second: crate::support::UNPACED,
-        burst_lines: crate::support::UNPACED,
         max_lag_bytes: 64 * 1024 * 1024,
-        ..Limits::default()
+        ..unpaced()
     });
     let mut talker = chat.join("talker");
     // One who does not read: the server waits for it before it ends.
     let _stuck = chat.connect_narrow("stuck");
     let text = "x".repeat(4000);
-    for _ in 0..2000 {
-        talker.say_and_skip_to(&text);
-    }
+    talker.say_many(2000, &text);
     let ready = get(web, "/healthz");
-    assert_eq!((ready.status, ready.body.as_str()), (200, "ok\n"));
+    assert_eq!((ready.status, ready.text().as_str()), (200, "ok\n"));
     // An open connection is told as well as a new one.
-    let mut open = connect(web);
-    open.write_all(head("/healthz").as_bytes()).expect("sent");
-    assert_eq!(answer(&mut open).status, 200);
+    let mut open = Http::connect(web);
+    open.request("/healthz");
+    assert_eq!(open.answer().status, 200);
     chat.begin_stop();
     talker.skip_to("[Server]", "The server is shutting down");
     is_a_refusal(&get(web, "/healthz"), 503, "The server is stopping");
     is_a_refusal(&get(web, "/api/events"), 503, "The server is stopping");
-    open.write_all(head("/healthz").as_bytes()).expect("sent");
-    is_a_refusal(&answer(&mut open), 503, "The server is stopping");
+    open.request("/healthz");
+    is_a_refusal(&open.answer(), 503, "The server is stopping");
     let head = closing_head("/healthz").replace("GET", "HEAD");
     let answer = ask(web, &head);
-    assert_eq!((answer.status, answer.body.as_str()), (503, ""));
+    assert_eq!((answer.status, answer.text().as_str()), (503, ""));
     chat.wait_for_end();
 }

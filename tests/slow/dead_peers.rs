@@ -222,7 +222,8 @@ fn lay_cables() -> Result<[Cable; 4], String> {
 }
 
 #[test]
-fn who_is_cut_off_has_left_within_two_minutes_and_who_is_silent_has_not() {
+#[ignore = "slow"]
+fn client_behind_a_cut_cable_leaves_within_two_minutes_and_a_silent_one_stays() {
     let [client_side, server_side, short_cut, untouched] = match lay_cables() {
         Ok(cables) => cables,
         Err(reason) => {
@@ -240,6 +241,7 @@ fn who_is_cut_off_has_left_within_two_minutes_and_who_is_silent_has_not() {
     let mut held = Scene::begin("cut for a short time", &short_cut);
     let mut silent = Scene::begin("never cut", &untouched);
 
+    crate::support::Transcript::current().set_limit(3 * TWO_MINUTES);
     let cut = Instant::now();
     for end in [&client_side.far, &server_side.near, &short_cut.far] {
         end.ip("link set cable down").expect("a cable can be cut");

@@ -1,9 +1,9 @@
 //! What takes minutes: floods, dead peers, long runs.
 
 mod dead_peers;
-mod hostile;
+mod memory;
+mod slow_readers;
 mod soak;
 #[path = "../support/mod.rs"]
 mod support;
 mod torture;
-mod transports;

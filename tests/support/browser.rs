@@ -1,16 +1,12 @@
 //! A real browser, driven through its driver.
 
-#![allow(dead_code, reason = "not every test file needs all of it")]
-
 use super::http::Http;
-use super::{Captured, PATIENCE, skip};
+use super::{Captured, Deadline, PATIENCE, skip};
 use serde_json::{Value, json};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-use std::thread;
-use std::time::{Duration, Instant};
 
 /// A real browser, driven through its driver. Ended when dropped.
 pub struct Browser {
@@ -77,10 +73,7 @@ impl Browser {
             String::new()
         };
         let mut http = Http::connect(self.address);
-        http.reader
-            .get_ref()
-            .set_read_timeout(Some(2 * PATIENCE))
-            .expect("a deadline");
+        http.patience = 2 * PATIENCE;
         let head = format!(
             "{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n\
              Content-Length: {}\r\nConnection: close\r\n\r\n{body}",
@@ -196,11 +189,9 @@ impl Browser {
     /// Waits until a script returns true.
     #[track_caller]
     pub fn wait_until(&self, what: &str) {
-        let end = Instant::now() + 2 * PATIENCE;
-        while self.run(&format!("return Boolean({what})")) != json!(true) {
-            assert!(Instant::now() < end, "{what}\n{}", self.text("body"));
-            thread::sleep(Duration::from_millis(50));
-        }
+        let script = format!("return Boolean({what})");
+        let is_so = Deadline::after(2 * PATIENCE).poll(|| self.run(&script) == json!(true));
+        assert!(is_so, "{what} expected\n{}", self.text("body"));
     }
 
     /// The text that a reader sees in an element.
@@ -216,15 +207,14 @@ impl Browser {
     /// Waits until an element shows this text, or shows it no more.
     #[track_caller]
     pub fn wait_for(&self, selector: &str, text: &str, is_there: bool) {
-        let end = Instant::now() + 2 * PATIENCE;
-        while self.text(selector).contains(text) != is_there {
-            assert!(
-                Instant::now() < end,
-                "{text:?} in {selector} should be there: {is_there}\n{}",
-                self.text("body")
-            );
-            thread::sleep(Duration::from_millis(50));
-        }
+        let deadline = Deadline::after(2 * PATIENCE);
+        let is_so = deadline.poll(|| self.text(selector).contains(text) == is_there);
+        let body = || self.text("body");
+        assert!(
+            is_so,
+            "{text:?} in {selector}: {is_there} expected\n{}",
+            body()
+        );
     }
 }
 
@@ -258,24 +248,22 @@ pub fn start_driver() -> Option<(Child, SocketAddr)> {
         .spawn()
         .expect("chromedriver can be run");
     let stdout = Captured::read_all(driver.stdout.take().expect("its output"));
-    let end = Instant::now() + PATIENCE;
-    while Instant::now() < end {
-        let has_ended = driver
+    let mut port = None;
+    let mut has_ended = false;
+    let _ = Deadline::new().poll(|| {
+        has_ended = driver
             .try_wait()
             .expect("a child can be waited for")
             .is_some();
         let lines = stdout.lines();
-        let port = lines
+        port = lines
             .iter()
             .find_map(|line| line.split("successfully on port ").nth(1))
             .and_then(|port| port.trim_end_matches('.').parse().ok());
-        if let Some(port) = port {
-            return Some((driver, SocketAddr::from(([127, 0, 0, 1], port))));
-        }
-        if has_ended {
-            return None;
-        }
-        thread::sleep(Duration::from_millis(10));
+        port.is_some() || has_ended
+    });
+    if let Some(port) = port {
+        return Some((driver, SocketAddr::from(([127, 0, 0, 1], port))));
     }
     let _ = driver.kill();
     let _ = driver.wait();

@@ -3,6 +3,7 @@
 use super::transcript::Transcript;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::TcpStream;
+use std::ops::Deref;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -105,13 +106,17 @@ impl TimedStream {
         }
     }
 
-    pub fn stream(&self) -> &TcpStream {
-        &self.stream
-    }
-
     /// Begins the next expectation: everything after this ends at `deadline`.
     pub fn expect_by(&mut self, deadline: Deadline) {
         self.deadline = deadline;
+    }
+}
+
+impl Deref for TimedStream {
+    type Target = TcpStream;
+
+    fn deref(&self) -> &TcpStream {
+        &self.stream
     }
 }
 

@@ -1,19 +1,20 @@
 //! HTTP as programs see it: requests byte by byte, whole answers, and live streams.
 
-#![allow(dead_code, reason = "not every test file needs all of it")]
-
-use super::PATIENCE;
+use super::deadline::{Deadline, PATIENCE, TimedStream};
+use super::transcript::Transcript;
 use serde_json::Value;
+use socket2::{Domain, Socket, Type};
 use std::collections::HashMap;
-use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
-use std::net::{SocketAddr, TcpStream};
-use std::time::{Duration, Instant};
+use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
+use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream};
+use std::time::Duration;
 
-/// What a server answers to one request.
+/// A response.
 #[derive(Clone, Debug)]
 pub struct Answer {
     pub status: u16,
-    /// In lower case.
+    pub status_line: String,
+    /// Names in lower case.
     pub headers: HashMap<String, String>,
     pub body: Vec<u8>,
 }
@@ -39,68 +40,99 @@ impl Answer {
 /// A connection to the page.
 #[derive(Debug)]
 pub struct Http {
-    pub reader: BufReader<TcpStream>,
+    pub reader: BufReader<TimedStream>,
+    /// Longest wait of one expectation.
+    pub patience: Duration,
 }
 
 impl Http {
+    #[track_caller]
     pub fn connect(address: SocketAddr) -> Self {
-        let stream = TcpStream::connect_timeout(&address, PATIENCE).expect("the page is there");
-        Http::new(stream)
+        let stream = TcpStream::connect_timeout(&address, PATIENCE);
+        Http::new(stream.expect("the page listens"))
     }
 
-    pub fn new(stream: TcpStream) -> Self {
-        stream.set_read_timeout(Some(PATIENCE)).expect("a deadline");
-        stream
-            .set_write_timeout(Some(PATIENCE))
-            .expect("a deadline");
+    /// Connects from this local address.
+    #[track_caller]
+    pub fn connect_from(source: IpAddr, address: SocketAddr) -> Self {
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, None);
+        let socket = socket.expect("a socket");
+        let source = SocketAddr::from((source, 0));
+        socket.bind(&source.into()).expect("a local address");
+        socket.connect(&address.into()).expect("the page listens");
+        Http::new(socket.into())
+    }
+
+    /// Connects with the smallest receive buffer.
+    #[track_caller]
+    pub fn connect_narrow(address: SocketAddr) -> Self {
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, None);
+        let socket = socket.expect("a socket");
+        socket.set_recv_buffer_size(2048).expect("a small buffer");
+        socket.connect(&address.into()).expect("the page listens");
+        Http::new(socket.into())
+    }
+
+    fn new(stream: TcpStream) -> Self {
         Http {
-            reader: BufReader::new(stream),
+            reader: BufReader::new(TimedStream::new(stream)),
+            patience: PATIENCE,
         }
+    }
+
+    /// Begins an expectation.
+    pub fn begin(&mut self) {
+        let deadline = Deadline::after(self.patience);
+        self.reader.get_mut().expect_by(deadline);
+    }
+
+    /// Sends these bytes.
+    ///
+    /// # Errors
+    ///
+    /// Those of the socket.
+    pub fn try_send(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.begin();
+        Transcript::current().note("http", "→", bytes);
+        self.reader.get_mut().write_all(bytes)
     }
 
     #[track_caller]
     pub fn send(&mut self, bytes: &[u8]) {
-        self.reader.get_mut().write_all(bytes).expect("sent");
+        self.try_send(bytes).expect("the page reads");
     }
 
-    /// A line without its end; empty also at the end of the stream.
+    /// Sends a GET request on a connection that stays open.
+    #[track_caller]
+    pub fn request(&mut self, path: &str) {
+        self.send(format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n").as_bytes());
+    }
+
+    /// Closes the sending side.
+    pub fn finish_sending(&mut self) {
+        let stream = self.reader.get_ref();
+        stream.shutdown(Shutdown::Write).expect("half-close");
+    }
+
+    /// Returns a line without its end; empty also at the end of the stream.
     #[track_caller]
     pub fn line(&mut self) -> String {
-        let mut line = String::new();
-        self.reader.read_line(&mut line).expect("a line");
+        self.begin();
+        let line = self.raw_line();
         line.trim_end_matches(['\r', '\n']).to_owned()
     }
 
-    /// A line with its end; empty at the end of the stream.
+    /// Returns a line with its end, within the expectation that has begun.
     #[track_caller]
-    pub fn raw_line(&mut self) -> String {
+    fn raw_line(&mut self) -> String {
         let mut line = String::new();
-        self.reader.read_line(&mut line).expect("a line");
+        let read = self.reader.read_line(&mut line);
+        Transcript::current().note("http", "←", line.as_bytes());
+        read.expect("a line, or the end");
         line
     }
 
-    /// The same, all of which must arrive before this time.
-    #[track_caller]
-    pub fn raw_line_until(&mut self, deadline: Instant) -> String {
-        let mut line = Vec::new();
-        while line.last() != Some(&b'\n') {
-            let left = deadline.saturating_duration_since(Instant::now());
-            assert!(left > Duration::ZERO, "no line in time, only {line:?}");
-            let stream = self.reader.get_ref();
-            stream.set_read_timeout(Some(left)).expect("a deadline");
-            let bytes = self.reader.fill_buf().expect("a line in time");
-            if bytes.is_empty() {
-                break;
-            }
-            let end = bytes.iter().position(|byte| *byte == b'\n');
-            let taken = end.map_or(bytes.len(), |end| end + 1);
-            line.extend_from_slice(&bytes[..taken]);
-            self.reader.consume(taken);
-        }
-        String::from_utf8(line).expect("UTF-8")
-    }
-
-    /// Status and header fields of an answer.
+    /// Returns status and header fields of a response.
     #[track_caller]
     pub fn head(&mut self) -> Answer {
         let first = self.line();
@@ -119,36 +151,67 @@ impl Http {
         }
         Answer {
             status,
+            status_line: first,
             headers,
             body: Vec::new(),
         }
     }
 
-    /// A whole answer to a request that was sent.
+    /// Returns a complete response.
     #[track_caller]
     pub fn answer(&mut self) -> Answer {
         let mut answer = self.head();
-        if let Ok(length) = answer.header("content-length").parse() {
-            answer.body = vec![0; length];
-            self.reader
-                .read_exact(&mut answer.body)
-                .expect("a whole body");
-        } else {
-            self.reader
-                .read_to_end(&mut answer.body)
-                .expect("a body to the end");
-        }
+        let Ok(length) = answer.header("content-length").parse() else {
+            answer.body = self.rest();
+            return answer;
+        };
+        self.begin();
+        answer.body = vec![0; length];
+        let read = self.reader.read_exact(&mut answer.body);
+        Transcript::current().note("http", "←", &answer.body);
+        read.expect("a complete body");
         answer
     }
 
-    /// The connection must be at its end.
+    /// Returns the last response, whose body ends with the connection.
+    #[track_caller]
+    pub fn last_answer(&mut self) -> Answer {
+        let mut answer = self.head();
+        answer.body = self.rest();
+        answer
+    }
+
+    /// Returns everything up to the end or a reset.
+    #[track_caller]
+    pub fn rest(&mut self) -> Vec<u8> {
+        self.begin();
+        let mut bytes = Vec::new();
+        let read = self.reader.read_to_end(&mut bytes);
+        Transcript::current().note("http", "←", &bytes);
+        if let Err(error) = read {
+            assert_eq!(error.kind(), ErrorKind::ConnectionReset, "{error}");
+        }
+        bytes
+    }
+
+    /// Skips everything up to these words.
+    #[track_caller]
+    pub fn skip_to(&mut self, words: &str) {
+        self.begin();
+        let mut text = String::new();
+        while !text.contains(words) {
+            let bytes = self.reader.fill_buf().expect("more");
+            assert!(!bytes.is_empty(), "{words:?} expected, but the stream ends");
+            text.push_str(&String::from_utf8_lossy(bytes));
+            let count = bytes.len();
+            self.reader.consume(count);
+        }
+    }
+
+    /// Expects the end of the stream next.
     #[track_caller]
     pub fn expect_end(&mut self) {
-        let mut rest = Vec::new();
-        match self.reader.read_to_end(&mut rest) {
-            Ok(_) => assert_eq!(String::from_utf8_lossy(&rest), "", "nothing more"),
-            Err(error) => assert_eq!(error.kind(), ErrorKind::ConnectionReset, "{error}"),
-        }
+        assert_eq!(String::from_utf8_lossy(&self.rest()), "");
     }
 }
 
@@ -207,12 +270,13 @@ impl Events {
     /// The next frame; comments are passed over. None at the end.
     #[track_caller]
     pub fn next(&mut self) -> Option<Frame> {
-        self.next_until(Instant::now() + PATIENCE)
+        self.http.begin();
+        self.next_in_time()
     }
 
-    /// The same before this time: comments do not prolong the wait.
+    /// The same within the expectation that has begun: comments do not prolong it.
     #[track_caller]
-    fn next_until(&mut self, deadline: Instant) -> Option<Frame> {
+    fn next_in_time(&mut self) -> Option<Frame> {
         loop {
             if let Some((frame, rest)) = self.text.split_once("\n\n") {
                 let (frame, rest) = (frame.to_owned(), rest.to_owned());
@@ -222,7 +286,7 @@ impl Events {
                 }
                 continue;
             }
-            let line = self.http.raw_line_until(deadline);
+            let line = self.http.raw_line();
             if line.is_empty() {
                 assert_eq!(self.text, "", "the stream ends inside of a frame");
                 return None;
@@ -249,9 +313,9 @@ impl Events {
     /// The first frame that is the right one; this event is waited for.
     #[track_caller]
     fn find(&mut self, event: &str, is_right: impl Fn(&Frame) -> bool) -> Frame {
-        let deadline = Instant::now() + PATIENCE;
+        self.http.begin();
         loop {
-            let frame = self.next_until(deadline);
+            let frame = self.next_in_time();
             let frame = frame.unwrap_or_else(|| panic!("the stream ended before {event}"));
             if is_right(&frame) {
                 return frame;

@@ -119,6 +119,23 @@ impl LineClient {
         self.skip_to(&name, text)
     }
 
+    /// Sends numbered messages in batches and receives them; returns the other lines.
+    #[track_caller]
+    pub fn say_many(&mut self, count: usize, text: &str) -> Vec<Said> {
+        let message = |number: usize| format!("{number} {text}");
+        let numbers: Vec<usize> = (0..count).collect();
+        let mut others = Vec::new();
+        for batch in numbers.chunks(50) {
+            let lines = batch.iter().flat_map(|n| request("message", &message(*n)));
+            self.send_raw(&lines.collect::<Vec<u8>>());
+            let name = self.name.clone();
+            let last = message(batch[batch.len() - 1]);
+            let skipped = self.skip_to(&name, &last);
+            others.extend(skipped.into_iter().filter(|said| said.0 != name));
+        }
+        others
+    }
+
     /// Requests another name and receives the confirmation next.
     #[track_caller]
     pub fn rename(&mut self, name: &str) {

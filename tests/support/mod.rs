@@ -10,6 +10,7 @@
     reason = "each test binary uses its own part of the harness"
 )]
 
+pub mod backlog;
 pub mod browser;
 pub mod captured;
 pub mod deadline;
@@ -29,7 +30,7 @@ pub use captured::Captured;
 pub use deadline::{Deadline, PATIENCE, eventually};
 pub use line_client::{LineClient, Said, decode, request};
 pub use program::{Finished, Program, client_command, client_of, run_to_end, send_signal};
-pub use server::{Chat, RealServer, Site, UNPACED, unpaced};
+pub use server::{Chat, RealServer, Site, UNPACED, unpaced, unpaced_with, wait_for_users};
 pub use transcript::Transcript;
 
 use std::io::Write;

@@ -55,7 +55,7 @@ pub struct Scripted {
 
 impl Scripted {
     pub fn stream(&self) -> &TcpStream {
-        self.reader.get_ref().stream()
+        self.reader.get_ref()
     }
 
     fn begin(&mut self) {

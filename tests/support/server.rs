@@ -2,14 +2,14 @@
 
 use super::captured::Captured;
 use super::deadline::{Deadline, PATIENCE};
-use super::line_client::LineClient;
+use super::line_client::{LineClient, SERVER};
 use super::program::{Program, peak_bytes, send_signal, status_bytes};
 use super::transcript::Transcript;
 use smolchat::cli::style::Style;
 use smolchat::server::limits::Limits;
 use smolchat::server::{Listeners, ServerConfig, ServerError, TranscriptOutput, WebConfig, run};
 use socket2::{Domain, Socket, Type};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
 use std::ops::Deref;
 use std::process::{Command, ExitStatus, Stdio};
 use std::thread::{self, JoinHandle};
@@ -51,15 +51,14 @@ impl Site {
     pub fn connect_from(&self, source: SocketAddr, label: &str) -> LineClient {
         let socket = Socket::new(Domain::for_address(source), Type::STREAM, None);
         let socket = socket.expect("a socket");
+        socket.set_reuse_address(true).expect("a reusable address");
         socket.bind(&source.into()).expect("a local address");
-        let target = SocketAddr::new(
-            if source.is_ipv4() {
-                Ipv4Addr::LOCALHOST.into()
-            } else {
-                self.address.ip()
-            },
-            self.address.port(),
-        );
+        let loopback: IpAddr = if source.is_ipv4() {
+            Ipv4Addr::LOCALHOST.into()
+        } else {
+            Ipv6Addr::LOCALHOST.into()
+        };
+        let target = SocketAddr::new(loopback, self.address.port());
         socket.connect(&target.into()).expect("it connects");
         LineClient::new(socket.into(), label, &self.transcript)
     }
@@ -416,4 +415,22 @@ fn address_after(line: &str, words: &str) -> Option<SocketAddr> {
         .find(|c: char| c.is_whitespace() || "/;,".contains(c))
         .unwrap_or(rest.len());
     rest[..end].trim_end_matches(':').parse().ok()
+}
+
+/// Returns arguments that delay no client, and these.
+pub fn unpaced_with(arguments: &[&'static str]) -> Vec<&'static str> {
+    [&["--rate", "10000000", "--burst", "10000000"], arguments].concat()
+}
+
+/// Waits until this many users are connected; skips every other line.
+#[track_caller]
+pub fn wait_for_users(client: &mut LineClient, count: usize) {
+    let beginning = format!("Connected users ({count}): ");
+    super::eventually(PATIENCE, &beginning, || {
+        client.request("users", "");
+        let (_, list) = client.skip_until("a list of users", |said| {
+            said.0 == SERVER && said.1.starts_with("Connected users (")
+        });
+        list.1.starts_with(&beginning)
+    });
 }

@@ -1,0 +1,388 @@
+//! Memory and CPU of the server program under load, as the system counts them.
+
+use crate::support::http::{Events, Http};
+use crate::support::{
+    LineClient, PATIENCE, RealServer, Said, backlog, eventually, request, skip, unpaced_with,
+    wait_for_users,
+};
+use smolchat::limits::MAX_HISTORY_BYTES;
+use smolchat::server::limits::RECENT_EVENTS_BYTES;
+use smolchat::server::limits::{
+    DEFAULT_MAX_LAG_BYTES, DEFAULT_MAX_LINE_BYTES, Limits, READ_BUFFER_BYTES, TRANSCRIPT_BYTES,
+};
+use std::io::Write;
+use std::net::TcpStream;
+use std::thread;
+use std::time::{Duration, Instant};
+
+const MIB: u64 = 1024 * 1024;
+
+/// So many clients each send half of a line of so many bytes; each is to cost at most twice
+/// that and so much for itself.
+fn check_half_lines(clients: usize, half: usize, for_itself: usize) {
+    let server = RealServer::start(&["--announce-limit", "5", "--max-clients", "20000"]);
+    let mut witness = server.join("witness");
+    let memory = server.memory_may_grow((clients * (2 * half + for_itself)) as u64 + 32 * MIB);
+    let line = vec![b'x'; half];
+    let crowd: Vec<LineClient> = (0..clients)
+        .map(|number| {
+            let mut client = server.connect_raw(&format!("half{number}"));
+            client.send_raw(&line);
+            client
+        })
+        .collect();
+    wait_for_users(&mut witness, clients + 1);
+    memory.check(&server);
+    witness.say_and_skip_to("nobody is held up");
+    drop(crowd);
+    wait_for_users(&mut witness, 1);
+}
+
+#[test]
+#[ignore = "slow"]
+fn thousand_half_lines_stay_within_memory_bound() {
+    rlimit::increase_nofile_limit(u64::MAX).expect("the limit of open files can be raised");
+    check_half_lines(1000, 20_000, 8192);
+}
+
+/// As many clients as wanted, or, which is said, as many as this process may have open files.
+fn as_many_as_files_allow(wanted: usize) -> usize {
+    let files = rlimit::increase_nofile_limit(u64::MAX).expect("the limit can be raised");
+    // Other tests of this program have theirs open at the same time.
+    let allowed = (files - (files / 2).min(2500)) as usize;
+    if allowed < wanted {
+        skip(&format!(
+            "{wanted} clients need more open files than the {files} allowed: \
+             tried with {allowed} instead; raise the limit (ulimit -n)"
+        ));
+    }
+    allowed.min(wanted)
+}
+
+#[test]
+#[ignore = "slow"]
+fn ten_thousand_half_lines_stay_within_documented_memory() {
+    const MAX_LINE: usize = 4096;
+    let clients = as_many_as_files_allow(10_000);
+    let server = RealServer::start(&[
+        "--no-web",
+        "--announce-limit",
+        "5",
+        "--max-clients",
+        "10003",
+        "--max-line",
+        "4096",
+        "--max-message",
+        "512",
+    ]);
+    let [mut alice, mut bob, mut carol] = server.room(["alice", "bob", "carol"]);
+    // Of what docs/operations.md has a connection take, these have a half line and themselves. The
+    // rest is for all together: one log, a short history and what the allocator keeps ready.
+    let memory = server.memory_may_grow((clients * (MAX_LINE + 1 + 2048)) as u64 + 12 * MIB);
+    let before = server.memory_bytes();
+    // Nearly the longest line, and the longest, by turns.
+    let lines = [vec![b'x'; MAX_LINE - 10], vec![b'x'; MAX_LINE]];
+    let mut crowd = Vec::with_capacity(clients);
+    let mut slowest = Duration::ZERO;
+    while crowd.len() < clients {
+        for _ in 0..500.min(clients - crowd.len()) {
+            let mut client = server.connect_raw("half");
+            client.send_raw(&lines[crowd.len() % 2]);
+            crowd.push(client);
+        }
+        // Each of them hears the other two, and nothing but summaries in between.
+        let text = format!("{} of them", crowd.len());
+        let start = Instant::now();
+        for (index, speaker) in ["alice", "bob", "carol"].into_iter().enumerate() {
+            [&mut alice, &mut bob, &mut carol][index].say(&text);
+            for listener in [&mut alice, &mut bob, &mut carol] {
+                let between = listener.skip_to(speaker, &text);
+                assert!(
+                    between.iter().all(|line| line.0 == "[Server]"),
+                    "{between:?}"
+                );
+            }
+        }
+        slowest = slowest.max(start.elapsed());
+    }
+    wait_for_users(&mut alice, clients + 3);
+    assert!(
+        slowest < Duration::from_secs(10),
+        "three messages took {slowest:?} in the crowd"
+    );
+    // All of the half lines are there.
+    if let (Some(before), Some(now)) = (before, server.memory_bytes()) {
+        let stored = (clients * (MAX_LINE - 10)) as u64;
+        assert!(
+            now >= before + stored,
+            "{now} after {before}, {stored} more"
+        );
+    }
+    memory.check(&server);
+    // Every one of them is still read: each line gets its end, and is refused by itself.
+    for client in &mut crowd {
+        client.send_raw(b"\n");
+        let refused = |line: &Said| line.0 == "[Server]" && line.1.contains("JSON");
+        while !refused(&client.must_get()) {}
+    }
+    drop(crowd);
+    wait_for_users(&mut alice, 3);
+}
+
+/// The worst case of memory that docs/operations.md promises, for these sizes and without what only
+/// the page, a store and clients of the extended dialect need.
+fn most_memory(limits: &Limits) -> usize {
+    let each =
+        limits.max_line_bytes + 64 * 1024 + 8 * limits.history_messages + 32 * limits.max_clients;
+    let log = limits.max_lag_bytes + 1024 * 1024;
+    let past = RECENT_EVENTS_BYTES.max(limits.max_lag_bytes) + 1024 * 1024;
+    limits.max_clients * each + 2 * log + past + MAX_HISTORY_BYTES + 2 * TRANSCRIPT_BYTES
+}
+
+/// A request for the names of all users that is as long as a line may be, its end included,
+/// after a rename: so that no two are answered with the same list.
+fn longest_users_request(name: &str) -> Vec<u8> {
+    let (opening, closing) = (r#"{"type":"users","data":""#, "\"}\n");
+    let padding = DEFAULT_MAX_LINE_BYTES - opening.len() - closing.len() + 1;
+    let mut lines = request("set-name", name);
+    lines.extend(opening.as_bytes());
+    lines.extend(vec![b'x'; padding]);
+    lines.extend(closing.as_bytes());
+    lines
+}
+
+#[test]
+#[ignore = "slow"]
+fn thousand_clients_at_every_bound_stay_within_documented_memory() {
+    const CLIENTS: usize = 999;
+    const MAX_LAG: u64 = DEFAULT_MAX_LAG_BYTES as u64;
+    rlimit::increase_nofile_limit(u64::MAX).expect("the limit of open files can be raised");
+    let server = RealServer::start(&unpaced_with(&["--announce-limit", "5"]));
+    // The page is there to tell the figures and, to one reader who does not read, the talk.
+    let mut page = TcpStream::connect(server.web.expect("a page")).expect("the page listens");
+    page.write_all(b"GET /api/events HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        .expect("sent");
+    let memory = server.memory_may_grow(most_memory(&Limits::default()) as u64);
+    let before = server.memory_bytes();
+    // A full history, of the longest messages.
+    let mut talker = server.join("talker");
+    for number in 0..200 {
+        talker.say_and_hear(&format!("{number:04}{}", "x".repeat(4092)));
+    }
+    let crowd: Vec<LineClient> = (0..CLIENTS)
+        .map(|number| server.connect_narrow_raw(&format!("greedy{number}")))
+        .collect();
+    wait_for_users(&mut talker, CLIENTS + 1);
+    // None of them reads: after this, none of their sockets takes anything more.
+    let behind = || server.metric("smolchat_connections{state=\"behind\"}");
+    eventually(PATIENCE, "everyone is behind", || {
+        talker.say_and_skip_to(&"y".repeat(4096));
+        // And so is the reader of the page.
+        behind() == CLIENTS as u64 + 1
+    });
+    // Each has the longest line there is still in memory while its answer waits, and bytes
+    // after that line which were read with it. One after the other: the rename of each has the
+    // list of names made anew.
+    for (number, client) in crowd.iter().enumerate() {
+        let name = format!("greedy{number}");
+        let done = server.metric("smolchat_lines_in_total") + 2;
+        let mut lines = longest_users_request(&name);
+        lines.extend([b'x'; READ_BUFFER_BYTES]);
+        (&client.stream).write_all(&lines).expect("sent");
+        let renamed = format!("{} renamed to {name}", client.address());
+        talker.skip_to("[Server]", &renamed);
+        eventually(PATIENCE, "its request is taken", || {
+            server.metric("smolchat_lines_in_total") >= done
+        });
+    }
+    // And all of them are as far behind as they may be, but for a few messages.
+    let seen = backlog::settled_lag(&server);
+    let text = "z".repeat(4096);
+    for _ in 0..(MAX_LAG - seen).saturating_sub(65_536) / 4200 {
+        talker.say_and_skip_to(&text);
+    }
+    eventually(PATIENCE, "a lag near its bound", || {
+        server.metric("smolchat_lag_most_bytes") > MAX_LAG * 9 / 10
+    });
+    let now = server.memory_bytes();
+    // The page's frames are a little longer: its reader may be over the bound by now.
+    assert!(behind() >= CLIENTS as u64, "somebody was closed too early");
+    assert_eq!(server.metric("smolchat_users"), CLIENTS as u64 + 1);
+    // What was meant to be there is: a line and a list of names for each.
+    if let (Some(before), Some(now)) = (before, now) {
+        let stored = (CLIENTS * (DEFAULT_MAX_LINE_BYTES + 16 * CLIENTS)) as u64;
+        assert!(
+            now >= before + stored,
+            "{now} after {before}, {stored} more"
+        );
+    }
+    memory.check(&server);
+    drop((crowd, page));
+    wait_for_users(&mut talker, 1);
+}
+
+#[test]
+#[ignore = "slow"]
+fn stuck_readers_stay_within_memory_bound() {
+    let server = RealServer::start(&unpaced_with(&[
+        "--max-lag",
+        "1048576",
+        "--announce-limit",
+        "5",
+    ]));
+    let mut talker = server.join("talker");
+    let mut stuck: Vec<LineClient> = (0..30)
+        .map(|number| server.connect_narrow(&format!("stuck{number}")))
+        .collect();
+    stuck[29].rename("last");
+    talker.skip_to(
+        "[Server]",
+        &format!("{} renamed to last", stuck[29].address()),
+    );
+    // One log for all, the history (200 messages of 4 KB, text and line), and little for each.
+    let memory = server.memory_may_grow(32 * MIB);
+    let text = "x".repeat(4000);
+    talker.say_many(6000, &text);
+    wait_for_users(&mut talker, 1);
+    memory.check(&server);
+}
+
+#[test]
+#[ignore = "slow"]
+fn requests_of_a_stuck_reader_are_not_queued() {
+    let server = RealServer::start(&unpaced_with(&["--max-lag", "67108864"]));
+    let mut talker = server.join("talker");
+    let text = "x".repeat(4000);
+    talker.say_many(200, &text);
+    let mut stuck = server.connect_narrow("stuck");
+    talker.expect_notice(&format!("{} has entered the chat", stuck.address()));
+    let memory = server.memory_may_grow(16 * MIB);
+    // Replies of a hundred thousand times 800 KB, if they were all made; the server stops
+    // reading long before, so the sending ends when the sockets are full.
+    stuck
+        .stream
+        .set_write_timeout(Some(Duration::from_millis(300)))
+        .expect("a deadline");
+    let requests = request("history", "").repeat(1000);
+    let _is_full = (0..100).any(|_| stuck.stream.write_all(&requests).is_err());
+    for number in 0..100 {
+        talker.say_and_skip_to(&format!("after {number}"));
+    }
+    memory.check(&server);
+}
+
+#[test]
+#[ignore = "slow"]
+fn flooder_that_never_reads_is_closed_within_memory_bound() {
+    let server = RealServer::start(&unpaced_with(&["--max-lag", "262144"]));
+    let mut witness = server.join("witness");
+    let memory = server.memory_may_grow(32 * MIB);
+    let mut flooder = server.connect_narrow("flooder");
+    let name = flooder.address();
+    let flood = thread::spawn(move || {
+        let lines = request("message", &"x".repeat(4000)).repeat(64);
+        let mut sent = 0;
+        // 64 MB, if the server takes them; it closes the connection before.
+        while sent < 256 && flooder.stream.write_all(&lines).is_ok() {
+            sent += 1;
+        }
+        sent
+    });
+    witness.skip_to("[Server]", &format!("{name} has left the chat"));
+    let sent = flood.join().expect("the flooder ends");
+    assert!(sent < 256, "the flooder was never closed");
+    memory.check(&server);
+    witness.say_and_skip_to("peace");
+}
+
+#[test]
+#[ignore = "slow"]
+fn rejected_connections_stay_within_memory_bound() {
+    let server = RealServer::start(&["--max-clients", "2"]);
+    let mut witness = server.join("witness");
+    let second = server.connect("second");
+    witness.expect_notice(&format!("{} has entered the chat", second.address()));
+    let memory = server.memory_may_grow(16 * MIB);
+    for _ in 0..2000 {
+        let mut guest = server.connect_raw("guest");
+        // It is told, or, where too many are being told already, closed without a word.
+        let (lines, rest) = guest.read_until_broken();
+        assert!(rest.is_empty() && lines.len() <= 1, "{lines:?}");
+        if let Some(line) = lines.first() {
+            assert_eq!(line.1, "The chat is full (2 users); try again later");
+        }
+    }
+    memory.check(&server);
+    witness.say_and_hear("nobody came");
+}
+
+#[test]
+#[ignore = "slow"]
+fn idle_server_uses_no_cpu() {
+    let server = RealServer::start(&unpaced_with(&["--max-lag", "1073741824"]));
+    let mut talker = server.join("talker");
+    // Every state in which a connection can wait: a reader who stands still, one with a reply
+    // pending, a half line, a half-closed one who does not read, the page's idle and live ones.
+    let stuck = server.connect_narrow("stuck");
+    let mut asking = server.connect_narrow("asking");
+    let mut half = server.connect("half");
+    half.send_raw(b"{\"type\":");
+    let text = "x".repeat(4000);
+    talker.say_many(2000, &text);
+    asking.request("history", "");
+    let mut closed = server.connect_narrow("closed");
+    closed.send_raw(&request("history", "").repeat(10));
+    closed.finish_sending();
+    let web = server.web.expect("a page");
+    let idle = TcpStream::connect(web).expect("the page is there");
+    let mut live = TcpStream::connect(web).expect("the page is there");
+    live.write_all(b"GET /api/events HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        .expect("sent");
+    talker.say_and_skip_to("all is set up");
+    let before = server.cpu_ticks();
+    thread::sleep(Duration::from_secs(2));
+    match (before, server.cpu_ticks()) {
+        (Some(before), Some(after)) => {
+            let used = after - before;
+            assert!(
+                used < 30,
+                "{used} hundredths of a second of CPU time in two seconds"
+            );
+        }
+        _ => skip("this system does not tell the computing time of a process"),
+    }
+    drop((stuck, asking, half, closed, idle, live));
+}
+
+#[test]
+#[ignore = "slow"]
+fn stuck_stream_reader_stays_within_memory_bound() {
+    let server = RealServer::start(&[
+        "--rate",
+        "10000000",
+        "--burst",
+        "10000000",
+        "--max-lag",
+        "1048576",
+    ]);
+    let web = server.web.expect("a page");
+    let mut alice = server.join("alice");
+    let stuck: Vec<Http> = (0..10)
+        .map(|_| {
+            let mut http = Http::connect_narrow(web);
+            http.send(b"GET /api/events HTTP/1.1\r\nHost: localhost\r\n\r\n");
+            assert_eq!(http.head().status, 200);
+            http
+        })
+        .collect();
+    let memory = server.memory_may_grow(32 * MIB);
+    let text = "x".repeat(4000);
+    alice.say_many(6000, &text);
+    memory.check(&server);
+    // Each has fallen out of what is kept: its stream ends, and it may begin anew.
+    for mut http in stuck {
+        http.rest();
+    }
+    let snapshot = Events::open(web).expect("snapshot").data;
+    assert_eq!(snapshot["messages"][199]["message"], format!("5999 {text}"));
+}
