@@ -16,7 +16,7 @@ use crate::storage::sqlite::{StoreError, connect_with};
 use async_channel::Sender;
 use jiff::Timestamp;
 use rusqlite::{Connection, OpenFlags, ToSql, params_from_iter};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -33,12 +33,13 @@ pub(crate) struct EncodedEvents {
 pub(crate) type EventEncoder = Arc<dyn Fn(&mut Vec<u8>, &Event) + Send + Sync>;
 
 /// A query with the channel of its answer.
-type ReadJob = Box<dyn FnOnce(&mut ReaderThread) + Send>;
+type ReadJob = Box<dyn FnOnce(&mut Connection) + Send>;
 
 /// Sends queries to the reader threads.
 #[derive(Clone, Debug)]
 pub(crate) struct StoreReader {
     jobs: Sender<ReadJob>,
+    path: Arc<Path>,
 }
 
 impl StoreReader {
@@ -46,18 +47,21 @@ impl StoreReader {
     pub(super) fn start(path: &Path) -> Result<Self, StoreError> {
         let (jobs, queue) = async_channel::bounded::<ReadJob>(STORE_QUERIES);
         for number in 0..STORE_READERS {
-            let mut thread = ReaderThread::open(path, STORE_QUERY_TIMEOUT)?;
+            let mut connection = connect_with(path, OpenFlags::SQLITE_OPEN_READ_ONLY)
+                .map_err(|error| StoreError::from_sqlite(path, &error))?;
             let queue = queue.clone();
+            let answer_queries = move || {
+                while let Ok(job) = queue.recv_blocking() {
+                    job(&mut connection);
+                }
+            };
             thread::Builder::new()
                 .name(format!("store-read-{number}"))
-                .spawn(move || {
-                    while let Ok(job) = queue.recv_blocking() {
-                        job(&mut thread);
-                    }
-                })
+                .spawn(answer_queries)
                 .map_err(|error| StoreError::no_thread(&error))?;
         }
-        Ok(StoreReader { jobs })
+        let path = path.into();
+        Ok(StoreReader { jobs, path })
     }
 
     /// Runs a query on one of the threads.
@@ -66,44 +70,25 @@ impl StoreReader {
         query: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T, StoreError> {
         let (answer, result) = async_channel::bounded(1);
-        let job: ReadJob = Box::new(move |thread| {
+        let job: ReadJob = Box::new(move |connection| {
             // A caller that went away needs no answer.
-            let _ = answer.try_send(thread.run(query));
+            let _ = answer.try_send(run_within(STORE_QUERY_TIMEOUT, connection, query));
         });
         self.jobs.send(job).await.map_err(|_| StoreError::ended())?;
-        result.recv().await.map_err(|_| StoreError::ended())?
+        let result = result.recv().await.map_err(|_| StoreError::ended())?;
+        result.map_err(|error| StoreError::from_sqlite(&self.path, &error))
     }
 }
 
-pub(super) struct ReaderThread {
-    connection: Connection,
-    path: PathBuf,
-    timeout: Duration,
-}
-
-impl ReaderThread {
-    pub(super) fn open(path: &Path, timeout: Duration) -> Result<Self, StoreError> {
-        let connection = connect_with(path, OpenFlags::SQLITE_OPEN_READ_ONLY)
-            .map_err(|error| StoreError::from_sqlite(path, &error))?;
-        Ok(ReaderThread {
-            connection,
-            path: path.to_owned(),
-            timeout,
-        })
-    }
-
-    /// Runs a query within the time limit.
-    pub(super) fn run<T>(
-        &mut self,
-        query: impl FnOnce(&Connection) -> rusqlite::Result<T>,
-    ) -> Result<T, StoreError> {
-        let end = Instant::now() + self.timeout;
-        let is_over = move || Instant::now() >= end;
-        self.connection
-            .progress_handler(STORE_STEPS_PER_CHECK, Some(is_over))
-            .and_then(|()| query(&self.connection))
-            .map_err(|error| StoreError::from_sqlite(&self.path, &error))
-    }
+/// Runs a query, and interrupts it after the time limit.
+pub(super) fn run_within<T>(
+    limit: Duration,
+    connection: &mut Connection,
+    query: impl FnOnce(&Connection) -> rusqlite::Result<T>,
+) -> rusqlite::Result<T> {
+    let end = Instant::now() + limit;
+    connection.progress_handler(STORE_STEPS_PER_CHECK, Some(move || Instant::now() >= end))?;
+    query(connection)
 }
 
 /// Returns a page of messages, newest first.
@@ -111,12 +96,8 @@ pub(in crate::storage) fn find_page(
     connection: &Connection,
     page: HistoryPage,
 ) -> rusqlite::Result<MessagePage> {
-    let statement = format!(
-        "SELECT {EVENT_COLUMNS} FROM events WHERE kind = 'message' AND id < ?1 ORDER BY id DESC"
-    );
-    collect(connection, &statement, &[&before(page)], page.limit, |_| {
-        true
-    })
+    let source = "FROM events WHERE kind = 'message' AND id < ?1 ORDER BY id DESC";
+    collect(connection, source, &[&before(page)], page.limit, |_| true)
 }
 
 /// Returns the first messages after the event with the id `after`, oldest first.
@@ -125,27 +106,20 @@ pub(in crate::storage) fn find_after(
     after: u64,
     limit: usize,
 ) -> rusqlite::Result<MessagePage> {
-    let statement = format!(
-        "SELECT {EVENT_COLUMNS} FROM events WHERE kind = 'message' AND id > ?1 ORDER BY id"
-    );
-    collect(
-        connection,
-        &statement,
-        &[&rows::sql_id(after)],
-        limit,
-        |_| true,
-    )
+    let after = rows::sql_id(after);
+    let source = "FROM events WHERE kind = 'message' AND id > ?1 ORDER BY id";
+    collect(connection, source, &[&after], limit, |_| true)
 }
 
-/// Collects a page of the messages that a statement selects and that satisfy `matches`.
+/// Collects a page of the messages that the rest of a SELECT selects and that satisfy `matches`.
 fn collect(
     connection: &Connection,
-    statement: &str,
+    source: &str,
     values: &[&dyn ToSql],
     limit: usize,
     matches: impl Fn(&Message) -> bool,
 ) -> rusqlite::Result<MessagePage> {
-    let mut statement = connection.prepare_cached(statement)?;
+    let mut statement = connection.prepare_cached(&format!("SELECT {EVENT_COLUMNS} {source}"))?;
     let found = statement.query_map(params_from_iter(values), rows::message)?;
     let found = found.filter(|message| message.as_ref().map_or(true, |message| matches(message)));
     MessagePage::collect(found, limit)
@@ -173,12 +147,11 @@ pub(in crate::storage) fn find_matches(
             ORDER BY id DESC"
         }
     };
-    let statement = format!("SELECT {EVENT_COLUMNS} {source}");
     let mut values: Vec<&dyn ToSql> = vec![&first, &end];
     values.extend(indexed.as_ref().map(|text| text as &dyn ToSql));
     // The index finds candidates; the same rule as in memory decides.
     let matches = |message: &Message| message.matches(query);
-    collect(connection, &statement, &values, search.page.limit, matches)
+    collect(connection, source, &values, search.page.limit, matches)
 }
 
 /// Returns the ids that the times of a query allow: the first, and the end (exclusive).

@@ -9,7 +9,7 @@ use crate::chat::request::{HistoryPage, SearchRequest};
 use crate::chat::token::Token;
 use crate::chat::username::Username;
 use crate::storage::sqlite::reader::{
-    EventEncoder, ReaderThread, encode_events, find_matches, find_page,
+    EventEncoder, encode_events, find_matches, find_page, run_within,
 };
 use crate::storage::sqlite::writer::{Commit, CommitReport};
 use jiff::Timestamp;
@@ -36,6 +36,10 @@ impl Folder {
             keep_messages: None,
             keep_for: None,
         }
+    }
+
+    fn open(&self) -> OpenStore {
+        open(&self.options(), "x", 10).unwrap()
     }
 }
 
@@ -191,7 +195,7 @@ fn foreign_and_newer_files_are_rejected_unchanged() {
     foreign.execute_batch("CREATE TABLE other (x)").unwrap();
     foreign.close().unwrap();
     assert_rejected("of another program");
-    close(open(&folder.options(), "x", 10).unwrap());
+    close(folder.open());
     let newer = Connection::open(&path).unwrap();
     let newer_version = "PRAGMA user_version = 99; PRAGMA journal_mode = delete";
     newer.execute_batch(newer_version).unwrap();
@@ -202,7 +206,7 @@ fn foreign_and_newer_files_are_rejected_unchanged() {
 #[test]
 fn damaged_file_is_rejected() {
     let folder = Folder::new();
-    let opened = open(&folder.options(), "x", 10).unwrap();
+    let opened = folder.open();
     let messages = (1..500).map(|id| said(id, "a", "some text"));
     commit(&opened, 1, messages.collect());
     close(opened);
@@ -267,7 +271,7 @@ fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
 #[test]
 fn retention_removes_the_oldest_events_and_ids_continue() {
     let folder = Folder::new();
-    let opened = open(&folder.options(), "x", 10).unwrap();
+    let opened = folder.open();
     let many = crate::storage::limits::STORE_TRIM_EVENTS as u64 * 3;
     let messages = (1..=many).map(|id| said(id, "a", "hello there"));
     commit(&opened, 1, messages.collect());
@@ -305,12 +309,13 @@ fn retention_removes_the_oldest_events_and_ids_continue() {
 
 #[test]
 fn query_beyond_its_time_limit_is_interrupted() {
-    let folder = Folder::new();
-    close(open(&folder.options(), "x", 10).unwrap());
-    let limit = Duration::from_millis(50);
-    let mut reader = ReaderThread::open(&folder.options().path, limit).unwrap();
+    let mut connection = Connection::open_in_memory().unwrap();
     let endless = "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n) \
                    SELECT count(*) FROM n";
-    let result = reader.run(|connection| connection.query_row(endless, [], |_| Ok(())));
-    assert_eq!(result, Err(StoreError::QueryTimeout));
+    let limit = Duration::from_millis(50);
+    let result = run_within(limit, &mut connection, |connection| {
+        connection.query_row(endless, [], |_| Ok(()))
+    });
+    let error = StoreError::from_sqlite(Path::new("chat.db"), &result.unwrap_err());
+    assert_eq!(error, StoreError::QueryTimeout);
 }
