@@ -23,7 +23,7 @@ const PROGRAM: &str = "smolchat-server";
 fn main() -> ExitCode {
     let options: ServerOptions = match args::parse(PROGRAM) {
         Ok(options) => options,
-        Err(stop) => return ExitCode::from(stop.tell()),
+        Err(stop) => return ExitCode::from(stop.print()),
     };
     if let Some(document) = options.generate {
         return ExitCode::from(generate::print::<ServerOptions>(PROGRAM, document));
@@ -33,7 +33,7 @@ fn main() -> ExitCode {
         Err(error) => {
             let text = format!("{PROGRAM}: {}", ServerError::NoThread(error));
             let status = INTERNAL_FAILURE;
-            return ExitCode::from(EarlyExit { text, status }.tell());
+            return ExitCode::from(EarlyExit { text, status }.print());
         }
     };
     speaker.tell_faults();

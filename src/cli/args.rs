@@ -1,8 +1,4 @@
-//! The command line of both programs.
-//!
-//! What lives here: how arguments become an options struct, and what is said when they do not.
-//! The two programs call [`parse`]. It must never check what a value means: that is the
-//! options' own matter.
+//! Parsing of the command line of both programs.
 
 use crate::chat::sanitize::quoted;
 use crate::cli::exit_code::{DONE, WRONG_USE};
@@ -11,20 +7,20 @@ use argh::FromArgs;
 use std::ffi::OsString;
 use std::io::{IsTerminal, Write, stderr, stdout};
 
-/// Why a program ends before it begins: help, version or a mistake.
+/// Exit before the program begins: help, version or invalid arguments.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EarlyExit {
-    /// What is said.
+    /// Text to print.
     pub text: String,
-    /// The exit status; [`DONE`] if the text is what was asked for.
+    /// Exit code; [`DONE`] if the user requested the text.
     pub status: u8,
 }
 
 impl EarlyExit {
-    /// Says it, on standard output if it was asked for and on standard error if it is a
-    /// mistake, and gives the exit status.
-    pub fn tell(&self) -> u8 {
-        // Where the stream is closed there is nobody to tell.
+    /// Prints a requested text on standard output and an error on standard error; returns the exit
+    /// code.
+    pub fn print(&self) -> u8 {
+        // A closed stream leaves no place to report its failure.
         let _ = match self.status {
             DONE => writeln!(stdout(), "{}", self.text),
             _ => writeln!(stderr(), "{}", self.text),
@@ -33,50 +29,39 @@ impl EarlyExit {
     }
 }
 
-/// The options of this process's command line.
+/// Parses the command line of this process.
 ///
 /// # Errors
-/// Help or the version is asked for, or something is wrong with the arguments.
+/// The user requests help or the version, or the arguments are invalid.
 pub fn parse<Options: FromArgs>(program: &str) -> Result<Options, EarlyExit> {
     parse_from(program, std::env::args_os().skip(1))
 }
 
-/// Reads the value of an option that is a port.
-///
-/// # Errors
-/// It is none; the sentence says what is one.
-pub fn parse_port(value: &str) -> Result<u16, String> {
+pub(crate) fn parse_port(value: &str) -> Result<u16, String> {
     value
         .parse()
-        .map_err(|_| "a port is a number from 0 to 65535".to_owned())
+        .map_err(|_| "use a number from 0 to 65535".to_owned())
 }
 
-/// Reads the value of an option that is a number.
-///
-/// # Errors
-/// It is none.
-pub fn parse_number<Number: std::str::FromStr>(value: &str) -> Result<Number, String> {
+pub(crate) fn parse_number<Number: std::str::FromStr>(value: &str) -> Result<Number, String> {
     value
         .parse()
-        .map_err(|_| "it is not a number in the range of this option".to_owned())
+        .map_err(|_| "not a number in the range of this option".to_owned())
 }
 
-/// The options of these arguments; `--option=value` is understood as `--option value`.
-///
-/// # Errors
-/// Help or the version is asked for, or something is wrong with the arguments.
-pub fn parse_from<Options: FromArgs>(
+/// Parses arguments; `--option=value` is equal to `--option value`.
+pub(crate) fn parse_from<Options: FromArgs>(
     program: &str,
     arguments: impl Iterator<Item = OsString>,
 ) -> Result<Options, EarlyExit> {
-    let wrong = |sentence: &str| EarlyExit {
+    let invalid = |sentence: &str| EarlyExit {
         text: format!("{program}: {sentence}; {program} --help explains the options"),
         status: WRONG_USE,
     };
     let mut words = Vec::new();
     for argument in arguments {
         let word = argument.into_string().map_err(|argument| {
-            wrong(&format!(
+            invalid(&format!(
                 "The argument {} is not valid UTF-8",
                 argument.display()
             ))
@@ -102,18 +87,18 @@ pub fn parse_from<Options: FromArgs>(
             text: exit.output.trim_end().to_owned(),
             status: DONE,
         },
-        Err(()) => wrong(&sentence(&exit.output)),
+        Err(()) => invalid(&sentence(&exit.output)),
     })
 }
 
-/// One sentence, without final stop, of what argh says of a mistake in several lines.
+/// Turns an error of argh, which may have several lines, into one sentence without a full stop.
 fn sentence(output: &str) -> String {
     let output = output.trim();
     if let Some(argument) = output.strip_prefix("Unrecognized argument: ") {
         return if argument.starts_with('-') {
             format!("the option {} is unknown", quoted(argument))
         } else {
-            format!("the argument {} is one too many", quoted(argument))
+            format!("unexpected argument {}", quoted(argument))
         };
     }
     if let Some((_, missing)) = output.split_once("not provided:") {
@@ -126,7 +111,7 @@ fn sentence(output: &str) -> String {
     bad_value(output).unwrap_or_else(|| output.replace('\n', " "))
 }
 
-/// The sentence on `Error parsing option 'OPTION' with value 'VALUE': REASON`.
+/// Parses `Error parsing option 'OPTION' with value 'VALUE': REASON`.
 fn bad_value(output: &str) -> Option<String> {
     let rest = output
         .strip_prefix("Error parsing option '")
@@ -139,7 +124,7 @@ fn bad_value(output: &str) -> Option<String> {
     Some(format!("{option} cannot be {}: {reason}", quoted(value)))
 }
 
-/// How lines look on standard output, by what the user chose and what the terminal shows.
+/// Chooses the style of lines on standard output.
 pub fn style_of_stdout(choice: ColourChoice) -> Style {
     let variable = |name| std::env::var(name).unwrap_or_default();
     Style::choose(
@@ -161,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn a_value_may_follow_an_equals_sign() {
+    fn value_may_follow_an_equals_sign() {
         assert_eq!(parse(&["--port=1"]).unwrap().port, 1);
         assert_eq!(
             parse(&["--log", "a=b"]).unwrap().log.as_deref(),
@@ -171,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn version_and_help_are_no_mistakes() {
+    fn version_and_help_are_requested_texts() {
         assert_eq!(parse(&["-V"]), parse(&["--version"]));
         assert_eq!(parse(&["-h"]), parse(&["--help"]));
         let version = parse(&["--version"]).unwrap_err();
@@ -183,50 +168,37 @@ mod tests {
     }
 
     #[test]
-    fn a_mistake_is_one_line_that_names_it() {
-        for arguments in [
-            &["--nonsense"][..],
-            &["--port", "70000"],
-            &["--port"],
-            &["extra"],
+    fn errors_are_one_sentence() {
+        for (arguments, expected) in [
+            (&["--prot", "1"][..], "the option \"--prot\" is unknown"),
+            (&["\u{1b}[2J"], "unexpected argument \"\u{fffd}[2J\""),
+            (&["--port"], "--port needs a value"),
+            (
+                &["--port", "x"],
+                "--port cannot be \"x\": use a number from 0 to 65535",
+            ),
+            (
+                &["--port", "70000"],
+                "--port cannot be \"70000\": use a number from 0 to 65535",
+            ),
+            (&["--port=1", "--port=2"], "--port is given more than once"),
         ] {
-            let told = parse(arguments).unwrap_err();
-            assert_eq!(told.status, WRONG_USE);
-            assert_eq!(told.text.lines().count(), 1, "{}", told.text);
-            assert!(told.text.contains(arguments[0]), "{}", told.text);
+            let error = parse(arguments).unwrap_err();
+            assert_eq!(error.status, WRONG_USE);
+            let expected =
+                format!("smolchat-server: {expected}; smolchat-server --help explains the options");
+            assert_eq!(error.text, expected);
         }
-    }
-
-    #[test]
-    fn a_mistake_is_told_in_our_own_words() {
-        let check = |arguments: &[&str], expected: &str| {
-            let told = parse(arguments).unwrap_err().text;
-            let start = format!("smolchat-server: {expected}; ");
-            assert!(told.starts_with(&start), "{told}");
-        };
-        check(&["--prot", "1"], "the option \"--prot\" is unknown");
-        check(
-            &["\u{1b}[2J"],
-            "the argument \"\u{fffd}[2J\" is one too many",
-        );
-        check(&["--port"], "--port needs a value");
-        check(
-            &["--port", "x"],
-            "--port cannot be \"x\": a port is a number from 0 to 65535",
-        );
-        check(&["--port=1", "--port=2"], "--port is given more than once");
-        assert_eq!(
-            sentence("Required positional arguments not provided:\n    host\n    port\n"),
-            "missing: host, port"
-        );
+        let missing = "Required positional arguments not provided:\n    host\n    port\n";
+        assert_eq!(sentence(missing), "missing: host, port");
     }
 
     #[cfg(unix)]
     #[test]
-    fn an_argument_that_is_no_text_is_told() {
+    fn argument_must_be_utf8() {
         use std::os::unix::ffi::OsStringExt;
         let argument = OsString::from_vec(b"--port\xff".to_vec());
-        let told = parse_from::<ServerOptions>("smolchat-server", [argument].into_iter());
-        assert!(told.unwrap_err().text.contains("not valid UTF-8"));
+        let parsed = parse_from::<ServerOptions>("smolchat-server", [argument].into_iter());
+        assert!(parsed.unwrap_err().text.contains("not valid UTF-8"));
     }
 }

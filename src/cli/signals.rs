@@ -1,8 +1,6 @@
-//! SIGINT and SIGTERM, as the server's program takes them.
+//! SIGINT and SIGTERM of the server program.
 //!
-//! What lives here: [`watch`]. The program calls it, before it tells anybody that it runs. It
-//! must never touch the chat: it tells the first signal, and ends the process when that takes
-//! too long or a second one comes. It must never write anything itself: that could take for ever.
+//! The threads here write nothing themselves, because a write may block forever.
 
 use crate::cli::exit_code::{DONE, INTERRUPTED};
 use async_channel::Receiver;
@@ -14,17 +12,17 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-/// Time after the deadline that a server in order needs to end by itself.
-const LAST_WORDS: Duration = Duration::from_millis(150);
+/// Time after the deadline in which a healthy server exits by itself.
+const EXIT_GRACE: Duration = Duration::from_millis(150);
 
-/// A channel that tells of the first SIGINT or SIGTERM; the second ends the process at once,
-/// and so does the deadline, whatever the server is busy with, after `tell` has said why.
+/// Returns a channel that gets a value at the first signal. A second signal ends the process at
+/// once; the deadline ends it after a call of `report`.
 ///
 /// # Errors
-/// The system gives no thread, or does not let the signals be caught.
+/// The system cannot create a thread or does not let the signals be caught.
 pub fn watch(
     stop_deadline: Duration,
-    tell: impl FnOnce(&str) + Send + 'static,
+    report: impl FnOnce(&str) + Send + 'static,
 ) -> io::Result<Receiver<()>> {
     let mut signals = Signals::new([SIGINT, SIGTERM])?;
     let (sender, receiver) = async_channel::bounded(1);
@@ -36,7 +34,7 @@ pub fn watch(
                 if count > 0 {
                     exit(i32::from(INTERRUPTED));
                 }
-                // The server listens to this one, or is at its end anyway.
+                // Both fail only if the server is ending already.
                 let _ = sender.try_send(());
                 let _ = first.send(());
             }
@@ -44,10 +42,10 @@ pub fn watch(
     thread::Builder::new()
         .name("deadline".to_owned())
         .spawn(move || {
-            // After the first signal nothing more is sent: the second wait lasts its whole time.
             if deadline.recv().is_ok() {
-                let _ = deadline.recv_timeout(stop_deadline + LAST_WORDS);
-                tell("some connections did not end in time and were cut off");
+                // Nothing is sent after the first signal, so this wait lasts its whole time.
+                let _ = deadline.recv_timeout(stop_deadline + EXIT_GRACE);
+                report("some connections did not end in time and were cut off");
                 exit(i32::from(DONE));
             }
         })?;

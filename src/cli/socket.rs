@@ -1,7 +1,4 @@
-//! What both programs set on a TCP connection.
-//!
-//! What lives here: [`prepare`]. The server's acceptor and the client's connecting call it. It
-//! must never read or write.
+//! Socket options of both programs.
 
 use socket2::{SockRef, TcpKeepalive};
 use std::io;
@@ -17,10 +14,10 @@ const KEEPALIVE_RETRIES: u32 = 4;
 #[cfg(any(target_os = "linux", target_os = "android", test))]
 const TCP_USER_TIMEOUT: Duration = Duration::from_secs(100);
 
-/// Sends small lines at once, and finds out about a peer that vanished without a word.
+/// Sends small lines at once, and detects a vanished peer.
 ///
-/// Where the system does not let an option be set, the connection works all the same.
-pub fn prepare(stream: &async_net::TcpStream) {
+/// The connection works without these options, so a failure is only logged.
+pub(crate) fn prepare(stream: &async_net::TcpStream) {
     if let Err(error) = set_options(stream) {
         tracing::debug!(%error, "cannot set the options of a connection");
     }
@@ -44,7 +41,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_vanished_peer_is_found_within_two_minutes() {
+    fn vanished_peer_is_detected_within_two_minutes() {
         let longest = KEEPALIVE_IDLE + KEEPALIVE_INTERVAL * KEEPALIVE_RETRIES;
         assert!(longest.max(TCP_USER_TIMEOUT) < Duration::from_secs(120));
     }

@@ -1,34 +1,30 @@
-//! The line that a person reads: `SOURCE: MESSAGE`, in colour or plain.
-//!
-//! What lives here: [`chat_line`] and the colours of names. The client's screen and the
-//! server's transcript use it. It must never let a stranger's text through as anything but
-//! text, and never look at the environment.
+//! Chat lines for people: `SOURCE: MESSAGE`, in colour or plain. Text of users is escaped.
 
 use crate::chat::SERVER_SOURCE;
 use crate::chat::sanitize::for_terminal;
 
-/// How lines look.
+/// Colours of chat lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Style {
-    /// Without colours.
+    /// No colours.
     Plain,
-    /// With the sixteen colours that every terminal has.
+    /// The 16 colours of every terminal.
     Colours16,
-    /// With 256 colours.
+    /// 256 colours.
     Colours256,
-    /// With any colour.
+    /// 24-bit colours.
     TrueColour,
 }
 
-/// What a user wants of colours.
+/// Colours that the user chose.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ColourChoice {
-    /// Those that the terminal has; none where the output is no terminal.
+    /// The colours of the terminal, or none if the output is no terminal.
     #[default]
     Auto,
-    /// Those that the terminal has, whatever the output is.
+    /// The colours of the terminal, whatever the output is.
     Always,
-    /// Just these.
+    /// These colours.
     Only(Style),
 }
 
@@ -43,13 +39,13 @@ impl std::str::FromStr for ColourChoice {
             "16" => Ok(ColourChoice::Only(Style::Colours16)),
             "256" => Ok(ColourChoice::Only(Style::Colours256)),
             "truecolor" => Ok(ColourChoice::Only(Style::TrueColour)),
-            _ => Err("it is one of auto, always, never, 16, 256 and truecolor".to_owned()),
+            _ => Err("use auto, always, never, 16, 256 or truecolor".to_owned()),
         }
     }
 }
 
-/// Colours of names among all: each is readable on black and on white (contrast of at least 3),
-/// and any two are told apart by eyes that lack the cones for red, green or blue, too.
+/// Colours of names: each is readable on black and on white (contrast of at least 3), and any two
+/// differ for people with each kind of colour blindness.
 const NAME_COLOURS_TRUE: [(u8, u8, u8); 8] = [
     (48, 96, 168),
     (48, 168, 120),
@@ -60,19 +56,19 @@ const NAME_COLOURS_TRUE: [(u8, u8, u8); 8] = [
     (216, 96, 240),
     (240, 96, 24),
 ];
-/// Those among 256, chosen the same way.
+/// The same among 256 colours.
 const NAME_COLOURS_256: [u8; 8] = [25, 58, 93, 105, 126, 131, 139, 202];
-/// Those among 16, whose shades each terminal chooses: cyan and magenta, normal and bold. Yellow
-/// is lost on white and blue on black, and red and green are one to many eyes.
+/// Cyan and magenta, normal and bold, in the shades of the terminal. Yellow is unreadable on white
+/// and blue on black, and many people cannot distinguish red from green.
 const NAME_COLOURS_16: [&str; 4] = ["36", "35", "1;36", "1;35"];
-/// Of the server among 256: the grey that is equally far from black and white.
+/// Colour of the server: the grey halfway between black and white.
 const SERVER_COLOUR_256: u8 = 243;
-/// Ends every colour.
+/// Escape sequence that ends a colour.
 pub const RESET: &str = "\u{1b}[0m";
 
 impl Style {
-    /// The style for an output, by what the user chose, whether it is a terminal, and the
-    /// variables `NO_COLOR`, `TERM` and `COLORTERM`.
+    /// Chooses a style by the user's choice, whether the output is a terminal, and the variables
+    /// `NO_COLOR`, `TERM` and `COLORTERM`.
     pub fn choose(
         choice: ColourChoice,
         is_terminal: bool,
@@ -98,8 +94,8 @@ impl Style {
         }
     }
 
-    /// What switches to the colour of this source; none in the plain style.
-    pub fn opening(self, source: &str) -> Option<String> {
+    /// Returns the escape sequence of the colour of a source.
+    pub(crate) fn opening(self, source: &str) -> Option<String> {
         if source == SERVER_SOURCE {
             return self.dim();
         }
@@ -117,9 +113,8 @@ impl Style {
         }
     }
 
-    /// What switches to the colour of the server and of all that nobody said; none in the plain
-    /// style.
-    pub fn dim(self) -> Option<String> {
+    /// Returns the escape sequence of text that no user wrote.
+    pub(crate) fn dim(self) -> Option<String> {
         match self {
             Style::Plain => None,
             Style::Colours16 => Some("\u{1b}[1m".to_owned()),
@@ -130,18 +125,17 @@ impl Style {
     }
 }
 
-/// One of the colours, always the same for a name.
+/// Picks the colour of a name, which never changes.
 fn pick<Colour: Copy>(colours: &[Colour], name: &str) -> Colour {
-    // The 64-bit hash of Fowler, Noll and Vo.
+    // 64-bit FNV-1a.
     let hash = name.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
     });
-    // The remainder is smaller than the number of colours, so the index is valid.
     colours[((hash >> 32) % colours.len() as u64) as usize]
 }
 
-/// Appends `SOURCE: MESSAGE` and a newline. Lines of the server are wholly in its colour, of
-/// others only the name.
+/// Appends `SOURCE: MESSAGE` and a newline. The colour covers the whole line of the server, and the
+/// name of a user.
 pub fn chat_line(out: &mut String, source: &str, message: &str, style: Style) {
     let opening = style.opening(source);
     let is_server = source == SERVER_SOURCE;
@@ -169,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn plain_lines_are_source_and_message() {
+    fn plain_line_is_source_and_message() {
         assert_eq!(line("Kobzol", "hello", Style::Plain), "Kobzol: hello\n");
         assert_eq!(
             line("\u{1b}[31mx", "a\nb\u{7}", Style::Plain),
@@ -178,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn colours_begin_and_end_in_the_line() {
+    fn colour_begins_and_ends_in_the_line() {
         for style in [Style::Colours16, Style::Colours256, Style::TrueColour] {
             for source in ["Kobzol", SERVER_SOURCE] {
                 let line = line(source, "hi", style);
@@ -190,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_keeps_its_colour_and_names_differ() {
+    fn names_have_fixed_and_different_colours() {
         let colour = |name: &str| pick(&NAME_COLOURS_256, name);
         assert_eq!(colour("Kobzol"), colour("Kobzol"));
         let names = [
@@ -227,7 +221,7 @@ mod tests {
         }
     }
 
-    /// Contrast as WCAG 2 has it, on black and on white.
+    /// Returns the contrast by WCAG 2 on black and on white.
     fn contrasts([red, green, blue]: Rgb) -> [f64; 2] {
         let light = 0.2126 * red + 0.7152 * green + 0.0722 * blue;
         [(light + 0.05) / 0.05, 1.05 / (light + 0.05)]
@@ -237,7 +231,7 @@ mod tests {
         matrix.map(|row| row.iter().zip(vector).map(|(a, b)| a * b).sum())
     }
 
-    /// Where a colour stands in Oklab, in which distances are those that are seen.
+    /// Converts to Oklab, where distances are those that people see.
     fn oklab(colour: Rgb) -> Rgb {
         let cones = times(
             [
@@ -257,9 +251,9 @@ mod tests {
         )
     }
 
-    /// What eyes see that have all cones, or none for red, green or blue (Machado, Oliveira and
-    /// Fernandes, 2009).
-    fn eyes() -> [[Rgb; 3]; 4] {
+    /// Returns the matrices of normal vision and of three kinds of colour blindness (Machado,
+    /// Oliveira and Fernandes, 2009).
+    fn vision() -> [[Rgb; 3]; 4] {
         [
             [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]],
             [
@@ -281,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn every_colour_is_readable_on_black_and_on_white() {
+    fn colours_are_readable_on_black_and_on_white() {
         let numbers = NAME_COLOURS_256.into_iter().chain([SERVER_COLOUR_256]);
         let all = numbers
             .map(of_256)
@@ -296,13 +290,13 @@ mod tests {
     }
 
     #[test]
-    fn any_two_colours_of_names_differ_to_all_eyes() {
+    fn name_colours_differ_with_colour_blindness() {
         for palette in [
             NAME_COLOURS_256.map(of_256),
             NAME_COLOURS_TRUE.map(|(red, green, blue)| [red, green, blue]),
         ] {
-            for eyes in eyes() {
-                let seen = palette.map(|colour| oklab(times(eyes, linear(colour))));
+            for matrix in vision() {
+                let seen = palette.map(|colour| oklab(times(matrix, linear(colour))));
                 for (at, one) in seen.iter().enumerate() {
                     for other in &seen[..at] {
                         let squares = one.iter().zip(other).map(|(a, b)| (a - b).powi(2));
@@ -315,7 +309,7 @@ mod tests {
     }
 
     #[test]
-    fn colours_are_for_terminals_that_want_them() {
+    fn style_follows_the_environment() {
         let choose = |terminal, no_color, term, colorterm| {
             Style::choose(ColourChoice::Auto, terminal, no_color, term, colorterm)
         };
@@ -329,7 +323,7 @@ mod tests {
     }
 
     #[test]
-    fn who_chooses_colours_gets_them() {
+    fn choice_overrides_the_environment() {
         let choose =
             |word: &str| Style::choose(word.parse().unwrap(), false, "1", "xterm-256color", "");
         assert_eq!(choose("auto"), Style::Plain);

@@ -1,17 +1,20 @@
-//! The terminal client, which is also a tool for pipes.
+//! The chat client for terminals and pipes.
 //!
-//! What lives here: [`run::run`], the only door. The program calls it. It must never import
-//! anything of the server: it works with any server of the protocol.
+//! `run` drives a `session` over a series of connections. `input`, `output`, `session` and
+//! `terminal` do not know `run`, and nothing here knows the server's code.
 
+mod actions;
 pub mod config_file;
-pub mod connect;
-pub mod input;
+pub(crate) mod connect;
+mod connection;
+pub(crate) mod input;
 pub mod limits;
-pub mod link_status;
+mod link_status;
 pub mod options;
-pub mod output;
+pub(crate) mod output;
 pub mod run;
 pub mod session;
 pub mod setup;
 pub mod shutdown;
-pub mod terminal;
+mod state;
+pub(crate) mod terminal;

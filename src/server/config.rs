@@ -5,7 +5,7 @@
 //! environment.
 
 use crate::cli::args::{parse_number, parse_port};
-use crate::cli::generate::{GeneratedDoc, parse_document};
+use crate::cli::generate::{GeneratedDoc, parse_generated_doc};
 use crate::limits::{
     DEFAULT_ANNOUNCE_LIMIT, DEFAULT_HISTORY_MESSAGES, DEFAULT_MAX_CLIENTS,
     DEFAULT_MAX_MESSAGE_BYTES,
@@ -174,7 +174,7 @@ pub struct ServerOptions {
     pub log_format: LogFormat,
 
     /// print this for your system and end: man, bash, zsh or fish (a manual page, or completions of a shell)
-    #[argh(option, arg_name = "what", from_str_fn(parse_document))]
+    #[argh(option, arg_name = "what", from_str_fn(parse_generated_doc))]
     pub generate: Option<GeneratedDoc>,
 
     /// print the version and end

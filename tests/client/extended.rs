@@ -204,14 +204,14 @@ fn two_clients_do_everything_that_commands_can_do() {
     alice.type_line("/info");
     alice.stderr.wait_for("You are alice at 127.0.0.1");
     alice.type_line("/ignore bob b");
-    alice.stderr.wait_for("Nothing more of \"bob b\" is shown");
+    alice.stderr.wait_for("Messages from \"bob b\" are hidden");
     bob.type_line("unheard");
     bob.stdout.wait_for("Bob B: unheard\n");
     // What comes after it has come, so it would be here by now.
     alice.type_line("/nick Alice");
     alice.stdout.wait_for("[Server]: alice renamed to Alice\n");
     alice.type_line("/unignore Bob B");
-    alice.stderr.wait_for("\"Bob B\" says is shown again");
+    alice.stderr.wait_for("Messages from \"Bob B\" are shown again");
     bob.type_line("heard");
     alice.stdout.wait_for("Bob B: heard\n");
     assert!(!alice.stdout.text().contains("unheard"));

@@ -207,11 +207,11 @@ fn invalid_input_lines_are_explained_with_their_number_and_not_sent() {
     let told: Vec<&str> = told.lines().collect();
     let beginnings = [
         "line 1: The command \"/serch\" is unknown",
-        "line 4: /setname needs something after it",
+        "line 4: /setname needs an argument",
         "line 6: The line is not valid UTF-8",
         "line 7: The line is longer than 4096 bytes",
         "line 8: The line is longer than 4096 bytes",
-        "line 9: /users takes nothing",
+        "line 9: /users takes no argument",
     ];
     assert_eq!(told.len(), beginnings.len(), "{told:?}");
     for (told, beginning) in told.iter().zip(beginnings) {

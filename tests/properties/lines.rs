@@ -302,8 +302,8 @@ fn told<'a>(chunks: impl Iterator<Item = &'a [u8]>) -> (Vec<String>, Vec<u8>) {
     let mut session = Session::new(true, Some("al".to_owned()), 7);
     let mut told = Vec::new();
     session.connected(now);
-    let asked = smolchat::client::session::request::UserRequest::History(Some(3));
-    session.ask(asked, None, now, &mut |_, _| {});
+    let request = smolchat::client::session::request::UserRequest::History(Some(3));
+    session.request(request, None, now, &mut |_, _| {});
     for chunk in chunks {
         session.receive(chunk, now, &mut |news, raw| {
             told.push(format!("{news:?} {}", raw.len()));

@@ -1,65 +1,37 @@
-//! What a typed line means.
-//!
-//! What lives here: the one table of commands, which feeds dispatch, help, completion and errors
-//! alike. The client's loop and the completion use it. It must never do anything: it says what is to be done.
+//! Commands: one table for parsing, help, completion and errors.
 
 use crate::chat::request::Nonce;
 use crate::chat::sanitize::{is_blank, quoted};
 use crate::client::session::request::UserRequest;
 
-/// A command.
 #[derive(Debug)]
 struct CommandSpec {
-    /// What is typed; the first is the one that is explained.
+    /// Names of the command; help lists the first one.
     names: &'static [&'static str],
     argument: Argument,
     completes: Completes,
     help: &'static str,
-    action: Action,
+    /// Makes the command of the name as typed, the argument, and the limit of a message in bytes.
+    parse: fn(&str, &str, usize) -> Command,
 }
 
-/// What can be completed behind a command.
+/// What Tab completes behind a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Completes {
-    /// Nothing.
+pub(crate) enum Completes {
     Nothing,
-    /// The name of a command.
     Command,
-    /// The name of a user.
     Name,
-    /// The name of a user, in quotes where it has spaces, and then names in a text.
+    /// A name, in quotes if it has spaces, followed by text.
     NameAndText,
-    /// Names in a text.
     Text,
-    /// What narrows a search down.
     Search,
 }
 
-/// What follows a command.
 #[derive(Clone, Copy, Debug)]
 enum Argument {
     Nothing,
     Optional(&'static str),
-    Needed(&'static str),
-}
-
-#[derive(Clone, Copy, Debug)]
-enum Action {
-    Help,
-    SetName,
-    Users,
-    History,
-    Search,
-    Private,
-    Reply,
-    Act,
-    Ignore,
-    Unignore,
-    Mentions,
-    Clear,
-    Info,
-    Reconnect,
-    Quit,
+    Required(&'static str),
 }
 
 const COMMANDS: [CommandSpec; 15] = [
@@ -67,321 +39,281 @@ const COMMANDS: [CommandSpec; 15] = [
         names: &["/help"],
         argument: Argument::Optional("[COMMAND]"),
         completes: Completes::Command,
-        help: "explain the commands, or one of them",
-        action: Action::Help,
+        help: "explain all commands, or one of them",
+        parse: |_, command, _| help(command),
     },
     CommandSpec {
         names: &["/setname", "/nick"],
-        argument: Argument::Needed("NAME"),
+        argument: Argument::Required("NAME"),
         completes: Completes::Nothing,
         help: "change your name",
-        action: Action::SetName,
+        parse: |_, name, _| request(UserRequest::SetName(name.to_owned())),
     },
     CommandSpec {
         names: &["/users"],
         argument: Argument::Nothing,
         completes: Completes::Nothing,
-        help: "tell who is here",
-        action: Action::Users,
+        help: "list the connected users",
+        parse: |_, _, _| request(UserRequest::Users),
     },
     CommandSpec {
         names: &["/history"],
         argument: Argument::Optional("[N]"),
         completes: Completes::Nothing,
         help: "replay the recent messages, or the last N of them",
-        action: Action::History,
+        parse: |word, count, _| history(word, count),
     },
     CommandSpec {
         names: &["/search"],
-        argument: Argument::Needed("WORDS"),
+        argument: Argument::Required("WORDS"),
         completes: Completes::Search,
-        help: "find messages; \"several words\", from:NAME, after:2026-01-31 and before:2026-01-31 narrow it down",
-        action: Action::Search,
+        help: "find messages; filters: \"several words\", from:NAME, after:2026-01-31, before:2026-01-31",
+        parse: |_, query, _| request(UserRequest::Search(query.to_owned())),
     },
     CommandSpec {
         names: &["/msg"],
-        argument: Argument::Needed("NAME TEXT"),
+        argument: Argument::Required("NAME TEXT"),
         completes: Completes::NameAndText,
-        help: "say TEXT to NAME alone; a name with spaces stands in \"quotes\"",
-        action: Action::Private,
+        help: "send TEXT to NAME alone; put a name with spaces in \"quotes\"",
+        parse: private,
     },
     CommandSpec {
         names: &["/reply"],
-        argument: Argument::Needed("TEXT"),
+        argument: Argument::Required("TEXT"),
         completes: Completes::Text,
-        help: "say TEXT to the one who wrote to you alone last",
-        action: Action::Reply,
+        help: "answer the last private message",
+        parse: |_, text, limit| within_limit(text, limit, |text| Command::Reply(text)),
     },
     CommandSpec {
         names: &["/me"],
-        argument: Argument::Needed("TEXT"),
+        argument: Argument::Required("TEXT"),
         completes: Completes::Text,
-        help: "do something instead of saying it: /me waves",
-        action: Action::Act,
+        help: "send an action, such as /me waves",
+        parse: |_, text, limit| say(text, true, limit),
     },
     CommandSpec {
         names: &["/ignore"],
-        argument: Argument::Needed("NAME"),
+        argument: Argument::Required("NAME"),
         completes: Completes::Name,
-        help: "show nothing more that NAME says",
-        action: Action::Ignore,
+        help: "hide the messages of NAME",
+        parse: |_, name, _| Command::SetIgnored(name.to_owned(), true),
     },
     CommandSpec {
         names: &["/unignore"],
-        argument: Argument::Needed("NAME"),
+        argument: Argument::Required("NAME"),
         completes: Completes::Name,
-        help: "show it again",
-        action: Action::Unignore,
+        help: "show the messages of NAME again",
+        parse: |_, name, _| Command::SetIgnored(name.to_owned(), false),
     },
     CommandSpec {
         names: &["/mentions"],
         argument: Argument::Nothing,
         completes: Completes::Nothing,
-        help: "list who mentioned you or wrote to you alone (at a terminal)",
-        action: Action::Mentions,
+        help: "list your mentions and private messages (terminal only)",
+        parse: |_, _, _| Command::ListMentions,
     },
     CommandSpec {
         names: &["/clear"],
         argument: Argument::Nothing,
         completes: Completes::Nothing,
-        help: "empty the screen (at a terminal)",
-        action: Action::Clear,
+        help: "clear the screen (terminal only)",
+        parse: |_, _, _| Command::Clear,
     },
     CommandSpec {
         names: &["/info"],
         argument: Argument::Nothing,
         completes: Completes::Nothing,
-        help: "tell who you are, where you are connected, and how fast that is",
-        action: Action::Info,
+        help: "show your name, the server and the round-trip time",
+        parse: |_, _, _| Command::Info,
     },
     CommandSpec {
         names: &["/reconnect"],
         argument: Argument::Nothing,
         completes: Completes::Nothing,
-        help: "connect anew, at once (with --reconnect)",
-        action: Action::Reconnect,
+        help: "reconnect now (with --reconnect)",
+        parse: |_, _, _| Command::Reconnect,
     },
     CommandSpec {
         names: &["/quit"],
         argument: Argument::Nothing,
         completes: Completes::Nothing,
         help: "leave",
-        action: Action::Quit,
+        parse: |_, _, _| Command::Quit,
     },
 ];
 
-/// What is to be done about a typed line.
+/// Meaning of a typed line.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Command {
-    /// Ask the server for this.
-    Ask(UserRequest),
-    /// Ask the server for this, under this nonce.
-    AskWith(UserRequest, Nonce),
-    /// Do nothing.
+pub(crate) enum Command {
+    /// A request to the server, under this nonce if there is one.
+    Request(UserRequest, Option<Nonce>),
+    /// A blank line.
     Nothing,
-    /// Show this; it was asked for.
+    /// Show this text.
     Help(String),
-    /// Explain why nothing was sent.
-    Refused(String),
-    /// Say this to the one who wrote to us alone last.
+    /// Show this error; nothing is sent.
+    Invalid(String),
+    /// Send a text to the sender of the last private message.
     Reply(String),
-    /// Show nothing more of this user (true), or show it again.
-    Ignore(String, bool),
-    /// List the mentions.
-    Mentions,
-    /// Empty the screen.
+    /// Hide (true) or show the messages of this user.
+    SetIgnored(String, bool),
+    ListMentions,
     Clear,
-    /// Tell of the connection.
     Info,
-    /// Connect anew.
     Reconnect,
-    /// Leave.
     Quit,
 }
 
-/// What a typed line means, where messages may have so many bytes.
-pub fn interpret(line: &str, max_message_bytes: usize) -> Command {
+/// Parses a line. Messages longer than `max_message_bytes` are invalid.
+pub(crate) fn parse(line: &str, max_message_bytes: usize) -> Command {
     if is_blank(line) {
         return Command::Nothing;
     }
     match line.strip_prefix('/') {
         None => say(line, false, max_message_bytes),
         Some(rest) if rest.starts_with('/') => say(rest, false, max_message_bytes),
-        Some(_) => run_command(line, max_message_bytes),
+        Some(_) => parse_command(line, max_message_bytes),
     }
 }
 
-fn say(text: &str, action: bool, max_message_bytes: usize) -> Command {
-    if text.len() > max_message_bytes {
-        return Command::Refused(too_long(max_message_bytes));
+fn request(request: UserRequest) -> Command {
+    Command::Request(request, None)
+}
+
+fn within_limit(text: &str, limit: usize, make: impl FnOnce(String) -> Command) -> Command {
+    match text.len() > limit {
+        true => Command::Invalid(too_long(limit)),
+        false => make(text.to_owned()),
     }
-    Command::Ask(UserRequest::Say {
-        text: text.to_owned(),
-        action,
+}
+
+fn say(text: &str, action: bool, limit: usize) -> Command {
+    within_limit(text, limit, |text| {
+        request(UserRequest::Say { text, action })
     })
 }
 
-/// Why a line cannot be said: it is too long.
-pub fn too_long(max_message_bytes: usize) -> String {
-    format!("The line is longer than {max_message_bytes} bytes and was not sent; say it in parts")
+/// Returns the error about a message that is too long.
+pub(crate) fn too_long(max_message_bytes: usize) -> String {
+    format!("The line is longer than {max_message_bytes} bytes and was not sent; split it")
 }
 
 fn find(word: &str) -> Option<&'static CommandSpec> {
-    COMMANDS
-        .iter()
-        .find(|command| command.names.contains(&word))
+    let mut commands = COMMANDS.iter();
+    commands.find(|command| command.names.contains(&word))
 }
 
-/// Names of commands that begin with this, in the order of the table.
-pub fn beginning_with(beginning: &str) -> Vec<&'static str> {
-    let all = COMMANDS.iter().flat_map(|command| command.names);
-    all.copied()
-        .filter(|name| name.starts_with(beginning))
+fn all_names() -> impl Iterator<Item = &'static str> {
+    COMMANDS.iter().flat_map(|command| command.names).copied()
+}
+
+/// Returns the names of commands with this prefix, in the order of the table.
+pub(crate) fn names_with_prefix(prefix: &str) -> Vec<&'static str> {
+    all_names()
+        .filter(|name| name.starts_with(prefix))
         .collect()
 }
 
-/// What can be completed behind this command; nothing if there is none of this name.
-pub fn completes(word: &str) -> Completes {
+pub(crate) fn completes(word: &str) -> Completes {
     find(word).map_or(Completes::Nothing, |command| command.completes)
 }
 
-/// Whether something has to follow this command.
-pub fn takes_argument(word: &str) -> bool {
+pub(crate) fn takes_argument(word: &str) -> bool {
     find(word).is_some_and(|command| !matches!(command.argument, Argument::Nothing))
 }
 
-fn run_command(line: &str, max_message_bytes: usize) -> Command {
+fn parse_command(line: &str, limit: usize) -> Command {
     let (word, argument) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
     let argument = argument.trim();
     let Some(command) = find(word) else {
-        return Command::Refused(unknown(word));
+        return Command::Invalid(unknown_command(word));
     };
     match (command.argument, argument.is_empty()) {
-        (Argument::Needed(needed), true) => {
-            return Command::Refused(format!("{word} needs something after it: {word} {needed}"));
+        (Argument::Required(required), true) => {
+            Command::Invalid(format!("{word} needs an argument: {word} {required}"))
         }
-        (Argument::Nothing, false) => {
-            return Command::Refused(format!("{word} takes nothing after it"));
-        }
-        _ => {}
-    }
-    match command.action {
-        Action::Help => help(argument),
-        Action::SetName => Command::Ask(UserRequest::SetName(argument.to_owned())),
-        Action::Users => Command::Ask(UserRequest::Users),
-        Action::History => history(word, argument),
-        Action::Search => Command::Ask(UserRequest::Search(argument.to_owned())),
-        Action::Private => private(word, argument, max_message_bytes),
-        Action::Reply => reply(argument, max_message_bytes),
-        Action::Act => say(argument, true, max_message_bytes),
-        Action::Ignore => Command::Ignore(argument.to_owned(), true),
-        Action::Unignore => Command::Ignore(argument.to_owned(), false),
-        Action::Mentions => Command::Mentions,
-        Action::Clear => Command::Clear,
-        Action::Info => Command::Info,
-        Action::Reconnect => Command::Reconnect,
-        Action::Quit => Command::Quit,
+        (Argument::Nothing, false) => Command::Invalid(format!("{word} takes no argument")),
+        _ => (command.parse)(word, argument, limit),
     }
 }
 
 fn history(word: &str, argument: &str) -> Command {
     if argument.is_empty() {
-        return Command::Ask(UserRequest::History(None));
+        return request(UserRequest::History(None));
     }
     match argument.parse() {
-        Ok(count) if count > 0 => Command::Ask(UserRequest::History(Some(count))),
-        _ => Command::Refused(format!(
-            "{word} cannot replay {} messages: it takes a number from 1, or nothing",
+        Ok(count) if count > 0 => request(UserRequest::History(Some(count))),
+        _ => Command::Invalid(format!(
+            "{word} cannot replay {} messages: use a number from 1, or nothing",
             quoted(argument)
         )),
     }
 }
 
-fn private(word: &str, argument: &str, max_message_bytes: usize) -> Command {
-    let (target, text) = match argument
-        .strip_prefix('"')
+fn private(word: &str, argument: &str, limit: usize) -> Command {
+    let unquoted = argument.strip_prefix('"');
+    let (target, text) = unquoted
         .and_then(|rest| rest.split_once('"'))
-    {
-        Some((target, text)) => (target, text),
-        None => argument
-            .split_once(char::is_whitespace)
-            .unwrap_or((argument, "")),
-    };
+        .or_else(|| argument.split_once(char::is_whitespace))
+        .unwrap_or((argument, ""));
     let (target, text) = (target.trim(), text.trim());
     if target.is_empty() || text.is_empty() {
-        return Command::Refused(format!("{word} needs a name and a text: {word} NAME TEXT"));
+        return Command::Invalid(format!("{word} needs a name and a text: {word} NAME TEXT"));
     }
-    if text.len() > max_message_bytes {
-        return Command::Refused(too_long(max_message_bytes));
-    }
-    Command::Ask(UserRequest::Private {
-        target: target.to_owned(),
-        text: text.to_owned(),
+    let target = target.to_owned();
+    within_limit(text, limit, |text| {
+        request(UserRequest::Private { target, text })
     })
 }
 
-fn reply(text: &str, max_message_bytes: usize) -> Command {
-    match text.len() > max_message_bytes {
-        true => Command::Refused(too_long(max_message_bytes)),
-        false => Command::Reply(text.to_owned()),
-    }
-}
+/// Longest edit distance between a mistyped command and the suggested one.
+const MAX_EDIT_DISTANCE: usize = 2;
 
-/// Why an unknown command was not sent, with the one that was meant.
-fn unknown(word: &str) -> String {
-    let all = COMMANDS.iter().flat_map(|command| command.names);
+fn unknown_command(word: &str) -> String {
     let lower = word.to_lowercase();
-    let distance = |name: &&&str| strsim::damerau_levenshtein(name, &lower);
-    let nearest = all.min_by_key(distance);
-    // In a short word a mistake leaves nothing to guess by.
-    let allowed = MAX_TYPING_MISTAKES.min(word.chars().count() / 2);
-    let meant = nearest.filter(|name| distance(name) <= allowed);
-    let advice = match meant {
+    let distance = |name: &&str| strsim::damerau_levenshtein(name, &lower);
+    // A short word with two mistakes resembles many commands.
+    let max_distance = MAX_EDIT_DISTANCE.min(word.chars().count() / 2);
+    let nearest = all_names()
+        .min_by_key(distance)
+        .filter(|name| distance(name) <= max_distance);
+    let advice = match nearest {
         Some(name) => format!("did you mean {name}?"),
-        None => format!("the commands are {}, and //x says /x", names()),
+        None => {
+            let names = COMMANDS.map(|command| command.names[0]);
+            format!("the commands are {}; //x sends /x", names.join(", "))
+        }
     };
-    format!(
-        "The command {} is unknown and was not sent; {advice}",
-        quoted(word)
-    )
-}
-
-/// Mistakes in a word that still tell what was meant.
-const MAX_TYPING_MISTAKES: usize = 2;
-
-fn names() -> String {
-    let names = COMMANDS.iter().map(|command| command.names[0]);
-    names.collect::<Vec<_>>().join(", ")
-}
-
-fn usage(command: &CommandSpec) -> String {
-    let name = command.names[0];
-    match command.argument {
-        Argument::Nothing => name.to_owned(),
-        Argument::Optional(argument) | Argument::Needed(argument) => format!("{name} {argument}"),
-    }
+    let word = quoted(word);
+    format!("The command {word} is unknown and was not sent; {advice}")
 }
 
 fn explanation(command: &CommandSpec) -> String {
-    let also = match command.names {
-        [_, others @ ..] if !others.is_empty() => format!(" (also {})", others.join(", ")),
+    let usage = match command.argument {
+        Argument::Nothing => command.names[0].to_owned(),
+        Argument::Optional(argument) | Argument::Required(argument) => {
+            format!("{} {argument}", command.names[0])
+        }
+    };
+    let aliases = match command.names {
+        [_, aliases @ ..] if !aliases.is_empty() => format!(" (also {})", aliases.join(", ")),
         _ => String::new(),
     };
-    format!("{:<20}{}{also}", usage(command), command.help)
+    format!("{usage:<20}{}{aliases}", command.help)
 }
 
-/// The commands with their explanations, a line each, or one of them.
+/// Explains one command, or lists all of them if `word` is empty.
 fn help(word: &str) -> Command {
     if !word.is_empty() {
         let name = format!("/{}", word.trim_start_matches('/'));
         return match find(&name) {
             Some(command) => Command::Help(explanation(command)),
-            None => Command::Refused(unknown(&name)),
+            None => Command::Invalid(unknown_command(&name)),
         };
     }
     let mut lines: Vec<String> = COMMANDS.iter().map(explanation).collect();
     lines.push(format!(
-        "{:<20}say /x; any line without / at its beginning is said as it is",
+        "{:<20}send /x; other lines without / are sent as they are",
         "//x"
     ));
     Command::Help(lines.join("\n"))
@@ -391,111 +323,110 @@ fn help(word: &str) -> Command {
 mod tests {
     use super::*;
 
-    fn asks(line: &str, expected: UserRequest) {
-        assert_eq!(interpret(line, 20), Command::Ask(expected), "{line:?}");
+    fn say_request(text: &str, action: bool) -> Command {
+        let text = text.to_owned();
+        request(UserRequest::Say { text, action })
     }
 
-    fn says(line: &str, text: &str) {
-        let (text, action) = (text.to_owned(), false);
-        asks(line, UserRequest::Say { text, action });
-    }
-
-    fn refused(line: &str, part: &str) {
-        match interpret(line, 20) {
-            Command::Refused(sentence) => assert!(sentence.contains(part), "{line:?}: {sentence}"),
-            other => panic!("{line:?}: {other:?}"),
+    #[test]
+    fn lines_without_command_are_messages() {
+        let long = "é".repeat(10);
+        for (line, text) in [
+            ("hello", "hello"),
+            (" a \"b\" ", " a \"b\" "),
+            (" /users", " /users"),
+            ("//users", "/users"),
+            ("//", "/"),
+            (&long, &long),
+        ] {
+            assert_eq!(parse(line, 20), say_request(text, false));
         }
-    }
-
-    #[test]
-    fn lines_are_said_as_they_are() {
-        says("hello", "hello");
-        says(" a \"b\" ", " a \"b\" ");
-        says(" /users", " /users");
-        says("//users", "/users");
-        says("//", "/");
-        says(&"é".repeat(10), &"é".repeat(10));
-    }
-
-    #[test]
-    fn commands_become_requests() {
-        asks("/setname Kobzol", UserRequest::SetName("Kobzol".into()));
-        asks("/nick  Ann  Lee ", UserRequest::SetName("Ann  Lee".into()));
-        asks("/history", UserRequest::History(None));
-        asks("/history 5", UserRequest::History(Some(5)));
-        asks("/users ", UserRequest::Users);
-        asks("/search from:al x", UserRequest::Search("from:al x".into()));
-        let private = |target: &str, text: &str| UserRequest::Private {
-            target: target.to_owned(),
-            text: text.to_owned(),
-        };
-        asks("/msg bob hi there", private("bob", "hi there"));
-        asks("/msg \"Ann Lee\" hi", private("Ann Lee", "hi"));
-        asks("/msg \"bob hi", private("\"bob", "hi"));
-        let act = UserRequest::Say {
-            text: "waves".into(),
-            action: true,
-        };
-        asks("/me waves", act);
-        assert_eq!(interpret("/reply x", 20), Command::Reply("x".into()));
-        assert_eq!(
-            interpret("/ignore A b", 20),
-            Command::Ignore("A b".into(), true)
-        );
-        assert_eq!(
-            interpret("/unignore A", 20),
-            Command::Ignore("A".into(), false)
-        );
-        assert_eq!(interpret("/mentions", 20), Command::Mentions);
-        assert_eq!(interpret("/clear", 20), Command::Clear);
-        assert_eq!(interpret("/info", 20), Command::Info);
-        assert_eq!(interpret("/reconnect", 20), Command::Reconnect);
-        assert_eq!(interpret("/quit", 20), Command::Quit);
-    }
-
-    #[test]
-    fn blank_lines_are_not_sent() {
         for blank in ["", " ", "\t \u{3000}"] {
-            assert_eq!(interpret(blank, 20), Command::Nothing, "{blank:?}");
+            assert_eq!(parse(blank, 20), Command::Nothing, "{blank:?}");
         }
     }
 
     #[test]
-    fn what_cannot_be_done_is_explained() {
-        refused(
-            "/serch",
-            "\"/serch\" is unknown and was not sent; did you mean /search?",
-        );
-        refused("/Users", "did you mean /users?");
-        refused("/", "the commands are /help, ");
-        refused("/weather", "the commands are /help, ");
-        refused("/help weather", "unknown");
-        refused("/setname", "/setname NAME");
-        refused("/nick  ", "/nick NAME");
-        refused("/users 5", "takes nothing");
-        refused("/history x", "a number from 1");
-        refused("/history 0", "a number from 1");
-        refused("/msg bob", "/msg NAME TEXT");
-        refused("/msg \"\" x", "/msg NAME TEXT");
-        for line in ["", "/me ", "/reply ", "/msg bob "] {
-            refused(&format!("{line}{}", "é".repeat(11)), "longer than 20 bytes");
+    fn commands_are_parsed() {
+        let private = |target: &str, text: &str| {
+            let (target, text) = (target.to_owned(), text.to_owned());
+            request(UserRequest::Private { target, text })
+        };
+        let set_name = |name: &str| request(UserRequest::SetName(name.to_owned()));
+        for (line, command) in [
+            ("/setname Kobzol", set_name("Kobzol")),
+            ("/nick  Ann  Lee ", set_name("Ann  Lee")),
+            ("/history", request(UserRequest::History(None))),
+            ("/history 5", request(UserRequest::History(Some(5)))),
+            ("/users ", request(UserRequest::Users)),
+            (
+                "/search from:al x",
+                request(UserRequest::Search("from:al x".into())),
+            ),
+            ("/msg bob hi there", private("bob", "hi there")),
+            ("/msg \"Ann Lee\" hi", private("Ann Lee", "hi")),
+            ("/msg \"bob hi", private("\"bob", "hi")),
+            ("/me waves", say_request("waves", true)),
+            ("/reply x", Command::Reply("x".into())),
+            ("/ignore A b", Command::SetIgnored("A b".into(), true)),
+            ("/unignore A", Command::SetIgnored("A".into(), false)),
+            ("/mentions", Command::ListMentions),
+            ("/clear", Command::Clear),
+            ("/info", Command::Info),
+            ("/reconnect", Command::Reconnect),
+            ("/quit", Command::Quit),
+        ] {
+            assert_eq!(parse(line, 20), command, "{line}");
+        }
+    }
+
+    #[test]
+    fn invalid_commands_are_explained() {
+        let long = "é".repeat(11);
+        let too_long =
+            ["", "/me ", "/reply ", "/msg bob "].map(|command| format!("{command}{long}"));
+        let too_long = too_long
+            .iter()
+            .map(|line| (line.as_str(), "longer than 20 bytes"));
+        let others = [
+            (
+                "/serch",
+                "\"/serch\" is unknown and was not sent; did you mean /search?",
+            ),
+            ("/Users", "did you mean /users?"),
+            ("/", "the commands are /help, "),
+            ("/weather", "the commands are /help, "),
+            ("/help weather", "unknown"),
+            ("/setname", "/setname NAME"),
+            ("/nick  ", "/nick NAME"),
+            ("/users 5", "takes no argument"),
+            ("/history x", "a number from 1"),
+            ("/history 0", "a number from 1"),
+            ("/msg bob", "/msg NAME TEXT"),
+            ("/msg \"\" x", "/msg NAME TEXT"),
+        ];
+        for (line, part) in others.into_iter().chain(too_long) {
+            match parse(line, 20) {
+                Command::Invalid(error) => assert!(error.contains(part), "{line}: {error}"),
+                other => panic!("{line}: {other:?}"),
+            }
         }
     }
 
     #[test]
     fn help_explains_every_command() {
-        let Command::Help(text) = interpret("/help", 20) else {
+        let Command::Help(text) = parse("/help", 20) else {
             panic!("no help")
         };
         for command in COMMANDS {
             for name in command.names {
                 assert!(text.contains(name) && text.contains(command.help), "{text}");
-                let Command::Help(one) = interpret(&format!("/help {name}"), 20) else {
+                let Command::Help(one) = parse(&format!("/help {name}"), 20) else {
                     panic!("no help for {name}")
                 };
                 assert!(one.contains(command.help), "{one}");
             }
         }
-        assert_eq!(interpret("/help nick", 20), interpret("/help /setname", 20));
+        assert_eq!(parse("/help nick", 20), parse("/help /setname", 20));
     }
 }

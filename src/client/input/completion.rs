@@ -1,33 +1,29 @@
-//! What the Tab key makes of a half-typed line.
-//!
-//! What lives here: [`complete`], a pure function of the line, the table of commands and the names.
-//! The line editor uses it. It must never know a key.
+//! Completion of half-typed lines.
 
 use crate::client::input::commands;
 use crate::client::input::commands::Completes;
-use crate::client::input::known_names::NameBook;
+use crate::client::input::known_names::KnownNames;
 
-/// Words that narrow a search down.
 const SEARCH_FILTERS: [&str; 3] = ["from:", "after:", "before:"];
 
-/// What may stand in a place of a line.
+/// Candidates for one place of a line.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Completion {
-    /// Where it begins, in bytes; it ends at the cursor.
-    pub start: usize,
-    /// What may stand there; the likeliest first, never none.
-    pub candidates: Vec<String>,
+pub(crate) struct Completion {
+    /// Byte at which the completed word begins; it ends at the cursor.
+    pub(crate) start: usize,
+    /// The candidates, the likeliest first; never empty.
+    pub(crate) candidates: Vec<String>,
 }
 
-/// What may stand before the cursor, which is at this byte of the line.
-pub fn complete(line: &str, cursor: usize, names: &NameBook) -> Option<Completion> {
+/// Completes the word before the cursor, a byte offset in the line.
+pub(crate) fn complete(line: &str, cursor: usize, names: &KnownNames) -> Option<Completion> {
     let typed = line.get(..cursor)?;
     let (start, candidates) = match typed.split_once(char::is_whitespace) {
-        None if typed.starts_with('/') => (0, of_command(typed)),
+        None if typed.starts_with('/') => (0, command_names(typed)),
         Some((word, _)) if word.starts_with('/') && !word.starts_with("//") => {
-            behind_command(word, typed, names)
+            complete_argument(word, typed, names)
         }
-        _ => in_text(typed, 0, names),
+        _ => complete_text(typed, 0, names),
     };
     let is_useful = candidates
         .iter()
@@ -35,8 +31,8 @@ pub fn complete(line: &str, cursor: usize, names: &NameBook) -> Option<Completio
     is_useful.then_some(Completion { start, candidates })
 }
 
-fn of_command(typed: &str) -> Vec<String> {
-    let found = commands::beginning_with(typed).into_iter();
+fn command_names(typed: &str) -> Vec<String> {
+    let found = commands::names_with_prefix(typed).into_iter();
     found
         .map(|name| match commands::takes_argument(name) {
             true => format!("{name} "),
@@ -45,71 +41,66 @@ fn of_command(typed: &str) -> Vec<String> {
         .collect()
 }
 
-fn behind_command(word: &str, typed: &str, names: &NameBook) -> (usize, Vec<String>) {
-    let behind = &typed[word.len()..];
-    let start = word.len() + (behind.len() - behind.trim_start().len());
+fn complete_argument(word: &str, typed: &str, names: &KnownNames) -> (usize, Vec<String>) {
+    let rest = &typed[word.len()..];
+    let start = word.len() + (rest.len() - rest.trim_start().len());
     let argument = &typed[start..];
     match commands::completes(word) {
         Completes::Nothing => (start, Vec::new()),
         Completes::Command => (start, help_topics(argument)),
-        Completes::Name => (start, names.beginning_with(argument)),
-        Completes::Text => in_text(typed, start, names),
+        Completes::Name => (start, names.with_prefix(argument)),
+        Completes::Text => complete_text(typed, start, names),
         Completes::NameAndText => match argument.strip_prefix('"') {
-            Some(rest) if rest.contains('"') => in_text(typed, start, names),
-            Some(rest) => (start, targets(rest, names)),
-            None if argument.contains(char::is_whitespace) => in_text(typed, start, names),
-            None => (start, targets(argument, names)),
+            Some(rest) if rest.contains('"') => complete_text(typed, start, names),
+            Some(rest) => (start, quoted_names("", rest, names)),
+            None if argument.contains(char::is_whitespace) => complete_text(typed, start, names),
+            None => (start, quoted_names("", argument, names)),
         },
-        Completes::Search => search(typed, start, names),
+        Completes::Search => complete_search(typed, start, names),
     }
 }
 
 fn help_topics(argument: &str) -> Vec<String> {
     let bare = argument.trim_start_matches('/');
-    let found = commands::beginning_with(&format!("/{bare}")).into_iter();
+    let found = commands::names_with_prefix(&format!("/{bare}")).into_iter();
     match argument.starts_with('/') {
         true => found.map(str::to_owned).collect(),
         false => found.map(|name| name[1..].to_owned()).collect(),
     }
 }
 
-/// Names to which something is said, with a space behind them.
-fn targets(beginning: &str, names: &NameBook) -> Vec<String> {
-    let found = names.beginning_with(beginning).into_iter();
+/// Returns known names behind `before`, in quotes if they have spaces, each with a space.
+fn quoted_names(before: &str, prefix: &str, names: &KnownNames) -> Vec<String> {
+    let found = names.with_prefix(prefix).into_iter();
     found
         .map(|name| match name.contains(char::is_whitespace) {
-            true => format!("\"{name}\" "),
-            false => format!("{name} "),
+            true => format!("{before}\"{name}\" "),
+            false => format!("{before}{name} "),
         })
         .collect()
 }
 
-fn search(typed: &str, start: usize, names: &NameBook) -> (usize, Vec<String>) {
+fn complete_search(typed: &str, start: usize, names: &KnownNames) -> (usize, Vec<String>) {
     let start = last_word(typed, start);
     let word = &typed[start..];
-    if let Some(beginning) = word.strip_prefix("from:") {
-        let found = names.beginning_with(beginning).into_iter();
-        let quoted = |name: String| match name.contains(char::is_whitespace) {
-            true => format!("from:\"{name}\" "),
-            false => format!("from:{name} "),
-        };
-        return (start, found.map(quoted).collect());
+    if let Some(prefix) = word.strip_prefix("from:") {
+        return (start, quoted_names("from:", prefix, names));
     }
     let filters = SEARCH_FILTERS.iter();
     let found = filters.filter(|filter| !word.is_empty() && filter.starts_with(word));
     (start, found.map(|filter| (*filter).to_owned()).collect())
 }
 
+/// Returns the byte at which the last word begins, at least `from`.
 fn last_word(typed: &str, from: usize) -> usize {
-    let space = typed[from..].rfind(char::is_whitespace);
-    space.map_or(from, |at| {
-        let at = from + at;
-        at + typed[at..].chars().next().map_or(0, char::len_utf8)
-    })
+    let space = typed[from..].char_indices();
+    let last = space.filter(|(_, c)| c.is_whitespace()).last();
+    last.map_or(from, |(at, space)| from + at + space.len_utf8())
 }
 
-/// A name in a text, which begins at this byte; at its beginning whoever is spoken to.
-fn in_text(typed: &str, text: usize, names: &NameBook) -> (usize, Vec<String>) {
+/// Completes a name in a text that begins at the byte `text`. A name at the beginning of a message
+/// addresses its user and gets a colon.
+fn complete_text(typed: &str, text: usize, names: &KnownNames) -> (usize, Vec<String>) {
     let word = last_word(typed, text);
     let start = word + usize::from(typed[word..].starts_with('@'));
     if typed[start..].is_empty() {
@@ -119,7 +110,7 @@ fn in_text(typed: &str, text: usize, names: &NameBook) -> (usize, Vec<String>) {
         true => ": ",
         false => " ",
     };
-    let found = names.beginning_with(&typed[start..]).into_iter();
+    let found = names.with_prefix(&typed[start..]).into_iter();
     (start, found.map(|name| name + ending).collect())
 }
 
@@ -128,7 +119,7 @@ mod tests {
     use super::*;
 
     fn completed(line: &str) -> Vec<String> {
-        let names = NameBook::default();
+        let names = KnownNames::default();
         for name in ["Ann Lee", "bob", "alice"] {
             names.spoke(name);
         }
@@ -154,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn names_are_completed_by_who_spoke_last() {
+    fn names_are_completed_latest_speaker_first() {
         assert_eq!(completed("a"), ["alice: ", "Ann Lee: "]);
         assert_eq!(completed("hello A"), ["hello alice ", "hello Ann Lee "]);
         assert_eq!(completed("@b"), ["@bob "]);
@@ -165,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_command_takes_is_completed() {
+    fn arguments_of_commands_are_completed() {
         assert_eq!(completed("/msg b"), ["/msg bob "]);
         assert_eq!(completed("/msg an"), ["/msg \"Ann Lee\" "]);
         assert_eq!(completed("/msg \"an"), ["/msg \"Ann Lee\" "]);
@@ -185,8 +176,8 @@ mod tests {
     }
 
     #[test]
-    fn only_what_stands_before_the_cursor_counts() {
-        let names = NameBook::default();
+    fn only_text_before_the_cursor_is_completed() {
+        let names = KnownNames::default();
         names.spoke("bob");
         let found = complete("é b x", 4, &names).unwrap();
         assert_eq!(

@@ -1,7 +1,4 @@
-//! Lines of the protocol as input, as programs write them.
-//!
-//! What lives here: [`interpret`]. The client's loop uses it in place of the commands. It must
-//! never pass on what a server would refuse.
+//! Protocol lines as input, for programs (`--json`).
 
 use crate::chat::request::Request;
 use crate::chat::sanitize::is_blank;
@@ -9,71 +6,74 @@ use crate::client::input::commands::Command;
 use crate::client::session::request::UserRequest;
 use crate::protocol::{Dialect, decode};
 
-/// What a line of the protocol wants; a message may have this many bytes.
-pub fn interpret(text: &str, max_message_bytes: usize) -> Command {
+/// Parses a line of the extended dialect; what a server would reject is invalid.
+pub(crate) fn parse(text: &str, max_message_bytes: usize) -> Command {
     if is_blank(text) {
         return Command::Nothing;
     }
     let request = match decode::request(text.as_bytes(), Dialect::Extended, max_message_bytes) {
         Ok(request) => request,
-        Err(refused) => return Command::Refused(refused.refusal.to_string()),
+        Err(rejected) => return Command::Invalid(rejected.refusal.to_string()),
     };
-    let (asked, nonce) = match request {
+    match request {
         Request::Say(say) => {
             let (text, action) = (say.text.into(), say.action);
-            (UserRequest::Say { text, action }, say.nonce)
+            Command::Request(UserRequest::Say { text, action }, say.nonce)
         }
         Request::Private(private) => {
             let (target, text) = (private.target.into(), private.text.into());
-            (UserRequest::Private { target, text }, private.nonce)
+            Command::Request(UserRequest::Private { target, text }, private.nonce)
         }
-        Request::SetName(name) => (UserRequest::SetName(name.into()), None),
-        Request::Users => (UserRequest::Users, None),
+        Request::SetName(name) => Command::Request(UserRequest::SetName(name.into()), None),
+        Request::Users => Command::Request(UserRequest::Users, None),
         Request::History | Request::Page(_) | Request::Search(_) => {
-            (UserRequest::Line(text.to_owned()), None)
+            Command::Request(UserRequest::Line(text.to_owned()), None)
         }
-        Request::Quit => return Command::Quit,
+        Request::Quit => Command::Quit,
         Request::Hello(_) | Request::Ping(_) => {
-            return Command::Refused("The client says hello and pings by itself".to_owned());
+            Command::Invalid("The client sends hello and ping by itself".to_owned())
         }
-    };
-    match nonce {
-        Some(nonce) => Command::AskWith(asked, nonce),
-        None => Command::Ask(asked),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::chat::request::Nonce;
 
     #[test]
-    fn lines_of_the_protocol_are_understood() {
-        let say = UserRequest::Say {
-            text: "hi".to_owned(),
-            action: true,
+    fn protocol_lines_become_requests() {
+        let say = |nonce| {
+            let (text, action) = ("hi".to_owned(), true);
+            Command::Request(UserRequest::Say { text, action }, nonce)
         };
-        let line = r#"{"type":"message","data":{"message":"hi","action":true}}"#;
-        assert_eq!(interpret(line, 10), Command::Ask(say.clone()));
-        let line = r#"{"type":"message","data":{"message":"hi","action":true,"nonce":"n"}}"#;
-        assert!(
-            matches!(interpret(line, 10), Command::AskWith(asked, nonce) if asked == say && nonce.as_str() == "n")
-        );
-        assert_eq!(
-            interpret(r#"{"type":"set-name","data":"al"}"#, 10),
-            Command::Ask(UserRequest::SetName("al".to_owned()))
-        );
         let search = r#"{"type":"search","data":{"query":"x"}}"#;
-        assert_eq!(
-            interpret(search, 10),
-            Command::Ask(UserRequest::Line(search.to_owned()))
-        );
-        assert_eq!(interpret(r#"{"type":"quit"}"#, 10), Command::Quit);
-        assert_eq!(interpret(" ", 10), Command::Nothing);
+        for (line, command) in [
+            (
+                r#"{"type":"message","data":{"message":"hi","action":true}}"#,
+                say(None),
+            ),
+            (
+                r#"{"type":"message","data":{"message":"hi","action":true,"nonce":"n"}}"#,
+                say(Nonce::new("n")),
+            ),
+            (
+                r#"{"type":"set-name","data":"al"}"#,
+                Command::Request(UserRequest::SetName("al".to_owned()), None),
+            ),
+            (
+                search,
+                Command::Request(UserRequest::Line(search.to_owned()), None),
+            ),
+            (r#"{"type":"quit"}"#, Command::Quit),
+            (" ", Command::Nothing),
+        ] {
+            assert_eq!(parse(line, 10), command, "{line}");
+        }
     }
 
     #[test]
-    fn what_a_server_would_refuse_is_told() {
+    fn lines_that_a_server_would_reject_are_invalid() {
         for line in [
             "hello",
             r#"{"type":"message","data":"0123456789x"}"#,
@@ -81,7 +81,7 @@ mod tests {
             r#"{"type":"hello","data":{}}"#,
             r#"{"type":"ping","data":{"id":1}}"#,
         ] {
-            assert!(matches!(interpret(line, 10), Command::Refused(_)), "{line}");
+            assert!(matches!(parse(line, 10), Command::Invalid(_)), "{line}");
         }
     }
 }

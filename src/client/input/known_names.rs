@@ -1,28 +1,23 @@
-//! Names that can be completed, those first who spoke last.
-//!
-//! What lives here: [`NameBook`]. The view writes in it, the line editor reads it. It must never
-//! grow without bound.
+//! Names of users for completion, the latest speaker first.
 
 use crate::client::limits::KNOWN_NAMES;
 use std::sync::{Arc, Mutex, MutexGuard};
 
-/// Names of those who are here, shared between threads.
+/// Bounded list of names, shared between threads.
 #[derive(Clone, Debug, Default)]
-pub struct NameBook {
-    names: Arc<Mutex<Vec<String>>>,
-}
+pub(crate) struct KnownNames(Arc<Mutex<Vec<String>>>);
 
-impl NameBook {
-    fn names(&self) -> MutexGuard<'_, Vec<String>> {
-        // A list of names is whole whoever panicked over it.
-        self.names
+impl KnownNames {
+    fn lock(&self) -> MutexGuard<'_, Vec<String>> {
+        // No operation leaves the list in an invalid state, not even by a panic.
+        self.0
             .lock()
-            .unwrap_or_else(|broken| broken.into_inner())
+            .unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
-    /// This user spoke.
-    pub fn spoke(&self, name: &str) {
-        let mut names = self.names();
+    /// Moves a name to the front, adding it if necessary.
+    pub(crate) fn spoke(&self, name: &str) {
+        let mut names = self.lock();
         match names.iter().position(|known| known == name) {
             Some(at) => names[..=at].rotate_right(1),
             None => {
@@ -32,22 +27,19 @@ impl NameBook {
         }
     }
 
-    /// This user is here.
-    pub fn entered(&self, name: &str) {
-        let mut names = self.names();
+    pub(crate) fn entered(&self, name: &str) {
+        let mut names = self.lock();
         if names.len() < KNOWN_NAMES && !names.iter().any(|known| known == name) {
             names.push(name.to_owned());
         }
     }
 
-    /// This user is not here any more.
-    pub fn left(&self, name: &str) {
-        self.names().retain(|known| known != name);
+    pub(crate) fn left(&self, name: &str) {
+        self.lock().retain(|known| known != name);
     }
 
-    /// The first is called the second from now on.
-    pub fn renamed(&self, old: &str, new: &str) {
-        let mut names = self.names();
+    pub(crate) fn renamed(&self, old: &str, new: &str) {
+        let mut names = self.lock();
         names.retain(|known| known != new);
         match names.iter().position(|known| known == old) {
             Some(at) => names[at] = new.to_owned(),
@@ -56,14 +48,12 @@ impl NameBook {
         }
     }
 
-    /// Names that begin with this, in any case; who spoke last comes first.
-    pub fn beginning_with(&self, beginning: &str) -> Vec<String> {
-        let beginning = beginning.to_lowercase();
-        let names = self.names();
-        let matching = names
-            .iter()
-            .filter(|name| name.to_lowercase().starts_with(&beginning));
-        matching.cloned().collect()
+    /// Returns the names with this prefix, in any case.
+    pub(crate) fn with_prefix(&self, prefix: &str) -> Vec<String> {
+        let prefix = prefix.to_lowercase();
+        let mut names = self.lock().clone();
+        names.retain(|name| name.to_lowercase().starts_with(&prefix));
+        names
     }
 }
 
@@ -72,43 +62,40 @@ mod tests {
     use super::*;
 
     #[test]
-    fn who_spoke_last_comes_first() {
-        let names = NameBook::default();
+    fn latest_speaker_comes_first() {
+        let names = KnownNames::default();
         for name in ["Al", "alma", "Bo"] {
             names.entered(name);
         }
-        assert_eq!(names.beginning_with("AL"), ["Al", "alma"]);
+        assert_eq!(names.with_prefix("AL"), ["Al", "alma"]);
         names.spoke("alma");
         names.spoke("Bo");
-        assert_eq!(names.beginning_with("al"), ["alma", "Al"]);
-        assert_eq!(names.beginning_with(""), ["Bo", "alma", "Al"]);
+        assert_eq!(names.with_prefix(""), ["Bo", "alma", "Al"]);
     }
 
     #[test]
-    fn who_left_is_forgotten_and_who_is_renamed_is_not() {
-        let names = NameBook::default();
+    fn departures_and_renamings_are_applied() {
+        let names = KnownNames::default();
         names.entered("al");
         names.entered("bo");
         names.left("al");
         names.renamed("bo", "cy");
         names.renamed("unknown", "di");
-        assert_eq!(names.beginning_with(""), ["cy", "di"]);
+        assert_eq!(names.with_prefix(""), ["cy", "di"]);
         names.renamed("cy", "di");
-        assert_eq!(names.beginning_with(""), ["di"]);
+        assert_eq!(names.with_prefix(""), ["di"]);
     }
 
     #[test]
-    fn the_book_is_bounded() {
-        let names = NameBook::default();
+    fn list_is_bounded() {
+        let names = KnownNames::default();
         for number in 0..KNOWN_NAMES * 2 {
             names.entered(&format!("e{number}"));
             names.spoke(&format!("s{number}"));
             names.renamed("nobody", &format!("r{number}"));
         }
-        assert_eq!(names.beginning_with("").len(), KNOWN_NAMES);
-        assert_eq!(
-            names.beginning_with("")[0],
-            format!("s{}", KNOWN_NAMES * 2 - 1)
-        );
+        let known = names.with_prefix("");
+        assert_eq!(known.len(), KNOWN_NAMES);
+        assert_eq!(known[0], format!("s{}", KNOWN_NAMES * 2 - 1));
     }
 }

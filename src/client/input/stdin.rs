@@ -1,8 +1,6 @@
-//! What is typed or piped in, line by line.
+//! Lines of standard input, read by a thread of its own.
 //!
-//! What lives here: a thread that reads standard input, since a blocked read of a terminal
-//! cannot be cancelled and must not hold up the end of the program. It must never store more
-//! than one line, no longer than can be said, and the lines that wait in its channel.
+//! A blocked read of a terminal cannot be cancelled, and must not delay the end of the process.
 
 use crate::client::limits::{INPUT_BYTES, INPUT_LINES};
 use crate::limits::DEFAULT_MAX_MESSAGE_BYTES;
@@ -10,51 +8,52 @@ use async_channel::Receiver;
 use std::io::{self, BufRead};
 use std::thread;
 
-/// One line of the input.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct InputLine {
-    /// Its number, beginning with 1.
-    pub number: u64,
-    /// Its text without the line end.
-    pub text: Result<String, BadLine>,
+pub(crate) struct InputLine {
+    /// Number of the line, from 1.
+    pub(crate) number: u64,
+    /// Text without the line end.
+    pub(crate) text: Result<String, BadLine>,
 }
 
-/// Why a line is no text.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum BadLine {
-    /// It is longer than any message.
+pub(crate) enum BadLine {
+    /// Longer than any message.
     TooLong,
-    /// It is not UTF-8.
     NotUtf8,
-    /// The input cannot be read, for this reason; it ends here.
+    /// The input failed for this reason and ends here.
     Unreadable(String),
 }
 
 /// Starts the thread; the channel is closed at the end of the input.
 ///
 /// # Errors
-/// The system gives no thread.
-pub fn start(max_message_bytes: usize) -> io::Result<Receiver<InputLine>> {
+/// The system cannot create a thread.
+pub(crate) fn start(max_message_bytes: usize) -> io::Result<Receiver<InputLine>> {
     // Room for any command, and for the second slash of `//x`.
-    let longest = max_message_bytes.max(DEFAULT_MAX_MESSAGE_BYTES) + 1;
-    let room = (INPUT_BYTES / longest).clamp(1, INPUT_LINES);
-    let (sender, receiver) = async_channel::bounded(room);
+    let max_bytes = max_message_bytes.max(DEFAULT_MAX_MESSAGE_BYTES) + 1;
+    let capacity = (INPUT_BYTES / max_bytes).clamp(1, INPUT_LINES);
+    let (sender, receiver) = async_channel::bounded(capacity);
     thread::Builder::new()
         .name("input".to_owned())
         .spawn(move || {
-            read_lines(io::stdin().lock(), longest, |line| {
-                // It fails when the client leaves: then nothing more is wanted.
+            read_lines(io::stdin().lock(), max_bytes, |line| {
+                // Fails when the client leaves.
                 sender.send_blocking(line).is_ok()
             });
         })?;
     Ok(receiver)
 }
 
-/// Gives each line up to the end of the input, or until it is not wanted. Of a line that is
-/// too long nothing is kept.
+/// Calls `on_line` for each line until it returns false. Stores no more than one line, and
+/// nothing of a line that is too long.
 ///
-/// A terminal says its end once: it must not be read again after that.
-fn read_lines(mut input: impl BufRead, max_bytes: usize, mut give: impl FnMut(InputLine) -> bool) {
+/// A terminal reports its end once, so the input is not read again after that.
+fn read_lines(
+    mut input: impl BufRead,
+    max_bytes: usize,
+    mut on_line: impl FnMut(InputLine) -> bool,
+) {
     let mut line = Vec::new();
     let mut is_too_long = false;
     let mut number = 1;
@@ -64,17 +63,17 @@ fn read_lines(mut input: impl BufRead, max_bytes: usize, mut give: impl FnMut(In
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
             Err(error) => {
                 let text = Err(BadLine::Unreadable(error.to_string()));
-                give(InputLine { number, text });
+                on_line(InputLine { number, text });
                 return;
             }
         };
-        let at_end = available.is_empty();
-        if at_end && line.is_empty() && !is_too_long {
+        let is_end = available.is_empty();
+        if is_end && line.is_empty() && !is_too_long {
             return;
         }
         let newline = memchr::memchr(b'\n', available);
         let part = &available[..newline.unwrap_or(available.len())];
-        // One byte more than allowed: it may be the carriage return of the line end.
+        // One byte more, which may be the carriage return of the line end.
         if is_too_long || line.len() + part.len() > max_bytes + 1 {
             is_too_long = true;
             line = Vec::new();
@@ -83,15 +82,12 @@ fn read_lines(mut input: impl BufRead, max_bytes: usize, mut give: impl FnMut(In
         }
         let used = part.len() + usize::from(newline.is_some());
         input.consume(used);
-        if newline.is_some() || at_end {
-            let text = text_of(std::mem::take(&mut line), max_bytes);
-            let text = if is_too_long {
-                Err(BadLine::TooLong)
-            } else {
-                text
+        if newline.is_some() || is_end {
+            let text = match std::mem::take(&mut is_too_long) {
+                true => Err(BadLine::TooLong),
+                false => line_text(std::mem::take(&mut line), max_bytes),
             };
-            is_too_long = false;
-            if !give(InputLine { number, text }) || at_end {
+            if !on_line(InputLine { number, text }) || is_end {
                 return;
             }
             number += 1;
@@ -99,7 +95,7 @@ fn read_lines(mut input: impl BufRead, max_bytes: usize, mut give: impl FnMut(In
     }
 }
 
-fn text_of(mut line: Vec<u8>, max_bytes: usize) -> Result<String, BadLine> {
+fn line_text(mut line: Vec<u8>, max_bytes: usize) -> Result<String, BadLine> {
     if line.last() == Some(&b'\r') {
         line.pop();
     }
@@ -151,41 +147,38 @@ mod tests {
         }
     }
 
-    /// An input that gives one thing after the other, and panics if it is read further.
-    struct Script(std::vec::IntoIter<io::Result<&'static [u8]>>);
+    /// Returns one result per read, and panics when read after the last one.
+    struct ScriptedReader(std::vec::IntoIter<io::Result<&'static [u8]>>);
 
-    impl Read for Script {
+    impl Read for ScriptedReader {
         fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-            self.0
-                .next()
-                .expect("the end was told already")?
-                .read(buffer)
+            self.0.next().expect("no read after the end")?.read(buffer)
         }
     }
 
     #[test]
-    fn the_end_of_a_terminal_is_told_once_even_after_half_a_line() {
+    fn input_is_not_read_after_its_end() {
         for input in [&b"half"[..], b"whole\n", b"01234567890123"] {
-            let script = Script(vec![Ok(input), Ok(b"")].into_iter());
-            assert_eq!(lines(BufReader::new(script)).len(), 1);
+            let reader = ScriptedReader(vec![Ok(input), Ok(b"")].into_iter());
+            assert_eq!(lines(BufReader::new(reader)).len(), 1);
         }
     }
 
     #[test]
-    fn an_input_that_breaks_ends_with_its_reason() {
+    fn failed_input_ends_with_its_reason() {
         let interrupted = Err(io::ErrorKind::Interrupted.into());
-        let script = vec![
+        let reads = vec![
             interrupted,
             Ok(&b"one\ntw"[..]),
             Err(io::Error::other("it broke")),
         ];
-        let read = lines(BufReader::new(Script(script.into_iter())));
-        let broke = BadLine::Unreadable("it broke".into());
-        assert_eq!(read, numbered([Ok("one".into()), Err(broke)]));
+        let read = lines(BufReader::new(ScriptedReader(reads.into_iter())));
+        let error = BadLine::Unreadable("it broke".into());
+        assert_eq!(read, numbered([Ok("one".into()), Err(error)]));
     }
 
     #[test]
-    fn reading_stops_when_nobody_wants_more() {
+    fn reading_stops_on_request() {
         let mut count = 0;
         read_lines(BufReader::new(&b"a\nb\nc\n"[..]), 10, |_| {
             count += 1;

@@ -1,4 +1,6 @@
-//! client::output
-pub mod formatter;
-pub mod presence;
-pub mod screen;
+//! What the client shows: formatting of updates, and the screens that take the result.
+
+pub(crate) mod formatter;
+pub(crate) mod item;
+pub(crate) mod presence;
+pub(crate) mod screen;

@@ -1,183 +1,163 @@
-//! Comings and goings, told in one line.
-//!
-//! What lives here: [`Change`], one of them, and [`PresenceGroup`], those that follow each other while
-//! nobody speaks. The view uses it. It must never know where or when it is shown.
+//! Summaries of arrivals, departures and renamings in one line.
 
 use crate::client::limits::{GROUPED_CHANGES, GROUPED_NAMES};
 use crate::protocol::basic::{entered, left, renamed};
 
-/// Somebody came, went, or is called otherwise.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Change {
-    /// This user is here.
+pub(crate) enum PresenceChange {
     Entered(String),
-    /// This user is not here any more.
     Left(String),
-    /// The first is called the second from now on.
+    /// Old and new name.
     Renamed(String, String),
 }
 
-impl Change {
-    /// The change that a sentence of a server of the basic dialect tells, if it is one.
-    ///
-    /// Protocol: "Messages of the server".
-    pub fn of_sentence(sentence: &str) -> Option<Self> {
+impl PresenceChange {
+    /// Parses a sentence of a server that speaks the basic dialect.
+    pub(crate) fn from_sentence(sentence: &str) -> Option<Self> {
         if let Some(name) = sentence.strip_suffix(" has entered the chat") {
-            return Some(Change::Entered(name.to_owned()));
+            return Some(PresenceChange::Entered(name.to_owned()));
         }
         if let Some(name) = sentence.strip_suffix(" has left the chat") {
-            return Some(Change::Left(name.to_owned()));
+            return Some(PresenceChange::Left(name.to_owned()));
         }
-        // Names may hold the words themselves: then it cannot be told who is who.
+        // A name may contain these words, which makes the sentence ambiguous.
         let mut parts = sentence.split(" renamed to ");
         match (parts.next(), parts.next(), parts.next()) {
-            (Some(old), Some(new), None) => Some(Change::Renamed(old.to_owned(), new.to_owned())),
+            (Some(old), Some(new), None) => {
+                Some(PresenceChange::Renamed(old.to_owned(), new.to_owned()))
+            }
             _ => None,
         }
     }
 
-    /// The sentence that tells it.
-    pub fn sentence(&self) -> String {
+    pub(crate) fn sentence(&self) -> String {
         match self {
-            Change::Entered(name) => entered(name),
-            Change::Left(name) => left(name),
-            Change::Renamed(old, new) => renamed(old, new),
+            PresenceChange::Entered(name) => entered(name),
+            PresenceChange::Left(name) => left(name),
+            PresenceChange::Renamed(old, new) => renamed(old, new),
         }
     }
 }
 
-/// What one user did in all.
+/// Sum of the changes of one user.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum NetChange {
     Entered,
     Left,
-    LookedIn,
-    CameBack,
+    EnteredAndLeft,
+    LeftAndEntered,
 }
 
-const SUMS: [(NetChange, &str); 4] = [
+const NET_CHANGES: [(NetChange, &str); 4] = [
     (NetChange::Entered, "entered"),
     (NetChange::Left, "left"),
-    (NetChange::LookedIn, "looked in"),
-    (NetChange::CameBack, "came back"),
+    (NetChange::EnteredAndLeft, "looked in"),
+    (NetChange::LeftAndEntered, "came back"),
 ];
 
-/// Changes that are told in one line; never none.
+/// One or more changes that share a line.
 #[derive(Debug)]
-pub struct PresenceGroup {
-    first: Change,
+pub(crate) struct PresenceGroup {
+    first: PresenceChange,
     count: usize,
-    /// By the latest name.
-    sums: Vec<(String, NetChange)>,
-    renames: Vec<(String, String)>,
+    /// Net change of each user under the latest name.
+    net_changes: Vec<(String, NetChange)>,
+    renamings: Vec<(String, String)>,
 }
 
 impl PresenceGroup {
-    /// A line about one change.
-    pub fn new(change: Change) -> Self {
-        let mut folding = PresenceGroup {
+    pub(crate) fn new(change: PresenceChange) -> Self {
+        let mut group = PresenceGroup {
             first: change.clone(),
             count: 0,
-            sums: Vec::new(),
-            renames: Vec::new(),
+            net_changes: Vec::new(),
+            renamings: Vec::new(),
         };
-        folding.add(change);
-        folding
+        group.add(change);
+        group
     }
 
-    /// Whether it takes another change; it is bounded by [`GROUPED_CHANGES`].
-    pub fn has_room(&self) -> bool {
+    /// Returns whether the group takes another change, at most [`GROUPED_CHANGES`].
+    pub(crate) fn has_room(&self) -> bool {
         self.count < GROUPED_CHANGES
     }
 
-    /// Takes one more change.
-    pub fn add(&mut self, change: Change) {
+    pub(crate) fn add(&mut self, change: PresenceChange) {
         self.count += 1;
         match change {
-            Change::Entered(name) => self.enter(name),
-            Change::Left(name) => self.leave(name),
-            Change::Renamed(old, new) => self.rename(old, new),
+            PresenceChange::Entered(name) => self.add_presence(name, true),
+            PresenceChange::Left(name) => self.add_presence(name, false),
+            PresenceChange::Renamed(old, new) => self.rename(old, new),
         }
     }
 
-    fn enter(&mut self, name: String) {
-        match self.sums.iter_mut().find(|(known, _)| *known == name) {
-            Some((_, sum)) => {
-                *sum = match *sum {
-                    NetChange::Left => NetChange::CameBack,
-                    NetChange::LookedIn => NetChange::Entered,
-                    other => other,
-                }
-            }
-            None => self.sums.push((name, NetChange::Entered)),
+    fn add_presence(&mut self, name: String, enters: bool) {
+        let mut known = self.net_changes.iter_mut();
+        if let Some((_, net)) = known.find(|(known, _)| *known == name) {
+            *net = match (*net, enters) {
+                (NetChange::Left, true) => NetChange::LeftAndEntered,
+                (NetChange::EnteredAndLeft, true) => NetChange::Entered,
+                (NetChange::Entered, false) => NetChange::EnteredAndLeft,
+                (NetChange::LeftAndEntered, false) => NetChange::Left,
+                (other, _) => other,
+            };
+            return;
         }
-    }
-
-    fn leave(&mut self, name: String) {
-        match self.sums.iter_mut().find(|(known, _)| *known == name) {
-            Some((_, sum)) => {
-                *sum = match *sum {
-                    NetChange::Entered => NetChange::LookedIn,
-                    NetChange::CameBack => NetChange::Left,
-                    other => other,
-                }
-            }
-            None => self.sums.push((name, NetChange::Left)),
-        }
-    }
-
-    /// Who has just come is told under the new name only.
-    fn rename(&mut self, old: String, new: String) {
-        let is_new_here = |(known, sum): &&mut (String, NetChange)| {
-            *known == old && matches!(sum, NetChange::Entered | NetChange::CameBack)
+        let net = match enters {
+            true => NetChange::Entered,
+            false => NetChange::Left,
         };
-        if let Some((name, _)) = self.sums.iter_mut().find(is_new_here) {
+        self.net_changes.push((name, net));
+    }
+
+    /// A user who has just entered appears under the new name only.
+    fn rename(&mut self, old: String, new: String) {
+        let has_entered = |(known, net): &&mut (String, NetChange)| {
+            *known == old && matches!(net, NetChange::Entered | NetChange::LeftAndEntered)
+        };
+        if let Some((name, _)) = self.net_changes.iter_mut().find(has_entered) {
             *name = new;
             return;
         }
-        match self.renames.iter_mut().find(|(_, latest)| *latest == old) {
+        let mut renamings = self.renamings.iter_mut();
+        match renamings.find(|(_, latest)| *latest == old) {
             Some((_, latest)) => *latest = new,
-            None => self.renames.push((old, new)),
+            None => self.renamings.push((old, new)),
         }
-        self.renames.retain(|(first, latest)| first != latest);
+        self.renamings.retain(|(first, latest)| first != latest);
     }
 
-    /// The sentence: of one change its own, of several a sum of them.
-    pub fn sentence(&self) -> String {
+    /// Returns the sentence of a single change, or a summary of several.
+    pub(crate) fn sentence(&self) -> String {
         if self.count == 1 {
             return self.first.sentence();
         }
         let mut parts = Vec::new();
-        for (sum, verb) in SUMS {
-            let names: Vec<&str> = self
-                .sums
-                .iter()
-                .filter(|(_, of)| *of == sum)
-                .map(|(name, _)| name.as_str())
-                .collect();
+        for (net, verb) in NET_CHANGES {
+            let users = self.net_changes.iter().filter(|(_, other)| *other == net);
+            let names: Vec<&str> = users.map(|(name, _)| name.as_str()).collect();
             if !names.is_empty() {
-                parts.push(format!("{} {verb}", listed(&names)));
+                parts.push(format!("{} {verb}", join_names(&names)));
             }
         }
-        let renames: Vec<String> = self
-            .renames
-            .iter()
+        let renamings = self.renamings.iter();
+        let renamings: Vec<String> = renamings
             .map(|(old, new)| format!("{old} is now {new}"))
             .collect();
-        if !renames.is_empty() {
-            let renames: Vec<&str> = renames.iter().map(String::as_str).collect();
-            parts.push(listed(&renames));
+        if !renamings.is_empty() {
+            let renamings: Vec<&str> = renamings.iter().map(String::as_str).collect();
+            parts.push(join_names(&renamings));
         }
         match parts.is_empty() {
-            // They were renamed back and forth.
+            // Renamed, and renamed back.
             true => "nobody came or left".to_owned(),
             false => parts.join("; "),
         }
     }
 }
 
-/// `a, b and c`, or with too many `a, b and 7 more`.
-fn listed(names: &[&str]) -> String {
+/// Returns `a, b and c`, or `a, b and 7 more` if there are too many.
+fn join_names(names: &[&str]) -> String {
     let (shown, more) = names.split_at(names.len().min(GROUPED_NAMES));
     match (shown, more.len()) {
         ([], _) => String::new(),
@@ -191,66 +171,67 @@ fn listed(names: &[&str]) -> String {
 mod tests {
     use super::*;
 
-    fn change(word: &str) -> Change {
+    /// Parses `+al` (entered), `-al` (left) and `al>bo` (renamed).
+    fn change(word: &str) -> PresenceChange {
         match (word.strip_prefix('+'), word.strip_prefix('-')) {
-            (Some(name), _) => Change::Entered(name.into()),
-            (_, Some(name)) => Change::Left(name.into()),
+            (Some(name), _) => PresenceChange::Entered(name.into()),
+            (_, Some(name)) => PresenceChange::Left(name.into()),
             _ => {
                 let (old, new) = word.split_once('>').unwrap();
-                Change::Renamed(old.into(), new.into())
+                PresenceChange::Renamed(old.into(), new.into())
             }
         }
     }
 
-    fn folded(words: &str) -> String {
+    fn summary(words: &str) -> String {
         let mut changes = words.split(' ').map(change);
-        let mut folding = PresenceGroup::new(changes.next().unwrap());
-        changes.for_each(|change| folding.add(change));
-        folding.sentence()
+        let mut group = PresenceGroup::new(changes.next().unwrap());
+        changes.for_each(|change| group.add(change));
+        group.sentence()
     }
 
     #[test]
-    fn one_change_is_told_as_ever() {
-        assert_eq!(folded("+al"), "al has entered the chat");
-        assert_eq!(folded("-al"), "al has left the chat");
-        assert_eq!(folded("al>bo"), "al renamed to bo");
-    }
-
-    #[test]
-    fn several_are_summed_up() {
-        assert_eq!(folded("+al +bo"), "al and bo entered");
-        assert_eq!(folded("+al -bo +cy"), "al and cy entered; bo left");
-        assert_eq!(folded("+al -al"), "al looked in");
-        assert_eq!(folded("-al +al"), "al came back");
-        assert_eq!(folded("-al +al -al"), "al left");
-        assert_eq!(folded("+al -al +al"), "al entered");
-        assert_eq!(folded("al>bo bo>cy +di"), "di entered; al is now cy");
-        assert_eq!(folded("+al al>bo"), "bo entered");
-        assert_eq!(folded("al>bo bo>al"), "nobody came or left");
-    }
-
-    #[test]
-    fn a_crowd_is_counted() {
-        let words: Vec<String> = (0..30).map(|number| format!("+u{number}")).collect();
-        assert_eq!(
-            folded(&words.join(" ")),
-            "u0, u1, u2, u3, u4, u5, u6, u7 and 22 more entered"
-        );
-        let mut folding = PresenceGroup::new(change("+al"));
-        for _ in 1..GROUPED_CHANGES {
-            assert!(folding.has_room());
-            folding.add(change("+al"));
+    fn changes_are_summarised() {
+        for (words, expected) in [
+            ("+al", "al has entered the chat"),
+            ("-al", "al has left the chat"),
+            ("al>bo", "al renamed to bo"),
+            ("+al +bo", "al and bo entered"),
+            ("+al -bo +cy", "al and cy entered; bo left"),
+            ("+al -al", "al looked in"),
+            ("-al +al", "al came back"),
+            ("-al +al -al", "al left"),
+            ("+al -al +al", "al entered"),
+            ("al>bo bo>cy +di", "di entered; al is now cy"),
+            ("+al al>bo", "bo entered"),
+            ("al>bo bo>al", "nobody came or left"),
+        ] {
+            assert_eq!(summary(words), expected, "{words}");
         }
-        assert!(!folding.has_room());
     }
 
     #[test]
-    fn sentences_of_a_basic_server_are_understood() {
+    fn group_is_bounded() {
+        let words: Vec<String> = (0..30).map(|number| format!("+u{number}")).collect();
+        let expected = "u0, u1, u2, u3, u4, u5, u6, u7 and 22 more entered";
+        assert_eq!(summary(&words.join(" ")), expected);
+        let mut group = PresenceGroup::new(change("+al"));
+        for _ in 1..GROUPED_CHANGES {
+            assert!(group.has_room());
+            group.add(change("+al"));
+        }
+        assert!(!group.has_room());
+    }
+
+    #[test]
+    fn sentences_of_basic_server_are_parsed() {
         for word in ["+al bo", "-al", "al>bo cy"] {
             let change = change(word);
-            assert_eq!(Change::of_sentence(&change.sentence()), Some(change));
+            let parsed = PresenceChange::from_sentence(&change.sentence());
+            assert_eq!(parsed, Some(change));
         }
-        assert_eq!(Change::of_sentence("No messages yet"), None);
-        assert_eq!(Change::of_sentence("a renamed to b renamed to c"), None);
+        for other in ["No messages yet", "a renamed to b renamed to c"] {
+            assert_eq!(PresenceChange::from_sentence(other), None);
+        }
     }
 }

@@ -1,132 +1,131 @@
-//! Where the client shows things.
+//! Screens, and the queue to the thread that runs one.
 //!
-//! What lives here: [`Screen`], the seam at which a line editor can take the place of plain
-//! output, [`PlainScreen`], and [`ScreenHandle`], the way to a screen at work. A screen works
-//! in a thread of its own: an output that nobody reads must hold up neither what is typed nor
-//! a signal. The client's loop writes to it. It must never hold anything back: what is shown
-//! is shown at once.
+//! A screen has a thread of its own because its output may block, which must delay neither typed
+//! lines nor signals.
 
 use crate::client::limits::SCREEN_QUEUE;
-use crate::client::terminal::view::ViewItem;
+use crate::client::output::item::ViewItem;
 use async_channel::{Receiver, Sender};
 use std::io::{self, Write, stderr, stdout};
 use std::thread;
 
-/// Somewhere to show lines; used by one thread, in which it may block.
-pub trait Screen: Send {
-    /// Shows lines of the chat; each ends with a newline.
+/// Output of the client. One thread calls it, and each call may block.
+pub(crate) trait Screen: Send {
+    /// Prints chat lines, each with its newline.
     ///
     /// # Errors
-    /// Nobody reads them any more, or they cannot be written.
-    fn show(&mut self, lines: &str) -> io::Result<()>;
+    /// The output is closed or cannot be written.
+    fn print(&mut self, lines: &str) -> io::Result<()>;
 
-    /// Tells the user something about what was typed.
-    fn tell(&mut self, text: &str);
+    /// Shows a sentence of the client.
+    fn notify(&mut self, sentence: &str);
 
-    /// Draws items; only a terminal is given any.
+    /// Draws items; only a terminal view gets any.
     fn draw(&mut self, _items: Vec<ViewItem>) {}
 
-    /// Shows the state of the link; only a terminal has a place for it.
+    /// Shows the status of the connection, if the screen has a place for it.
     fn set_status(&mut self, _status: &str) {}
 
-    /// Nothing more will be shown.
     fn finish(&mut self) {}
 }
 
-/// Lines on standard output, words to the user on standard error.
+/// Chat lines on standard output, sentences of the client on standard error.
 #[derive(Debug, Default)]
-pub struct PlainScreen;
+pub(crate) struct PlainScreen;
 
 impl Screen for PlainScreen {
-    fn show(&mut self, lines: &str) -> io::Result<()> {
+    fn print(&mut self, lines: &str) -> io::Result<()> {
         let mut output = stdout().lock();
         output.write_all(lines.as_bytes())?;
         output.flush()
     }
 
-    fn tell(&mut self, text: &str) {
-        // Where standard error is closed there is nobody to tell.
-        let _ = writeln!(stderr(), "{text}");
+    fn notify(&mut self, sentence: &str) {
+        // A closed standard error leaves no place to report its failure.
+        let _ = writeln!(stderr(), "{sentence}");
     }
 }
 
-enum Piece {
-    Lines(String),
-    Words(String),
-    Items(Vec<ViewItem>),
-    Status(String),
+enum ScreenCommand {
+    Print(String),
+    Notify(String),
+    Draw(Vec<ViewItem>),
+    SetStatus(String),
 }
 
-/// A bounded queue to a screen in its thread.
+/// Bounded queue to a screen in its thread.
 #[derive(Debug)]
-pub struct ScreenHandle {
-    queue: Sender<Piece>,
-    ended: Receiver<io::Result<()>>,
+pub(crate) struct ScreenHandle {
+    queue: Sender<ScreenCommand>,
+    result: Receiver<io::Result<()>>,
 }
 
 impl ScreenHandle {
-    /// Starts the thread of this screen.
+    /// Starts the thread of a screen.
     ///
     /// # Errors
-    /// The system gives no thread.
-    pub fn start(mut screen: Box<dyn Screen>) -> io::Result<Self> {
-        let (queue, pieces) = async_channel::bounded(SCREEN_QUEUE);
-        let (end, ended) = async_channel::bounded(1);
+    /// The system cannot create a thread.
+    pub(crate) fn start(mut screen: Box<dyn Screen>) -> io::Result<Self> {
+        let (queue, commands) = async_channel::bounded(SCREEN_QUEUE);
+        let (sender, result) = async_channel::bounded(1);
         thread::Builder::new()
             .name("screen".to_owned())
             .spawn(move || {
-                let result = show_all(&pieces, &mut *screen);
+                let result = run_commands(&commands, &mut *screen);
                 screen.finish();
-                // It fails if nobody waits for the end any more.
-                let _ = end.try_send(result);
+                // Fails if the client does not wait for the result any more.
+                let _ = sender.try_send(result);
             })?;
-        Ok(ScreenHandle { queue, ended })
+        Ok(ScreenHandle { queue, result })
     }
 
-    /// Gives lines to the screen; waits while it has enough of them. Not cancel-safe.
+    /// Queues lines, waiting while the queue is full. Not cancel-safe.
     ///
-    /// Where the screen is gone this does nothing: [`ScreenHandle::ended`] tells.
-    pub async fn show(&self, lines: String) {
-        let _ = self.queue.send(Piece::Lines(lines)).await;
+    /// After the end of the screen this does nothing; [`ScreenHandle::ended`] returns the cause.
+    pub(crate) async fn print(&self, lines: String) {
+        let _ = self.queue.send(ScreenCommand::Print(lines)).await;
     }
 
-    /// Gives words to the user, as [`ScreenHandle::show`].
-    pub async fn tell(&self, text: String) {
-        let _ = self.queue.send(Piece::Words(text)).await;
+    /// Queues a sentence of the client, like [`ScreenHandle::print`].
+    pub(crate) async fn notify(&self, sentence: impl Into<String>) {
+        let command = ScreenCommand::Notify(sentence.into());
+        let _ = self.queue.send(command).await;
     }
 
-    /// Gives items to the screen, as [`ScreenHandle::show`].
-    pub async fn draw(&self, items: Vec<ViewItem>) {
-        let _ = self.queue.send(Piece::Items(items)).await;
+    /// Queues items, like [`ScreenHandle::print`].
+    pub(crate) async fn draw(&self, items: Vec<ViewItem>) {
+        let _ = self.queue.send(ScreenCommand::Draw(items)).await;
     }
 
-    /// Shows the state of the link, unless the screen has enough to do; gives whether it does.
-    pub fn set_status(&self, status: String) -> bool {
-        self.queue.try_send(Piece::Status(status)).is_ok()
+    /// Queues a status unless the queue is full; returns whether it was queued.
+    pub(crate) fn set_status(&self, status: String) -> bool {
+        self.queue
+            .try_send(ScreenCommand::SetStatus(status))
+            .is_ok()
     }
 
-    /// Takes nothing more; the screen ends when it has shown what it was given.
-    pub fn close(&self) {
+    /// Closes the queue; the screen ends after the queued commands.
+    pub(crate) fn close(&self) {
         self.queue.close();
     }
 
-    /// Waits for the end of the screen, closed or failed. Cancel-safe; to be awaited once.
+    /// Waits for the end of the screen. Cancel-safe; to be awaited once.
     ///
     /// # Errors
-    /// Nobody reads the lines any more, or they cannot be written.
-    pub async fn ended(&self) -> io::Result<()> {
-        let gone = || io::Error::other("the screen's thread is gone");
-        self.ended.recv().await.unwrap_or_else(|_| Err(gone()))
+    /// The output is closed or cannot be written.
+    pub(crate) async fn ended(&self) -> io::Result<()> {
+        let result = self.result.recv().await;
+        result.unwrap_or_else(|_| Err(io::Error::other("the screen thread is gone")))
     }
 }
 
-fn show_all(pieces: &Receiver<Piece>, screen: &mut dyn Screen) -> io::Result<()> {
-    while let Ok(piece) = pieces.recv_blocking() {
-        match piece {
-            Piece::Lines(lines) => screen.show(&lines)?,
-            Piece::Words(text) => screen.tell(&text),
-            Piece::Items(items) => screen.draw(items),
-            Piece::Status(status) => screen.set_status(&status),
+fn run_commands(commands: &Receiver<ScreenCommand>, screen: &mut dyn Screen) -> io::Result<()> {
+    while let Ok(command) = commands.recv_blocking() {
+        match command {
+            ScreenCommand::Print(lines) => screen.print(&lines)?,
+            ScreenCommand::Notify(sentence) => screen.notify(&sentence),
+            ScreenCommand::Draw(items) => screen.draw(items),
+            ScreenCommand::SetStatus(status) => screen.set_status(&status),
         }
     }
     Ok(())
@@ -137,47 +136,47 @@ mod tests {
     use super::*;
     use std::sync::mpsc;
 
-    /// A screen that passes on what it gets, and is gone when nobody takes it.
-    struct Passing(mpsc::Sender<String>);
+    /// Forwards its output; fails when the receiver is gone.
+    struct ForwardingScreen(mpsc::Sender<String>);
 
-    impl Screen for Passing {
-        fn show(&mut self, lines: &str) -> io::Result<()> {
-            let passed = self.0.send(lines.to_owned());
-            passed.map_err(|_| io::ErrorKind::BrokenPipe.into())
+    impl Screen for ForwardingScreen {
+        fn print(&mut self, lines: &str) -> io::Result<()> {
+            let sent = self.0.send(lines.to_owned());
+            sent.map_err(|_| io::ErrorKind::BrokenPipe.into())
         }
 
-        fn tell(&mut self, text: &str) {
-            self.0.send(format!("told: {text}\n")).unwrap();
+        fn notify(&mut self, sentence: &str) {
+            self.0.send(format!("notice: {sentence}\n")).unwrap();
         }
     }
 
     #[test]
-    fn everything_is_shown_in_its_order_before_the_end() {
-        let (sender, shown) = mpsc::channel();
-        let screen = ScreenHandle::start(Box::new(Passing(sender))).unwrap();
+    fn queued_commands_run_in_order_before_the_end() {
+        let (sender, output) = mpsc::channel();
+        let screen = ScreenHandle::start(Box::new(ForwardingScreen(sender))).unwrap();
         smol::block_on(async {
             for number in 0..100 {
-                screen.show(format!("{number}\n")).await;
+                screen.print(format!("{number}\n")).await;
             }
-            screen.tell("why".to_owned()).await;
+            screen.notify("why").await;
             screen.close();
             screen.ended().await.unwrap();
         });
         let numbers: String = (0..100).map(|number| format!("{number}\n")).collect();
-        assert_eq!(shown.iter().collect::<String>(), numbers + "told: why\n");
+        assert_eq!(output.iter().collect::<String>(), numbers + "notice: why\n");
     }
 
     #[test]
-    fn a_screen_that_is_gone_says_so_and_holds_up_nobody() {
-        let (sender, shown) = mpsc::channel();
-        drop(shown);
-        let screen = ScreenHandle::start(Box::new(Passing(sender))).unwrap();
+    fn failed_screen_reports_its_error_and_blocks_nobody() {
+        let (sender, output) = mpsc::channel();
+        drop(output);
+        let screen = ScreenHandle::start(Box::new(ForwardingScreen(sender))).unwrap();
         smol::block_on(async {
-            screen.show("x\n".to_owned()).await;
+            screen.print("x\n".to_owned()).await;
             let error = screen.ended().await.unwrap_err();
             assert_eq!(error.kind(), io::ErrorKind::BrokenPipe);
             for _ in 0..SCREEN_QUEUE * 2 {
-                screen.show("x\n".to_owned()).await;
+                screen.print("x\n".to_owned()).await;
             }
         });
     }

@@ -1,715 +1,582 @@
-//! The session: what a server's bytes tell, and what is to be sent, over any number of
-//! connections.
+//! Session of one user with one server, across any number of connections.
 //!
-//! What lives here: [`Session`], a plain state machine for both dialects. The client's loop feeds
-//! it bytes and time, and sends what it wants sent. It must never end because of what a server
-//! sends, never lose a line of its user that can be said, and never say one twice: what is not
-//! acknowledged is said again under the same nonce.
-//!
-//! Protocol: "How a client finds out": a server is never sent a hello before it said the mark.
+//! A state machine without I/O and without a clock. A request that the server has not
+//! acknowledged is sent again under the same nonce, so it is neither lost nor executed twice. A
+//! server gets a hello only after its first line carried the mark of the extended dialect.
 
-pub mod history_replay;
+mod heartbeat;
+mod held_lines;
+pub(crate) mod history_replay;
+mod recovery;
 pub mod request;
-pub mod update;
+mod resend_queue;
+pub(crate) mod update;
 
 use crate::chat::SERVER_SOURCE;
 use crate::chat::request::{EventCursor, Nonce};
-use crate::client::limits::{
-    FIRST_LINE_TIMEOUT, HELLO_TIMEOUT, MAX_IN_FLIGHT, MAX_LINE_BYTES, MAX_QUEUED, MAX_QUEUED_BYTES,
-    MAX_RECOVERED, MAX_RECOVERED_BYTES, PING_INTERVAL, PONG_TIMEOUT,
-};
-use crate::client::session::history_replay::Replays;
+use crate::client::limits::{FIRST_LINE_TIMEOUT, HELLO_TIMEOUT, MAX_LINE_BYTES};
+use crate::client::session::heartbeat::Heartbeat;
+use crate::client::session::history_replay::HistoryReplay;
+use crate::client::session::recovery::Recovery;
 use crate::client::session::request::{UserRequest, encode_basic, encode_extended};
-use crate::client::session::update::{Missed, OnUpdate, SessionUpdate};
+use crate::client::session::resend_queue::ResendQueue;
+use crate::client::session::update::{OnUpdate, SessionUpdate};
 use crate::protocol::framing::{Line, LineDecoder};
 use crate::protocol::server_line;
 use crate::protocol::server_line::{Introduction, Refused, Said, ServerLine, Welcome};
-use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-/// What this program calls itself.
-const CLIENT: &str = concat!("smolchat-client/", env!("CARGO_PKG_VERSION"));
+/// Name and version that the hello carries.
+const CLIENT_VERSION: &str = concat!("smolchat-client/", env!("CARGO_PKG_VERSION"));
 
-/// The code of an error that comes long after the line that it is about.
+/// Code of an error that arrives long after the line that caused it was accepted.
 const NOT_DELIVERED: &str = "not-delivered";
 
-/// What the loop has to do about a time that has come.
+/// Result of [`Session::on_timer`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TimerOutcome {
-    /// Nothing, but to send what there is.
+pub(crate) enum TimerOutcome {
     Alive,
-    /// Give the connection up: the server does not answer.
+    /// The server does not answer; the connection has to be given up.
     Dead,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
-    /// There is no connection.
     Offline,
-    /// The server has not said anything yet.
-    Opening(Instant),
-    /// Both speak the basic dialect.
+    AwaitingFirstLine(Instant),
     Basic,
-    /// We have said hello.
-    Greeting(Instant),
-    /// Both speak the extended dialect.
+    AwaitingWelcome(Instant),
     Extended,
 }
 
-/// A line of the user that is not done.
-#[derive(Debug)]
-struct Waiting {
-    asked: UserRequest,
-    /// Where an acknowledgement is wanted.
-    nonce: Option<Nonce>,
-    is_sent: bool,
-}
-
-/// By what we are the same user again.
+/// Credentials to resume as the same user.
 #[derive(Debug)]
 struct Identity {
     token: String,
-    place: EventCursor,
+    /// Newest event that this client has received.
+    cursor: EventCursor,
 }
 
-/// What comes after a break, collected to tell how many messages it is.
-#[derive(Debug)]
-struct Recovery {
-    missed: u64,
-    /// How many of them have come.
-    seen: u64,
-    collected: Vec<(ServerLine, Vec<u8>)>,
-    /// Of the lines.
-    bytes: usize,
-}
-
-/// A user's chat with one server.
+/// State of a user's chat with one server.
 #[derive(Debug)]
 pub struct Session {
-    splitter: LineDecoder,
+    decoder: LineDecoder,
     phase: Phase,
-    /// Whether hello is said as soon as that is allowed, or when something needs it.
+    /// Whether to say hello as soon as possible, or only when a request needs it.
     prefers_extended: bool,
-    /// Whether the server speaks the extended dialect.
-    is_marked: bool,
-    /// Whether this connection brought a line.
-    has_heard: bool,
-    /// Whether this connection was let in.
-    is_greeted: bool,
+    /// Whether the first line carried the mark of the extended dialect.
+    offers_extended: bool,
+    has_received_line: bool,
+    is_admitted: bool,
     name: Option<String>,
-    /// The address that this connection was until it was somebody again; its coming and going is
-    /// no news to us.
-    temporary: Option<String>,
-    /// The name that the user chose.
+    /// Address that named this connection until it resumed as an earlier user. Its arrival and
+    /// departure are not shown.
+    temporary_name: Option<String>,
     chosen_name: Option<String>,
     has_chosen_name: bool,
-    /// Why the chosen name was refused.
-    name_refusal: Option<String>,
+    name_rejection: Option<String>,
     identity: Option<Identity>,
     recovery: Option<Recovery>,
-    /// What was asked for of the past.
-    replays: Replays,
-    waiting: VecDeque<Waiting>,
-    waiting_bytes: usize,
-    in_flight: usize,
-    nonce_prefix: String,
-    nonces: u64,
+    replay: HistoryReplay,
+    queue: ResendQueue,
+    heartbeat: Heartbeat,
     output: Vec<u8>,
-    pings: u64,
-    pinged_at: Option<Instant>,
-    next_ping: Option<Instant>,
-    heard_at: Option<Instant>,
-    round_trip: Option<Duration>,
-    lines: u64,
-    understood: u64,
+    received_lines: u64,
+    decoded_lines: u64,
     bye: Option<server_line::Bye>,
 }
 
 impl Session {
-    /// A session that is not connected yet. The random number makes nonces that no other run of
-    /// the client makes.
+    /// Returns a session without a connection. `random` makes its nonces unique among runs.
     pub fn new(prefers_extended: bool, name: Option<String>, random: u64) -> Self {
         let mut session = Session {
-            splitter: LineDecoder::new(MAX_LINE_BYTES),
+            decoder: LineDecoder::new(MAX_LINE_BYTES),
             phase: Phase::Offline,
             prefers_extended,
-            is_marked: false,
-            has_heard: false,
-            is_greeted: false,
+            offers_extended: false,
+            has_received_line: false,
+            is_admitted: false,
             name: None,
-            temporary: None,
+            temporary_name: None,
             chosen_name: None,
             has_chosen_name: false,
-            name_refusal: None,
+            name_rejection: None,
             identity: None,
             recovery: None,
-            replays: Replays::default(),
-            waiting: VecDeque::new(),
-            waiting_bytes: 0,
-            in_flight: 0,
-            nonce_prefix: format!("{random:016x}-"),
-            nonces: 0,
+            replay: HistoryReplay::default(),
+            queue: ResendQueue::new(random),
+            heartbeat: Heartbeat::default(),
             output: Vec::new(),
-            pings: 0,
-            pinged_at: None,
-            next_ping: None,
-            heard_at: None,
-            round_trip: None,
-            lines: 0,
-            understood: 0,
+            received_lines: 0,
+            decoded_lines: 0,
             bye: None,
         };
         if let Some(name) = name {
-            session.enqueue(UserRequest::SetName(name), None);
+            session.queue.push(UserRequest::SetName(name), None);
         }
         session
     }
 
-    // What the loop may know
-
-    /// Whether lines came and none of them was understood: something else than a chat speaks.
-    pub fn is_strange(&self) -> bool {
-        self.lines > 0 && self.understood == 0
+    /// Returns whether lines came and none of them was a line of the protocol.
+    pub(crate) fn received_only_garbage(&self) -> bool {
+        self.received_lines > 0 && self.decoded_lines == 0
     }
 
-    /// Our name, as far as it is known.
-    pub fn name(&self) -> Option<&str> {
+    pub(crate) fn name(&self) -> Option<&str> {
         self.name.as_deref()
     }
 
-    /// Whether the server has ever given us a name that we asked for.
-    pub fn has_chosen_name(&self) -> bool {
+    /// Returns whether the server has given this user a requested name.
+    pub(crate) fn has_chosen_name(&self) -> bool {
         self.has_chosen_name
     }
 
-    /// Why the name that was asked for is not ours, if it was refused last.
-    pub fn name_refusal(&self) -> Option<&str> {
-        self.name_refusal.as_deref()
+    /// Returns why the server rejected the last requested name.
+    pub(crate) fn name_rejection(&self) -> Option<&str> {
+        self.name_rejection.as_deref()
     }
 
-    /// How long the last ping took.
-    pub fn round_trip(&self) -> Option<Duration> {
-        self.round_trip
+    pub(crate) fn round_trip(&self) -> Option<Duration> {
+        self.heartbeat.round_trip()
     }
 
-    /// Lines of the user that are not done.
-    pub fn waiting(&self) -> usize {
-        self.waiting.len()
+    /// Returns how many requests are not sent or not acknowledged yet.
+    pub(crate) fn queued(&self) -> usize {
+        self.queue.len()
     }
 
-    /// Whether a further line may be asked for.
-    pub fn has_room(&self) -> bool {
-        self.waiting.len() < MAX_QUEUED && self.waiting_bytes < MAX_QUEUED_BYTES
+    pub(crate) fn has_room(&self) -> bool {
+        self.queue.has_room()
     }
 
-    /// Whether both speak the extended dialect.
-    pub fn is_extended(&self) -> bool {
+    pub(crate) fn is_extended(&self) -> bool {
         self.phase == Phase::Extended
     }
 
-    /// Whether this connection, or the one that is gone, was let into the chat; one that is turned
-    /// away at the door gets a sentence only.
-    pub fn is_greeted(&self) -> bool {
-        self.is_greeted
+    /// Returns whether the server admitted the latest connection to the chat; a rejected client
+    /// gets a sentence only.
+    pub(crate) fn is_admitted(&self) -> bool {
+        self.is_admitted
     }
 
-    /// What the server said of the end of the connection.
-    pub fn take_bye(&mut self) -> Option<server_line::Bye> {
+    /// Takes the server's announcement of the end of the connection.
+    pub(crate) fn take_bye(&mut self) -> Option<server_line::Bye> {
         self.bye.take()
     }
 
-    /// What is to be sent now; it counts as sent.
+    /// Takes the bytes to send now; they count as sent.
     pub fn take_output(&mut self) -> Vec<u8> {
         std::mem::take(&mut self.output)
     }
 
     // Connections
 
-    /// There is a connection.
+    /// Starts the session's use of a new connection.
     pub fn connected(&mut self, now: Instant) {
-        self.is_greeted = false;
-        self.has_heard = false;
-        self.splitter = LineDecoder::new(MAX_LINE_BYTES);
-        self.phase = Phase::Opening(now);
-        self.is_marked = false;
+        self.is_admitted = false;
+        self.has_received_line = false;
+        self.decoder = LineDecoder::new(MAX_LINE_BYTES);
+        self.phase = Phase::AwaitingFirstLine(now);
+        self.offers_extended = false;
         self.bye = None;
-        self.heard_at = Some(now);
-        if !self.prefers_extended && self.identity.is_none() {
-            self.flush_opening();
-        }
+        self.heartbeat.note_received(now);
+        self.send_before_first_line();
     }
 
-    /// The connection is gone. What was sent and not acknowledged is sent again over the next.
-    pub fn disconnected(&mut self, show: OnUpdate<'_>) {
-        self.finish_recovery(show);
-        if let Some(since) = self.replays.interrupt() {
-            self.waiting.push_front(Waiting {
-                asked: UserRequest::Since(since),
-                nonce: None,
-                is_sent: false,
-            });
+    /// Ends the use of a connection; unacknowledged requests are sent again over the next one.
+    pub(crate) fn disconnected(&mut self, on_update: OnUpdate<'_>) {
+        self.finish_recovery(on_update);
+        self.queue.connection_lost();
+        if let Some(since) = self.replay.interrupt() {
+            self.queue.push_front(UserRequest::Since(since));
         }
         self.phase = Phase::Offline;
         self.output.clear();
-        self.pinged_at = None;
-        self.next_ping = None;
-        self.round_trip = None;
-        self.in_flight = 0;
-        for waiting in &mut self.waiting {
-            waiting.is_sent = false;
-        }
+        self.heartbeat.stop();
     }
 
-    /// There will be no further connection: shows what waited for a past that does not come.
-    pub fn abandon_replay(&mut self, show: OnUpdate<'_>) {
-        self.replays.release(0, show);
+    /// Shows the lines that wait for a history replay, because no further connection follows.
+    pub(crate) fn abandon_replay(&mut self, on_update: OnUpdate<'_>) {
+        self.replay.release(0, on_update);
     }
 
-    /// When something is to be done though nothing happens.
-    pub fn deadline(&self) -> Option<Instant> {
-        let dead = self
-            .pinged_at
-            .map(|at| at.max(self.heard_at.unwrap_or(at)) + PONG_TIMEOUT);
+    /// Returns the time at which [`Session::on_timer`] has to run.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
         match self.phase {
-            Phase::Opening(since) => Some(since + FIRST_LINE_TIMEOUT),
-            Phase::Greeting(since) => Some(since + HELLO_TIMEOUT),
-            Phase::Extended => dead.or(self.next_ping),
+            Phase::AwaitingFirstLine(since) => Some(since + FIRST_LINE_TIMEOUT),
+            Phase::AwaitingWelcome(since) => Some(since + HELLO_TIMEOUT),
+            Phase::Extended => self.heartbeat.deadline(),
             Phase::Basic | Phase::Offline => None,
         }
     }
 
-    /// Does what the time demands.
-    pub fn pulse(&mut self, now: Instant, show: OnUpdate<'_>) -> TimerOutcome {
+    /// Falls back to the basic dialect, pings the server or declares it dead, as is due.
+    pub(crate) fn on_timer(&mut self, now: Instant, on_update: OnUpdate<'_>) -> TimerOutcome {
         if self.deadline().is_none_or(|deadline| now < deadline) {
             return TimerOutcome::Alive;
         }
         match self.phase {
-            Phase::Opening(_) | Phase::Greeting(_) => {
-                self.is_marked = false;
+            Phase::AwaitingFirstLine(_) | Phase::AwaitingWelcome(_) => {
+                self.offers_extended = false;
                 self.phase = Phase::Basic;
-                self.flush(now, show);
+                self.flush(now, on_update);
             }
-            Phase::Extended if self.pinged_at.is_some() => return TimerOutcome::Dead,
-            Phase::Extended => self.ping(now),
+            Phase::Extended if self.heartbeat.awaits_pong() => return TimerOutcome::Dead,
+            Phase::Extended => self.heartbeat.ping(now, &mut self.output),
             Phase::Basic | Phase::Offline => {}
         }
         TimerOutcome::Alive
     }
 
-    /// There is no time to wait for the dialect: what waits is sent as any server takes it.
-    pub fn skip_greeting(&mut self, now: Instant, show: OnUpdate<'_>) {
-        if let Phase::Opening(_) = self.phase {
+    /// Sends the queue in the basic dialect without waiting for the first line of the server.
+    pub(crate) fn skip_greeting(&mut self, now: Instant, on_update: OnUpdate<'_>) {
+        if let Phase::AwaitingFirstLine(_) = self.phase {
             self.phase = Phase::Basic;
-            self.flush(now, show);
+            self.flush(now, on_update);
         }
     }
 
-    fn ping(&mut self, now: Instant) {
-        self.pings += 1;
-        server_line::encode_ping(&mut self.output, self.pings);
-        self.pinged_at = Some(now);
-        self.next_ping = Some(now + PING_INTERVAL);
-    }
+    // Requests
 
-    // What the user wants
-
-    /// Asks for something, now or as soon as there is a link; under this nonce, or one of our own
-    /// where an acknowledgement is wanted.
-    pub fn ask(
+    /// Queues a request and sends it if possible. Without a `nonce`, a request that the server
+    /// acknowledges gets one of the session's own.
+    pub fn request(
         &mut self,
-        asked: UserRequest,
+        request: UserRequest,
         nonce: Option<Nonce>,
         now: Instant,
-        show: OnUpdate<'_>,
+        on_update: OnUpdate<'_>,
     ) {
-        let nonce = asked
-            .acknowledged_kind()
-            .and_then(|_| nonce.or_else(|| self.fresh_nonce()));
-        self.enqueue(asked, nonce);
-        self.flush(now, show);
-    }
-
-    fn fresh_nonce(&mut self) -> Option<Nonce> {
-        self.nonces += 1;
-        Nonce::new(&format!("{}{}", self.nonce_prefix, self.nonces))
-    }
-
-    fn enqueue(&mut self, asked: UserRequest, nonce: Option<Nonce>) {
-        if matches!(asked, UserRequest::Since(_)) {
-            self.replays.expect_past();
+        if matches!(request, UserRequest::Since(_)) {
+            self.replay.hold_until_replayed();
         }
-        self.waiting_bytes += asked.text_bytes();
-        self.waiting.push_back(Waiting {
-            asked,
-            nonce,
-            is_sent: false,
-        });
+        self.queue.push(request, nonce);
+        self.flush(now, on_update);
     }
 
-    fn forget(&mut self, index: usize) -> Option<Waiting> {
-        let waiting = self.waiting.remove(index)?;
-        self.waiting_bytes -= waiting.asked.text_bytes();
-        self.in_flight -= usize::from(waiting.is_sent);
-        Some(waiting)
-    }
-
-    /// Encodes what waits and may be sent.
-    fn flush(&mut self, now: Instant, show: OnUpdate<'_>) {
+    fn flush(&mut self, now: Instant, on_update: OnUpdate<'_>) {
         match self.phase {
             Phase::Extended => self.flush_extended(),
-            Phase::Basic => self.flush_basic(now, show),
-            Phase::Opening(_) if !self.prefers_extended && self.identity.is_none() => {
-                self.flush_opening();
-            }
-            Phase::Offline | Phase::Opening(_) | Phase::Greeting(_) => {}
+            Phase::Basic => self.flush_basic(now, on_update),
+            Phase::AwaitingFirstLine(_) => self.send_before_first_line(),
+            Phase::Offline | Phase::AwaitingWelcome(_) => {}
         }
     }
 
-    /// What both dialects know need not wait for the server's first line.
-    fn flush_opening(&mut self) {
-        while self
-            .waiting
-            .front()
-            .is_some_and(|first| !first.asked.needs_extended())
-        {
-            let Some(first) = self.forget(0) else { return };
-            encode_basic(&mut self.output, &first.asked);
-            self.note_name(first.asked);
+    /// Sends what both dialects understand, unless the extended dialect is wanted.
+    fn send_before_first_line(&mut self) {
+        if self.prefers_extended || self.identity.is_some() {
+            return;
         }
+        while let Some(request) = self.queue.pop_if(|first| !first.needs_extended()) {
+            self.send_basic(request);
+        }
+    }
+
+    fn send_basic(&mut self, request: UserRequest) {
+        encode_basic(&mut self.output, &request);
+        self.note_name_request(request);
     }
 
     fn flush_extended(&mut self) {
-        // What is sent stands before what is not.
-        let mut index = self.in_flight;
-        while index < self.waiting.len() && self.in_flight < MAX_IN_FLIGHT {
-            let waiting = &mut self.waiting[index];
-            match waiting.asked {
-                UserRequest::History(limit) => self.replays.ask_for_newest(limit, &mut self.output),
-                UserRequest::Since(since) => self.replays.ask_since(since, &mut self.output),
-                _ => encode_extended(&mut self.output, &waiting.asked, waiting.nonce.as_ref()),
-            }
-            if waiting.nonce.is_some() {
-                waiting.is_sent = true;
-                self.in_flight += 1;
-                index += 1;
-            } else if let Some(done) = self.forget(index) {
-                self.note_name(done.asked);
-            }
-        }
-    }
-
-    fn flush_basic(&mut self, now: Instant, show: OnUpdate<'_>) {
-        while let Some(first) = self.waiting.front() {
-            if first.asked.needs_extended() && self.is_marked {
-                return self.greet(now);
-            }
-            let Some(first) = self.forget(0) else { return };
-            if first.asked.needs_extended() {
-                let sentence = format!(
-                    "This server speaks the basic dialect only, which does not know {}; nothing was sent",
-                    first.asked.description()
-                );
-                show(SessionUpdate::Impossible(sentence), &[]);
-                if let UserRequest::Since(_) = first.asked {
-                    self.replays.release(0, show);
+        while let Some((request, nonce)) = self.queue.next_unsent() {
+            match *request {
+                UserRequest::History(limit) => {
+                    self.replay.request_newest(limit, &mut self.output);
                 }
-            } else {
-                encode_basic(&mut self.output, &first.asked);
-                self.note_name(first.asked);
+                UserRequest::Since(since) => self.replay.request_since(since, &mut self.output),
+                _ => encode_extended(&mut self.output, request, nonce),
+            }
+            if let Some(done) = self.queue.mark_sent() {
+                self.note_name_request(done);
             }
         }
     }
 
-    fn note_name(&mut self, asked: UserRequest) {
-        if let UserRequest::SetName(name) = asked {
-            self.chosen_name = Some(name);
-            self.name_refusal = None;
+    fn flush_basic(&mut self, now: Instant, on_update: OnUpdate<'_>) {
+        let offers_extended = self.offers_extended;
+        let can_send = |first: &UserRequest| !(first.needs_extended() && offers_extended);
+        while let Some(request) = self.queue.pop_if(can_send) {
+            if request.needs_extended() {
+                self.report_unsupported(&request, on_update);
+            } else {
+                self.send_basic(request);
+            }
+        }
+        if self.queue.len() > 0 {
+            self.send_hello(now);
         }
     }
 
-    fn greet(&mut self, now: Instant) {
+    fn report_unsupported(&mut self, request: &UserRequest, on_update: OnUpdate<'_>) {
+        let sentence = format!(
+            "This server speaks the basic dialect only, which does not know {}; nothing was sent",
+            request.description()
+        );
+        on_update(SessionUpdate::Unsupported(sentence), &[]);
+        if let UserRequest::Since(_) = request {
+            self.replay.release(0, on_update);
+        }
+    }
+
+    fn note_name_request(&mut self, request: UserRequest) {
+        if let UserRequest::SetName(name) = request {
+            self.chosen_name = Some(name);
+            self.name_rejection = None;
+        }
+    }
+
+    fn send_hello(&mut self, now: Instant) {
         let introduction = Introduction {
-            client: CLIENT,
+            client: CLIENT_VERSION,
             token: self.identity.as_ref().map(|known| known.token.as_str()),
-            after: self.identity.as_ref().map(|known| &known.place),
+            after: self.identity.as_ref().map(|known| &known.cursor),
         };
         server_line::encode_hello(&mut self.output, introduction);
-        self.phase = Phase::Greeting(now);
+        self.phase = Phase::AwaitingWelcome(now);
     }
 
-    // What the server says
+    // Lines of the server
 
-    /// Takes bytes of the server and tells what is to be shown of them.
-    pub fn receive(&mut self, mut bytes: &[u8], now: Instant, show: OnUpdate<'_>) {
-        self.heard_at = Some(now);
-        // The splitter is taken out for as long as it lends lines.
+    /// Decodes received bytes and reports what they change.
+    pub fn receive(&mut self, mut bytes: &[u8], now: Instant, on_update: OnUpdate<'_>) {
+        self.heartbeat.note_received(now);
+        // The decoder lends its lines, so it leaves `self` for the time of the loop.
         let placeholder = LineDecoder::new(MAX_LINE_BYTES);
-        let mut splitter = std::mem::replace(&mut self.splitter, placeholder);
-        while let Some(line) = splitter.next_line(&mut bytes) {
-            self.lines += 1;
-            let is_first = !std::mem::replace(&mut self.has_heard, true);
-            let Line::Complete(line) = line else { continue };
+        let mut decoder = std::mem::replace(&mut self.decoder, placeholder);
+        while let Some(line) = decoder.next_line(&mut bytes) {
+            self.received_lines += 1;
+            let is_first = !std::mem::replace(&mut self.has_received_line, true);
+            let Line::Complete(raw) = line else { continue };
+            let line = server_line::decode(raw);
             if is_first {
-                self.learn_dialect(line, now, show);
+                self.choose_dialect(line.as_ref(), raw, now, on_update);
             }
-            if let Some(heard) = server_line::decode(line) {
-                self.understood += 1;
-                self.hear(heard, line, is_first, now, show);
+            if let Some(line) = line {
+                self.decoded_lines += 1;
+                self.receive_line(line, raw, is_first, now, on_update);
             }
         }
-        self.splitter = splitter;
+        self.decoder = decoder;
     }
 
-    fn hear(
+    fn receive_line(
         &mut self,
-        heard: ServerLine,
-        line: &[u8],
+        line: ServerLine,
+        raw: &[u8],
         is_first: bool,
         now: Instant,
-        show: OnUpdate<'_>,
+        on_update: OnUpdate<'_>,
     ) {
-        match heard {
-            // The address of a connection that is about to be somebody is no news.
-            ServerLine::Message(_) if is_first && self.is_marked && self.identity.is_some() => {}
-            ServerLine::Welcome(welcome) => self.begin(welcome, now, show),
+        match &line {
+            // The user knows this connection under another name in a moment.
+            ServerLine::Message(_)
+                if is_first && self.offers_extended && self.identity.is_some() =>
+            {
+                return;
+            }
+            ServerLine::Pong(number) => return self.heartbeat.receive_pong(*number, now),
             ServerLine::Ack(ack) => {
-                let is_it = |waiting: &Waiting| {
-                    let nonce = waiting.nonce.as_ref();
-                    nonce.is_some_and(|nonce| nonce.as_str() == ack.nonce)
-                };
-                if let Some(index) = self.waiting.iter().position(is_it) {
-                    self.forget(index);
-                    self.flush(now, show);
-                }
-                show(SessionUpdate::Heard(ServerLine::Ack(ack)), line);
-            }
-            ServerLine::Pong(number) => {
-                if let Some(at) = self.pinged_at.filter(|_| number == self.pings) {
-                    self.round_trip = Some(now.saturating_duration_since(at));
-                    self.pinged_at = None;
+                if self.queue.acknowledge(&ack.nonce) {
+                    self.flush(now, on_update);
                 }
             }
-            ServerLine::Error(refused) => {
-                self.note_refusal(&refused, now, show);
-                show(SessionUpdate::Heard(ServerLine::Error(refused)), line);
-            }
-            ServerLine::History(page) => self.replays.hear(page, line, &mut self.output, show),
-            ServerLine::Bye(bye) => {
-                self.bye = Some(bye.clone());
-                show(SessionUpdate::Heard(ServerLine::Bye(bye)), line);
+            ServerLine::Error(error) => self.receive_error(error, now, on_update),
+            ServerLine::Bye(bye) => self.bye = Some(bye.clone()),
+            _ => {}
+        }
+        match line {
+            ServerLine::Welcome(welcome) => self.receive_welcome(welcome, now, on_update),
+            ServerLine::History(page) => {
+                self.replay
+                    .receive_page(page, raw, &mut self.output, on_update);
             }
             ServerLine::Message(_)
             | ServerLine::Joined(_)
             | ServerLine::Left(_)
-            | ServerLine::Renamed(_) => {
-                self.hear_event(heard, line, show);
-            }
-            other => show(SessionUpdate::Heard(other), line),
+            | ServerLine::Renamed(_) => self.receive_event(line, raw, on_update),
+            other => on_update(SessionUpdate::Line(other), raw),
         }
     }
 
-    /// The first line of a connection tells the dialect, also if it comes late.
-    fn learn_dialect(&mut self, line: &[u8], now: Instant, show: OnUpdate<'_>) {
-        let entered = server_line::decode(line).and_then(name_that_entered);
-        self.is_marked = entered.is_some() && line.ends_with(b" ");
-        self.is_greeted = entered.is_some();
-        let comes_back = self.identity.is_some();
-        match comes_back && self.is_marked {
-            true => self.temporary = entered,
+    /// Chooses the dialect by the first line of a connection, even if that line comes late.
+    fn choose_dialect(
+        &mut self,
+        line: Option<&ServerLine>,
+        raw: &[u8],
+        now: Instant,
+        on_update: OnUpdate<'_>,
+    ) {
+        let entered = line.and_then(entered_name).map(str::to_owned);
+        self.offers_extended = entered.is_some() && raw.ends_with(b" ");
+        self.is_admitted = entered.is_some();
+        let resumes = self.identity.is_some();
+        match resumes && self.offers_extended {
+            true => self.temporary_name = entered,
             false => self.name = entered.or(self.name.take()),
         }
-        if self.is_marked && (self.prefers_extended || comes_back) {
-            self.greet(now);
+        if self.offers_extended && (self.prefers_extended || resumes) {
+            self.send_hello(now);
         } else {
             self.phase = Phase::Basic;
         }
-        self.flush(now, show);
+        self.flush(now, on_update);
     }
 
-    fn begin(&mut self, welcome: Welcome, now: Instant, show: OnUpdate<'_>) {
+    fn receive_welcome(&mut self, welcome: Welcome, now: Instant, on_update: OnUpdate<'_>) {
         let before = self.identity.take();
-        let is_same_past = before
-            .as_ref()
-            .is_some_and(|known| *known.place.epoch == *welcome.epoch);
         let last = match (&before, welcome.resumed) {
-            (Some(known), Some(resumed)) if resumed.complete => known.place.id,
+            (Some(known), Some(resumed)) if resumed.complete => known.cursor.id,
             (_, Some(resumed)) if !resumed.complete => resumed.oldest.saturating_sub(1),
             _ => welcome.last,
         };
-        let is_another = before
+        let is_new_user = before
             .as_ref()
             .is_none_or(|known| known.token != welcome.token);
-        self.identity = Some(Identity {
-            token: welcome.token,
-            place: EventCursor {
-                epoch: welcome.epoch.into(),
-                id: last,
-            },
-        });
+        let cursor = EventCursor {
+            epoch: welcome.epoch.into(),
+            id: last,
+        };
         self.phase = Phase::Extended;
         self.name = Some(welcome.name.clone());
         match (before, welcome.resumed) {
             (Some(_), Some(resumed)) if resumed.complete => {
-                self.recovery = Some(Recovery {
-                    missed: resumed.missed,
-                    seen: 0,
-                    collected: Vec::new(),
-                    bytes: 0,
-                });
-                self.finish_recovery_if_whole(show);
+                self.recovery = Some(Recovery::new(resumed.missed));
+                self.finish_complete_recovery(on_update);
             }
             (Some(known), Some(resumed)) => {
-                let after = is_same_past.then_some(known.place.id);
+                let is_same_log = known.cursor.epoch == cursor.epoch;
+                let after = is_same_log.then_some(known.cursor.id);
                 let oldest = resumed.oldest;
-                show(SessionUpdate::Gap { after, oldest }, &[]);
+                on_update(SessionUpdate::Gap { after, oldest }, &[]);
             }
-            _ => show(SessionUpdate::Welcome { name: welcome.name }, &[]),
+            _ => on_update(SessionUpdate::Welcome { name: welcome.name }, &[]),
         }
-        if let Some(chosen) = self.chosen_name.clone().filter(|chosen| {
-            // A token that is not known any more does not give the name back.
-            is_another && Some(chosen) != self.name.as_ref()
-        }) {
-            self.waiting_bytes += chosen.len();
-            self.waiting.push_front(Waiting {
-                asked: UserRequest::SetName(chosen),
-                nonce: None,
-                is_sent: false,
-            });
+        self.identity = Some(Identity {
+            token: welcome.token,
+            cursor,
+        });
+        if let Some(chosen) = &self.chosen_name
+            && is_new_user
+            && self.name.as_ref() != Some(chosen)
+        {
+            // An expired token does not give the name back.
+            self.queue.push_front(UserRequest::SetName(chosen.clone()));
         }
-        self.ping(now);
-        self.flush(now, show);
+        self.heartbeat.ping(now, &mut self.output);
+        self.flush(now, on_update);
     }
 
-    /// Something public, or a line of the basic dialect.
-    fn hear_event(&mut self, heard: ServerLine, line: &[u8], show: OnUpdate<'_>) {
-        let id = match &heard {
-            ServerLine::Message(said) => said.id,
-            ServerLine::Joined(presence) | ServerLine::Left(presence) => Some(presence.id),
-            ServerLine::Renamed(renamed) => Some(renamed.id),
-            _ => None,
-        };
+    /// Handles a public event of the extended dialect, or any message of the basic one.
+    fn receive_event(&mut self, line: ServerLine, raw: &[u8], on_update: OnUpdate<'_>) {
+        let id = line_id(&line);
         if let (Some(id), Some(known)) = (id, &mut self.identity) {
-            if id <= known.place.id {
+            if id <= known.cursor.id {
                 return;
             }
-            known.place.id = id;
+            known.cursor.id = id;
         }
-        if let Some((old, new)) = renaming(&heard)
+        if let Some((old, new)) = renaming(&line)
             && self.name.as_deref() == Some(old)
         {
             self.name = Some(new.to_owned());
             self.has_chosen_name = true;
         }
-        let is_news = !self.is_our_temporary(&heard);
+        let is_shown = !self.is_own_temporary_presence(&line);
         match &mut self.recovery {
             Some(recovery) if id.is_some() => {
-                recovery.seen += 1;
-                if is_news {
-                    recovery.bytes += line.len();
-                    recovery.collected.push((heard, line.to_owned()));
-                }
-                self.finish_recovery_if_whole(show);
+                recovery.add(is_shown.then_some(line), raw);
+                self.finish_complete_recovery(on_update);
             }
-            // What has a number stands behind a past that has not come yet.
-            _ if is_news && id.is_some() && self.replays.holds() => self.replays.hold(heard, line),
-            _ if is_news => show(SessionUpdate::Heard(heard), line),
-            _ => {}
+            _ if !is_shown => {}
+            _ if id.is_some() => self.show_after_replay(line, raw, on_update),
+            _ => on_update(SessionUpdate::Line(line), raw),
         }
     }
 
-    /// Whether this is the coming or going of the user that our connection was at first.
-    fn is_our_temporary(&mut self, heard: &ServerLine) -> bool {
-        let (ServerLine::Joined(presence) | ServerLine::Left(presence)) = heard else {
+    fn show_after_replay(&mut self, line: ServerLine, raw: &[u8], on_update: OnUpdate<'_>) {
+        match self.replay.is_holding() {
+            true => self.replay.hold(line, raw),
+            false => on_update(SessionUpdate::Line(line), raw),
+        }
+    }
+
+    fn is_own_temporary_presence(&mut self, line: &ServerLine) -> bool {
+        let (ServerLine::Joined(presence) | ServerLine::Left(presence)) = line else {
             return false;
         };
-        let is_it = self.temporary.as_ref() == Some(&presence.name);
-        if is_it && matches!(heard, ServerLine::Left(_)) {
-            self.temporary = None;
+        let is_own = self.temporary_name.as_ref() == Some(&presence.name);
+        if is_own && matches!(line, ServerLine::Left(_)) {
+            self.temporary_name = None;
         }
-        is_it
+        is_own
     }
 
-    fn finish_recovery_if_whole(&mut self, show: OnUpdate<'_>) {
-        let is_whole = self.recovery.as_ref().is_some_and(|recovery| {
-            recovery.seen >= recovery.missed
-                || recovery.collected.len() >= MAX_RECOVERED
-                || recovery.bytes >= MAX_RECOVERED_BYTES
-        });
-        if is_whole {
-            self.finish_recovery(show);
+    fn finish_complete_recovery(&mut self, on_update: OnUpdate<'_>) {
+        if self.recovery.as_ref().is_some_and(Recovery::is_complete) {
+            self.finish_recovery(on_update);
         }
     }
 
-    /// Shows what was collected.
-    fn finish_recovery(&mut self, show: OnUpdate<'_>) {
+    fn finish_recovery(&mut self, on_update: OnUpdate<'_>) {
         let Some(recovery) = self.recovery.take() else {
             return;
         };
-        let is_message = |(heard, _): &&(ServerLine, _)| matches!(heard, ServerLine::Message(_));
-        let is_all = recovery.seen >= recovery.missed;
-        let missed = match is_all {
-            true => Missed::Messages(recovery.collected.iter().filter(is_message).count()),
-            false => Missed::Events(recovery.missed),
-        };
-        show(SessionUpdate::Recovered(missed), &[]);
-        for (heard, line) in recovery.collected {
-            match self.replays.holds() {
-                true => self.replays.hold(heard, &line),
-                false => show(SessionUpdate::Heard(heard), &line),
-            }
+        let (missed, lines) = recovery.finish();
+        on_update(SessionUpdate::Recovered(missed), &[]);
+        for (line, raw) in lines {
+            self.show_after_replay(line, &raw, on_update);
         }
     }
 
-    /// The server answers in the order in which it was asked, so a refusal is of the oldest line
-    /// of its kind.
-    fn note_refusal(&mut self, refused: &Refused, now: Instant, show: OnUpdate<'_>) {
-        let kind = refused.kind.as_deref();
+    /// Removes the rejected request. The server answers in order, so an error is about the oldest
+    /// request of its kind.
+    fn receive_error(&mut self, error: &Refused, now: Instant, on_update: OnUpdate<'_>) {
+        let kind = error.kind.as_deref();
         if kind == Some("set-name") {
-            self.name_refusal = Some(refused.message.clone());
+            self.name_rejection = Some(error.message.clone());
             self.chosen_name = None;
         }
         if kind == Some("history") {
-            self.replays.refuse(show);
+            self.replay.reject(on_update);
         }
-        if refused.code == NOT_DELIVERED {
-            return;
-        }
-        let is_it = |waiting: &Waiting| {
-            waiting.is_sent
-                && waiting
-                    .asked
-                    .acknowledged_kind()
-                    .is_some_and(|own| kind == Some(own))
-        };
-        if let Some(index) = self.waiting.iter().position(is_it) {
-            self.forget(index);
-            self.flush(now, show);
+        if error.code != NOT_DELIVERED && kind.is_some_and(|kind| self.queue.reject(kind)) {
+            self.flush(now, on_update);
         }
     }
 }
 
-/// Who has entered by this, in the basic dialect.
-fn name_that_entered(heard: ServerLine) -> Option<String> {
-    match heard {
-        ServerLine::Message(said) if said.source == SERVER_SOURCE && said.id.is_none() => {
-            let name = said.message.strip_suffix(" has entered the chat")?;
-            Some(name.to_owned())
-        }
+fn line_id(line: &ServerLine) -> Option<u64> {
+    match line {
+        ServerLine::Message(message) => message.id,
+        ServerLine::Joined(presence) | ServerLine::Left(presence) => Some(presence.id),
+        ServerLine::Renamed(renamed) => Some(renamed.id),
         _ => None,
     }
 }
 
-/// Who is called otherwise by this, in either dialect.
-fn renaming(heard: &ServerLine) -> Option<(&str, &str)> {
-    match heard {
-        ServerLine::Renamed(renamed) => Some((&renamed.name, &renamed.new_name)),
+/// Returns the sentence of a server message in the basic dialect.
+fn basic_sentence(line: &ServerLine) -> Option<&str> {
+    match line {
         ServerLine::Message(Said {
             id: None,
             source,
             message,
             ..
-        }) if source == SERVER_SOURCE => message.split_once(" renamed to "),
+        }) if source == SERVER_SOURCE => Some(message),
         _ => None,
+    }
+}
+
+fn entered_name(line: &ServerLine) -> Option<&str> {
+    basic_sentence(line)?.strip_suffix(" has entered the chat")
+}
+
+/// Returns the old and the new name if the line announces a renaming, in either dialect.
+fn renaming(line: &ServerLine) -> Option<(&str, &str)> {
+    match line {
+        ServerLine::Renamed(renamed) => Some((&renamed.name, &renamed.new_name)),
+        _ => basic_sentence(line)?.split_once(" renamed to "),
     }
 }
 

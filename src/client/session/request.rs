@@ -1,47 +1,43 @@
-//! What a user wants of the server.
-//!
-//! What lives here: [`UserRequest`], with what each dialect can do of it and how it is written there.
-//! Commands make them, the session sends them. It must never read what a server says.
+//! Requests of a user to the server, and their encoding in both dialects.
 
 use crate::chat::request::Nonce;
 use crate::client::session::history_replay::Since;
 use crate::protocol::basic::encode_request;
 use crate::protocol::server_line;
 
-/// What a user wants of the server.
+/// A request of the user to the server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum UserRequest {
-    /// Say this to everyone, or do it.
+    /// Send a public message, or an action such as `/me waves`.
     Say {
-        /// The text.
+        /// The text as typed.
         text: String,
-        /// Whether it is done, not said.
+        /// Whether it is an action.
         action: bool,
     },
-    /// Say something to one user.
+    /// Send a private message.
     Private {
-        /// To whom.
+        /// Name of the receiver.
         target: String,
-        /// The text.
+        /// The text as typed.
         text: String,
     },
-    /// Be called this.
+    /// Change the name.
     SetName(String),
-    /// Tell the newest messages, all that are kept or this many.
+    /// Replay the newest messages: this many, or the server's default.
     History(Option<usize>),
-    /// Tell the messages since then.
+    /// Replay all messages from a point on.
     Since(Since),
-    /// Tell who is here.
+    /// List the connected users.
     Users,
-    /// Tell the messages that match.
+    /// Search the history.
     Search(String),
-    /// A line of the extended dialect, as a program wrote it, that gets no acknowledgement.
+    /// Send a line of the extended dialect unchanged.
     Line(String),
 }
 
 impl UserRequest {
-    /// Whether only the extended dialect knows it.
-    pub fn needs_extended(&self) -> bool {
+    pub(crate) fn needs_extended(&self) -> bool {
         match self {
             UserRequest::Say { action, .. } => *action,
             UserRequest::SetName(_) | UserRequest::History(None) | UserRequest::Users => false,
@@ -53,8 +49,8 @@ impl UserRequest {
         }
     }
 
-    /// What its line is called, where it gets an acknowledgement.
-    pub fn acknowledged_kind(&self) -> Option<&'static str> {
+    /// Returns the type of the request's line if the server acknowledges it.
+    pub(crate) fn acknowledged_kind(&self) -> Option<&'static str> {
         match self {
             UserRequest::Say { .. } => Some("message"),
             UserRequest::Private { .. } => Some("private"),
@@ -62,8 +58,7 @@ impl UserRequest {
         }
     }
 
-    /// Bytes of its texts.
-    pub fn text_bytes(&self) -> usize {
+    pub(crate) fn text_bytes(&self) -> usize {
         match self {
             UserRequest::Say { text, .. }
             | UserRequest::SetName(text)
@@ -74,29 +69,28 @@ impl UserRequest {
         }
     }
 
-    /// What a user calls it.
-    pub fn description(&self) -> &'static str {
+    /// Returns the name of the request in sentences for the user.
+    pub(crate) fn description(&self) -> &'static str {
         match self {
             UserRequest::Say { .. } => "/me",
             UserRequest::Private { .. } => "/msg",
             UserRequest::Search(_) => "/search",
-            UserRequest::SetName(_) => "a name",
+            UserRequest::SetName(_) => "/setname",
             UserRequest::History(_) => "/history with a number",
             UserRequest::Since(_) => "--since",
-            UserRequest::Users => "the list of users",
+            UserRequest::Users => "/users",
             UserRequest::Line(_) => "this line",
         }
     }
 }
 
-/// Writes the line that asks for it in the basic dialect; nothing where that does not know it.
-pub fn encode_basic(line: &mut Vec<u8>, asked: &UserRequest) {
-    match asked {
-        UserRequest::Say { text, .. } => encode_request(line, "message", text),
-        UserRequest::SetName(name) => encode_request(line, "set-name", name),
-        UserRequest::History(_) => encode_request(line, "history", ""),
-        UserRequest::Users => encode_request(line, "users", ""),
-        // The basic dialect does not know them.
+/// Appends the request in the basic dialect, or nothing if that dialect does not know it.
+pub(crate) fn encode_basic(output: &mut Vec<u8>, request: &UserRequest) {
+    match request {
+        UserRequest::Say { text, .. } => encode_request(output, "message", text),
+        UserRequest::SetName(name) => encode_request(output, "set-name", name),
+        UserRequest::History(_) => encode_request(output, "history", ""),
+        UserRequest::Users => encode_request(output, "users", ""),
         UserRequest::Private { .. }
         | UserRequest::Since(_)
         | UserRequest::Search(_)
@@ -104,20 +98,20 @@ pub fn encode_basic(line: &mut Vec<u8>, asked: &UserRequest) {
     }
 }
 
-/// Writes the line that asks for it in the extended dialect, a replay excepted.
-pub fn encode_extended(line: &mut Vec<u8>, asked: &UserRequest, nonce: Option<&Nonce>) {
-    match (asked, nonce) {
+/// Appends the request in the extended dialect; history replays encode their own pages.
+pub(crate) fn encode_extended(output: &mut Vec<u8>, request: &UserRequest, nonce: Option<&Nonce>) {
+    match (request, nonce) {
         (UserRequest::Say { text, action }, Some(nonce)) => {
-            server_line::encode_say(line, text, *action, nonce);
+            server_line::encode_say(output, text, *action, nonce);
         }
         (UserRequest::Private { target, text }, Some(nonce)) => {
-            server_line::encode_private(line, target, text, nonce);
+            server_line::encode_private(output, target, text, nonce);
         }
-        (UserRequest::Search(query), _) => server_line::encode_search(line, query),
+        (UserRequest::Search(query), _) => server_line::encode_search(output, query),
         (UserRequest::Line(text), _) => {
-            line.extend_from_slice(text.as_bytes());
-            line.push(b'\n');
+            output.extend_from_slice(text.as_bytes());
+            output.push(b'\n');
         }
-        (other, _) => encode_basic(line, other),
+        (other, _) => encode_basic(output, other),
     }
 }

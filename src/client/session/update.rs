@@ -1,46 +1,36 @@
-//! What a session tells of itself and of what the server says.
-//!
-//! What lives here: [`SessionUpdate`], plain values. The session and its parts make them, the presenter
-//! shows them. It must never know how they are shown.
+//! Changes that a session reports to its owner.
 
 use crate::protocol::server_line::ServerLine;
 
-/// Something to be shown.
+/// Something to show to the user.
 #[derive(Clone, Debug, PartialEq)]
 pub enum SessionUpdate {
-    /// The server said this; only what is for eyes.
-    Heard(ServerLine),
-    /// The extended dialect has begun, for the first time or as somebody new.
-    Welcome {
-        /// Our name.
-        name: String,
-    },
-    /// The link is back, and all that was missed follows.
-    Recovered(Missed),
-    /// The link is back, but something was lost.
+    /// A line of the server that is not internal to the session.
+    Line(ServerLine),
+    /// The extended dialect begins, for the first time or as a new user.
+    Welcome { name: String },
+    /// The client has reconnected, and all missed events follow.
+    Recovered(MissedCount),
+    /// The client has reconnected, but some events are lost.
     Gap {
-        /// The number of the newest event before it, if it is of the same past.
+        /// Newest event before the gap; none if the server has a new log.
         after: Option<u64>,
-        /// The number of the first event after it.
+        /// First event after the gap.
         oldest: u64,
     },
-    /// What was asked for reaches further back than this client goes: it shows the newest ones.
-    Cut {
-        /// How many.
-        messages: usize,
-    },
-    /// What the user wanted cannot be had of this server.
-    Impossible(String),
+    /// The requested history is longer than one replay; the newest messages follow.
+    Truncated { messages: usize },
+    /// The server does not support a request.
+    Unsupported(String),
 }
 
-/// What was missed.
+/// Amount of missed events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Missed {
-    /// So many messages, among other events.
+pub enum MissedCount {
     Messages(usize),
-    /// So many events; too many to look for messages first.
+    /// Used when there are too many events to look for messages first.
     Events(u64),
 }
 
-/// Takes what is to be shown, with the server's line where there is one.
-pub type OnUpdate<'a> = &'a mut dyn FnMut(SessionUpdate, &[u8]);
+/// Callback for updates; it also gets the line of the server, or an empty slice.
+pub(crate) type OnUpdate<'a> = &'a mut dyn FnMut(SessionUpdate, &[u8]);

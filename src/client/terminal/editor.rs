@@ -1,22 +1,21 @@
-//! The line editor of a terminal, and the chat that is drawn above it.
+//! The line editor, and the chat that is drawn above the edited line.
 //!
-//! What lives here: [`start`], which gives what is typed line by line, the [`Screen`] above the
-//! line, and [`Terminal`], by which the terminal is left as it was. The program calls it. The
-//! editing itself is rustyline's, in a thread of its own: it reads keys and draws its line, and
-//! takes what is to be drawn above from a thread that waits until it can. It must never lose a
-//! half-typed line, and never leave a terminal in raw mode.
+//! rustyline edits in a thread of its own: it reads keys, draws its line, and takes the text to
+//! draw above from the printer thread. The editor never loses a half-typed line and never leaves
+//! the terminal in raw mode.
 
 use crate::chat::sanitize::{for_terminal, is_blank};
 use crate::cli::style::RESET;
-use crate::client::config_file::Keys;
-use crate::client::input::known_names::NameBook;
+use crate::client::config_file::KeyBindings;
+use crate::client::input::known_names::KnownNames;
 use crate::client::input::stdin::InputLine;
 use crate::client::limits::{INPUT_HISTORY, INPUT_LINES};
+use crate::client::output::item::ViewItem;
 use crate::client::output::screen::Screen;
 use crate::client::terminal::draw_queue::DrawQueue;
 use crate::client::terminal::keys;
 use crate::client::terminal::shared::{TerminalState, lock, size};
-use crate::client::terminal::view::{Look, View, ViewItem};
+use crate::client::terminal::view::{TerminalView, ViewOptions};
 use crate::client::terminal::wrap::{Widths, rows_of_input};
 use async_channel::{Receiver, Sender};
 use jiff::Timestamp;
@@ -42,106 +41,106 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
-/// What stands before the typed line, below the status.
+/// Prompt in front of the edited line, below the status.
 const PROMPT: &str = "> ";
-/// The same for the editor, which counts its columns: the status itself may have any.
-const ROWS_OF_PROMPT: &str = "\n> ";
+/// The prompt for the editor, which only counts its rows and columns; the highlighter draws it.
+const PROMPT_ROWS: &str = "\n> ";
 
-/// What stands first, so that one who comes anew finds in.
-const GREETING: &str = "Type a line to say it; /help explains more";
+const GREETING: &str = "Type a line to send it; /help explains more";
 
-/// Time for the last text to be drawn, and for the editor to end.
-const LAST_DRAWING: Duration = Duration::from_millis(300);
+/// Time to draw the last text.
+const DRAIN_TIMEOUT: Duration = Duration::from_millis(300);
 /// Time between two attempts to end the editor.
-const ENDING: Duration = Duration::from_millis(20);
-const ENDING_ATTEMPTS: usize = 50;
+const END_INTERVAL: Duration = Duration::from_millis(20);
+const END_ATTEMPTS: usize = 50;
 
-/// Turns bracketed paste off, and the cursor on.
-const USUAL_MODES: &str = "\u{1b}[?2004l\u{1b}[?25h";
+/// Turns bracketed paste off and shows the cursor.
+const RESET_MODES: &str = "\u{1b}[?2004l\u{1b}[?25h";
 
-/// What a line editor is to be like.
 #[derive(Debug)]
-pub struct EditorOptions {
-    /// How things look.
-    pub look: Look,
-    /// Which keys edit a line.
-    pub keys: Keys,
-    /// Where the history of inputs is kept.
-    pub history: Option<PathBuf>,
+pub(crate) struct EditorOptions {
+    pub(crate) view: ViewOptions,
+    pub(crate) keys: KeyBindings,
+    /// File of the input history.
+    pub(crate) history: Option<PathBuf>,
 }
 
-/// A line editor at work.
+/// A running line editor.
 #[derive(Debug)]
-pub struct Editing {
-    /// What is typed; closed at its end.
-    pub input: Receiver<InputLine>,
-    /// What shows things above it.
-    pub screen: TerminalScreen,
-    /// By which the terminal is left as it was.
-    pub terminal: Terminal,
+pub(crate) struct LineEditor {
+    /// Entered lines; closed at the end.
+    pub(crate) input: Receiver<InputLine>,
+    pub(crate) screen: TerminalScreen,
+    pub(crate) terminal: Terminal,
 }
 
-/// Starts a line editor on standard input and output, which are a terminal. An interruption at
-/// the keyboard calls the function.
+/// Starts a line editor on the terminal of standard input and output. Ctrl-C on an empty line and
+/// signals call `interrupt`.
 ///
 /// # Errors
-/// The terminal cannot be used, or the system gives no thread.
-pub fn start(options: EditorOptions, interrupt: impl Fn() + Send + 'static) -> io::Result<Editing> {
+/// The terminal cannot be used, or the system cannot create a thread.
+pub(crate) fn start(
+    options: EditorOptions,
+    interrupt: impl Fn() + Send + 'static,
+) -> io::Result<LineEditor> {
     let original = tcgetattr(stdin())?;
-    tcsetattr(stdin(), OptionalActions::Now, &keys_as_they_are(&original))?;
+    tcsetattr(
+        stdin(),
+        OptionalActions::Now,
+        &without_key_functions(&original),
+    )?;
     let (columns, rows) = size();
-    let names = NameBook::default();
-    let (style, widths) = (options.look.style, options.look.widths);
+    let names = KnownNames::default();
+    let (style, widths) = (options.view.style, options.view.widths);
     let now = Timestamp::now();
-    let mut view = View::new(options.look, names.clone(), columns, rows, now);
+    let mut view = TerminalView::new(options.view, names.clone(), columns, rows, now);
     let mut greeting = String::new();
-    view.draw(ViewItem::Told(GREETING.to_owned()), now, &mut greeting);
-    // Before the first prompt, which thereby never stands in the first row: a new status could
-    // not be drawn there in place.
+    view.draw(ViewItem::Notice(GREETING.to_owned()), now, &mut greeting);
+    // Keeps the first prompt out of the first row, where a new status could not be drawn in place.
     stdout().write_all(greeting.as_bytes())?;
     let shared = Arc::new(TerminalState {
-        gate: DrawQueue::default(),
+        draw_queue: DrawQueue::default(),
         view: Mutex::new(view),
         names,
         style,
         widths,
-        typed: Mutex::default(),
-        past: Mutex::default(),
+        edited: Mutex::default(),
+        entered: Mutex::default(),
         replacement: Mutex::default(),
-        is_finished: Mutex::default(),
+        is_restored: Mutex::default(),
     });
-    let mut editor = editor(&shared, options.keys).map_err(io::Error::other)?;
+    let mut editor = rustyline_editor(&shared, options.keys).map_err(io::Error::other)?;
     let printer = editor.create_external_printer().map_err(io::Error::other)?;
     let (sender, input) = async_channel::bounded(INPUT_LINES);
-    let printing = Arc::clone(&shared);
+    let printer_state = Arc::clone(&shared);
     thread::Builder::new()
         .name("printer".to_owned())
-        .spawn(move || print_all(&printing.gate, printer))?;
+        .spawn(move || print_texts(&printer_state.draw_queue, printer))?;
     let terminal = Terminal {
         shared: Arc::clone(&shared),
         original,
     };
     let screen = TerminalScreen {
         terminal: terminal.clone(),
-        link: String::new(),
+        link_status: String::new(),
     };
     thread::Builder::new()
         .name("editor".to_owned())
         .spawn(move || {
-            let history = History::open(options.history, &mut editor, &shared);
+            let history = InputHistory::open(options.history, &mut editor, &shared);
             edit_lines(&mut editor, &history, &shared, &sender, &interrupt);
-            shared.gate.set_over();
+            shared.draw_queue.set_over();
         })?;
-    Ok(Editing {
+    Ok(LineEditor {
         input,
         screen,
         terminal,
     })
 }
 
-/// The state of a terminal that gives keys as they are pressed: also between two lines, when the
-/// editor leaves it as it found it, no key may do anything or be shown.
-fn keys_as_they_are(original: &Termios) -> Termios {
+/// Returns terminal settings without echo and signals. The editor restores the settings that it
+/// found between two lines, when keys must not have an effect either.
+fn without_key_functions(original: &Termios) -> Termios {
     let mut state = original.clone();
     let local = LocalModes::ICANON | LocalModes::ECHO | LocalModes::ISIG | LocalModes::IEXTEN;
     state.local_modes.remove(local);
@@ -153,20 +152,20 @@ fn keys_as_they_are(original: &Termios) -> Termios {
     state
 }
 
-fn editor(
+fn rustyline_editor(
     shared: &Arc<TerminalState>,
-    keys: Keys,
+    keys: KeyBindings,
 ) -> rustyline::Result<Editor<LineHelper, FileHistory>> {
     let config = Config::builder()
         .max_history_size(INPUT_HISTORY)?
         .history_ignore_dups(true)?
         .edit_mode(match keys {
-            Keys::Emacs => EditMode::Emacs,
-            Keys::Vi => EditMode::Vi,
+            KeyBindings::Emacs => EditMode::Emacs,
+            KeyBindings::Vi => EditMode::Vi,
         })
         .bell_style(BellStyle::None)
         .completion_type(CompletionType::List)
-        // The status is drawn by the highlighter, whatever its colours.
+        // The highlighter draws the status, even without colours.
         .color_mode(ColorMode::Forced)
         .grapheme_cluster_mode(match shared.widths {
             Widths::Clusters => GraphemeClusterMode::Unicode,
@@ -182,30 +181,30 @@ fn editor(
 // Threads
 
 /// Hands texts to the editor, which draws them above its line.
-fn print_all(gate: &DrawQueue, mut printer: impl ExternalPrinter) {
-    while let Some(text) = gate.next_text() {
+fn print_texts(queue: &DrawQueue, mut printer: impl ExternalPrinter) {
+    while let Some(text) = queue.next_text() {
         if let Err(error) = printer.print(text) {
-            gate.add(&format!("The line editor cannot draw: {error}\n"));
+            queue.add(&format!("The line editor cannot draw: {error}\n"));
             return;
         }
-        gate.handed_over();
+        queue.handed_over();
     }
 }
 
-/// Edits one line after the other until the end.
 fn edit_lines(
     editor: &mut Editor<LineHelper, FileHistory>,
-    history: &History,
+    history: &InputHistory,
     shared: &Arc<TerminalState>,
     input: &Sender<InputLine>,
     interrupt: &dyn Fn(),
 ) {
     let prompt = LinePrompt(Arc::clone(shared));
+    let queue = &shared.draw_queue;
     let mut number = 0;
-    while !shared.gate.is_ending() {
-        shared.gate.arm();
+    while !queue.is_ending() {
+        queue.arm();
         let line = editor.readline(&prompt);
-        shared.gate.stop();
+        queue.stop_editing();
         match line {
             Ok(line) => {
                 erase(&line, shared.widths);
@@ -215,7 +214,7 @@ fn edit_lines(
                 history.add(&line, editor, shared);
                 number += 1;
                 let text = Ok(line);
-                // It fails when the client leaves: then nothing more is wanted.
+                // Fails when the client leaves.
                 let _ = input.send_blocking(InputLine { number, text });
             }
             Err(ReadlineError::Eof) => {
@@ -223,19 +222,18 @@ fn edit_lines(
                 input.close();
             }
             Err(ReadlineError::Interrupted) => {
-                // The key interrupts on an empty line only; a signal comes at any time.
-                let typed = lock(&shared.typed).clone();
-                erase(&typed, shared.widths);
-                if !shared.gate.is_ending() {
+                // Ctrl-C interrupts on an empty line only, but a signal may come at any time.
+                let edited = lock(&shared.edited).clone();
+                erase(&edited, shared.widths);
+                if !queue.is_ending() {
                     interrupt();
-                } else if !is_blank(&typed) {
-                    // What was not sent stays to be read.
-                    shared.gate.add(&format!("{PROMPT}{typed}\n"));
+                } else if !is_blank(&edited) {
+                    // Leaves the unsent line on the screen.
+                    queue.add(&format!("{PROMPT}{edited}\n"));
                 }
             }
             Err(error) => {
-                let sentence = format!("Cannot read the terminal: {error}\n");
-                shared.gate.add(&sentence);
+                queue.add(&format!("Cannot read the terminal: {error}\n"));
                 input.close();
                 return;
             }
@@ -243,39 +241,39 @@ fn edit_lines(
     }
 }
 
-/// Erases the status, the prompt and this line, below which the cursor stands.
+/// Erases the status, the prompt and a line. The cursor stands below them.
 fn erase(line: &str, widths: Widths) {
     let (columns, _) = size();
     let rows = 1 + rows_of_input(line, PROMPT.len(), columns, widths);
     let mut output = stdout().lock();
-    // Where the terminal is gone, its next use tells.
+    // The next read reports a lost terminal.
     let _ = write!(output, "\u{1b}[{rows}A\r\u{1b}[J").and_then(|()| output.flush());
 }
 
-/// The history of inputs, and where it is kept.
+/// The input history, and its file if it can be used.
 #[derive(Debug)]
-struct History(Option<PathBuf>);
+struct InputHistory(Option<PathBuf>);
 
-impl History {
+impl InputHistory {
     fn open(
         path: Option<PathBuf>,
         editor: &mut Editor<LineHelper, FileHistory>,
         shared: &TerminalState,
     ) -> Self {
         let Some(path) = path else {
-            return History(None);
+            return InputHistory(None);
         };
         if !path.exists() {
-            return History(Some(path));
+            return InputHistory(Some(path));
         }
         match editor.load_history(&path) {
             Ok(()) => {
-                lock(&shared.past).extend(editor.history().iter().cloned());
-                History(Some(path))
+                lock(&shared.entered).extend(editor.history().iter().cloned());
+                InputHistory(Some(path))
             }
             Err(error) => {
-                complain("read", &path, &error, shared);
-                History(None)
+                report_history_error("read", &path, &error, shared);
+                InputHistory(None)
             }
         }
     }
@@ -288,11 +286,11 @@ impl History {
     ) {
         let is_new = editor.add_history_entry(line).unwrap_or(false);
         if is_new {
-            let mut past = lock(&shared.past);
-            if past.len() >= INPUT_HISTORY {
-                past.remove(0);
+            let mut entered = lock(&shared.entered);
+            if entered.len() >= INPUT_HISTORY {
+                entered.remove(0);
             }
-            past.push(line.to_owned());
+            entered.push(line.to_owned());
         }
         let Some(path) = self.0.as_ref().filter(|_| is_new) else {
             return;
@@ -302,75 +300,68 @@ impl History {
             .map_err(ReadlineError::Io)
             .and_then(|()| editor.append_history(path));
         if let Err(error) = result {
-            complain("keep", path, &error, shared);
+            report_history_error("write", path, &error, shared);
         }
     }
 }
 
-fn complain(verb: &str, path: &Path, error: &ReadlineError, shared: &TerminalState) {
+fn report_history_error(verb: &str, path: &Path, error: &ReadlineError, shared: &TerminalState) {
     let path = path.to_string_lossy();
-    let sentence = format!("Cannot {verb} the history of inputs in {path}: {error}");
+    let sentence = format!("Cannot {verb} the input history {path}: {error}");
     let mut text = String::new();
-    let mut view = shared.view();
-    view.draw(ViewItem::Told(sentence), Timestamp::now(), &mut text);
-    shared.gate.add(&text);
+    let mut view = lock(&shared.view);
+    view.draw(ViewItem::Notice(sentence), Timestamp::now(), &mut text);
+    shared.draw_queue.add(&text);
 }
 
-// The screen
-
-/// What stands above the line that is edited.
+/// The chat above the edited line.
 #[derive(Debug)]
-pub struct TerminalScreen {
+pub(crate) struct TerminalScreen {
     terminal: Terminal,
-    /// The state of the link.
-    link: String,
+    link_status: String,
 }
 
 impl TerminalScreen {
-    fn shared(&self) -> &TerminalState {
-        &self.terminal.shared
-    }
-
     fn refresh_status(&self) {
-        let unseen = match self.shared().view().unseen() {
+        let shared = &self.terminal.shared;
+        let mentions = match lock(&shared.view).unseen_mentions() {
             0 => String::new(),
             1 => " · 1 mention".to_owned(),
             count => format!(" · {count} mentions"),
         };
-        self.shared()
-            .gate
-            .set_status(format!("{}{unseen}", self.link));
+        let status = format!("{}{mentions}", self.link_status);
+        shared.draw_queue.set_status(status);
     }
 }
 
 impl Screen for TerminalScreen {
-    fn show(&mut self, lines: &str) -> io::Result<()> {
-        self.shared().gate.add(lines);
+    fn print(&mut self, lines: &str) -> io::Result<()> {
+        self.terminal.shared.draw_queue.add(lines);
         Ok(())
     }
 
-    fn tell(&mut self, text: &str) {
-        self.draw(vec![ViewItem::Told(text.to_owned())]);
+    fn notify(&mut self, sentence: &str) {
+        self.draw(vec![ViewItem::Notice(sentence.to_owned())]);
     }
 
     fn draw(&mut self, items: Vec<ViewItem>) {
-        let shared = self.shared();
-        shared.notice_size();
+        let shared = &self.terminal.shared;
+        shared.check_size();
         let now = Timestamp::now();
         let mut text = String::new();
-        let mut view = shared.view();
+        let mut view = lock(&shared.view);
         for item in items {
             view.draw(item, now, &mut text);
         }
-        // In the order in which the view was changed.
-        shared.gate.add(&text);
+        // Still under the lock, so that texts are queued in the order of the view's changes.
+        shared.draw_queue.add(&text);
         drop(view);
         self.refresh_status();
-        self.shared().gate.wait_for_room();
+        shared.draw_queue.wait_for_room();
     }
 
     fn set_status(&mut self, status: &str) {
-        self.link = status.to_owned();
+        self.link_status = status.to_owned();
         self.refresh_status();
     }
 
@@ -379,7 +370,7 @@ impl Screen for TerminalScreen {
     }
 }
 
-/// The terminal, to be left as it was.
+/// The terminal, with the settings to restore.
 #[derive(Clone, Debug)]
 pub struct Terminal {
     shared: Arc<TerminalState>,
@@ -387,61 +378,60 @@ pub struct Terminal {
 }
 
 impl Terminal {
-    /// Draws what is to be drawn, ends the line editor, and leaves the terminal as it was. Does
-    /// nothing if that was done.
+    /// Draws the queued text, ends the line editor and restores the terminal, once.
     pub fn finish(&self) {
-        // Two threads may want it; none may go on before it is done.
-        let mut is_finished = lock(&self.shared.is_finished);
-        if std::mem::replace(&mut *is_finished, true) {
+        // Two threads may call this; both return after the terminal is restored.
+        let mut is_restored = lock(&self.shared.is_restored);
+        if std::mem::replace(&mut *is_restored, true) {
             return;
         }
-        let gate = &self.shared.gate;
-        gate.drain(LAST_DRAWING);
-        gate.end();
+        let queue = &self.shared.draw_queue;
+        queue.drain(DRAIN_TIMEOUT);
+        queue.end();
         let mut is_over = false;
-        for _ in 0..ENDING_ATTEMPTS {
-            // The editor ends at this signal, as at the key.
+        for _ in 0..END_ATTEMPTS {
+            // The signal ends `readline`, as Ctrl-C does.
             let _ = signal_hook::low_level::raise(SIGINT);
-            is_over = gate.is_over_within(ENDING);
+            is_over = queue.wait_over(END_INTERVAL);
             if is_over {
                 break;
             }
         }
         self.restore();
         let mut output = stdout().lock();
-        // Where the terminal is gone there is nobody to tell.
+        // A lost terminal leaves no place to report errors.
         if !is_over {
-            // The editor waits for the second key of two, behind its line.
+            // The editor waits for the second key of a sequence; the cursor stands in its line.
             let _ = output.write_all(b"\n");
         }
-        let _ = output.write_all(gate.take_undrawn().as_bytes());
+        let _ = output.write_all(queue.take_undrawn().as_bytes());
         let _ = output.flush();
     }
 
-    /// Leaves the terminal as it was, at once.
-    pub fn restore(&self) {
-        // Where the terminal is gone nothing is to be restored.
+    /// Restores the terminal at once.
+    pub(crate) fn restore(&self) {
+        // A lost terminal needs no restoring.
         let _ = tcsetattr(stdin(), OptionalActions::Now, &self.original);
-        let _ = stdout().write_all(USUAL_MODES.as_bytes());
+        let _ = stdout().write_all(RESET_MODES.as_bytes());
         let _ = stdout().flush();
     }
 
-    /// Whether signals that arrive are its own.
-    pub fn is_ending(&self) -> bool {
-        self.shared.gate.is_ending()
+    /// Returns whether [`Terminal::finish`] is raising signals.
+    pub(crate) fn is_ending(&self) -> bool {
+        self.shared.draw_queue.is_ending()
     }
 }
 
-// What the editor asks
+// Callbacks of rustyline
 
 #[derive(Debug)]
 struct LinePrompt(Arc<TerminalState>);
 
 impl Prompt for LinePrompt {
     fn raw(&self) -> &str {
-        // The terminal is in raw mode when the editor asks for the first time.
-        self.0.gate.begin_if_armed();
-        ROWS_OF_PROMPT
+        // The terminal is in raw mode at the first call.
+        self.0.draw_queue.begin_if_armed();
+        PROMPT_ROWS
     }
 }
 
@@ -473,17 +463,17 @@ impl Highlighter for LineHelper {
     fn highlight_prompt<'b, 's: 'b, 'p: 'b>(
         &'s self,
         prompt: &'p str,
-        is_ours: bool,
+        is_default: bool,
     ) -> Cow<'b, str> {
-        if !is_ours {
-            // The editor asks something of its own.
+        if !is_default {
+            // A prompt of the editor itself.
             return Cow::Borrowed(prompt);
         }
         let shared = &self.0;
-        shared.notice_size();
-        let status = shared.gate.status();
+        shared.check_size();
+        let status = shared.draw_queue.status();
         let status = for_terminal(&status);
-        let row = shared.widths.cut(&status, size().0.saturating_sub(1));
+        let row = shared.widths.truncate(&status, size().0.saturating_sub(1));
         Cow::Owned(match shared.style.dim() {
             Some(opening) => format!("{opening}{row}{RESET}\n{PROMPT}"),
             None => format!("{row}\n{PROMPT}"),
@@ -491,11 +481,11 @@ impl Highlighter for LineHelper {
     }
 
     fn highlight<'l>(&self, line: &'l str, _pos: usize) -> Cow<'l, str> {
-        line.clone_into(&mut lock(&self.0.typed));
+        line.clone_into(&mut lock(&self.0.edited));
         Cow::Borrowed(line)
     }
 
-    /// Every key draws the line, so that it is known what stands there.
+    /// Makes every key redraw the line, so that `highlight` knows it.
     fn highlight_char(&self, _line: &str, _pos: usize, _kind: CmdKind) -> bool {
         true
     }

@@ -1,7 +1,6 @@
-//! The keys of a terminal that do something else than in a shell.
+//! Keys with another function than in a shell.
 //!
-//! What lives here: [`bind`], and one type for each such key. The line editor uses it. A key must
-//! never wait for anything: the editor draws nothing meanwhile.
+//! The editor draws nothing while a key is handled, so no handler may wait.
 
 use crate::chat::sanitize::quoted;
 use crate::client::input::completion::{Completion, complete};
@@ -13,59 +12,57 @@ use rustyline::{
 };
 use std::sync::{Arc, Mutex};
 
-/// Binds the keys that do something else than in a shell.
-pub fn bind<Helping: Helper>(
-    editor: &mut Editor<Helping, FileHistory>,
-    shared: &Arc<TerminalState>,
-) {
-    let breaks = Arc::new(Mutex::new(0));
+pub(crate) fn bind<H: Helper>(editor: &mut Editor<H, FileHistory>, shared: &Arc<TerminalState>) {
+    let typed_newlines = Arc::new(Mutex::new(0));
     for key in [plain(KeyCode::Enter), KeyEvent::ctrl('J')] {
-        let enter = Enter {
+        let enter = EnterKey {
             shared: Arc::clone(shared),
-            breaks: Arc::clone(&breaks),
-            asked: Mutex::default(),
+            typed_newlines: Arc::clone(&typed_newlines),
+            confirmed: Mutex::default(),
         };
-        editor.bind_sequence(key, on_press(move |context| enter.press(context)));
+        editor.bind_sequence(key, handler(move |context| enter.press(context)));
     }
-    let newline = Newline(breaks);
+    let newline = move |_: &EventContext<'_>| {
+        *lock(&typed_newlines) += 1;
+        Some(Cmd::Newline)
+    };
     let key = KeyEvent(KeyCode::Enter, Modifiers::ALT);
-    editor.bind_sequence(key, on_press(move |_| newline.press()));
-    for (letter, end) in [('C', Cmd::Interrupt), ('D', Cmd::EndOfFile)] {
-        let leave = Leave(Arc::clone(shared), end);
-        let handler = on_press(move |context| leave.press(context));
-        editor.bind_sequence(KeyEvent::ctrl(letter), handler);
+    editor.bind_sequence(key, handler(newline));
+    for (letter, command) in [('C', Cmd::Interrupt), ('D', Cmd::EndOfFile)] {
+        let leave = LeaveKey(Arc::clone(shared), command);
+        let key = KeyEvent::ctrl(letter);
+        editor.bind_sequence(key, handler(move |context| leave.press(context)));
     }
-    let search = Search {
+    let search = HistorySearch {
         shared: Arc::clone(shared),
         last: Mutex::default(),
     };
-    let handler = on_press(move |context| search.press(context));
-    editor.bind_sequence(KeyEvent::ctrl('R'), handler);
-    let tab = Tab {
+    let key = KeyEvent::ctrl('R');
+    editor.bind_sequence(key, handler(move |context| search.press(context)));
+    let tab = TabKey {
         shared: Arc::clone(shared),
-        cycle: Mutex::default(),
+        last: Mutex::default(),
     };
-    let handler = on_press(move |context| tab.press(context));
-    editor.bind_sequence(plain(KeyCode::Tab), handler);
+    let key = plain(KeyCode::Tab);
+    editor.bind_sequence(key, handler(move |context| tab.press(context)));
 }
 
 fn plain(code: KeyCode) -> KeyEvent {
     KeyEvent(code, Modifiers::NONE)
 }
 
-/// What the editor asks when a key is pressed.
-struct Press<Action>(Action);
+struct KeyHandler<F>(F);
 
-fn on_press<Action>(action: Action) -> EventHandler
+fn handler<F>(action: F) -> EventHandler
 where
-    Action: Fn(&EventContext<'_>) -> Option<Cmd> + Send + Sync + 'static,
+    F: Fn(&EventContext<'_>) -> Option<Cmd> + Send + Sync + 'static,
 {
-    EventHandler::Conditional(Box::new(Press(action)))
+    EventHandler::Conditional(Box::new(KeyHandler(action)))
 }
 
-impl<Action> ConditionalEventHandler for Press<Action>
+impl<F> ConditionalEventHandler for KeyHandler<F>
 where
-    Action: Fn(&EventContext<'_>) -> Option<Cmd> + Send + Sync,
+    F: Fn(&EventContext<'_>) -> Option<Cmd> + Send + Sync,
 {
     fn handle(
         &self,
@@ -78,157 +75,139 @@ where
     }
 }
 
-/// Sends the line; if newlines were pasted, only when that was asked.
-struct Enter {
+/// Enters the line; asks for confirmation first if it has pasted newlines.
+struct EnterKey {
     shared: Arc<TerminalState>,
-    /// Newlines that were typed.
-    breaks: Arc<Mutex<usize>>,
-    /// The line about which was asked.
-    asked: Mutex<String>,
+    typed_newlines: Arc<Mutex<usize>>,
+    /// Line whose next Enter needs no further confirmation.
+    confirmed: Mutex<String>,
 }
 
-impl Enter {
+impl EnterKey {
     fn press(&self, context: &EventContext<'_>) -> Option<Cmd> {
         let line = context.line();
         let newlines = line.matches('\n').count();
-        let mut asked = lock(&self.asked);
-        let mut breaks = lock(&self.breaks);
-        if newlines > *breaks && *asked != line {
-            line.clone_into(&mut asked);
+        let mut confirmed = lock(&self.confirmed);
+        let mut typed_newlines = lock(&self.typed_newlines);
+        if newlines > *typed_newlines && *confirmed != line {
+            line.clone_into(&mut confirmed);
             let question = format!(
                 "Enter again sends these {} lines, Ctrl-C drops them",
                 newlines + 1
             );
-            self.shared.gate.ask(Some(question));
+            self.shared.draw_queue.show_prompt_note(Some(question));
             return Some(Cmd::Repaint);
         }
-        asked.clear();
-        *breaks = 0;
-        self.shared.gate.stop();
+        confirmed.clear();
+        *typed_newlines = 0;
+        self.shared.draw_queue.stop_editing();
         Some(Cmd::AcceptLine)
     }
 }
 
-/// Begins another row of the line.
-struct Newline(Arc<Mutex<usize>>);
+/// Runs its command on an empty line; Ctrl-C drops the line otherwise.
+struct LeaveKey(Arc<TerminalState>, Cmd);
 
-impl Newline {
-    fn press(&self) -> Option<Cmd> {
-        *lock(&self.0) += 1;
-        Some(Cmd::Newline)
-    }
-}
-
-/// Leaves on an empty line, in this way.
-struct Leave(Arc<TerminalState>, Cmd);
-
-impl Leave {
+impl LeaveKey {
     fn press(&self, context: &EventContext<'_>) -> Option<Cmd> {
         if context.line().is_empty() {
-            self.0.gate.stop();
+            self.0.draw_queue.stop_editing();
             return Some(self.1.clone());
         }
-        self.0.gate.ask(None);
+        self.0.draw_queue.show_prompt_note(None);
         match self.1 {
             Cmd::Interrupt => Some(Cmd::Kill(Movement::WholeBuffer)),
-            // Deletes a character, where the keys are those of Emacs.
+            // The default: with Emacs keys Ctrl-D deletes a character.
             _ => None,
         }
     }
 }
 
-/// Completes what stands before the cursor; again and again the next that may stand there.
-struct Tab {
+/// Completes the word before the cursor; pressed again, shows the next candidate.
+struct TabKey {
     shared: Arc<TerminalState>,
-    cycle: Mutex<Option<Cycle>>,
+    last: Mutex<Option<ShownCandidate>>,
 }
 
-struct Cycle {
-    found: Completion,
-    shown: usize,
-    /// The line and the cursor that it left.
+struct ShownCandidate {
+    completion: Completion,
+    index: usize,
+    /// The line and the cursor that this candidate produced.
     line: String,
     cursor: usize,
 }
 
-impl Tab {
+impl TabKey {
     fn press(&self, context: &EventContext<'_>) -> Option<Cmd> {
         let (line, cursor) = (context.line(), context.pos());
-        let mut cycle = lock(&self.cycle);
-        let goes_on = cycle
-            .as_ref()
-            .is_some_and(|cycle| cycle.line == line && cycle.cursor == cursor);
-        let (found, shown) = match cycle.take() {
-            Some(last) if goes_on => {
-                let next = (last.shown + 1) % last.found.candidates.len();
-                (last.found, next)
+        let mut last = lock(&self.last);
+        let (completion, index) = match last.take() {
+            Some(shown) if shown.line == line && shown.cursor == cursor => {
+                let next = (shown.index + 1) % shown.completion.candidates.len();
+                (shown.completion, next)
             }
             _ => match complete(line, cursor, &self.shared.names) {
-                Some(found) => (found, 0),
+                Some(completion) => (completion, 0),
                 None => return Some(Cmd::Noop),
             },
         };
-        let candidate = found.candidates[shown].clone();
-        let completed = format!("{}{candidate}{}", &line[..found.start], &line[cursor..]);
-        let cursor = found.start + candidate.len();
-        *cycle = Some(Cycle {
+        let candidate = &completion.candidates[index];
+        let (before, after) = (&line[..completion.start], &line[cursor..]);
+        let completed = format!("{before}{candidate}{after}");
+        let cursor = completion.start + candidate.len();
+        *last = Some(ShownCandidate {
             line: completed.clone(),
             cursor,
-            found,
-            shown,
+            completion,
+            index,
         });
-        Some(self.shared.replace(completed, cursor))
+        Some(self.shared.replace_line(completed, cursor))
     }
 }
 
-/// Searches the lines that were typed for what stands before the cursor; again and again the next
-/// older one. The editor's own search would hold back what is to be drawn until it is over.
-struct Search {
+/// Searches the entered lines for the edited text; pressed again, shows the next older match.
+///
+/// The editor's own search would hold the output back until its end.
+struct HistorySearch {
     shared: Arc<TerminalState>,
-    last: Mutex<Option<Found>>,
+    last: Mutex<Option<SearchHit>>,
 }
 
-/// What a search has found.
-struct Found {
-    wanted: String,
-    /// Where in the past.
-    at: usize,
+struct SearchHit {
+    pattern: String,
+    /// Index in the entered lines.
+    index: usize,
     line: String,
 }
 
-impl Search {
+impl HistorySearch {
     fn press(&self, context: &EventContext<'_>) -> Option<Cmd> {
         let line = context.line();
-        let past = lock(&self.shared.past);
+        let entered = lock(&self.shared.entered);
         let mut last = lock(&self.last);
-        let (wanted, before) = match last.take() {
-            Some(found) if found.line == line => (found.wanted, found.at.min(past.len())),
-            _ => (line.to_owned(), past.len()),
+        let (pattern, end) = match last.take() {
+            Some(hit) if hit.line == line => (hit.pattern, hit.index.min(entered.len())),
+            _ => (line.to_owned(), entered.len()),
         };
-        if wanted.is_empty() {
-            let advice = "Type a part of an earlier line, then Ctrl-R again and again";
-            self.shared.gate.ask(Some(advice.to_owned()));
-            return Some(Cmd::Repaint);
-        }
-        let matches = |at: &usize| past[*at].contains(&wanted) && past[*at] != line;
-        match (0..before).rev().find(matches) {
-            Some(at) => {
-                let line = past[at].clone();
-                let position = format!("Lines with {}: Ctrl-R for an older one", quoted(&wanted));
-                self.shared.gate.ask(Some(position));
-                *last = Some(Found {
-                    wanted,
-                    at,
-                    line: line.clone(),
-                });
-                let cursor = line.len();
-                Some(self.shared.replace(line, cursor))
-            }
-            None => {
-                let sentence = format!("No earlier line with {}", quoted(&wanted));
-                self.shared.gate.ask(Some(sentence));
-                Some(Cmd::Repaint)
-            }
-        }
+        let is_match = |&index: &usize| entered[index].contains(&pattern) && entered[index] != line;
+        let shown = quoted(&pattern);
+        let (note, command) = if pattern.is_empty() {
+            let note = "Type a part of an earlier line, then Ctrl-R again and again";
+            (note.to_owned(), Cmd::Repaint)
+        } else if let Some(index) = (0..end).rev().find(is_match) {
+            let line = entered[index].clone();
+            let note = format!("Lines with {shown}: Ctrl-R for an older one");
+            let command = self.shared.replace_line(line.clone(), line.len());
+            *last = Some(SearchHit {
+                pattern,
+                index,
+                line,
+            });
+            (note, command)
+        } else {
+            (format!("No earlier line with {shown}"), Cmd::Repaint)
+        };
+        self.shared.draw_queue.show_prompt_note(Some(note));
+        Some(command)
     }
 }

@@ -1,8 +1,9 @@
-//! client::terminal
-pub mod draw_queue;
-pub mod editor;
-pub mod keys;
-pub mod shared;
-pub mod text_block;
-pub mod view;
-pub mod wrap;
+//! The line editor of a terminal, and the chat view above the edited line.
+
+pub(crate) mod draw_queue;
+pub(crate) mod editor;
+pub(crate) mod keys;
+pub(crate) mod shared;
+pub(crate) mod text_block;
+pub(crate) mod view;
+pub(crate) mod wrap;

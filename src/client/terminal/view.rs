@@ -1,218 +1,172 @@
-//! What stands on a terminal.
+//! The chat as a terminal shows it: indented rows, days and times, mentions, and grouped presence
+//! changes. Redraws everything for a new width.
 //!
-//! What lives here: [`View`], which makes a terminal's text of what happens: rows under hanging
-//! indents, days and times, mentions, comings and goings folded into one line, and all of it again
-//! when the size changes. The line editor's screen uses it. It must never write anything, never
-//! look at a clock, and never let a stranger's text through as anything but text.
+//! Free of I/O and clocks. Text of other users is escaped.
 
 use crate::chat::SERVER_SOURCE;
 use crate::cli::style::Style;
-use crate::client::input::known_names::NameBook;
+use crate::client::input::known_names::KnownNames;
 use crate::client::limits::{MAX_MENTIONS, MENTION_CHARS, VIEW_BYTES, VIEW_ENTRIES};
-use crate::client::output::presence::{Change, PresenceGroup};
-use crate::client::terminal::text_block::{Block, safe_text};
+use crate::client::output::item::{MessageKind, ViewItem, ViewMessage};
+use crate::client::output::presence::{PresenceChange, PresenceGroup};
+use crate::client::terminal::text_block::{TextBlock, safe_text};
 use crate::client::terminal::wrap::Widths;
 use jiff::Timestamp;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use std::collections::VecDeque;
 
-/// Rows that the prompt takes, and one that stays free.
+/// Rows of status and prompt, and one free row.
 const PROMPT_ROWS: usize = 3;
 
-/// How things look.
+const CLEAR_SCREEN: &str = "\u{1b}[H\u{1b}[2J";
+
 #[derive(Clone, Debug)]
-pub struct Look {
-    /// Colours.
-    pub style: Style,
-    /// How the terminal counts columns.
-    pub widths: Widths,
-    /// Whether the terminal knows hyperlinks.
-    pub has_links: bool,
-    /// Whether the time of each message is shown where it changes.
-    pub shows_times: bool,
-    /// Whether a mention rings the terminal's bell.
-    pub rings: bool,
-    /// In which times and days are told.
-    pub zone: TimeZone,
+pub(crate) struct ViewOptions {
+    pub(crate) style: Style,
+    pub(crate) widths: Widths,
+    /// Whether the terminal supports hyperlinks.
+    pub(crate) has_links: bool,
+    pub(crate) shows_times: bool,
+    /// Whether a mention rings the bell.
+    pub(crate) rings_bell: bool,
+    /// Time zone of the shown days and times.
+    pub(crate) zone: TimeZone,
 }
 
-/// How something was said.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Manner {
-    /// To everyone.
-    Said,
-    /// It was done.
-    Done,
-    /// To us alone.
-    PrivateFrom,
-    /// By us to this user alone.
-    PrivateTo(String),
-}
-
-/// Something that was said.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Line {
-    /// By whom.
-    pub source: String,
-    /// The text.
-    pub text: String,
-    /// When; none in the basic dialect.
-    pub time: Option<Timestamp>,
-    /// How.
-    pub manner: Manner,
-    /// Whether it is told again because we asked for that.
-    pub is_replay: bool,
-}
-
-/// Something that happens on the terminal.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ViewItem {
-    /// Somebody says something.
-    Said(Line),
-    /// Somebody comes or goes.
-    Change(Change, Option<Timestamp>),
-    /// The server says something.
-    Server(String),
-    /// The client tells its user something.
-    Told(String),
-    /// We are called this.
-    OwnName(String),
-    /// These are here; not shown.
-    Present(Vec<String>),
-    /// The user wants to know the mentions.
-    Mentions,
-    /// The user wants an empty screen.
-    Clear,
-    /// The user typed something, and so has seen what stands on the screen.
-    Typed,
-}
-
-/// What an entry is.
 #[derive(Debug)]
-enum What {
-    Said { line: Line, is_mention: bool },
-    Changes(PresenceGroup),
+enum EntryContent {
+    Message {
+        message: ViewMessage,
+        is_mention: bool,
+    },
+    Presence(PresenceGroup),
     Server(String),
-    Told(String),
+    Notice(String),
 }
 
-impl What {
+impl EntryContent {
     fn bytes(&self) -> usize {
         match self {
-            What::Said { line, .. } => line.source.len() + line.text.len(),
-            What::Changes(_) => 0,
-            What::Server(text) | What::Told(text) => text.len(),
+            EntryContent::Message { message, .. } => message.source.len() + message.text.len(),
+            EntryContent::Presence(_) => 0,
+            EntryContent::Server(text) | EntryContent::Notice(text) => text.len(),
         }
     }
 }
 
-/// What stands above and beside an entry.
+/// Day above an entry and time beside it.
 #[derive(Debug, Default)]
 struct Heading {
     day: Option<Date>,
-    /// Local time of day.
     clock: Option<String>,
 }
 
 #[derive(Debug)]
-struct Entry {
-    what: What,
+struct ViewEntry {
+    content: EntryContent,
     heading: Heading,
-    /// By which the links of the entry are told from others.
+    /// Distinguishes the hyperlinks of entries.
     number: u64,
 }
 
-/// A mention of us.
 #[derive(Debug)]
 struct Mention {
     time: Timestamp,
-    line: Line,
+    message: ViewMessage,
 }
 
-/// What stands on a terminal.
 #[derive(Debug)]
-pub struct View {
-    look: Look,
+pub(crate) struct TerminalView {
+    options: ViewOptions,
     columns: usize,
     rows: usize,
-    entries: VecDeque<Entry>,
+    entries: VecDeque<ViewEntry>,
     bytes: usize,
-    number: u64,
+    last_number: u64,
+    /// Day of the last entry.
     day: Date,
+    /// Time of the last entry.
     clock: String,
-    /// Rows of the last entry without its day, if another change goes into it.
-    foldable: Option<usize>,
+    /// Rows of the last entry, without its day, if it is a group that takes another change.
+    open_group_rows: Option<usize>,
     own_name: String,
-    names: NameBook,
+    names: KnownNames,
     mentions: VecDeque<Mention>,
-    unseen: usize,
+    unseen_mentions: usize,
 }
 
-impl View {
-    /// An empty view of a terminal of this size. Names are noted in the book.
-    pub fn new(look: Look, names: NameBook, columns: usize, rows: usize, now: Timestamp) -> Self {
-        let day = look.zone.to_datetime(now).date();
-        View {
-            look,
+impl TerminalView {
+    /// Returns an empty view, which keeps `names` up to date.
+    pub(crate) fn new(
+        options: ViewOptions,
+        names: KnownNames,
+        columns: usize,
+        rows: usize,
+        now: Timestamp,
+    ) -> Self {
+        let day = options.zone.to_datetime(now).date();
+        TerminalView {
+            options,
             columns,
             rows,
             entries: VecDeque::new(),
             bytes: 0,
-            number: 0,
+            last_number: 0,
             day,
             clock: String::new(),
-            foldable: None,
+            open_group_rows: None,
             own_name: String::new(),
             names,
             mentions: VecDeque::new(),
-            unseen: 0,
+            unseen_mentions: 0,
         }
     }
 
-    /// Mentions since the user typed something.
-    pub fn unseen(&self) -> usize {
-        self.unseen
+    /// Returns the number of mentions since the last entered line.
+    pub(crate) fn unseen_mentions(&self) -> usize {
+        self.unseen_mentions
     }
 
-    /// Appends what draws this.
-    pub fn draw(&mut self, item: ViewItem, now: Timestamp, out: &mut String) {
+    /// Appends the text that draws an item.
+    pub(crate) fn draw(&mut self, item: ViewItem, now: Timestamp, out: &mut String) {
         match item {
-            ViewItem::Said(line) => self.said(line, now, out),
-            ViewItem::Change(change, time) => self.change(change, time.unwrap_or(now), out),
-            ViewItem::Server(sentence) => match Change::of_sentence(&sentence) {
-                Some(change) => self.change(change, now, out),
-                None => self.add(What::Server(sentence), Some(now), out),
+            ViewItem::Message(message) => self.draw_message(message, now, out),
+            ViewItem::Presence(change, time) => {
+                self.draw_presence(change, time.unwrap_or(now), out)
+            }
+            ViewItem::Server(sentence) => match PresenceChange::from_sentence(&sentence) {
+                Some(change) => self.draw_presence(change, now, out),
+                None => self.add(EntryContent::Server(sentence), Some(now), out),
             },
-            ViewItem::Told(text) => self.add(What::Told(text), None, out),
+            ViewItem::Notice(text) => self.add(EntryContent::Notice(text), None, out),
             ViewItem::OwnName(name) => self.own_name = name,
-            ViewItem::Present(names) => names.iter().for_each(|name| self.names.entered(name)),
-            ViewItem::Mentions => self.list_mentions(out),
+            ViewItem::PresentUsers(names) => {
+                names.iter().for_each(|name| self.names.entered(name));
+            }
+            ViewItem::ListMentions => self.list_mentions(out),
             ViewItem::Clear => self.clear(out),
-            ViewItem::Typed => self.unseen = 0,
+            ViewItem::InputEntered => self.unseen_mentions = 0,
         }
     }
 
-    /// Appends what draws everything again, if the size is another.
-    pub fn resize(&mut self, columns: usize, rows: usize, out: &mut String) {
-        if (columns, rows) == (self.columns, self.rows) {
-            return;
-        }
+    /// Stores the size; appends the text that redraws the newest entries if the width is new.
+    pub(crate) fn resize(&mut self, columns: usize, rows: usize, out: &mut String) {
         let is_same_width = columns == self.columns;
         (self.columns, self.rows) = (columns, rows);
         if is_same_width {
-            // Nothing is broken elsewhere, and the terminal moves what stands.
+            // Rows break where they did, and the terminal moves them itself.
             return;
         }
-        out.push_str("\u{1b}[H\u{1b}[2J");
+        out.push_str(CLEAR_SCREEN);
         let room = rows.saturating_sub(PROMPT_ROWS);
         let mut used = 0;
         let mut drawn = Vec::new();
         for entry in self.entries.iter().rev() {
             let mut text = String::new();
             let rows = self.draw_day(entry, &mut text) + self.draw_entry(entry, &mut text);
-            if drawn.is_empty() && self.foldable.is_some() {
-                self.foldable = Some(rows - usize::from(entry.heading.day.is_some()));
+            if drawn.is_empty() && self.open_group_rows.is_some() {
+                self.open_group_rows = Some(rows - usize::from(entry.heading.day.is_some()));
             }
             used += rows;
             if used > room && !drawn.is_empty() {
@@ -223,151 +177,148 @@ impl View {
         drawn.iter().rev().for_each(|text| out.push_str(text));
     }
 
-    // What happens
-
-    fn said(&mut self, line: Line, now: Timestamp, out: &mut String) {
-        let is_own = line.source == self.own_name;
-        let is_mention =
-            !is_own && (line.manner == Manner::PrivateFrom || mentions(&line.text, &self.own_name));
-        let time = line.time.unwrap_or(now);
-        if !line.is_replay && !is_own {
-            self.names.spoke(&line.source);
+    fn draw_message(&mut self, message: ViewMessage, now: Timestamp, out: &mut String) {
+        let is_own = message.source == self.own_name;
+        let is_mention = !is_own
+            && (message.kind == MessageKind::PrivateFrom
+                || mentions(&message.text, &self.own_name));
+        let time = message.time.unwrap_or(now);
+        if !message.is_replay && !is_own {
+            self.names.spoke(&message.source);
         }
-        if is_mention && !line.is_replay {
-            self.note_mention(&line, time);
-            if self.look.rings {
+        if is_mention && !message.is_replay {
+            self.note_mention(&message, time);
+            if self.options.rings_bell {
                 out.push('\u{7}');
             }
         }
-        self.add(What::Said { line, is_mention }, Some(time), out);
+        let content = EntryContent::Message {
+            message,
+            is_mention,
+        };
+        self.add(content, Some(time), out);
     }
 
-    fn change(&mut self, change: Change, time: Timestamp, out: &mut String) {
+    /// Draws a change, in the line of the last group if nothing else came since.
+    fn draw_presence(&mut self, change: PresenceChange, time: Timestamp, out: &mut String) {
         match &change {
-            Change::Entered(name) => self.names.entered(name),
-            Change::Left(name) => self.names.left(name),
-            Change::Renamed(old, new) => {
+            PresenceChange::Entered(name) => self.names.entered(name),
+            PresenceChange::Left(name) => self.names.left(name),
+            PresenceChange::Renamed(old, new) => {
                 self.names.renamed(old, new);
                 if *old == self.own_name {
                     self.own_name.clone_from(new);
                 }
             }
         }
-        let day = self.look.zone.to_datetime(time).date();
-        let is_foldable = day == self.day;
-        if let (true, Some(rows), Some(entry)) =
-            (is_foldable, self.foldable, self.entries.back_mut())
-            && let What::Changes(folding) = &mut entry.what
+        let is_same_day = self.options.zone.to_datetime(time).date() == self.day;
+        if let (true, Some(rows), Some(mut entry)) =
+            (is_same_day, self.open_group_rows, self.entries.pop_back())
         {
-            folding.add(change);
-            let has_room = folding.has_room();
-            // What stands there is written anew.
-            out.push_str(&format!("\u{1b}[{rows}A\u{1b}[J"));
-            let rows = self
-                .entries
-                .back()
-                .map_or(0, |entry| self.draw_entry(entry, out));
-            self.foldable = (has_room && rows + PROMPT_ROWS < self.rows).then_some(rows);
+            if let EntryContent::Presence(group) = &mut entry.content {
+                group.add(change);
+                let has_room = group.has_room();
+                // Replaces the rows of the group.
+                out.push_str(&format!("\u{1b}[{rows}A\u{1b}[J"));
+                let rows = self.draw_entry(&entry, out);
+                self.open_group_rows = (has_room && self.can_replace(rows)).then_some(rows);
+            }
+            self.entries.push_back(entry);
             return;
         }
-        self.add(What::Changes(PresenceGroup::new(change)), Some(time), out);
+        let content = EntryContent::Presence(PresenceGroup::new(change));
+        self.add(content, Some(time), out);
     }
 
-    fn note_mention(&mut self, line: &Line, time: Timestamp) {
-        self.unseen += 1;
+    fn note_mention(&mut self, message: &ViewMessage, time: Timestamp) {
+        self.unseen_mentions += 1;
         if self.mentions.len() == MAX_MENTIONS {
             self.mentions.pop_front();
         }
-        let text: String = line.text.chars().take(MENTION_CHARS).collect();
-        let line = Line {
-            text,
+        let message = ViewMessage {
+            text: message.text.chars().take(MENTION_CHARS).collect(),
             is_replay: true,
-            ..line.clone()
+            ..message.clone()
         };
-        self.mentions.push_back(Mention { time, line });
+        self.mentions.push_back(Mention { time, message });
     }
 
     fn list_mentions(&mut self, out: &mut String) {
-        self.unseen = 0;
-        let told = match self.mentions.len() {
-            0 => "Nobody has mentioned you or written to you alone".to_owned(),
+        self.unseen_mentions = 0;
+        let notice = match self.mentions.len() {
+            0 => "No mentions and no private messages".to_owned(),
             1 => "You were mentioned once".to_owned(),
-            count => format!("You were mentioned {count} times; the last stands last"),
+            count => format!("You were mentioned {count} times; the latest mention is last"),
         };
-        self.add(What::Told(told), None, out);
-        let lines: Vec<_> = self
-            .mentions
-            .iter()
-            .map(|mention| {
-                let time = self.look.zone.to_datetime(mention.time);
-                (
-                    time.strftime("%e %b %H:%M").to_string(),
-                    mention.line.clone(),
-                )
-            })
-            .collect();
-        for (clock, line) in lines {
+        self.add(EntryContent::Notice(notice), None, out);
+        let mentions = std::mem::take(&mut self.mentions);
+        for mention in &mentions {
+            let time = self.options.zone.to_datetime(mention.time);
             let heading = Heading {
                 day: None,
-                clock: Some(clock),
+                clock: Some(time.strftime("%e %b %H:%M").to_string()),
             };
-            self.add_under(
-                What::Said {
-                    line,
-                    is_mention: false,
-                },
-                heading,
-                out,
-            );
+            let content = EntryContent::Message {
+                message: mention.message.clone(),
+                is_mention: false,
+            };
+            self.add_with_heading(content, heading, out);
         }
+        self.mentions = mentions;
     }
 
     fn clear(&mut self, out: &mut String) {
         self.entries.clear();
         self.bytes = 0;
-        self.foldable = None;
-        self.unseen = 0;
-        out.push_str("\u{1b}[H\u{1b}[2J\n");
+        self.open_group_rows = None;
+        self.unseen_mentions = 0;
+        out.push_str(CLEAR_SCREEN);
+        out.push('\n');
     }
 
     // Entries
 
-    fn add(&mut self, what: What, time: Option<Timestamp>, out: &mut String) {
+    fn add(&mut self, content: EntryContent, time: Option<Timestamp>, out: &mut String) {
         let heading = time.map_or_else(Heading::default, |time| self.heading(time));
-        self.add_under(what, heading, out);
+        self.add_with_heading(content, heading, out);
     }
 
-    fn add_under(&mut self, what: What, heading: Heading, out: &mut String) {
-        self.number += 1;
-        let entry = Entry {
-            what,
+    fn add_with_heading(&mut self, content: EntryContent, heading: Heading, out: &mut String) {
+        self.last_number += 1;
+        let entry = ViewEntry {
+            content,
             heading,
-            number: self.number,
+            number: self.last_number,
         };
         self.draw_day(&entry, out);
         let rows = self.draw_entry(&entry, out);
-        let is_foldable = matches!(entry.what, What::Changes(_)) && rows + PROMPT_ROWS < self.rows;
-        self.foldable = is_foldable.then_some(rows);
-        self.bytes += entry.what.bytes();
+        let is_group = matches!(entry.content, EntryContent::Presence(_));
+        self.open_group_rows = (is_group && self.can_replace(rows)).then_some(rows);
+        self.bytes += entry.content.bytes();
         self.entries.push_back(entry);
         while self.entries.len() > VIEW_ENTRIES
             || (self.bytes > VIEW_BYTES && self.entries.len() > 1)
         {
             let oldest = self.entries.pop_front();
-            self.bytes -= oldest.map_or(0, |entry| entry.what.bytes());
+            self.bytes -= oldest.map_or(0, |entry| entry.content.bytes());
         }
     }
 
-    /// The day and the time, each where it is another than above.
+    /// Returns whether so many rows are on the screen, where the cursor can reach them.
+    fn can_replace(&self, rows: usize) -> bool {
+        rows + PROMPT_ROWS < self.rows
+    }
+
+    /// Returns day and time, each only if it differs from the last entry's.
     fn heading(&mut self, time: Timestamp) -> Heading {
-        let local = self.look.zone.to_datetime(time);
+        let local = self.options.zone.to_datetime(time);
         let day = (local.date() != self.day).then_some(local.date());
         if let Some(day) = day {
             self.day = day;
             self.clock.clear();
         }
         let clock = local.strftime("%H:%M").to_string();
-        let is_shown = self.look.shows_times && clock != self.clock;
+        let is_shown = self.options.shows_times && clock != self.clock;
         self.clock.clone_from(&clock);
         Heading {
             day,
@@ -375,379 +326,85 @@ impl View {
         }
     }
 
-    fn draw_day(&self, entry: &Entry, out: &mut String) -> usize {
+    fn draw_day(&self, entry: &ViewEntry, out: &mut String) -> usize {
         let Some(day) = entry.heading.day else {
             return 0;
         };
         let text = format!("── {} ──", day.strftime("%A, %-d %B %Y"));
-        let mut block = Block::new("", &text);
-        block.colour_all(self.look.style.dim());
-        block.draw("", self.columns, self.look.widths, out)
+        self.draw_block(&self.dim_block("", &text), "", out)
     }
 
-    fn draw_entry(&self, entry: &Entry, out: &mut String) -> usize {
-        let block = match &entry.what {
-            What::Said { line, is_mention } => self.line_block(line, *is_mention, entry.number),
-            What::Changes(folding) => self.server_block(&folding.sentence()),
-            What::Server(sentence) => self.server_block(sentence),
-            What::Told(text) => {
-                let mut block = Block::new("", &safe_text(text));
-                block.colour_all(self.look.style.dim());
-                block
-            }
+    fn draw_entry(&self, entry: &ViewEntry, out: &mut String) -> usize {
+        let server_label = format!("{SERVER_SOURCE}: ");
+        let block = match &entry.content {
+            EntryContent::Message {
+                message,
+                is_mention,
+            } => self.message_block(message, *is_mention, entry.number),
+            EntryContent::Presence(group) => self.dim_block(&server_label, &group.sentence()),
+            EntryContent::Server(sentence) => self.dim_block(&server_label, sentence),
+            EntryContent::Notice(text) => self.dim_block("", text),
         };
-        let margin = match (&entry.heading.clock, self.look.shows_times) {
+        let margin = match (&entry.heading.clock, self.options.shows_times) {
             (Some(clock), _) => format!("{clock} "),
             (None, true) => " ".repeat("00:00 ".len()),
             (None, false) => String::new(),
         };
-        block.draw(&margin, self.columns, self.look.widths, out)
+        self.draw_block(&block, &margin, out)
     }
 
-    fn server_block(&self, sentence: &str) -> Block {
-        let mut block = Block::new(&format!("{SERVER_SOURCE}: "), &safe_text(sentence));
-        block.colour_all(self.look.style.dim());
+    fn draw_block(&self, block: &TextBlock, margin: &str, out: &mut String) -> usize {
+        block.draw(margin, self.columns, self.options.widths, out)
+    }
+
+    fn dim_block(&self, label: &str, text: &str) -> TextBlock {
+        let mut block = TextBlock::new(label, &safe_text(text));
+        block.colour_all(self.options.style.dim());
         block
     }
 
-    fn line_block(&self, line: &Line, is_mention: bool, number: u64) -> Block {
-        let source = safe_text(&line.source).replace('\n', " ");
-        let who = match &line.manner {
-            Manner::Said => source,
-            Manner::Done => format!("* {source}"),
-            Manner::PrivateFrom => format!("{source} (private)"),
-            Manner::PrivateTo(target) => {
-                format!(
-                    "{source} → {} (private)",
-                    safe_text(target).replace('\n', " ")
-                )
+    fn message_block(&self, message: &ViewMessage, is_mention: bool, number: u64) -> TextBlock {
+        let safe_name = |name| safe_text(name).replace('\n', " ");
+        let source = safe_name(&message.source);
+        let who = match &message.kind {
+            MessageKind::Public => source,
+            MessageKind::Action => format!("* {source}"),
+            MessageKind::PrivateFrom => format!("{source} (private)"),
+            MessageKind::PrivateTo(target) => {
+                format!("{source} → {} (private)", safe_name(target))
             }
         };
-        let who = match is_mention && self.look.style == Style::Plain {
-            true => format!("▶ {who}"),
-            false => who,
+        let opening = self.options.style.opening(&message.source);
+        let (who, opening) = match is_mention {
+            true if self.options.style == Style::Plain => (format!("▶ {who}"), opening),
+            true => (who, opening.map(|opening| format!("{opening}\u{1b}[7m"))),
+            false => (who, opening),
         };
-        let separator = match line.manner {
-            Manner::Done => " ",
+        let separator = match message.kind {
+            MessageKind::Action => " ",
             _ => ": ",
         };
-        let mut block = Block::new(&format!("{who}{separator}"), &safe_text(&line.text));
-        let opening = self.look.style.opening(&line.source);
-        let opening = match is_mention {
-            true => opening.map(|opening| format!("{opening}\u{1b}[7m")),
-            false => opening,
-        };
+        let label = format!("{who}{separator}");
+        let mut block = TextBlock::new(&label, &safe_text(&message.text));
         block.colour_label(who.len(), opening);
-        if self.look.has_links {
+        if self.options.has_links {
             block.link_addresses(number);
         }
         block
     }
 }
 
-/// Whether a text has this name in it as a word, in any case.
+/// Returns whether a text contains a name as a word, in any case.
 fn mentions(text: &str, name: &str) -> bool {
     if name.is_empty() {
         return false;
     }
     let (text, name) = (text.to_lowercase(), name.to_lowercase());
-    let is_part = |character: Option<char>| {
-        character.is_some_and(|character| character.is_alphanumeric() || character == '_')
-    };
+    let is_word = |c: Option<char>| c.is_some_and(|c| c.is_alphanumeric() || c == '_');
     text.match_indices(&name).any(|(at, _)| {
-        !is_part(text[..at].chars().next_back()) && !is_part(text[at + name.len()..].chars().next())
+        !is_word(text[..at].chars().next_back()) && !is_word(text[at + name.len()..].chars().next())
     })
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const NOON: &str = "2026-11-24T12:00:00Z";
-
-    fn time(text: &str) -> Timestamp {
-        text.parse().unwrap()
-    }
-
-    fn look(style: Style) -> Look {
-        Look {
-            style,
-            widths: Widths::Clusters,
-            has_links: false,
-            shows_times: false,
-            rings: false,
-            zone: TimeZone::UTC,
-        }
-    }
-
-    fn view(change: impl FnOnce(&mut Look)) -> View {
-        let mut look = look(Style::Plain);
-        change(&mut look);
-        let mut view = View::new(look, NameBook::default(), 40, 10, time(NOON));
-        drawn(&mut view, ViewItem::OwnName("me".into()));
-        view
-    }
-
-    fn drawn(view: &mut View, item: ViewItem) -> String {
-        let mut out = String::new();
-        view.draw(item, time(NOON), &mut out);
-        out
-    }
-
-    fn line(source: &str, text: &str) -> Line {
-        Line {
-            source: source.into(),
-            text: text.into(),
-            time: None,
-            manner: Manner::Said,
-            is_replay: false,
-        }
-    }
-
-    fn said(source: &str, text: &str) -> ViewItem {
-        ViewItem::Said(line(source, text))
-    }
-
-    fn said_at(at: &str) -> ViewItem {
-        ViewItem::Said(Line {
-            time: Some(time(at)),
-            ..line("al", "x")
-        })
-    }
-
-    fn entered(name: &str) -> ViewItem {
-        ViewItem::Change(Change::Entered(name.into()), None)
-    }
-
-    #[test]
-    fn each_kind_has_its_shape() {
-        let view = &mut view(|_| {});
-        assert_eq!(drawn(view, said("al", "hi")), "al: hi\n");
-        let manner = |manner| {
-            ViewItem::Said(Line {
-                manner,
-                ..line("al", "hi")
-            })
-        };
-        assert_eq!(drawn(view, manner(Manner::Done)), "* al hi\n");
-        assert_eq!(
-            drawn(view, manner(Manner::PrivateFrom)),
-            "▶ al (private): hi\n"
-        );
-        let to = ViewItem::Said(Line {
-            manner: Manner::PrivateTo("bo".into()),
-            ..line("me", "hi")
-        });
-        assert_eq!(drawn(view, to), "me → bo (private): hi\n");
-        assert_eq!(
-            drawn(view, ViewItem::Server("No messages yet".into())),
-            "[Server]: No messages yet\n"
-        );
-        assert_eq!(drawn(view, ViewItem::Told("done".into())), "done\n");
-    }
-
-    #[test]
-    fn what_a_stranger_sends_is_only_text() {
-        let view = &mut view(|look| look.style = Style::Colours16);
-        let evil = "\u{1b}[2J\u{1b}]8;;http://x\u{7}\u{9b}31m\r\u{202e}x\u{2067}";
-        for item in [
-            said(evil, evil),
-            ViewItem::Server(evil.into()),
-            ViewItem::Told(evil.into()),
-            entered(evil),
-            ViewItem::Said(Line {
-                manner: Manner::PrivateTo(evil.into()),
-                ..line("a", "b")
-            }),
-        ] {
-            let text = drawn(view, item).replace("\u{1b}[0m", "");
-            let escapes: Vec<&str> = text.split('\u{1b}').skip(1).collect();
-            let are_colours = escapes.iter().all(|escape| {
-                let body = escape.trim_start_matches(['[', ';', '0', '1', '3', '5', '6']);
-                body.starts_with('m')
-            });
-            assert!(are_colours, "{text:?}");
-            assert!(!text.contains(['\u{7}', '\u{9b}', '\r', '\u{202e}', '\u{2067}']));
-        }
-    }
-
-    #[test]
-    fn changes_are_folded_while_nobody_speaks() {
-        let view = &mut view(|_| {});
-        assert_eq!(
-            drawn(view, entered("al")),
-            "[Server]: al has entered the chat\n"
-        );
-        assert_eq!(
-            drawn(view, ViewItem::Server("bo has entered the chat".into())),
-            "\u{1b}[1A\u{1b}[J[Server]: al and bo entered\n"
-        );
-        drawn(view, said("al", "hi"));
-        assert_eq!(
-            drawn(view, entered("cy")),
-            "[Server]: cy has entered the chat\n"
-        );
-        drawn(view, ViewItem::Told("x".into()));
-        assert_eq!(
-            drawn(view, entered("di")),
-            "[Server]: di has entered the chat\n"
-        );
-    }
-
-    #[test]
-    fn a_fold_of_several_rows_is_replaced_whole() {
-        let view = &mut view(|_| {});
-        drawn(view, entered("a-name-that-is-long"));
-        let second = drawn(view, entered("another-name-that-is-long"));
-        let rows = second.lines().count();
-        assert!(rows > 1, "{second:?}");
-        let third = drawn(view, entered("bo"));
-        assert!(
-            third.starts_with(&format!("\u{1b}[{rows}A\u{1b}[J")),
-            "{third:?}"
-        );
-    }
-
-    #[test]
-    fn mentions_are_shown_and_listed() {
-        let view = &mut view(|look| look.rings = true);
-        assert_eq!(drawn(view, said("al", "Me, too")), "\u{7}▶ al: Me, too\n");
-        assert_eq!(drawn(view, said("al", "some men")), "al: some men\n");
-        assert_eq!(drawn(view, said("me", "me")), "me: me\n");
-        let replayed = ViewItem::Said(Line {
-            is_replay: true,
-            ..line("al", "me")
-        });
-        assert_eq!(drawn(view, replayed), "▶ al: me\n");
-        assert_eq!(view.unseen(), 1);
-        assert_eq!(
-            drawn(view, ViewItem::Mentions),
-            "You were mentioned once\n24 Nov 12:00 al: Me, too\n"
-        );
-        assert_eq!(view.unseen(), 0);
-        for number in 0..MAX_MENTIONS * 2 {
-            drawn(view, said("al", &format!("me {number}")));
-        }
-        let listed = drawn(view, ViewItem::Mentions);
-        assert_eq!(listed.matches("al: me").count(), MAX_MENTIONS);
-        drawn(view, said("al", "me"));
-        drawn(view, ViewItem::Typed);
-        assert_eq!(view.unseen(), 0);
-    }
-
-    #[test]
-    fn nobody_is_mentioned_before_one_has_a_name() {
-        assert!(!mentions("hello", ""));
-        assert!(mentions("hello Ann Lee!", "ann lee"));
-        assert!(!mentions("hello", "hell"));
-        assert!(!mentions("a_me", "me"));
-        assert!(mentions("some: me", "me"));
-    }
-
-    #[test]
-    fn times_are_shown_where_they_change() {
-        let view = &mut view(|look| look.shows_times = true);
-        assert_eq!(
-            drawn(view, said_at("2026-11-24T12:00:00Z")),
-            "12:00 al: x\n"
-        );
-        assert_eq!(
-            drawn(view, said_at("2026-11-24T12:00:59Z")),
-            "      al: x\n"
-        );
-        assert_eq!(
-            drawn(view, said_at("2026-11-24T12:01:00Z")),
-            "12:01 al: x\n"
-        );
-        assert_eq!(drawn(view, ViewItem::Told("x".into())), "      x\n");
-    }
-
-    #[test]
-    fn times_are_those_of_the_place() {
-        let zone = TimeZone::fixed(jiff::tz::offset(2));
-        let view = &mut view(|look| (look.shows_times, look.zone) = (true, zone));
-        let item = said_at("2026-11-24T23:30:00Z");
-        assert_eq!(
-            drawn(view, item),
-            "── Wednesday, 25 November 2026 ──\n01:30 al: x\n"
-        );
-    }
-
-    #[test]
-    fn days_are_separated() {
-        let view = &mut view(|_| {});
-        assert_eq!(drawn(view, said_at("2026-11-24T09:00:00Z")), "al: x\n");
-        assert_eq!(
-            drawn(view, said_at("2026-11-23T09:00:00Z")),
-            "── Monday, 23 November 2026 ──\nal: x\n"
-        );
-        assert_eq!(drawn(view, said_at("2026-11-23T10:00:00Z")), "al: x\n");
-        assert_eq!(
-            drawn(view, said("al", "x")),
-            "── Tuesday, 24 November 2026 ──\nal: x\n"
-        );
-    }
-
-    #[test]
-    fn another_width_draws_what_fits_again() {
-        let view = &mut view(|_| {});
-        for number in 0..20 {
-            drawn(view, said("al", &format!("one two {number}")));
-        }
-        let mut out = String::new();
-        view.resize(40, 10, &mut out);
-        view.resize(40, 20, &mut out);
-        assert_eq!(out, "");
-        view.resize(12, 7, &mut out);
-        assert_eq!(
-            out,
-            "\u{1b}[H\u{1b}[2Jal: one two\n   18\nal: one two\n   19\n"
-        );
-        assert_eq!(drawn(view, ViewItem::Clear), "\u{1b}[H\u{1b}[2J\n");
-        out.clear();
-        view.resize(40, 10, &mut out);
-        assert_eq!(out, "\u{1b}[H\u{1b}[2J");
-    }
-
-    #[test]
-    fn a_fold_goes_on_after_a_change_of_size() {
-        let view = &mut view(|_| {});
-        drawn(view, entered("a-name-that-is-long"));
-        drawn(view, entered("another-name-that-is-long"));
-        let mut out = String::new();
-        view.resize(80, 10, &mut out);
-        assert!(drawn(view, entered("cy")).starts_with("\u{1b}[1A\u{1b}[J[Server]: a-name"));
-    }
-
-    #[test]
-    fn the_view_is_bounded() {
-        let view = &mut view(|_| {});
-        let text = "x".repeat(VIEW_BYTES / 10);
-        for _ in 0..20 {
-            drawn(view, said("al", &text));
-            assert!(view.bytes <= VIEW_BYTES);
-        }
-        for _ in 0..VIEW_ENTRIES * 2 {
-            drawn(view, said("al", "x"));
-        }
-        assert_eq!(view.entries.len(), VIEW_ENTRIES);
-    }
-
-    #[test]
-    fn names_are_noted_for_completion() {
-        let names = NameBook::default();
-        let mut view = View::new(look(Style::Plain), names.clone(), 40, 10, time(NOON));
-        drawn(&mut view, ViewItem::OwnName("me".into()));
-        drawn(&mut view, ViewItem::Present(vec!["al".into(), "bo".into()]));
-        drawn(&mut view, said("bo", "x"));
-        drawn(&mut view, said("me", "x"));
-        assert_eq!(names.beginning_with(""), ["bo", "al"]);
-        drawn(&mut view, ViewItem::Server("al has left the chat".into()));
-        assert_eq!(names.beginning_with(""), ["bo"]);
-        drawn(
-            &mut view,
-            ViewItem::Change(Change::Renamed("me".into(), "bob".into()), None),
-        );
-        assert_eq!(view.own_name, "bob");
-    }
-}
+mod tests;

@@ -1,0 +1,334 @@
+//! One connection: a future that reads the socket and one that writes it, on the same thread.
+//!
+//! * Neither side waits for the other: a server that does not read holds back the input, but not
+//!   the output.
+//! * Only the reading side ends the connection, so everything that arrived is shown first.
+//! * Everything typed before the end of the input is written before the sending side shuts down.
+//! * Each loop yields, so that a flood from one side delays neither the other nor a signal.
+//!
+//! Only cancel-safe futures may lose a race: socket reads, channel receives, timers.
+
+use crate::client::actions::NextStep;
+use crate::client::input::stdin::InputLine;
+use crate::client::limits::{ACK_TIMEOUT, DRAIN_TIMEOUT, LEAVE_TIMEOUT, READ_BUFFER_BYTES};
+use crate::client::output::formatter::{FormattedOutput, OutputFormat};
+use crate::client::session::TimerOutcome;
+use crate::client::session::request::UserRequest;
+use crate::client::session::update::SessionUpdate;
+use crate::client::setup::InputKind;
+use crate::client::state::Chat;
+use crate::protocol::server_line::encode_quit;
+use async_channel::{Receiver, Sender};
+use async_net::TcpStream;
+use futures_lite::future::{or, pending, yield_now};
+use futures_lite::{AsyncReadExt, AsyncWriteExt};
+use smol::Timer;
+use std::io;
+use std::net::Shutdown;
+use std::time::Instant;
+
+const NOT_A_CHAT: &str = "The server sent no line of the chat protocol; check that \
+                          smolchat-server is at this address and port";
+const NO_ANSWER: &str = "The server does not answer any more";
+
+/// Why a connection ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum ConnectionEnd {
+    /// The server closed or reset the connection.
+    ServerClosed,
+    /// The server does not answer pings.
+    TimedOut,
+    /// Everything is sent, and no line has arrived for long enough.
+    Idle,
+    /// The messages of `--count` have arrived.
+    CountReached,
+    /// The user wants a new connection.
+    Reconnect,
+    /// The server rejected the name of `--name`.
+    Rejected(String),
+}
+
+impl ConnectionEnd {
+    pub(crate) fn is_broken(&self) -> bool {
+        matches!(
+            self,
+            ConnectionEnd::ServerClosed | ConnectionEnd::TimedOut | ConnectionEnd::Reconnect
+        )
+    }
+}
+
+/// Event of the reading side.
+enum ReadEvent {
+    Read(io::Result<usize>),
+    SenderDone(NextStep),
+    Timer,
+    Idle,
+}
+
+/// Event of the sending side.
+enum SendEvent {
+    Woken,
+    Line(InputLine),
+    EndOfInput,
+}
+
+impl Chat<'_> {
+    /// Chats over one connection until its end.
+    pub(crate) async fn use_connection(&self, stream: &TcpStream) -> ConnectionEnd {
+        self.is_connected.set(true);
+        self.state.borrow_mut().session.connected(Instant::now());
+        self.wake_sender();
+        let (done, sender_done) = async_channel::bounded(1);
+        let sending = async {
+            self.send(stream.clone(), done).await;
+            pending().await
+        };
+        let end = or(self.receive(stream.clone(), &sender_done), sending).await;
+        if matches!(
+            end,
+            ConnectionEnd::CountReached | ConnectionEnd::Rejected(_)
+        ) {
+            self.shut_down_sending(stream.clone()).await;
+        }
+        if self.state.borrow().session.received_only_garbage() {
+            self.io.screen.notify(NOT_A_CHAT).await;
+        }
+        end
+    }
+
+    async fn receive(&self, mut stream: TcpStream, done: &Receiver<NextStep>) -> ConnectionEnd {
+        let mut buffer = vec![0; READ_BUFFER_BYTES];
+        let mut sent_at = None;
+        let mut last_line = Instant::now();
+        loop {
+            let reading = async { ReadEvent::Read(stream.read(&mut buffer).await) };
+            let timer = async {
+                let deadline = self.state.borrow().session.deadline();
+                wait_until(deadline).await;
+                ReadEvent::Timer
+            };
+            let leaving = async {
+                match sent_at {
+                    None => sender_done(done).await,
+                    Some(sent_at) => {
+                        let deadline = idle_deadline(self.io.input_kind, sent_at, last_line);
+                        wait_until(Some(deadline)).await;
+                        ReadEvent::Idle
+                    }
+                }
+            };
+            match or(reading, or(timer, leaving)).await {
+                ReadEvent::Read(Ok(count)) if count > 0 => {
+                    let (output, end) = self.receive_bytes(&buffer[..count]);
+                    if !output.lines.is_empty() || !output.items.is_empty() {
+                        last_line = Instant::now();
+                    }
+                    self.show(output).await;
+                    self.wake_sender();
+                    self.refresh_status();
+                    if let Some(end) = end {
+                        return end;
+                    }
+                    yield_now().await;
+                }
+                ReadEvent::Read(_) => return ConnectionEnd::ServerClosed,
+                ReadEvent::SenderDone(NextStep::Reconnect) => return ConnectionEnd::Reconnect,
+                ReadEvent::SenderDone(_) => sent_at = Some(Instant::now()),
+                ReadEvent::Idle => return ConnectionEnd::Idle,
+                ReadEvent::Timer => {
+                    let outcome = self
+                        .apply(|session, on_update| session.on_timer(Instant::now(), on_update));
+                    let outcome = outcome.await;
+                    self.wake_sender();
+                    if outcome == TimerOutcome::Dead {
+                        self.io.screen.notify(NO_ANSWER).await;
+                        return ConnectionEnd::TimedOut;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Hands bytes to the session; returns what to show, and the end if these bytes cause it.
+    fn receive_bytes(&self, bytes: &[u8]) -> (FormattedOutput, Option<ConnectionEnd>) {
+        let mut state_guard = self.state.borrow_mut();
+        let state = &mut *state_guard;
+        let mut output = FormattedOutput::default();
+        if self.io.format != OutputFormat::Items {
+            // A shown line is hardly ever longer than the received one.
+            output.lines.reserve(bytes.len());
+        }
+        let own_name = state.session.name().map(str::to_owned);
+        let is_saying = self.config.say.is_some();
+        let mut say_lines = Vec::new();
+        let mut is_welcome = false;
+        let formatter = &mut state.formatter;
+        let now = Instant::now();
+        state.session.receive(bytes, now, &mut |update, raw| {
+            match &update {
+                SessionUpdate::Welcome { .. } => is_welcome = true,
+                SessionUpdate::Line(line) if is_saying => say_lines.push(line.clone()),
+                _ => {}
+            }
+            formatter.format(update, raw, own_name.as_deref(), &mut output);
+        });
+        if is_welcome && self.io.format == OutputFormat::Items {
+            // Completion needs the names of the users who are already here.
+            formatter.hide_next_user_list();
+            let users = UserRequest::Users;
+            state.session.request(users, None, now, &mut |_, _| {});
+        }
+        let name_rejection = match state.awaits_name {
+            true => state.session.name_rejection().map(str::to_owned),
+            false => None,
+        };
+        state.awaits_name &= !state.session.has_chosen_name();
+        let is_done = state.formatter.is_done();
+        drop(state_guard);
+        if is_saying {
+            output.lines.clear();
+            self.note_say_result(say_lines);
+        }
+        let end = match name_rejection {
+            Some(reason) => Some(ConnectionEnd::Rejected(reason)),
+            None => is_done.then_some(ConnectionEnd::CountReached),
+        };
+        (output, end)
+    }
+
+    /// Sends the session's output and the typed lines until the user leaves, then shuts down the
+    /// sending side and reports it.
+    ///
+    /// Ends silently if the connection fails, because the reading side notices that too.
+    async fn send(&self, mut stream: TcpStream, done: Sender<NextStep>) {
+        let mut leaves_at = None;
+        loop {
+            let is_leaving = leaves_at.is_some();
+            if is_leaving && self.io.input_kind == InputKind::Terminal {
+                // A user who leaves a terminal does not wait for the first line of the server.
+                let skip = self.apply(|session, on_update| {
+                    session.skip_greeting(Instant::now(), on_update);
+                });
+                skip.await;
+            }
+            let output = self.state.borrow_mut().session.take_output();
+            if !output.is_empty() {
+                if stream.write_all(&output).await.is_err() {
+                    // Wakes the reading side on systems that do not; received bytes stay readable.
+                    let _ = stream.shutdown(Shutdown::Both);
+                    return;
+                }
+                yield_now().await;
+                continue;
+            }
+            if is_leaving && self.state.borrow().session.queued() == 0 {
+                break;
+            }
+            let step = match self.next_send_event(leaves_at).await {
+                SendEvent::Woken => NextStep::Continue,
+                SendEvent::Line(line) => self.execute_batch(line).await,
+                SendEvent::EndOfInput if is_leaving => break,
+                SendEvent::EndOfInput => NextStep::Leave,
+            };
+            match step {
+                NextStep::Continue => {}
+                NextStep::Leave => {
+                    self.io.input.close();
+                    leaves_at = Some(Instant::now() + self.leave_timeout());
+                }
+                NextStep::Reconnect => {
+                    let _ = done.send(NextStep::Reconnect).await;
+                    return;
+                }
+            }
+        }
+        self.shut_down_sending(stream).await;
+        let _ = done.send(NextStep::Leave).await;
+    }
+
+    async fn next_send_event(&self, leaves_at: Option<Instant>) -> SendEvent {
+        let woken = async {
+            // The channel stays open: `self` owns both ends.
+            let _ = self.wake.1.recv().await;
+            SendEvent::Woken
+        };
+        let input = async {
+            if leaves_at.is_some() {
+                wait_until(leaves_at).await;
+                return SendEvent::EndOfInput;
+            }
+            let line = self.next_line().await;
+            line.map_or(SendEvent::EndOfInput, SendEvent::Line)
+        };
+        or(input, woken).await
+    }
+
+    /// Returns how long a leaving user waits for acknowledgements.
+    fn leave_timeout(&self) -> std::time::Duration {
+        match self.io.input_kind {
+            InputKind::Pipe => ACK_TIMEOUT,
+            InputKind::Terminal => LEAVE_TIMEOUT,
+        }
+    }
+
+    /// Shuts down the sending side. In the extended dialect a quit goes first, without which the
+    /// server would reserve the name for a while.
+    async fn shut_down_sending(&self, mut stream: TcpStream) {
+        if self.state.borrow().session.is_extended() {
+            let mut line = Vec::new();
+            encode_quit(&mut line);
+            let writing = async {
+                // The reading side notices a failed connection.
+                let _ = stream.write_all(&line).await;
+            };
+            or(writing, wait_until(Some(Instant::now() + LEAVE_TIMEOUT))).await;
+        }
+        let _ = stream.shutdown(Shutdown::Write);
+    }
+}
+
+async fn wait_until(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => {
+            Timer::at(deadline).await;
+        }
+        None => pending().await,
+    }
+}
+
+async fn sender_done(done: &Receiver<NextStep>) -> ReadEvent {
+    match done.recv().await {
+        Ok(step) => ReadEvent::SenderDone(step),
+        // The sending side failed; the reading side will notice.
+        Err(_) => pending().await,
+    }
+}
+
+/// Returns when a client that has sent everything leaves. In a pipe each line extends the time;
+/// a user at a terminal wants to go even if others talk on.
+fn idle_deadline(input_kind: InputKind, sent_at: Instant, last_line: Instant) -> Instant {
+    match input_kind {
+        InputKind::Pipe => last_line.max(sent_at) + DRAIN_TIMEOUT,
+        InputKind::Terminal => sent_at + LEAVE_TIMEOUT,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn lines_extend_idle_deadline_in_a_pipe_only() {
+        let sent_at = Instant::now();
+        let later = sent_at + Duration::from_secs(60);
+        for (kind, last_line, expected) in [
+            (InputKind::Pipe, sent_at, sent_at + DRAIN_TIMEOUT),
+            (InputKind::Pipe, later, later + DRAIN_TIMEOUT),
+            (InputKind::Terminal, sent_at, sent_at + LEAVE_TIMEOUT),
+            (InputKind::Terminal, later, sent_at + LEAVE_TIMEOUT),
+        ] {
+            assert_eq!(idle_deadline(kind, sent_at, last_line), expected);
+        }
+    }
+}

@@ -1,0 +1,251 @@
+use super::*;
+use crate::protocol::server_line::{Messages, decode};
+
+const PLAIN: OutputFormat = OutputFormat::Lines(Style::Plain);
+
+fn format(formatter: &mut Formatter, line: &str) -> FormattedOutput {
+    let decoded = decode(line.as_bytes()).unwrap_or_else(|| panic!("{line}"));
+    let mut output = FormattedOutput::default();
+    let update = SessionUpdate::Line(decoded);
+    formatter.format(update, line.as_bytes(), Some("me"), &mut output);
+    output
+}
+
+fn lines(formatter: &mut Formatter, line: &str) -> String {
+    format(formatter, line).lines
+}
+
+fn line(kind: &str, data: &str) -> String {
+    format!(r#"{{"type":"{kind}","data":{data}}}"#)
+}
+
+#[test]
+fn both_dialects_look_the_same() {
+    let mut formatter = Formatter::new(PLAIN, u64::MAX);
+    let numbered = r#""id":1,"time":"2026-01-31T12:00:00.000Z""#;
+    let user = |more: &str| format!(r#"{{{numbered},"name":"al"{more}}}"#);
+    let said = |text: &str, more: &str| {
+        format!(r#"{{{numbered},"source":"al","message":"{text}"{more}}}"#)
+    };
+    let page =
+        |messages: &[String]| format!(r#"{{"messages":[{}],"more":true}}"#, messages.join(","));
+    let private = r#"{"time":"2026-01-31T12:00:00Z","source":"al","target":"me","message":"x"}"#;
+    let (a, b) = (said("a", ""), said("b", ""));
+    for (kind, data, expected) in [
+        ("message", r#"{"source":"al","message":"a"}"#, "al: a\n"),
+        ("message", &said("a\\nb\\u001b", ""), "al: a ↵ b\u{fffd}\n"),
+        (
+            "message",
+            &said("waves", r#","action":true"#),
+            "al: * waves\n",
+        ),
+        ("joined", &user(""), "[Server]: al has entered the chat\n"),
+        (
+            "left",
+            &user(r#","reason":"quit""#),
+            "[Server]: al has left the chat\n",
+        ),
+        (
+            "renamed",
+            &user(r#","new_name":"bo""#),
+            "[Server]: al renamed to bo\n",
+        ),
+        ("private", private, "al (private): x\n"),
+        (
+            "users",
+            r#"[{"name":"al","since":"x"},{"name":"bo"}]"#,
+            "[Server]: Connected users (2): al, bo\n",
+        ),
+        ("history", &page(&[]), "[Server]: No messages yet\n"),
+        ("history", &page(&[a.clone(), b.clone()]), "al: a\nal: b\n"),
+        ("search", &page(&[b, a]), "al: a\nal: b\n"),
+        ("search", &page(&[]), "[Server]: Nothing was found\n"),
+        ("notice", r#"{"message":"n"}"#, "[Server]: n\n"),
+        ("error", r#"{"code":"x","message":"e"}"#, "[Server]: e\n"),
+        (
+            "bye",
+            r#"{"reason":"shutdown","reconnect":true}"#,
+            "[Server]: The server is shutting down\n",
+        ),
+        ("ack", r#"{"nonce":"n","id":1}"#, ""),
+    ] {
+        let shown = lines(&mut formatter, &line(kind, data));
+        assert_eq!(shown, expected, "{kind} {data}");
+    }
+    // Three public messages, a private one, and two pages of two.
+    assert_eq!(formatter.messages, 8);
+    assert_eq!(formatter.last_private(), Some("al"));
+}
+
+#[test]
+fn terminal_gets_items() {
+    let mut formatter = Formatter::new(OutputFormat::Items, u64::MAX);
+    let mut items = |line: &str| format(&mut formatter, line).items;
+    let message = ViewMessage {
+        source: "al".into(),
+        text: "x".into(),
+        time: None,
+        kind: MessageKind::Public,
+        is_replay: false,
+    };
+    let said = r#"{"source":"al","message":"x"}"#;
+    assert_eq!(
+        items(&line("message", said)),
+        [
+            ViewItem::OwnName("me".into()),
+            ViewItem::Message(message.clone())
+        ]
+    );
+    let private = |source| {
+        let data = format!(
+            r#"{{"time":"1970-01-01T00:00:00Z","source":"{source}","target":"bo","message":"x"}}"#
+        );
+        line("private", &data)
+    };
+    let expected = |source: &str, kind| {
+        ViewItem::Message(ViewMessage {
+            source: source.into(),
+            time: Some(jiff::Timestamp::UNIX_EPOCH),
+            kind,
+            ..message.clone()
+        })
+    };
+    let to = MessageKind::PrivateTo("bo".into());
+    assert_eq!(items(&private("me")), [expected("me", to)]);
+    assert_eq!(
+        items(&private("al")),
+        [expected("al", MessageKind::PrivateFrom)]
+    );
+    let page = line(
+        "history",
+        &format!(r#"{{"messages":[{said}],"more":false}}"#),
+    );
+    let replayed = ViewMessage {
+        is_replay: true,
+        ..message
+    };
+    assert_eq!(items(&page), [ViewItem::Message(replayed)]);
+}
+
+#[test]
+fn nothing_is_shown_beyond_the_message_limit() {
+    let mut formatter = Formatter::new(PLAIN, 3);
+    let said = r#"{"source":"al","message":"x"}"#;
+    let message = line("message", said);
+    assert_eq!(lines(&mut formatter, &message), "al: x\n");
+    let page = line(
+        "history",
+        &format!(r#"{{"messages":[{said},{said},{said}],"more":false}}"#),
+    );
+    assert!(!formatter.is_done());
+    assert_eq!(lines(&mut formatter, &page), "al: x\nal: x\n");
+    assert!(formatter.is_done());
+    assert_eq!(lines(&mut formatter, &message), "");
+}
+
+#[test]
+fn hidden_user_list_only_feeds_completion() {
+    let mut formatter = Formatter::new(OutputFormat::Items, u64::MAX);
+    formatter.hide_next_user_list();
+    let list = line("users", r#"[{"name":"al"}]"#);
+    let present = ViewItem::PresentUsers(vec!["al".into()]);
+    let items = format(&mut formatter, &list).items;
+    assert_eq!(items, [ViewItem::OwnName("me".into()), present.clone()]);
+    let shown = ViewItem::Server("Connected users (1): al".into());
+    assert_eq!(format(&mut formatter, &list).items, [present, shown]);
+}
+
+#[test]
+fn ignored_names_match_in_any_case() {
+    let mut formatter = Formatter::new(PLAIN, u64::MAX);
+    let message = line("message", r#"{"source":"Al","message":"x"}"#);
+    assert!(formatter.set_ignored("aL", true));
+    assert!(!formatter.set_ignored("al", true));
+    assert_eq!(lines(&mut formatter, &message), "");
+    assert!(formatter.set_ignored("AL", false));
+    assert!(!formatter.set_ignored("AL", false));
+    assert_eq!(lines(&mut formatter, &message), "Al: x\n");
+    assert_eq!(formatter.messages, 1);
+}
+
+#[test]
+fn json_is_the_line_of_the_server_without_secrets() {
+    let mut formatter = Formatter::new(OutputFormat::Json, u64::MAX);
+    let message = line(
+        "message",
+        "{\"source\":\"a\",\"message\":\"\u{9b}2J \u{202e}é\"}",
+    );
+    assert_eq!(
+        lines(&mut formatter, &format!("{message} ")),
+        "{\"type\":\"message\",\"data\":{\"source\":\"a\",\"message\":\"\\u009b2J \\u202eé\"}}\n"
+    );
+    let mut output = FormattedOutput::default();
+    for update in [
+        SessionUpdate::Welcome { name: "al".into() },
+        SessionUpdate::Recovered(MissedCount::Messages(3)),
+        SessionUpdate::Gap {
+            after: None,
+            oldest: 4,
+        },
+    ] {
+        formatter.format(update, &[], None, &mut output);
+    }
+    let expected = [
+        r#"{"data":{"name":"al"},"type":"connected"}"#,
+        r#"{"data":{"complete":true,"messages":3},"type":"recovered"}"#,
+        r#"{"data":{"after":null,"complete":false,"oldest":4},"type":"recovered"}"#,
+    ];
+    assert!(output.lines.lines().eq(expected), "{}", output.lines);
+}
+
+#[test]
+fn replay_is_one_json_line_per_message() {
+    let said = |id: u64, message: &str, action| Said {
+        id: Some(id),
+        time: Some("2026-01-31T12:00:00Z".parse().unwrap()),
+        source: "al".into(),
+        message: message.into(),
+        action,
+    };
+    let messages = vec![
+        said(1, "a\nb", false),
+        said(2, "waves", true),
+        said(3, "c", false),
+    ];
+    let page = ServerLine::History(Messages {
+        messages,
+        more: false,
+    });
+    let mut formatter = Formatter::new(OutputFormat::Json, 2);
+    let mut output = FormattedOutput::default();
+    let truncated = SessionUpdate::Truncated { messages: 3 };
+    formatter.format(truncated, &[], None, &mut output);
+    formatter.format(SessionUpdate::Line(page), &[], None, &mut output);
+    let lines: Vec<serde_json::Value> = output
+        .lines
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    assert_eq!(lines.len(), 3, "{}", output.lines);
+    assert_eq!(
+        lines[0],
+        json!({ "type": "cut", "data": { "messages": 3 } })
+    );
+    assert_eq!(lines[1]["data"]["message"], "a\nb");
+    let data = json!({
+        "id": 2, "time": "2026-01-31T12:00:00.000Z", "source": "al", "message": "waves",
+        "action": true,
+    });
+    assert_eq!(lines[2], json!({ "type": "message", "data": data }));
+    assert!(formatter.is_done());
+}
+
+#[test]
+fn missed_messages_are_one_sentence() {
+    let sentence = recovered_sentence(MissedCount::Messages(312));
+    assert_eq!(sentence, "missed 312 messages, all recovered");
+    for missed in [0, 1] {
+        assert!(!recovered_sentence(MissedCount::Messages(missed)).contains("messages"));
+    }
+    assert!(gap_sentence(Some(9), 21).contains("11 events"));
+}

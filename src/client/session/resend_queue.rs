@@ -1,0 +1,139 @@
+//! Requests that are not sent, or sent and not acknowledged.
+//!
+//! Sent requests stand before unsent ones. Only requests with a nonce stay after they are sent.
+
+use crate::chat::request::Nonce;
+use crate::client::limits::{MAX_IN_FLIGHT, MAX_QUEUED, MAX_QUEUED_BYTES};
+use crate::client::session::request::UserRequest;
+use std::collections::VecDeque;
+
+#[derive(Debug)]
+struct QueuedRequest {
+    request: UserRequest,
+    nonce: Option<Nonce>,
+    is_sent: bool,
+}
+
+#[derive(Debug)]
+pub(super) struct ResendQueue {
+    requests: VecDeque<QueuedRequest>,
+    bytes: usize,
+    in_flight: usize,
+    nonce_prefix: String,
+    nonces: u64,
+}
+
+impl ResendQueue {
+    pub(super) fn new(random: u64) -> Self {
+        ResendQueue {
+            requests: VecDeque::new(),
+            bytes: 0,
+            in_flight: 0,
+            nonce_prefix: format!("{random:016x}-"),
+            nonces: 0,
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.requests.len()
+    }
+
+    pub(super) fn has_room(&self) -> bool {
+        self.requests.len() < MAX_QUEUED && self.bytes < MAX_QUEUED_BYTES
+    }
+
+    /// Appends a request. If the server acknowledges its kind, it gets this nonce or a new one.
+    pub(super) fn push(&mut self, request: UserRequest, nonce: Option<Nonce>) {
+        let nonce = match request.acknowledged_kind() {
+            Some(_) => nonce.or_else(|| self.new_nonce()),
+            None => None,
+        };
+        self.bytes += request.text_bytes();
+        self.requests.push_back(QueuedRequest {
+            request,
+            nonce,
+            is_sent: false,
+        });
+    }
+
+    /// Puts a request without a nonce before all others, none of which may be in flight.
+    pub(super) fn push_front(&mut self, request: UserRequest) {
+        self.bytes += request.text_bytes();
+        self.requests.push_front(QueuedRequest {
+            request,
+            nonce: None,
+            is_sent: false,
+        });
+    }
+
+    /// Removes the first request if it meets the condition.
+    pub(super) fn pop_if(
+        &mut self,
+        condition: impl Fn(&UserRequest) -> bool,
+    ) -> Option<UserRequest> {
+        let first = self.requests.front()?;
+        match condition(&first.request) {
+            true => self.remove(0),
+            false => None,
+        }
+    }
+
+    /// Returns the first unsent request, unless too many are in flight.
+    pub(super) fn next_unsent(&self) -> Option<(&UserRequest, Option<&Nonce>)> {
+        if self.in_flight >= MAX_IN_FLIGHT {
+            return None;
+        }
+        let next = self.requests.get(self.in_flight)?;
+        Some((&next.request, next.nonce.as_ref()))
+    }
+
+    /// Marks the first unsent request as sent; returns it if it needs no acknowledgement.
+    pub(super) fn mark_sent(&mut self) -> Option<UserRequest> {
+        let next = self.requests.get_mut(self.in_flight)?;
+        if next.nonce.is_none() {
+            return self.remove(self.in_flight);
+        }
+        next.is_sent = true;
+        self.in_flight += 1;
+        None
+    }
+
+    /// Removes the request with this nonce; returns whether there was one.
+    pub(super) fn acknowledge(&mut self, nonce: &str) -> bool {
+        let has_nonce = |queued: &QueuedRequest| {
+            let own = queued.nonce.as_ref();
+            own.is_some_and(|own| own.as_str() == nonce)
+        };
+        let index = self.requests.iter().position(has_nonce);
+        index.is_some_and(|index| self.remove(index).is_some())
+    }
+
+    /// Removes the oldest sent request of this kind; returns whether there was one.
+    pub(super) fn reject(&mut self, kind: &str) -> bool {
+        let is_of_kind = |queued: &QueuedRequest| {
+            queued.is_sent && queued.request.acknowledged_kind() == Some(kind)
+        };
+        let index = self.requests.iter().position(is_of_kind);
+        index.is_some_and(|index| self.remove(index).is_some())
+    }
+
+    /// Marks every request as unsent.
+    pub(super) fn connection_lost(&mut self) {
+        self.in_flight = 0;
+        for queued in &mut self.requests {
+            queued.is_sent = false;
+        }
+    }
+
+    fn remove(&mut self, index: usize) -> Option<UserRequest> {
+        let queued = self.requests.remove(index)?;
+        self.bytes -= queued.request.text_bytes();
+        self.in_flight -= usize::from(queued.is_sent);
+        Some(queued.request)
+    }
+
+    fn new_nonce(&mut self) -> Option<Nonce> {
+        self.nonces += 1;
+        Nonce::new(&format!("{}{}", self.nonce_prefix, self.nonces))
+    }
+}

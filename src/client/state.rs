@@ -1,0 +1,199 @@
+//! State of one run that the sending and the receiving side of a connection share.
+
+use crate::chat::SERVER_SOURCE;
+use crate::chat::sanitize::{clean_message, one_line};
+use crate::client::link_status::{LinkStatus, status_line};
+use crate::client::options::{ClientConfig, SinceOption};
+use crate::client::output::formatter::{FormattedOutput, Formatter, OutputFormat};
+use crate::client::session::Session;
+use crate::client::session::history_replay::Since;
+use crate::client::session::request::UserRequest;
+use crate::client::session::update::OnUpdate;
+use crate::client::setup::{ClientIo, InputKind};
+use crate::protocol::server_line::ServerLine;
+use async_channel::{Receiver, Sender};
+use jiff::Timestamp;
+use std::cell::{Cell, RefCell};
+use std::time::Instant;
+
+#[derive(Debug)]
+pub(crate) struct ChatState {
+    pub(crate) session: Session,
+    pub(crate) formatter: Formatter,
+    /// Whether the server has neither accepted nor rejected the name of `--name`.
+    pub(crate) awaits_name: bool,
+    /// Last sentence of the server that may explain why it rejected the text of `--say`.
+    rejection: Option<String>,
+    is_said: bool,
+    status: String,
+    link: LinkStatus,
+}
+
+#[derive(Debug)]
+pub(crate) struct Chat<'a> {
+    pub(crate) config: &'a ClientConfig,
+    pub(crate) io: &'a ClientIo,
+    pub(crate) state: RefCell<ChatState>,
+    pub(crate) is_connected: Cell<bool>,
+    /// Wakes the sending side when the session may have output.
+    pub(crate) wake: (Sender<()>, Receiver<()>),
+}
+
+impl<'a> Chat<'a> {
+    pub(crate) fn new(config: &'a ClientConfig, io: &'a ClientIo) -> Self {
+        let prefers_extended = io.input_kind == InputKind::Terminal
+            || config.reconnect
+            || config.json
+            || config.say.is_some()
+            || config.since.is_some()
+            || config.name.is_some();
+        let mut session = Session::new(prefers_extended, config.name.clone(), io.random);
+        let mut request = |request| {
+            session.request(request, None, Instant::now(), &mut |_, _| {});
+        };
+        if let Some(since) = config.since {
+            request(UserRequest::Since(replay_start(since, Timestamp::now())));
+        }
+        if let Some(text) = &config.say {
+            let (text, action) = (text.clone(), false);
+            request(UserRequest::Say { text, action });
+            io.input.close();
+        }
+        Chat {
+            config,
+            io,
+            state: RefCell::new(ChatState {
+                session,
+                formatter: Formatter::new(io.format, config.count.unwrap_or(u64::MAX)),
+                awaits_name: config.name.is_some() && io.input_kind == InputKind::Pipe,
+                rejection: None,
+                is_said: false,
+                status: String::new(),
+                link: LinkStatus::Connecting,
+            }),
+            is_connected: Cell::new(false),
+            wake: async_channel::bounded(1),
+        }
+    }
+
+    /// Calls `action` with the session and shows the updates that it causes.
+    pub(crate) async fn apply<T>(&self, action: impl FnOnce(&mut Session, OnUpdate<'_>) -> T) -> T {
+        let mut output = FormattedOutput::default();
+        let result = {
+            let state = &mut *self.state.borrow_mut();
+            let own_name = state.session.name().map(str::to_owned);
+            let formatter = &mut state.formatter;
+            action(&mut state.session, &mut |update, raw| {
+                formatter.format(update, raw, own_name.as_deref(), &mut output);
+            })
+        };
+        self.show(output).await;
+        result
+    }
+
+    pub(crate) async fn show(&self, output: FormattedOutput) {
+        if !output.items.is_empty() {
+            self.io.screen.draw(output.items).await;
+        }
+        if !output.lines.is_empty() {
+            self.io.screen.print(output.lines).await;
+        }
+        for sentence in output.notices {
+            self.io.screen.notify(sentence).await;
+        }
+    }
+
+    pub(crate) fn wake_sender(&self) {
+        // A full channel wakes the sender as well.
+        let _ = self.wake.0.try_send(());
+    }
+
+    pub(crate) fn set_link(&self, link: LinkStatus) {
+        self.state.borrow_mut().link = link;
+        self.refresh_status();
+    }
+
+    /// Updates the status line of a terminal if it has changed.
+    pub(crate) fn refresh_status(&self) {
+        if self.io.format != OutputFormat::Items {
+            return;
+        }
+        let state = &mut *self.state.borrow_mut();
+        let status = status_line(&state.session, &state.link, Instant::now());
+        if status != state.status && self.io.screen.set_status(status.clone()) {
+            state.status = status;
+        }
+    }
+
+    /// Notes what lines of the server mean for the text of `--say`: an acknowledgement, its echo
+    /// in the basic dialect, or a rejection.
+    pub(crate) fn note_say_result(&self, lines: Vec<ServerLine>) {
+        let state = &mut *self.state.borrow_mut();
+        let own_name = state.session.name().map(str::to_owned);
+        for line in lines {
+            match line {
+                ServerLine::Ack(_) => state.is_said = true,
+                ServerLine::Error(error) => state.rejection = Some(error.message),
+                ServerLine::Message(message) if message.source == SERVER_SOURCE => {
+                    state.rejection = Some(message.message);
+                }
+                ServerLine::Message(message) if !state.session.is_extended() => {
+                    let text = self.config.say.as_deref().unwrap_or_default();
+                    let echo = one_line(&clean_message(text)).into_owned();
+                    let is_own = own_name.as_ref() == Some(&message.source);
+                    state.is_said |= is_own && echo == message.message;
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// Checks that the server has everything it was to get.
+    ///
+    /// # Errors
+    /// Lines are unacknowledged, or the text of `--say` was rejected; a sentence.
+    pub(crate) fn check_all_sent(&self) -> Result<(), String> {
+        let state = self.state.borrow();
+        let queued = state.session.queued();
+        match &self.config.say {
+            None if queued > 0 => Err(unacknowledged_sentence(queued)),
+            Some(_) if !state.is_said => Err(state.rejection.clone().unwrap_or_else(|| {
+                "The server did not acknowledge the text of --say, which may or may not have been sent"
+                    .to_owned()
+            })),
+            _ => Ok(()),
+        }
+    }
+}
+
+pub(crate) fn unacknowledged_sentence(lines: usize) -> String {
+    let lines = match lines {
+        1 => "1 line".to_owned(),
+        count => format!("{count} lines"),
+    };
+    format!("{lines} may not have arrived: the server did not acknowledge; --reconnect resends")
+}
+
+fn replay_start(since: SinceOption, now: Timestamp) -> Since {
+    match since {
+        SinceOption::After(number) => Since::Event(number),
+        SinceOption::Within(age) => Since::Time(now.checked_sub(age).unwrap_or(Timestamp::MIN)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn replay_starts_at_an_event_or_at_an_age() {
+        let now: Timestamp = "2026-01-31T12:00:00Z".parse().unwrap();
+        assert_eq!(replay_start(SinceOption::After(7), now), Since::Event(7));
+        let within = |seconds| SinceOption::Within(Duration::from_secs(seconds));
+        let hour_ago = "2026-01-31T11:00:00Z".parse().unwrap();
+        assert_eq!(replay_start(within(3600), now), Since::Time(hour_ago));
+        let too_long = within(u64::from(u32::MAX) * 1000);
+        assert_eq!(replay_start(too_long, now), Since::Time(Timestamp::MIN));
+    }
+}

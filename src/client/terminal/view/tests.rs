@@ -1,0 +1,264 @@
+use super::*;
+
+const NOON: &str = "2026-11-24T12:00:00Z";
+
+fn time(text: &str) -> Timestamp {
+    text.parse().unwrap()
+}
+
+fn view(change: impl FnOnce(&mut ViewOptions)) -> TerminalView {
+    let mut options = ViewOptions {
+        style: Style::Plain,
+        widths: Widths::Clusters,
+        has_links: false,
+        shows_times: false,
+        rings_bell: false,
+        zone: TimeZone::UTC,
+    };
+    change(&mut options);
+    let mut view = TerminalView::new(options, KnownNames::default(), 40, 10, time(NOON));
+    drawn(&mut view, ViewItem::OwnName("me".into()));
+    view
+}
+
+fn drawn(view: &mut TerminalView, item: ViewItem) -> String {
+    let mut out = String::new();
+    view.draw(item, time(NOON), &mut out);
+    out
+}
+
+fn message(source: &str, text: &str) -> ViewMessage {
+    ViewMessage {
+        source: source.into(),
+        text: text.into(),
+        time: None,
+        kind: MessageKind::Public,
+        is_replay: false,
+    }
+}
+
+fn said(source: &str, text: &str) -> ViewItem {
+    ViewItem::Message(message(source, text))
+}
+
+fn said_as(source: &str, kind: MessageKind) -> ViewItem {
+    ViewItem::Message(ViewMessage {
+        kind,
+        ..message(source, "hi")
+    })
+}
+
+fn said_at(at: &str) -> ViewItem {
+    ViewItem::Message(ViewMessage {
+        time: Some(time(at)),
+        ..message("al", "x")
+    })
+}
+
+fn entered(name: &str) -> ViewItem {
+    ViewItem::Presence(PresenceChange::Entered(name.into()), None)
+}
+
+#[test]
+fn each_item_has_its_shape() {
+    let view = &mut view(|_| {});
+    let private_to = MessageKind::PrivateTo("bo".into());
+    for (item, expected) in [
+        (said("al", "hi"), "al: hi\n"),
+        (said_as("al", MessageKind::Action), "* al hi\n"),
+        (
+            said_as("al", MessageKind::PrivateFrom),
+            "▶ al (private): hi\n",
+        ),
+        (said_as("me", private_to), "me → bo (private): hi\n"),
+        (
+            ViewItem::Server("No messages yet".into()),
+            "[Server]: No messages yet\n",
+        ),
+        (ViewItem::Notice("done".into()), "done\n"),
+    ] {
+        assert_eq!(drawn(view, item), expected);
+    }
+}
+
+#[test]
+fn foreign_text_is_escaped_in_every_item() {
+    let view = &mut view(|options| options.style = Style::Colours16);
+    let evil = "\u{1b}[2J\u{1b}]8;;http://x\u{7}\u{9b}31m\r\u{202e}x\u{2067}";
+    for item in [
+        said(evil, evil),
+        ViewItem::Server(evil.into()),
+        ViewItem::Notice(evil.into()),
+        entered(evil),
+        said_as("a", MessageKind::PrivateTo(evil.into())),
+    ] {
+        let text = drawn(view, item).replace("\u{1b}[0m", "");
+        for escape in text.split('\u{1b}').skip(1) {
+            let end = escape.trim_start_matches(['[', ';', '0', '1', '3', '5', '6']);
+            assert!(end.starts_with('m'), "no colour: {text:?}");
+        }
+        assert!(!text.contains(['\u{7}', '\u{9b}', '\r', '\u{202e}', '\u{2067}']));
+    }
+}
+
+#[test]
+fn presence_changes_are_grouped_until_another_item() {
+    let view = &mut view(|_| {});
+    for (item, expected) in [
+        (entered("al"), "[Server]: al has entered the chat\n"),
+        (
+            ViewItem::Server("bo has entered the chat".into()),
+            "\u{1b}[1A\u{1b}[J[Server]: al and bo entered\n",
+        ),
+        (said("al", "hi"), "al: hi\n"),
+        (entered("cy"), "[Server]: cy has entered the chat\n"),
+        (ViewItem::Notice("x".into()), "x\n"),
+        (entered("di"), "[Server]: di has entered the chat\n"),
+    ] {
+        assert_eq!(drawn(view, item), expected);
+    }
+}
+
+#[test]
+fn group_of_several_rows_is_replaced_also_after_a_resize() {
+    let view = &mut view(|_| {});
+    drawn(view, entered("a-name-that-is-long"));
+    let second = drawn(view, entered("another-name-that-is-long"));
+    let rows = second.lines().count();
+    assert!(rows > 1, "{second:?}");
+    let third = drawn(view, entered("bo"));
+    assert!(
+        third.starts_with(&format!("\u{1b}[{rows}A\u{1b}[J")),
+        "{third:?}"
+    );
+    view.resize(80, 10, &mut String::new());
+    let fourth = drawn(view, entered("cy"));
+    assert!(
+        fourth.starts_with("\u{1b}[1A\u{1b}[J[Server]: a-name"),
+        "{fourth:?}"
+    );
+}
+
+#[test]
+fn mentions_are_marked_counted_and_listed() {
+    let view = &mut view(|options| options.rings_bell = true);
+    let replayed = ViewItem::Message(ViewMessage {
+        is_replay: true,
+        ..message("al", "me")
+    });
+    for (item, expected) in [
+        (said("al", "Me, too"), "\u{7}▶ al: Me, too\n"),
+        (said("al", "some men"), "al: some men\n"),
+        (said("me", "me"), "me: me\n"),
+        (replayed, "▶ al: me\n"),
+    ] {
+        assert_eq!(drawn(view, item), expected);
+    }
+    assert_eq!(view.unseen_mentions(), 1);
+    let listed = drawn(view, ViewItem::ListMentions);
+    assert_eq!(
+        listed,
+        "You were mentioned once\n24 Nov 12:00 al: Me, too\n"
+    );
+    assert_eq!(view.unseen_mentions(), 0);
+    for number in 0..MAX_MENTIONS * 2 {
+        drawn(view, said("al", &format!("me {number}")));
+    }
+    let listed = drawn(view, ViewItem::ListMentions);
+    assert_eq!(listed.matches("al: me").count(), MAX_MENTIONS);
+    drawn(view, said("al", "me"));
+    drawn(view, ViewItem::InputEntered);
+    assert_eq!(view.unseen_mentions(), 0);
+}
+
+#[test]
+fn mention_is_a_whole_word_in_any_case() {
+    for (text, name, expected) in [
+        ("hello", "", false),
+        ("hello Ann Lee!", "ann lee", true),
+        ("hello", "hell", false),
+        ("a_me", "me", false),
+        ("some: me", "me", true),
+    ] {
+        assert_eq!(mentions(text, name), expected, "{text} {name}");
+    }
+}
+
+#[test]
+fn times_and_days_are_shown_when_they_change() {
+    let times = &mut view(|options| options.shows_times = true);
+    for (item, expected) in [
+        (said_at("2026-11-24T12:00:00Z"), "12:00 al: x\n"),
+        (said_at("2026-11-24T12:00:59Z"), "      al: x\n"),
+        (said_at("2026-11-24T12:01:00Z"), "12:01 al: x\n"),
+        (ViewItem::Notice("x".into()), "      x\n"),
+    ] {
+        assert_eq!(drawn(times, item), expected);
+    }
+    let days = &mut view(|_| {});
+    for (item, expected) in [
+        (said_at("2026-11-24T09:00:00Z"), "al: x\n"),
+        (
+            said_at("2026-11-23T09:00:00Z"),
+            "── Monday, 23 November 2026 ──\nal: x\n",
+        ),
+        (said_at("2026-11-23T10:00:00Z"), "al: x\n"),
+        (said("al", "x"), "── Tuesday, 24 November 2026 ──\nal: x\n"),
+    ] {
+        assert_eq!(drawn(days, item), expected);
+    }
+    let zone = TimeZone::fixed(jiff::tz::offset(2));
+    let local = &mut view(|options| (options.shows_times, options.zone) = (true, zone));
+    let expected = "── Wednesday, 25 November 2026 ──\n01:30 al: x\n";
+    assert_eq!(drawn(local, said_at("2026-11-24T23:30:00Z")), expected);
+}
+
+#[test]
+fn new_width_redraws_the_entries_that_fit() {
+    let view = &mut view(|_| {});
+    for number in 0..20 {
+        drawn(view, said("al", &format!("one two {number}")));
+    }
+    let mut out = String::new();
+    view.resize(40, 10, &mut out);
+    view.resize(40, 20, &mut out);
+    assert_eq!(out, "");
+    view.resize(12, 7, &mut out);
+    assert_eq!(
+        out,
+        "\u{1b}[H\u{1b}[2Jal: one two\n   18\nal: one two\n   19\n"
+    );
+    assert_eq!(drawn(view, ViewItem::Clear), "\u{1b}[H\u{1b}[2J\n");
+    out.clear();
+    view.resize(40, 10, &mut out);
+    assert_eq!(out, "\u{1b}[H\u{1b}[2J");
+}
+
+#[test]
+fn view_is_bounded() {
+    let view = &mut view(|_| {});
+    let text = "x".repeat(VIEW_BYTES / 10);
+    for _ in 0..20 {
+        drawn(view, said("al", &text));
+        assert!(view.bytes <= VIEW_BYTES);
+    }
+    for _ in 0..VIEW_ENTRIES * 2 {
+        drawn(view, said("al", "x"));
+    }
+    assert_eq!(view.entries.len(), VIEW_ENTRIES);
+}
+
+#[test]
+fn known_names_follow_the_chat() {
+    let view = &mut view(|_| {});
+    let names = view.names.clone();
+    drawn(view, ViewItem::PresentUsers(vec!["al".into(), "bo".into()]));
+    drawn(view, said("bo", "x"));
+    drawn(view, said("me", "x"));
+    assert_eq!(names.with_prefix(""), ["bo", "al"]);
+    drawn(view, ViewItem::Server("al has left the chat".into()));
+    assert_eq!(names.with_prefix(""), ["bo"]);
+    let renamed = PresenceChange::Renamed("me".into(), "bob".into());
+    drawn(view, ViewItem::Presence(renamed, None));
+    assert_eq!(view.own_name, "bob");
+}
