@@ -211,7 +211,9 @@ fn two_clients_do_everything_that_commands_can_do() {
     alice.type_line("/nick Alice");
     alice.stdout.wait_for("[Server]: alice renamed to Alice\n");
     alice.type_line("/unignore Bob B");
-    alice.stderr.wait_for("Messages from \"Bob B\" are shown again");
+    alice
+        .stderr
+        .wait_for("Messages from \"Bob B\" are shown again");
     bob.type_line("heard");
     alice.stdout.wait_for("Bob B: heard\n");
     assert!(!alice.stdout.text().contains("unheard"));
