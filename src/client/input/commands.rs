@@ -82,7 +82,7 @@ const COMMANDS: [CommandSpec; 15] = [
         argument: Argument::Required("TEXT"),
         completes: Completes::Text,
         help: "answer the last private message",
-        parse: |_, text, limit| within_limit(text, limit, |text| Command::Reply(text)),
+        parse: |_, text, limit| within_limit(text, limit, Command::Reply),
     },
     CommandSpec {
         names: &["/me"],

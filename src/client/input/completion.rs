@@ -93,8 +93,8 @@ fn complete_search(typed: &str, start: usize, names: &KnownNames) -> (usize, Vec
 
 /// Returns the byte at which the last word begins, at least `from`.
 fn last_word(typed: &str, from: usize) -> usize {
-    let space = typed[from..].char_indices();
-    let last = space.filter(|(_, c)| c.is_whitespace()).last();
+    let mut characters = typed[from..].char_indices();
+    let last = characters.rfind(|(_, c)| c.is_whitespace());
     last.map_or(from, |(at, space)| from + at + space.len_utf8())
 }
 

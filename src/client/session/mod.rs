@@ -376,11 +376,7 @@ impl Session {
                 return;
             }
             ServerLine::Pong(number) => return self.heartbeat.receive_pong(*number, now),
-            ServerLine::Ack(ack) => {
-                if self.queue.acknowledge(&ack.nonce) {
-                    self.flush(now, on_update);
-                }
-            }
+            ServerLine::Ack(ack) => self.receive_ack(&ack.nonce, now, on_update),
             ServerLine::Error(error) => self.receive_error(error, now, on_update),
             ServerLine::Bye(bye) => self.bye = Some(bye.clone()),
             _ => {}
@@ -498,6 +494,12 @@ impl Session {
         match self.replay.is_holding() {
             true => self.replay.hold(line, raw),
             false => on_update(SessionUpdate::Line(line), raw),
+        }
+    }
+
+    fn receive_ack(&mut self, nonce: &str, now: Instant, on_update: OnUpdate<'_>) {
+        if self.queue.acknowledge(nonce) {
+            self.flush(now, on_update);
         }
     }
 
