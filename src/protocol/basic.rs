@@ -15,6 +15,7 @@ use crate::chat::message::Message;
 use crate::chat::request::Request;
 use crate::chat::sanitize::{clean_message, one_line};
 use crate::protocol::{Dialect, decode};
+use std::sync::Arc;
 
 /// Reads one line of a client of the basic dialect.
 ///
@@ -122,6 +123,13 @@ pub fn encode_request(line: &mut Vec<u8>, kind: &str, data: &str) {
     line.extend_from_slice(br#","data":"#);
     encode_string(line, data);
     line.extend_from_slice(b"}\n");
+}
+
+/// Returns a line that the server says, shared by all its readers.
+pub fn notice_line(sentence: &str) -> Arc<[u8]> {
+    let mut line = Vec::new();
+    encode_notice(&mut line, sentence);
+    line.into()
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ pub mod basic;
 pub mod decode;
 pub mod extended;
 pub mod framing;
+pub mod long_reply;
 pub mod server_line;
 pub mod sse;
 

@@ -1,256 +1,66 @@
-//! What an operator chooses: the options of the command line, and what they mean.
-//!
-//! What lives here: [`ServerOptions`], as typed, and [`ServerConfig`], checked. The program and the
-//! tests make a `ServerConfig`; the server reads it. It must never bind, read a file or look at the
-//! environment.
+//! The checked configuration of a server.
 
-use crate::cli::args::{parse_number, parse_port};
-use crate::cli::generate::{GeneratedDoc, parse_generated_doc};
-use crate::limits::{
-    DEFAULT_ANNOUNCE_LIMIT, DEFAULT_HISTORY_MESSAGES, DEFAULT_MAX_CLIENTS,
-    DEFAULT_MAX_MESSAGE_BYTES,
-};
-use crate::limits::{DEFAULT_PORT, MAX_MESSAGE_RANGE};
-use crate::server::http::WebAccess;
+use crate::limits::DEFAULT_PORT;
 use crate::server::http::allowed_hosts::HostName;
-use crate::server::limits;
 use crate::server::limits::{
-    DEFAULT_WEB_PORT, Limits, MAX_CLIENTS_RANGE, MAX_CONNECT_RATE_RANGE, MAX_HISTORY_RANGE,
-    MAX_KEEP_DAYS_RANGE, MAX_KEEP_MESSAGES_RANGE, MAX_LAG_RANGE, MAX_LINE_RANGE, MAX_RATE_RANGE,
-    MAX_THREADS_RANGE, WebLimits,
+    DEFAULT_WEB_PORT, Limits, MAX_CLOSING_CONNECTIONS, WEB_MAX_CLOSING_CONNECTIONS,
+    WEB_MAX_CONNECTIONS,
 };
-use crate::storage::{StoreOptions, SyncMode};
-use argh::{ArgsInfo, FromArgs};
-use std::fmt;
-use std::net::IpAddr;
-use std::path::PathBuf;
-use std::time::Duration;
+use crate::storage::StoreOptions;
 
-/// smolchat-server: a small, fast network chat. Clients connect over TCP, readers open the web
-/// page, and this terminal shows the chat as it happens.
-#[derive(FromArgs, ArgsInfo, Clone, Debug, PartialEq, Eq)]
-#[argh(
-    note = "Standard output is the transcript of the chat; everything else is on standard error.",
-    error_code(0, "stopped by SIGINT (Ctrl-C) or SIGTERM; everyone was told"),
-    error_code(
-        1,
-        "could not start: the address is taken, unknown or not allowed, or the --db file cannot be used"
-    ),
-    error_code(2, "used wrongly: an unknown option, a bad port, a value out of range"),
-    error_code(70, "an internal failure"),
-    error_code(130, "a second signal came while stopping")
-)]
-pub struct ServerOptions {
-    /// address that clients connect to; 0.0.0.0 opens the chat to the network (default 127.0.0.1)
-    #[argh(option, default = "LOOPBACK.to_owned()")]
-    pub host: String,
+/// The default of `--host` and `--web-host`.
+pub(crate) const LOOPBACK: &str = "127.0.0.1";
 
-    /// port that clients connect to; 0 takes any free one (default 5555)
-    #[argh(option, default = "DEFAULT_PORT", from_str_fn(parse_port))]
-    pub port: u16,
-
-    /// address of the web page, independent of --host (default 127.0.0.1)
-    #[argh(option, default = "LOOPBACK.to_owned()")]
-    pub web_host: String,
-
-    /// port of the web page; 0 takes any free one (default 8080, or the next free one if that is taken)
-    #[argh(option, from_str_fn(parse_port))]
-    pub web_port: Option<u16>,
-
-    /// let others than this machine read /metrics of the page
-    #[argh(switch)]
-    pub public_metrics: bool,
-
-    /// let nobody talk by the page: it is for reading only
-    #[argh(switch)]
-    pub web_read_only: bool,
-
-    /// further host name under which the page may be asked for, besides addresses, localhost and this machine's own name; may be given more than once
-    #[argh(option, from_str_fn(parse_host_name))]
-    pub web_name: Vec<HostName>,
-
-    /// connections to the page from one address at once, IPv6 counted by /64, 1 to 1000000 (default: no limit)
-    #[argh(option, from_str_fn(parse_number))]
-    pub web_connections_per_address: Option<usize>,
-
-    /// live streams of the page to one address at once, IPv6 counted by /64, 1 to 1000000 (default: no limit)
-    #[argh(option, from_str_fn(parse_number))]
-    pub web_streams_per_address: Option<usize>,
-
-    /// serve no web page
-    #[argh(switch)]
-    pub no_web: bool,
-
-    /// users who may be here at once, 1 to 1000000 (default 1000)
-    #[argh(option, default = "DEFAULT_MAX_CLIENTS", from_str_fn(parse_number))]
-    pub max_clients: usize,
-
-    /// users from one address at once, IPv6 counted by /64, 1 to 1000000 (default: no limit)
-    #[argh(option, from_str_fn(parse_number))]
-    pub max_clients_per_address: Option<usize>,
-
-    /// messages kept in memory for /history and the page, 0 to 1000000, and never more than 16 MiB (default 200)
-    #[argh(
-        option,
-        default = "DEFAULT_HISTORY_MESSAGES",
-        from_str_fn(parse_number)
-    )]
-    pub history: usize,
-
-    /// longest message, in bytes of UTF-8, 1 to 1048576 (default 4096)
-    #[argh(
-        option,
-        default = "DEFAULT_MAX_MESSAGE_BYTES",
-        from_str_fn(parse_number)
-    )]
-    pub max_message: usize,
-
-    /// longest line, in bytes, up to 16777216; must be able to hold the longest message, escaped (default 65536)
-    #[argh(
-        option,
-        default = "limits::DEFAULT_MAX_LINE_BYTES",
-        from_str_fn(parse_number)
-    )]
-    pub max_line: usize,
-
-    /// lines a second that a connection may send; a faster one is read more slowly, 1 to 10000000 (default 100)
-    #[argh(
-        option,
-        default = "limits::DEFAULT_RATE_PER_SECOND",
-        from_str_fn(parse_number)
-    )]
-    pub rate: u32,
-
-    /// lines that a connection may send at once after a pause, 1 to 10000000 (default 200)
-    #[argh(
-        option,
-        default = "limits::DEFAULT_BURST_LINES",
-        from_str_fn(parse_number)
-    )]
-    pub burst: u32,
-
-    /// new connections a minute from one address, IPv6 counted by /64, 1 to 1000000 (default: no limit)
-    #[argh(option, from_str_fn(parse_number))]
-    pub connect_rate: Option<u32>,
-
-    /// bytes that a reader may be behind before it is closed, 4096 to 1073741824 (default 4194304)
-    #[argh(
-        option,
-        default = "limits::DEFAULT_MAX_LAG_BYTES",
-        from_str_fn(parse_number)
-    )]
-    pub max_lag: usize,
-
-    /// users above which arrivals and departures are told in summary, once a second (default 500)
-    #[argh(option, default = "DEFAULT_ANNOUNCE_LIMIT", from_str_fn(parse_number))]
-    pub announce_limit: usize,
-
-    /// file that keeps the chat, an SQLite database (default: history is in memory and ends with the server)
-    #[argh(option)]
-    pub db: Option<PathBuf>,
-
-    /// how sure it is that what is said is kept: normal outlives a crash of the server, full a power cut too (default normal)
-    #[argh(option, from_str_fn(parse_sync))]
-    pub db_sync: Option<SyncMode>,
-
-    /// messages that --db keeps, 1 to 1000000000000 (default: all)
-    #[argh(option, from_str_fn(parse_number))]
-    pub keep_messages: Option<usize>,
-
-    /// days for which --db keeps what happened, 1 to 100000 (default: for ever)
-    #[argh(option, from_str_fn(parse_number))]
-    pub keep_days: Option<usize>,
-
-    /// threads that serve, 1 to 256 (default 1)
-    #[argh(option, default = "1", from_str_fn(parse_number))]
-    pub threads: usize,
-
-    /// what is logged on standard error: off, error, warn, info, debug or trace, or filters as in RUST_LOG (default: RUST_LOG, or info)
-    #[argh(option)]
-    pub log: Option<String>,
-
-    /// how the log is written: text, or json with one object a line (default text)
-    #[argh(option, default = "LogFormat::Text", from_str_fn(parse_log_format))]
-    pub log_format: LogFormat,
-
-    /// print this for your system and end: man, bash, zsh or fish (a manual page, or completions of a shell)
-    #[argh(option, arg_name = "what", from_str_fn(parse_generated_doc))]
-    pub generate: Option<GeneratedDoc>,
-
-    /// print the version and end
-    #[argh(switch)]
-    pub version: bool,
-}
-
-/// How the log is written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LogFormat {
-    /// Lines for people.
-    Text,
-    /// One JSON object a line, for programs.
-    Json,
-}
-
-fn parse_log_format(value: &str) -> Result<LogFormat, String> {
-    match value {
-        "text" => Ok(LogFormat::Text),
-        "json" => Ok(LogFormat::Json),
-        _ => Err("a log is written as text or as json".to_owned()),
-    }
-}
-
-fn parse_sync(value: &str) -> Result<SyncMode, String> {
-    match value {
-        "normal" => Ok(SyncMode::Normal),
-        "full" => Ok(SyncMode::Full),
-        _ => Err("a store is kept as normal or as full".to_owned()),
-    }
-}
-
-const LOOPBACK: &str = "127.0.0.1";
-
-/// A server's configuration, within all ranges.
+/// A configuration with all values in range.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServerConfig {
     /// Address of the chat.
     pub chat_host: String,
     /// Port of the chat; 0 takes any free one.
     pub chat_port: u16,
-    /// The web page; none serves no page.
+    /// The web page, if the server serves one.
     pub web: Option<WebConfig>,
-    /// Where the chat is kept; none keeps it in memory.
+    /// The store; `None` keeps the chat in memory.
     pub store: Option<StoreOptions>,
     /// The bounds.
     pub limits: Limits,
-    /// Threads that serve; at least one.
+    /// Number of threads, at least one.
     pub threads: usize,
 }
 
-/// Where the web page is.
+/// The configuration of the web page.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WebConfig {
     /// Address of the page.
     pub host: String,
     /// Port of the page; 0 takes any free one.
     pub port: u16,
-    /// Whether somebody asked for this port; otherwise the next free one does as well.
+    /// Whether the operator chose the port; otherwise the next free one does as well.
     pub port_was_chosen: bool,
-    /// Whether others than this machine may read the metrics.
+    /// Whether other machines may read `/metrics`.
     pub metrics_are_public: bool,
-    /// Whether nobody may talk by the page.
+    /// Whether browsers may only read.
     pub is_read_only: bool,
-    /// Host names under which the page may be asked for, beside `localhost`; addresses always may.
+    /// Allowed host names besides `localhost`; addresses are always allowed.
     pub names: Vec<HostName>,
 }
 
-impl WebConfig {
-    /// What the page is for.
-    pub fn purpose(&self) -> WebAccess {
-        WebAccess {
-            metrics_are_public: self.metrics_are_public,
-            is_read_only: self.is_read_only,
-        }
-    }
+/// What browsers may do.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct WebAccess {
+    /// Whether other machines may read `/metrics`.
+    pub metrics_are_public: bool,
+    /// Whether browsers may only read.
+    pub is_read_only: bool,
+}
+
+/// The format of the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// Plain lines.
+    Text,
+    /// One JSON object a line.
+    Json,
 }
 
 impl Default for ServerConfig {
@@ -273,403 +83,27 @@ impl Default for ServerConfig {
     }
 }
 
-/// A value that an option cannot have. Its `Display` is one sentence.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum OptionError {
-    /// Outside of the range.
-    OutOfRange {
-        /// The option.
-        option: &'static str,
-        /// What was given.
-        value: u64,
-        /// The least that is allowed.
-        least: u64,
-        /// The most that is allowed.
-        most: u64,
-    },
-    /// An option says how a store is kept, and there is none.
-    NeedsStore(&'static str),
-    /// A line could not hold the longest message.
-    LineTooShort {
-        /// The longest line that was asked for.
-        max_line: usize,
-        /// The longest message.
-        max_message: usize,
-        /// The shortest line that would do.
-        needed: usize,
-    },
-}
-
-impl fmt::Display for OptionError {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            OptionError::OutOfRange {
-                option,
-                value,
-                least,
-                most,
-            } => {
-                write!(
-                    out,
-                    "{option} cannot be {value}: it is a number from {least} to {most}"
-                )
-            }
-            OptionError::NeedsStore(option) => write!(
-                out,
-                "{option} says how --db keeps the chat; give --db FILE too"
-            ),
-            OptionError::LineTooShort {
-                max_line,
-                max_message,
-                needed,
-            } => write!(
-                out,
-                "--max-line {max_line} cannot hold a message of --max-message {max_message} bytes with its escapes: it must be at least {needed}"
-            ),
+impl WebConfig {
+    /// Returns what browsers may do.
+    pub(crate) fn access(&self) -> WebAccess {
+        WebAccess {
+            metrics_are_public: self.metrics_are_public,
+            is_read_only: self.is_read_only,
         }
     }
 }
 
-impl std::error::Error for OptionError {}
-
-/// Bytes that JSON may make of one byte of text: `\u0000`.
-const LONGEST_ESCAPE: usize = 6;
-/// `{"type":"message","data":""}`.
-const MESSAGE_FRAME_BYTES: usize = 28;
-/// Least `--max-lag`, in bytes.
-const LEAST_LAG_BYTES: usize = 4096;
-
-/// Reads the value of `--web-name`.
-fn parse_host_name(value: &str) -> Result<HostName, String> {
-    HostName::parse(value).map_err(|error| error.to_string())
-}
-
 impl ServerConfig {
-    /// Descriptors that as many users as are allowed, and all that stands beside them, may need.
+    /// Returns the number of file descriptors that the maximum number of users may need.
     pub fn needed_descriptors(&self) -> u64 {
-        let page = limits::WEB_MAX_CONNECTIONS + limits::WEB_MAX_CLOSING_CONNECTIONS;
-        (self.limits.max_clients + page + limits::MAX_CLOSING_CONNECTIONS) as u64
+        let web = WEB_MAX_CONNECTIONS + WEB_MAX_CLOSING_CONNECTIONS;
+        (self.limits.max_clients + web + MAX_CLOSING_CONNECTIONS) as u64
     }
 
-    /// Lets the page be asked for by the name of the machine that it runs on.
+    /// Allows the host names of the machine for the web page.
     pub fn allow_machine_name(&mut self, name: &str) {
         if let Some(web) = &mut self.web {
             web.names.extend(HostName::of_machine(name));
         }
-    }
-}
-
-impl ServerOptions {
-    /// Checks every value.
-    ///
-    /// # Errors
-    /// The first value that is out of range.
-    pub fn check(self) -> Result<ServerConfig, OptionError> {
-        let most = MAX_CLIENTS_RANGE;
-        check_range("--max-clients", self.max_clients, 1, most)?;
-        check_range(
-            "--max-clients-per-address",
-            self.max_clients_per_address.unwrap_or(1),
-            1,
-            most,
-        )?;
-        for (option, value) in [
-            (
-                "--web-connections-per-address",
-                self.web_connections_per_address,
-            ),
-            ("--web-streams-per-address", self.web_streams_per_address),
-        ] {
-            check_range(option, value.unwrap_or(1), 1, most)?;
-        }
-        check_range("--history", self.history, 0, MAX_HISTORY_RANGE)?;
-        check_range("--max-message", self.max_message, 1, MAX_MESSAGE_RANGE)?;
-        check_range("--max-line", self.max_line, 1, MAX_LINE_RANGE)?;
-        check_range("--rate", self.rate as usize, 1, MAX_RATE_RANGE as usize)?;
-        check_range("--burst", self.burst as usize, 1, MAX_RATE_RANGE as usize)?;
-        let connect_rate = self.connect_rate.unwrap_or(1) as usize;
-        let most_connects = MAX_CONNECT_RATE_RANGE as usize;
-        check_range("--connect-rate", connect_rate, 1, most_connects)?;
-        check_range("--max-lag", self.max_lag, LEAST_LAG_BYTES, MAX_LAG_RANGE)?;
-        check_range("--announce-limit", self.announce_limit, 0, most)?;
-        check_range("--threads", self.threads, 1, MAX_THREADS_RANGE)?;
-        check_line(self.max_line, self.max_message)?;
-        let keep_messages = self.keep_messages;
-        check_range(
-            "--keep-messages",
-            keep_messages.unwrap_or(1),
-            1,
-            MAX_KEEP_MESSAGES_RANGE,
-        )?;
-        check_range(
-            "--keep-days",
-            self.keep_days.unwrap_or(1),
-            1,
-            MAX_KEEP_DAYS_RANGE,
-        )?;
-        let store = self.store_options()?;
-        let mut names = self.web_name;
-        // Who serves the page under a name means that it may be asked for by it.
-        if self.web_host.parse::<IpAddr>().is_err() {
-            names.extend(HostName::parse(&self.web_host).ok());
-        }
-        let web = WebConfig {
-            host: self.web_host,
-            port: self.web_port.unwrap_or(DEFAULT_WEB_PORT),
-            port_was_chosen: self.web_port.is_some(),
-            metrics_are_public: self.public_metrics,
-            is_read_only: self.web_read_only,
-            names,
-        };
-        Ok(ServerConfig {
-            store,
-            chat_host: self.host,
-            chat_port: self.port,
-            web: (!self.no_web).then_some(web),
-            limits: Limits {
-                max_clients: self.max_clients,
-                max_clients_per_address: self.max_clients_per_address,
-                history_messages: self.history,
-                max_message_bytes: self.max_message,
-                max_line_bytes: self.max_line,
-                rate_per_second: self.rate,
-                burst_lines: self.burst,
-                connects_per_minute: self.connect_rate,
-                max_lag_bytes: self.max_lag,
-                announce_limit: self.announce_limit,
-                web: WebLimits {
-                    connections_per_address: self.web_connections_per_address,
-                    streams_per_address: self.web_streams_per_address,
-                    ..WebLimits::default()
-                },
-                ..Limits::default()
-            },
-            threads: self.threads,
-        })
-    }
-}
-
-impl ServerOptions {
-    fn store_options(&self) -> Result<Option<StoreOptions>, OptionError> {
-        let Some(path) = &self.db else {
-            for (option, is_given) in [
-                ("--db-sync", self.db_sync.is_some()),
-                ("--keep-messages", self.keep_messages.is_some()),
-                ("--keep-days", self.keep_days.is_some()),
-            ] {
-                if is_given {
-                    return Err(OptionError::NeedsStore(option));
-                }
-            }
-            return Ok(None);
-        };
-        Ok(Some(StoreOptions {
-            path: path.clone(),
-            sync: self.db_sync.unwrap_or_default(),
-            keep_messages: self.keep_messages.map(|messages| messages as u64),
-            keep_for: self.keep_days.map(|days| DAY * days as u32),
-        }))
-    }
-}
-
-const DAY: Duration = Duration::from_secs(24 * 3600);
-
-fn check_range(
-    option: &'static str,
-    value: usize,
-    least: usize,
-    most: usize,
-) -> Result<(), OptionError> {
-    if (least..=most).contains(&value) {
-        return Ok(());
-    }
-    Err(OptionError::OutOfRange {
-        option,
-        value: value as u64,
-        least: least as u64,
-        most: most as u64,
-    })
-}
-
-fn check_line(max_line: usize, max_message: usize) -> Result<(), OptionError> {
-    let needed = max_message * LONGEST_ESCAPE + MESSAGE_FRAME_BYTES;
-    if max_line < needed {
-        return Err(OptionError::LineTooShort {
-            max_line,
-            max_message,
-            needed,
-        });
-    }
-    Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn parse(arguments: &[&str]) -> Result<ServerConfig, OptionError> {
-        ServerOptions::from_args(&["smolchat-server"], arguments)
-            .unwrap()
-            .check()
-    }
-
-    #[test]
-    fn no_options_give_the_defaults() {
-        assert_eq!(parse(&[]), Ok(ServerConfig::default()));
-    }
-
-    #[test]
-    fn every_option_is_taken() {
-        let config = parse(&[
-            "--host",
-            "::",
-            "--port",
-            "0",
-            "--web-host",
-            "0.0.0.0",
-            "--web-port",
-            "81",
-            "--web-name",
-            "Chat.example.org",
-            "--web-name",
-            "box.lan.",
-            "--web-connections-per-address",
-            "11",
-            "--web-streams-per-address",
-            "12",
-            "--max-clients",
-            "2",
-            "--max-clients-per-address",
-            "3",
-            "--history",
-            "4",
-            "--max-message",
-            "5",
-            "--max-line",
-            "1000",
-            "--rate",
-            "7",
-            "--burst",
-            "8",
-            "--max-lag",
-            "4097",
-            "--connect-rate",
-            "9",
-            "--public-metrics",
-            "--web-read-only",
-            "--announce-limit",
-            "10",
-            "--db",
-            "chat.db",
-            "--db-sync",
-            "full",
-            "--keep-messages",
-            "13",
-            "--keep-days",
-            "14",
-            "--threads",
-            "2",
-        ]);
-        let expected = ServerConfig {
-            store: Some(StoreOptions {
-                path: "chat.db".into(),
-                sync: SyncMode::Full,
-                keep_messages: Some(13),
-                keep_for: Some(14 * DAY),
-            }),
-            chat_host: "::".into(),
-            chat_port: 0,
-            web: Some(WebConfig {
-                host: "0.0.0.0".into(),
-                port: 81,
-                metrics_are_public: true,
-                is_read_only: true,
-                port_was_chosen: true,
-                names: ["chat.example.org", "box.lan"]
-                    .map(|name| HostName::parse(name).unwrap())
-                    .to_vec(),
-            }),
-            limits: Limits {
-                max_clients: 2,
-                max_clients_per_address: Some(3),
-                history_messages: 4,
-                max_message_bytes: 5,
-                max_line_bytes: 1000,
-                rate_per_second: 7,
-                burst_lines: 8,
-                connects_per_minute: Some(9),
-                max_lag_bytes: 4097,
-                announce_limit: 10,
-                web: WebLimits {
-                    connections_per_address: Some(11),
-                    streams_per_address: Some(12),
-                    ..WebLimits::default()
-                },
-                ..Limits::default()
-            },
-            threads: 2,
-        };
-        assert_eq!(config, Ok(expected));
-        assert_eq!(parse(&["--no-web"]).unwrap().web, None);
-    }
-
-    #[test]
-    fn a_value_out_of_range_is_told_with_its_range() {
-        for (option, bad, least, most) in [
-            ("--max-clients", "0", 1, 1_000_000),
-            ("--max-clients", "1000001", 1, 1_000_000),
-            ("--max-clients-per-address", "0", 1, 1_000_000),
-            ("--web-connections-per-address", "0", 1, 1_000_000),
-            ("--web-streams-per-address", "1000001", 1, 1_000_000),
-            ("--history", "1000001", 0, 1_000_000),
-            ("--max-message", "0", 1, 1_048_576),
-            ("--rate", "0", 1, 10_000_000),
-            ("--rate", "10000001", 1, 10_000_000),
-            ("--burst", "0", 1, 10_000_000),
-            ("--connect-rate", "0", 1, 1_000_000),
-            ("--connect-rate", "1000001", 1, 1_000_000),
-            ("--max-lag", "1", 4096, 1_073_741_824),
-            ("--announce-limit", "1000001", 0, 1_000_000),
-            ("--threads", "0", 1, 256),
-        ] {
-            let told = parse(&[option, bad]).unwrap_err().to_string();
-            let expected =
-                format!("{option} cannot be {bad}: it is a number from {least} to {most}");
-            assert_eq!(told, expected);
-        }
-        assert!(parse(&["--rate", "10000000", "--max-clients", "1000000"]).is_ok());
-    }
-
-    #[test]
-    fn a_page_served_under_a_name_may_be_asked_for_by_it() {
-        let names = |host: &str| parse(&["--web-host", host]).unwrap().web.unwrap().names;
-        assert_eq!(names("Chat.lan"), [HostName::parse("chat.lan").unwrap()]);
-        assert_eq!(names("0.0.0.0"), []);
-        assert_eq!(names("::1"), []);
-    }
-
-    #[test]
-    fn the_machine_may_be_asked_for_by_its_name() {
-        let mut config = parse(&["--web-name", "chat.example.org"]).unwrap();
-        config.allow_machine_name("box");
-        let names = ["chat.example.org", "box", "box.local"];
-        let names = names.map(|name| HostName::parse(name).unwrap());
-        assert_eq!(config.web.unwrap().names, names);
-        let mut config = parse(&["--no-web"]).unwrap();
-        config.allow_machine_name("box");
-        assert_eq!(config.web, None);
-    }
-
-    #[test]
-    fn a_line_holds_the_longest_message_escaped() {
-        let escaped = format!(r#"{{"type":"message","data":"{}"}}"#, "\\u0001".repeat(100));
-        let enough = escaped.len().to_string();
-        let too_short = (escaped.len() - 1).to_string();
-        assert!(parse(&["--max-message", "100", "--max-line", &enough]).is_ok());
-        let told = parse(&["--max-message", "100", "--max-line", &too_short]).unwrap_err();
-        assert!(
-            told.to_string().ends_with(&format!("at least {enough}")),
-            "{told}"
-        );
     }
 }

@@ -6,6 +6,7 @@
 
 use crate::chat::message::Message;
 use crate::chat::username::Username;
+use crate::server::fanout::outbox::Document;
 use jiff::Timestamp;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -82,6 +83,12 @@ impl CachedDocument {
     /// The text.
     pub fn text(&self) -> &str {
         &self.text
+    }
+}
+
+impl Document for CachedDocument {
+    fn bytes(&self) -> &[u8] {
+        self.text.as_bytes()
     }
 }
 

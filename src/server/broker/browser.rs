@@ -14,10 +14,11 @@ use crate::chat::room::{Effect, Ending, Reply, UserId};
 use crate::chat::token::Token;
 use crate::protocol::sse;
 use crate::protocol::sse::HEARTBEAT;
-use crate::server::broker::command::{
-    BrowserCommand, BrowserError, BrowserReply, BrowserRequest, ClientKey, ClientLine, NewStream,
-};
 use crate::server::broker::execute::{Action, Lines};
+use crate::server::command::{
+    BrowserCommand, BrowserError, BrowserReply, BrowserRequest, ClientLine, NewStream,
+};
+use crate::server::fanout::ClientKey;
 use crate::server::fanout::outbox::ReplyBody;
 use crate::server::limits::WEB_HEARTBEAT_INTERVAL;
 use std::net::IpAddr;

@@ -5,7 +5,7 @@
 //! none: [`BrowserStreams::retain`] is how it learns that one is gone.
 
 use crate::chat::room::UserId;
-use crate::server::broker::command::ClientKey;
+use crate::server::fanout::ClientKey;
 use crate::server::limits::Limits;
 use crate::server::rate_limit::KeyedRateLimiter;
 use crate::server::rate_limit::{Quota, RateLimiter};

@@ -11,12 +11,14 @@ use crate::chat::message::Message;
 use crate::chat::request::EventCursor;
 use crate::chat::room::{PrivateCopy, Reply, WelcomeData};
 use crate::protocol::extended::{ByeReason, Limits as ToldLimits, Resumed};
+use crate::protocol::long_reply::LongReply;
 use crate::protocol::sse;
 use crate::protocol::{Dialect, basic, extended};
-use crate::server::broker::command::{BrowserReply, ClientKey, Subscription};
 use crate::server::close_reason::CloseReason;
+use crate::server::command::{BrowserReply, Subscription};
+use crate::server::fanout::ClientKey;
+use crate::server::fanout::Fanout;
 use crate::server::fanout::outbox::{ReplyBody, StoredRange, StreamStart};
-use crate::server::fanout::{Fanout, notice};
 use crate::server::limits::{RETURN_DELAY, RETURN_SPREAD_PER_CLIENT};
 use crate::server::logging::transcript::Transcript;
 use crate::server::snapshot::Snapshot;
@@ -148,7 +150,7 @@ impl ActionExecutor {
         match step {
             Action::Lines(mut lines) => self.say(&mut lines),
             Action::Open(key, early) => {
-                self.fanout.open(key);
+                self.fanout.start(key);
                 if let Some(line) = early {
                     self.fanout.reply(key, ReplyBody::Bytes(line), 0);
                 }
@@ -159,7 +161,7 @@ impl ActionExecutor {
             }
             Action::Private(key, copy) => {
                 let line = private_line(&copy, self.fanout.dialect(key));
-                self.fanout.tell(key, line);
+                self.fanout.send_private(key, line);
             }
             Action::Extend(key, greeting) => self.extend(key, *greeting),
             Action::Close(key, last) => {
@@ -168,12 +170,12 @@ impl ActionExecutor {
             }
             Action::Cut(key, reason) => {
                 let line = self.last_line(&LastLine::Of(reason), self.fanout.dialect(key));
-                self.fanout.cut(key, line);
+                self.fanout.evict(key, line);
             }
-            Action::End(key) => self.fanout.end(key),
+            Action::End(key) => self.fanout.finish_writes(key),
             Action::Answered(key, has_replies) => self.fanout.answer(key, has_replies),
             Action::Forget(key) => {
-                self.fanout.forget(key);
+                self.fanout.remove(key);
             }
             Action::CloseAll => self.close_all(),
             Action::Snapshot(asker, snapshot) => {
@@ -181,7 +183,7 @@ impl ActionExecutor {
                 let _ = asker.try_send(snapshot);
             }
             Action::Subscribe(asker, mut subscription) => {
-                subscription.position = self.fanout.position(Dialect::Page);
+                subscription.position = self.fanout.next_offset(Dialect::Page);
                 let _ = asker.try_send(subscription);
             }
             Action::Answer(asker, answer) => {
@@ -225,10 +227,10 @@ impl ActionExecutor {
                 Some(frame) => ReplyBody::Bytes(frame),
                 None => return,
             },
-            (_, Reply::Users(users)) => ReplyBody::Users(users, 0),
-            (_, Reply::History(messages)) => ReplyBody::History(messages, 0),
+            (_, Reply::Users(users)) => ReplyBody::Long(LongReply::Users(users, 0)),
+            (_, Reply::History(messages)) => ReplyBody::Long(LongReply::History(messages, 0)),
             (Dialect::Basic, reply) => match basic_reply(reply) {
-                Some(sentence) => ReplyBody::Bytes(notice(&sentence)),
+                Some(sentence) => ReplyBody::Bytes(basic::notice_line(&sentence)),
                 None => return,
             },
             (Dialect::Extended, reply) => ReplyBody::Bytes(extended_reply(reply)),
@@ -253,16 +255,16 @@ impl ActionExecutor {
             },
         );
         self.fanout.reply(key, ReplyBody::Bytes(line.into()), 0);
-        self.fanout.extend(key, start);
+        self.fanout.switch_to_extended(key, start);
     }
 
     /// Where the stream of one who says hello begins, and what it is told of that.
     fn start_of(&self, greeting: &HelloReply) -> (StreamStart, Option<Resumed>) {
-        let live = self.fanout.position(Dialect::Extended);
-        let start = |position, stored| StreamStart {
+        let live = self.fanout.next_offset(Dialect::Extended);
+        let start = |offset, stored| StreamStart {
             dialect: Dialect::Extended,
-            position,
-            live_from: live,
+            offset,
+            lag_baseline: live,
             stored,
         };
         let last = greeting.welcome.last;
@@ -276,7 +278,7 @@ impl ActionExecutor {
                 after: after.id,
                 until: last,
             };
-            if let Some(position) = self.fanout.position_of_event(after.id + 1) {
+            if let Some(position) = self.fanout.offset_of_event(after.id + 1) {
                 return (start(position, None), Some(Resumed::Complete { missed }));
             }
             if greeting
@@ -304,7 +306,7 @@ impl ActionExecutor {
     fn last_line(&self, last: &LastLine, dialect: Dialect) -> Option<Arc<[u8]>> {
         match (last, dialect) {
             (LastLine::Nothing, _) => None,
-            (LastLine::Of(reason), Dialect::Basic) => reason.farewell().map(notice),
+            (LastLine::Of(reason), Dialect::Basic) => reason.farewell().map(basic::notice_line),
             (LastLine::Of(reason), Dialect::Extended) => {
                 let mut lines = Vec::new();
                 match reason.bye() {
@@ -313,7 +315,7 @@ impl ActionExecutor {
                 }
                 Some(lines.into())
             }
-            (LastLine::Refused(sentence), Dialect::Basic) => Some(notice(sentence)),
+            (LastLine::Refused(sentence), Dialect::Basic) => Some(basic::notice_line(sentence)),
             (LastLine::Refused(sentence), Dialect::Extended) => {
                 let mut lines = Vec::new();
                 extended::encode_notice(&mut lines, sentence);

@@ -14,7 +14,6 @@
 
 pub mod browser;
 pub mod browser_streams;
-pub mod command;
 pub mod commit_queue;
 pub mod execute;
 pub mod presence_summary;
@@ -28,27 +27,29 @@ use crate::chat::room::history::History;
 use crate::chat::room::{Effect, Ending, JoinError, Reply, Room, UserId};
 use crate::chat::token::Token;
 use crate::limits::MAX_PAGE_MESSAGES;
+use crate::protocol::basic::notice_line;
 use crate::protocol::sse;
 use crate::protocol::{basic, extended};
 use crate::server::broker::browser_streams::BrowserStreams;
-use crate::server::broker::command::{
-    BrokerCommand, BrowserReply, BrowserRequest, ClientKey, ClientLine, Subscription,
-};
 use crate::server::broker::commit_queue::{Batch, CommitQueue};
 use crate::server::broker::execute::{
     Action, ActionExecutor, HelloReply, LastLine, Lines, TranscriptLine,
 };
 use crate::server::broker::presence_summary::Summary;
 use crate::server::close_reason::CloseReason;
-use crate::server::connection::handle::ConnectionHandle;
-use crate::server::connection::{ServerContext, timeout};
-use crate::server::fanout::notice;
+use crate::server::command::{
+    BrokerCommand, BrowserReply, BrowserRequest, ClientLine, Subscription,
+};
+use crate::server::context::ServerContext;
+use crate::server::fanout::ClientKey;
+use crate::server::fanout::handle::ConnectionHandle;
 use crate::server::limits::{
     MAX_BATCH_BYTES, MAX_BATCH_EVENTS, MAX_CLOSING_CONNECTIONS, WEB_MAX_TEXT_BYTES,
 };
 use crate::server::listener::admission::Admission;
 use crate::server::metrics::BatchFigures;
 use crate::server::snapshot::{PresentUser, Snapshot};
+use crate::server::timeout::timeout;
 use crate::storage::sqlite::writer::CommitReport;
 use async_channel::{Receiver, Sender};
 use futures_lite::FutureExt;
@@ -454,7 +455,7 @@ impl Broker {
     /// Ends those who are too far behind what is about to be published. That they have left is
     /// told like anything else: with a store when it is committed.
     fn cut_the_slow(&mut self) {
-        for (key, reason) in self.publisher.fanout.too_slow(self.uptime) {
+        for (key, reason) in self.publisher.fanout.clients_to_evict(self.uptime) {
             self.publisher.perform(Action::Cut(key, reason));
             self.leave(key, reason);
         }
@@ -779,8 +780,6 @@ impl Broker {
             let Some(user) = self.publisher.fanout.user(key) else {
                 break;
             };
-            #[cfg(test)]
-            crate::server::tests::fail_if_asked(&line, crate::server::tests::BROKER_FAULT);
             has_replies |= self.take_line(key, user, line);
         }
         if has_ended {
@@ -941,7 +940,7 @@ const STORE_FAILS: &str =
 const STORE_RECOVERED: &str = "The server can store again; go on";
 
 fn summary_line(entered: usize, left: usize) -> Option<Arc<[u8]>> {
-    presence_summary::sentence(entered, left).map(|sentence| notice(&sentence))
+    presence_summary::sentence(entered, left).map(|sentence| notice_line(&sentence))
 }
 
 /// Number of the newest message before the last so many up to this event; 0 if there was none.

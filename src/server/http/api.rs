@@ -14,7 +14,7 @@ use crate::chat::request::{
 use crate::limits::{DEFAULT_PAGE_MESSAGES, MAX_QUERY_BYTES};
 use crate::protocol::decode;
 use crate::protocol::sse;
-use crate::server::broker::command::{BrowserCommand, BrowserError, BrowserReply, BrowserRequest};
+use crate::server::command::{BrowserCommand, BrowserError, BrowserReply, BrowserRequest};
 use crate::server::http::problem::{PROBLEM_JSON, Problem};
 use crate::server::http::{HttpState, RequestContext, document, overloaded, shared_document};
 use crate::server::limits::WEB_COOKIE_LIFETIME;

@@ -11,9 +11,10 @@ use crate::chat::request::EventCursor;
 use crate::protocol::Dialect;
 use crate::protocol::extended::Resumed;
 use crate::protocol::sse;
-use crate::server::broker::command::{BrokerCommand, ClientKey, NewStream, Subscription};
-use crate::server::connection;
-use crate::server::connection::handle::ConnectionHandle;
+use crate::server::command::{BrokerCommand, NewStream, Subscription};
+use crate::server::connection::stream::serve_stream;
+use crate::server::fanout::ClientKey;
+use crate::server::fanout::handle::ConnectionHandle;
 use crate::server::fanout::outbox::{
     LogPosition, Outbox, QueuedReply, ReplyBody, StoredRange, StreamStart,
 };
@@ -47,14 +48,14 @@ pub async fn open(
     let contents = beginning(site, &subscription, caller.last_event.as_ref()).await?;
     let place = LogPosition {
         dialect: Dialect::Page,
-        position: subscription.position,
+        offset: subscription.position,
     };
     let mut outbox = Outbox::new(place);
-    for content in contents {
+    for body in contents {
         outbox.add(QueuedReply {
-            at: place.position,
+            at: place.offset,
             skip: 0,
-            content,
+            body,
         });
     }
     Ok(Opening {
@@ -107,7 +108,7 @@ impl Opening {
         }
         // No key comes if the server stops: the browser comes back by itself.
         if let Ok(key) = key.recv().await {
-            let reason = connection::serve_stream(&site.context, key, &peer).await;
+            let reason = serve_stream(&site.context, key, &peer).await;
             tracing::debug!(%address, %reason, "a live stream of the page ended");
         }
         drop(self.counted);
@@ -158,10 +159,10 @@ async fn beginning(
     match missed {
         None | Some(Missed::Lost) => {}
         Some(Missed::Frames(frames)) => contents.push(ReplyBody::Document(frames)),
-        Some(Missed::Stored(stored)) => contents.push(ReplyBody::Begin(StreamStart {
+        Some(Missed::Stored(stored)) => contents.push(ReplyBody::Switch(StreamStart {
             dialect: Dialect::Page,
-            position: subscription.position,
-            live_from: subscription.position,
+            offset: subscription.position,
+            lag_baseline: subscription.position,
             stored: Some(stored),
         })),
     }

@@ -22,8 +22,9 @@ pub mod request_info;
 
 use crate::cli::socket;
 use crate::server::broker::{BrokerEnded, BrokerHandle};
-use crate::server::connection::{ServerContext, timeout};
-use crate::server::fanout::SharedExecutor;
+use crate::server::config::WebAccess;
+use crate::server::context::ServerContext;
+use crate::server::context::SharedExecutor;
 use crate::server::http::api::{Wanted, problem_response};
 use crate::server::http::assets::Assets;
 use crate::server::http::close_reason::HttpCloseReason;
@@ -41,6 +42,7 @@ use crate::server::listener::accept::{Acceptor, RejectNotice, ReserveDescriptor}
 use crate::server::metrics::Metrics;
 use crate::server::rate_limit::RateLimiter;
 use crate::server::snapshot::{Budget, CachedDocument};
+use crate::server::timeout::timeout;
 use crate::storage::MessagePage;
 use async_net::TcpStream;
 use futures_lite::{AsyncReadExt, FutureExt};
@@ -84,15 +86,6 @@ pub struct HttpState {
     is_read_only: bool,
 }
 
-/// What a page is for, beside the bounds that all have.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct WebAccess {
-    /// Whether others than this machine may read `/metrics`.
-    pub metrics_are_public: bool,
-    /// Whether nobody may talk by the page.
-    pub is_read_only: bool,
-}
-
 /// Whom a request is from, and what it brings.
 #[derive(Clone, Debug)]
 pub struct RequestContext {
@@ -117,9 +110,6 @@ fn app(site: HttpState) -> tide::Server<HttpState> {
     for path in assets.paths() {
         app.at(path).get(get_asset);
     }
-    #[cfg(test)]
-    app.at(crate::server::tests::PAGE_FAULT)
-        .get(crate::server::tests::fail_on_the_page);
     app
 }
 
@@ -539,7 +529,7 @@ async fn serve_requests(
     let limits = &site.context.limits;
     let max_body_bytes = limits.max_message_bytes * ESCAPED_BYTES + WEB_BODY_OVERHEAD_BYTES;
     let mut reader = HeadReader::new(stream.clone(), site.gate.clone(), max_body_bytes);
-    let (rate, mut pacer) = (site.context.rate(), RateLimiter::default());
+    let (rate, mut pacer) = (site.context.quota(), RateLimiter::default());
     loop {
         let head = reader.next_head().await?;
         let end = |reason| BadRequest {

@@ -7,7 +7,7 @@
 
 use crate::chat::error::RequestError;
 use crate::chat::room::JoinError;
-use crate::server::broker::command::BrowserError;
+use crate::server::command::BrowserError;
 use serde::Serialize;
 use std::time::Duration;
 

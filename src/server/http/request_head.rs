@@ -8,13 +8,13 @@
 //!
 //! It must never store more than one head and one body, or wait longer than its bounds.
 
-use crate::server::connection::timeout;
 use crate::server::http::allowed_hosts::{AllowedHosts, BadHost};
 use crate::server::http::close_reason::HttpCloseReason;
 use crate::server::http::connection_limits::ConnectionLimits;
 use crate::server::http::problem::{PROBLEM_JSON, Problem};
 use crate::server::http::request_info::RequestInfo;
 use crate::server::limits::WEB_MAX_HEAD_BYTES;
+use crate::server::timeout::timeout;
 use async_net::TcpStream;
 use futures_lite::{AsyncReadExt, AsyncWriteExt};
 use std::borrow::Cow;

@@ -6,18 +6,20 @@
 //! never know the room, and a crowd at the door must never hold up those who are inside.
 
 use crate::cli::socket;
-use crate::server::broker::command::{BrokerCommand, Newcomer};
+use crate::protocol::basic::notice_line;
 use crate::server::close_reason::CloseReason;
-use crate::server::connection;
-use crate::server::connection::handle::ConnectionHandle;
-use crate::server::connection::{ServerContext, timeout};
-use crate::server::fanout::{SharedExecutor, notice};
+use crate::server::command::{BrokerCommand, Newcomer};
+use crate::server::connection::drain::drain;
+use crate::server::context::ServerContext;
+use crate::server::context::SharedExecutor;
+use crate::server::fanout::handle::ConnectionHandle;
 use crate::server::limits::{
     LINGER_TIMEOUT, MAX_CLOSING_CONNECTIONS, MAX_NEWCOMERS_PER_BATCH, MAX_WAITING_NEWCOMERS,
 };
 use crate::server::listener::Bound;
 use crate::server::listener::accept::{Acceptor, RejectNotice, ReserveDescriptor};
 use crate::server::rate_limit::KeyedRateLimiter;
+use crate::server::timeout::timeout;
 use async_channel::{Receiver, Sender};
 use async_net::TcpStream;
 use futures_lite::FutureExt;
@@ -52,14 +54,14 @@ impl Admission {
         // Not louder: how often this is logged is up to strangers.
         tracing::debug!(address = %peer.address(), %reason, "turned away");
         // A new socket takes one line at once; one that does not is not waited for.
-        let told = peer.writer().write(&notice(sentence));
+        let told = peer.writer().write(&notice_line(sentence));
         if told.is_err() || Arc::strong_count(&self.being_refused) > MAX_CLOSING_CONNECTIONS {
             return;
         }
         let being_refused = self.being_refused.clone();
         let lingering = async move {
             peer.finish_sending();
-            timeout(LINGER_TIMEOUT, connection::drain(&peer)).await;
+            timeout(LINGER_TIMEOUT, drain(&peer)).await;
             drop(being_refused);
         };
         // It ends by itself within the linger time, and is counted while it lasts.
@@ -90,7 +92,7 @@ pub async fn accept_clients(
     let farewell = RejectNotice {
         text: no_descriptor
             .farewell()
-            .map(notice)
+            .map(notice_line)
             .unwrap_or_default()
             .to_vec(),
         counters: vec![metrics.accepted(), metrics.refused_by(no_descriptor)],
@@ -131,8 +133,6 @@ pub async fn admit_waiting(waiting: Receiver<Accepted>, admission: Admission) {
     let context = &admission.context;
     let permits = Arc::new(Semaphore::new(MAX_NEWCOMERS_PER_BATCH));
     while let Ok((stream, address)) = waiting.recv().await {
-        #[cfg(test)]
-        crate::server::tests::fail_at_the_door(&context.limits);
         context.metrics.set_waiting(waiting.len());
         if waiting.is_closed() {
             let reason = CloseReason::Shutdown;

@@ -11,8 +11,10 @@ use crate::chat::room::JoinError;
 use crate::chat::token::Token;
 use crate::chat::username::Username;
 use crate::server::close_reason::CloseReason;
-use crate::server::connection::handle::{BacklogInbox, ConnectionHandle};
+use crate::server::fanout::ClientKey;
+use crate::server::fanout::handle::ConnectionHandle;
 use crate::server::fanout::outbox::Outbox;
+use crate::server::fanout::slow_consumer::BacklogInbox;
 use crate::server::snapshot::Snapshot;
 use crate::storage::RecentMessages;
 use async_channel::Sender;
@@ -22,10 +24,6 @@ use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
-
-/// The broker's number for a connection; used again only after its [`BrokerCommand::Ended`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct ClientKey(pub usize);
 
 /// One line of a client, as it was understood.
 #[derive(Debug)]

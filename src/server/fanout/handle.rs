@@ -1,0 +1,151 @@
+//! The socket of one connection and the flags by which the broker and its tasks wake each other.
+
+use crate::server::close_reason::CloseReason;
+use atomic_waker::AtomicWaker;
+use smol::Async;
+use std::future::poll_fn;
+use std::io::{self, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::task::{Poll, Waker};
+
+/// A set of flags between the broker and a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Flags(u8);
+
+impl Flags {
+    /// The broker has answered the lines of the connection, which may read on.
+    pub(crate) const NEXT: Flags = Flags(1);
+    /// The server closes the connection, which reads no further request.
+    pub(crate) const CLOSE: Flags = Flags(2);
+    /// Everything for this connection is written.
+    pub(crate) const WRITTEN: Flags = Flags(4);
+    /// Writing has failed. What the client sent before can still be read.
+    pub(crate) const BROKEN: Flags = Flags(8);
+
+    /// Returns the union of both sets.
+    pub(crate) const fn or(self, other: Flags) -> Flags {
+        Flags(self.0 | other.0)
+    }
+
+    /// Returns whether the sets intersect.
+    pub(crate) const fn has(self, other: Flags) -> bool {
+        self.0 & other.0 != 0
+    }
+}
+
+/// The socket and the flags of a connection.
+#[derive(Debug)]
+pub struct ConnectionHandle {
+    // Not behind an `Arc` of its own, so that a write pass finds the socket with one memory access.
+    socket: Async<TcpStream>,
+    address: SocketAddr,
+    waker: AtomicWaker,
+    flags: AtomicU8,
+    /// Why writing failed: an index into [`CloseReason::ALL`], or a larger number.
+    write_failure: AtomicU8,
+}
+
+impl ConnectionHandle {
+    /// Creates a handle with no flag raised.
+    pub(crate) fn new(socket: Async<TcpStream>, address: SocketAddr) -> Self {
+        ConnectionHandle {
+            socket,
+            address,
+            waker: AtomicWaker::new(),
+            flags: AtomicU8::new(0),
+            write_failure: AtomicU8::new(u8::MAX),
+        }
+    }
+
+    /// Returns the socket; reading and writing its inner stream never blocks.
+    pub(crate) fn socket(&self) -> &Async<TcpStream> {
+        &self.socket
+    }
+
+    /// Returns a writer that never blocks.
+    pub(crate) fn writer(&self) -> impl Write + '_ {
+        self.stream()
+    }
+
+    /// Returns the non-blocking stream.
+    pub(crate) fn stream(&self) -> &TcpStream {
+        self.socket.get_ref()
+    }
+
+    /// Returns the address of the client.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Raises flags and wakes the task of the connection.
+    pub(crate) fn raise(&self, flags: Flags) {
+        self.flags.fetch_or(flags.0, Ordering::AcqRel);
+        self.waker.wake();
+    }
+
+    /// Clears flags. The task does so before it starts what raises them.
+    pub(crate) fn clear(&self, flags: Flags) {
+        self.flags.fetch_and(!flags.0, Ordering::AcqRel);
+    }
+
+    /// Returns the raised flags.
+    pub(crate) fn flags(&self) -> Flags {
+        Flags(self.flags.load(Ordering::Acquire))
+    }
+
+    /// Raises [`Flags::BROKEN`] and records the reason, because a later read may report another
+    /// reason or none.
+    pub(crate) fn abort(&self, reason: CloseReason) {
+        let index = CloseReason::ALL.iter().position(|each| *each == reason);
+        // There are far fewer reasons than `u8` has values.
+        let index = index.and_then(|index| u8::try_from(index).ok());
+        self.write_failure
+            .store(index.unwrap_or(u8::MAX), Ordering::Release);
+        self.raise(Flags::BROKEN);
+    }
+
+    /// Returns why writing failed, if it did.
+    pub(crate) fn write_failure(&self) -> Option<CloseReason> {
+        let index = self.write_failure.load(Ordering::Acquire);
+        CloseReason::ALL.get(usize::from(index)).copied()
+    }
+
+    /// Registers the task that the next flag wakes. Only the task of the connection calls this.
+    pub(crate) fn register(&self, waker: &Waker) {
+        self.waker.register(waker);
+    }
+
+    /// Waits for one of these flags and returns all raised flags. Only the task of the connection
+    /// calls this. Cancel-safe.
+    pub(crate) async fn wait(&self, flags: Flags) -> Flags {
+        poll_fn(|context| {
+            self.register(context.waker());
+            let raised = self.flags();
+            if raised.has(flags) {
+                Poll::Ready(raised)
+            } else {
+                Poll::Pending
+            }
+        })
+        .await
+    }
+
+    /// Shuts down both directions, so that every task that waits for the socket wakes.
+    pub(crate) fn shut_down(&self) {
+        self.shut_down_side(Shutdown::Both);
+    }
+
+    /// Shuts down the sending side: the client reads the end of the stream after what was written.
+    pub(crate) fn finish_sending(&self) {
+        self.shut_down_side(Shutdown::Write);
+    }
+
+    fn shut_down_side(&self, how: Shutdown) {
+        if let Err(error) = self.stream().shutdown(how)
+            && error.kind() != io::ErrorKind::NotConnected
+        {
+            tracing::debug!(address = %self.address, %error, "cannot shut down the socket");
+        }
+    }
+}

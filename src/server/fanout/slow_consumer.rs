@@ -1,0 +1,269 @@
+//! Slow consumers: the inbox of the backlog task of such a client, and when the server evicts it.
+
+use crate::protocol::Dialect;
+use crate::server::close_reason::CloseReason;
+use crate::server::fanout::broadcast_log::{BroadcastLogs, PerDialect};
+use crate::server::fanout::outbox::{Eviction, LogPosition, Outbox, QueuedReply};
+use crate::server::limits::Limits;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// What the broker and the backlog task of a slow consumer share.
+#[derive(Debug, Default)]
+pub struct BacklogInbox {
+    pending: Mutex<BacklogOrders>,
+    /// Dialect and offset in one value, so that a reader never combines an offset with the wrong
+    /// log.
+    position: AtomicU64,
+    written: AtomicU64,
+}
+
+/// What the broker wants the backlog task to do next.
+#[derive(Debug, Default)]
+pub(crate) struct BacklogOrders {
+    pub(crate) replies: Vec<QueuedReply>,
+    /// Whether the client waits for its replies before it sends on.
+    pub(crate) answer_due: bool,
+    /// Where the stream ends.
+    pub(crate) end: Option<LogPosition>,
+    pub(crate) eviction: Option<Eviction>,
+}
+
+/// Mark the dialect of an offset; no log has so many bytes.
+const EXTENDED: u64 = 1 << 63;
+const PAGE: u64 = 1 << 62;
+
+fn pack(position: LogPosition) -> u64 {
+    match position.dialect {
+        Dialect::Basic => position.offset,
+        Dialect::Extended => position.offset | EXTENDED,
+        Dialect::Page => position.offset | PAGE,
+    }
+}
+
+impl BacklogInbox {
+    /// Creates an inbox for a client that has everything before `position`.
+    pub(crate) fn new(position: LogPosition) -> Self {
+        BacklogInbox {
+            position: AtomicU64::new(pack(position)),
+            ..BacklogInbox::default()
+        }
+    }
+
+    /// Locks the orders of the broker.
+    pub(crate) fn pending(&self) -> MutexGuard<'_, BacklogOrders> {
+        // Orders are only added and taken, so a panic elsewhere does no harm.
+        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Moves the orders of the broker into the outbox.
+    pub(crate) fn collect(&self, logs: &BroadcastLogs, outbox: &mut Outbox) {
+        let orders = std::mem::take(&mut *self.pending());
+        for reply in orders.replies {
+            outbox.add(reply);
+        }
+        if orders.answer_due {
+            outbox.expect_answer();
+        }
+        if let Some(end) = orders.end {
+            outbox.end_at(end);
+        }
+        if let Some(eviction) = &orders.eviction {
+            outbox.evict(logs, eviction);
+        }
+    }
+
+    /// Stores how far the backlog task has written.
+    pub(crate) fn report(&self, position: LogPosition, written: u64) {
+        self.position.store(pack(position), Ordering::Relaxed);
+        self.written.store(written, Ordering::Relaxed);
+    }
+
+    /// Returns the position up to which everything is written.
+    pub(crate) fn position(&self) -> LogPosition {
+        let packed = self.position.load(Ordering::Relaxed);
+        let dialect = match packed & (EXTENDED | PAGE) {
+            0 => Dialect::Basic,
+            PAGE => Dialect::Page,
+            _ => Dialect::Extended,
+        };
+        LogPosition {
+            dialect,
+            offset: packed & !(EXTENDED | PAGE),
+        }
+    }
+
+    fn written(&self) -> u64 {
+        self.written.load(Ordering::Relaxed)
+    }
+}
+
+/// The state of a slow consumer that the lag policy needs.
+#[derive(Debug)]
+pub(crate) struct SlowConsumer {
+    pub(crate) inbox: Arc<BacklogInbox>,
+    written: u64,
+    last_progress: Duration,
+    over_half_since: Option<Duration>,
+    pub(crate) has_end: bool,
+    /// Offset of the basic log at which the client switches to the extended dialect.
+    pub(crate) switches_at: Option<u64>,
+    /// Events before this offset do not count as lag.
+    pub(crate) lag_baseline: u64,
+    /// Bytes of private messages since the client is behind.
+    pub(crate) private_bytes: u64,
+}
+
+impl SlowConsumer {
+    /// Creates the state of a client that falls behind with this outbox.
+    pub(crate) fn new(outbox: &Outbox, now: Duration) -> Self {
+        let switch = outbox.next_switch();
+        let baseline = switch.map(|(_, start)| start.lag_baseline);
+        SlowConsumer {
+            inbox: Arc::new(BacklogInbox::new(outbox.position())),
+            written: outbox.written(),
+            last_progress: now,
+            over_half_since: None,
+            has_end: outbox.has_end(),
+            switches_at: switch.map(|(at, _)| at),
+            lag_baseline: baseline.unwrap_or(outbox.lag_baseline()),
+            private_bytes: 0,
+        }
+    }
+
+    /// Returns how many bytes the client is behind.
+    pub(crate) fn lag(&self, ends: PerDialect<u64>) -> u64 {
+        let position = self.inbox.position();
+        let live = match position.dialect {
+            Dialect::Page => ends.page.saturating_sub(self.lag_baseline),
+            Dialect::Basic | Dialect::Extended => ends.extended.saturating_sub(self.lag_baseline),
+        };
+        let behind = match (position.dialect, self.switches_at) {
+            (Dialect::Basic, None) => ends.basic.saturating_sub(position.offset),
+            (Dialect::Basic, Some(at)) => at.saturating_sub(position.offset) + live,
+            (dialect, _) => live.min(ends[dialect].saturating_sub(position.offset)),
+        };
+        behind + self.private_bytes
+    }
+
+    /// Returns why the server evicts the client, if it does.
+    pub(crate) fn eviction_reason(
+        &mut self,
+        limits: &Limits,
+        ends: PerDialect<u64>,
+        now: Duration,
+    ) -> Option<CloseReason> {
+        let written = self.inbox.written();
+        if written != self.written {
+            self.written = written;
+            self.last_progress = now;
+        }
+        if now.saturating_sub(self.last_progress) >= limits.write_stall_timeout {
+            return Some(CloseReason::WriteTimeout);
+        }
+        if self.has_end {
+            return None;
+        }
+        let lag = self.lag(ends);
+        let max_lag = limits.max_lag_bytes as u64;
+        if lag > max_lag {
+            return Some(CloseReason::Lag);
+        }
+        if lag <= max_lag / 2 {
+            self.over_half_since = None;
+            return None;
+        }
+        let since = *self.over_half_since.get_or_insert(now);
+        (now.saturating_sub(since) >= limits.soft_lag_timeout).then_some(CloseReason::LagTime)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn at(dialect: Dialect, offset: u64) -> LogPosition {
+        LogPosition { dialect, offset }
+    }
+
+    fn basic_end(basic: u64) -> PerDialect<u64> {
+        PerDialect {
+            basic,
+            ..PerDialect::default()
+        }
+    }
+
+    fn consumer(offset: u64) -> SlowConsumer {
+        SlowConsumer::new(&Outbox::new(at(Dialect::Basic, offset)), Duration::ZERO)
+    }
+
+    fn evicted(consumer: &mut SlowConsumer, end: u64, seconds: u32) -> Option<CloseReason> {
+        let limits = Limits {
+            max_lag_bytes: 1000,
+            ..Limits::default()
+        };
+        consumer.eviction_reason(&limits, basic_end(end), SECOND * seconds)
+    }
+
+    #[test]
+    fn consumer_is_evicted_above_the_lag_limit() {
+        assert_eq!(evicted(&mut consumer(0), 1000, 1), None);
+        assert_eq!(evicted(&mut consumer(0), 1001, 1), Some(CloseReason::Lag));
+    }
+
+    #[test]
+    fn consumer_is_evicted_after_ten_seconds_above_half_of_the_limit() {
+        let mut slow = consumer(0);
+        assert_eq!(evicted(&mut slow, 501, 1), None);
+        assert_eq!(evicted(&mut slow, 501, 10), None);
+        assert_eq!(evicted(&mut slow, 501, 11), Some(CloseReason::LagTime));
+        // Exactly half restarts the time.
+        assert_eq!(evicted(&mut slow, 500, 11), None);
+        assert_eq!(evicted(&mut slow, 501, 12), None);
+        assert_eq!(evicted(&mut slow, 501, 21), None);
+    }
+
+    #[test]
+    fn consumer_without_progress_for_thirty_seconds_is_evicted() {
+        let mut slow = consumer(0);
+        assert_eq!(evicted(&mut slow, 1, 29), None);
+        slow.inbox.report(at(Dialect::Basic, 0), 1);
+        assert_eq!(evicted(&mut slow, 1, 30), None, "a byte is progress");
+        assert_eq!(evicted(&mut slow, 1, 59), None);
+        assert_eq!(evicted(&mut slow, 1, 60), Some(CloseReason::WriteTimeout));
+    }
+
+    #[test]
+    fn stream_with_an_end_has_no_lag_limit() {
+        let mut slow = consumer(0);
+        slow.has_end = true;
+        assert_eq!(evicted(&mut slow, 5000, 1), None);
+        assert_eq!(
+            evicted(&mut slow, 5000, 30),
+            Some(CloseReason::WriteTimeout)
+        );
+    }
+
+    #[test]
+    fn missed_events_are_no_lag() {
+        let mut slow = consumer(100);
+        slow.switches_at = Some(150);
+        slow.lag_baseline = 1000;
+        let ends = |extended| PerDialect {
+            basic: 5000,
+            extended,
+            page: 0,
+        };
+        // 50 bytes of the basic log remain before the switch.
+        assert_eq!(slow.lag(ends(1007)), 57);
+        for (offset, end, lag) in [(10, 1000, 0), (10, 1007, 7), (1003, 1007, 4)] {
+            slow.inbox.report(at(Dialect::Extended, offset), 0);
+            assert_eq!(slow.lag(ends(end)), lag, "at {offset} of {end}");
+        }
+        slow.private_bytes = 30;
+        assert_eq!(slow.lag(ends(1007)), 34);
+    }
+}

@@ -1,0 +1,166 @@
+use super::*;
+
+fn parse(arguments: &[&str]) -> Result<ServerConfig, OptionError> {
+    ServerOptions::from_args(&["smolchat-server"], arguments)
+        .unwrap()
+        .check()
+}
+
+#[test]
+fn no_options_give_the_defaults() {
+    assert_eq!(parse(&[]), Ok(ServerConfig::default()));
+}
+
+#[test]
+fn every_option_is_taken() {
+    let config = parse(&[
+        "--host",
+        "::",
+        "--port",
+        "0",
+        "--web-host",
+        "0.0.0.0",
+        "--web-port",
+        "81",
+        "--web-name",
+        "Chat.example.org",
+        "--web-name",
+        "box.lan.",
+        "--web-connections-per-address",
+        "11",
+        "--web-streams-per-address",
+        "12",
+        "--max-clients",
+        "2",
+        "--max-clients-per-address",
+        "3",
+        "--history",
+        "4",
+        "--max-message",
+        "5",
+        "--max-line",
+        "1000",
+        "--rate",
+        "7",
+        "--burst",
+        "8",
+        "--max-lag",
+        "4097",
+        "--connect-rate",
+        "9",
+        "--public-metrics",
+        "--web-read-only",
+        "--announce-limit",
+        "10",
+        "--db",
+        "chat.db",
+        "--db-sync",
+        "full",
+        "--keep-messages",
+        "13",
+        "--keep-days",
+        "14",
+        "--threads",
+        "2",
+    ]);
+    let expected = ServerConfig {
+        store: Some(StoreOptions {
+            path: "chat.db".into(),
+            sync: SyncMode::Full,
+            keep_messages: Some(13),
+            keep_for: Some(14 * DAY),
+        }),
+        chat_host: "::".into(),
+        chat_port: 0,
+        web: Some(WebConfig {
+            host: "0.0.0.0".into(),
+            port: 81,
+            metrics_are_public: true,
+            is_read_only: true,
+            port_was_chosen: true,
+            names: ["chat.example.org", "box.lan"]
+                .map(|name| HostName::parse(name).unwrap())
+                .to_vec(),
+        }),
+        limits: Limits {
+            max_clients: 2,
+            max_clients_per_address: Some(3),
+            history_messages: 4,
+            max_message_bytes: 5,
+            max_line_bytes: 1000,
+            rate_per_second: 7,
+            burst_lines: 8,
+            connects_per_minute: Some(9),
+            max_lag_bytes: 4097,
+            announce_limit: 10,
+            web: WebLimits {
+                connections_per_address: Some(11),
+                streams_per_address: Some(12),
+                ..WebLimits::default()
+            },
+            ..Limits::default()
+        },
+        threads: 2,
+    };
+    assert_eq!(config, Ok(expected));
+    assert_eq!(parse(&["--no-web"]).unwrap().web, None);
+}
+
+#[test]
+fn a_value_out_of_range_is_told_with_its_range() {
+    for (option, bad, least, most) in [
+        ("--max-clients", "0", 1, 1_000_000),
+        ("--max-clients", "1000001", 1, 1_000_000),
+        ("--max-clients-per-address", "0", 1, 1_000_000),
+        ("--web-connections-per-address", "0", 1, 1_000_000),
+        ("--web-streams-per-address", "1000001", 1, 1_000_000),
+        ("--history", "1000001", 0, 1_000_000),
+        ("--max-message", "0", 1, 1_048_576),
+        ("--rate", "0", 1, 10_000_000),
+        ("--rate", "10000001", 1, 10_000_000),
+        ("--burst", "0", 1, 10_000_000),
+        ("--connect-rate", "0", 1, 1_000_000),
+        ("--connect-rate", "1000001", 1, 1_000_000),
+        ("--max-lag", "1", 4096, 1_073_741_824),
+        ("--announce-limit", "1000001", 0, 1_000_000),
+        ("--threads", "0", 1, 256),
+    ] {
+        let told = parse(&[option, bad]).unwrap_err().to_string();
+        let expected = format!("{option} cannot be {bad}: it is a number from {least} to {most}");
+        assert_eq!(told, expected);
+    }
+    assert!(parse(&["--rate", "10000000", "--max-clients", "1000000"]).is_ok());
+}
+
+#[test]
+fn a_page_served_under_a_name_may_be_asked_for_by_it() {
+    let names = |host: &str| parse(&["--web-host", host]).unwrap().web.unwrap().names;
+    assert_eq!(names("Chat.lan"), [HostName::parse("chat.lan").unwrap()]);
+    assert_eq!(names("0.0.0.0"), []);
+    assert_eq!(names("::1"), []);
+}
+
+#[test]
+fn the_machine_may_be_asked_for_by_its_name() {
+    let mut config = parse(&["--web-name", "chat.example.org"]).unwrap();
+    config.allow_machine_name("box");
+    let names = ["chat.example.org", "box", "box.local"];
+    let names = names.map(|name| HostName::parse(name).unwrap());
+    assert_eq!(config.web.unwrap().names, names);
+    let mut config = parse(&["--no-web"]).unwrap();
+    config.allow_machine_name("box");
+    assert_eq!(config.web, None);
+}
+
+#[test]
+fn a_line_holds_the_longest_message_escaped() {
+    let escaped = format!(r#"{{"type":"message","data":"{}"}}"#, "\\u0001".repeat(100));
+    let enough = escaped.len().to_string();
+    let too_short = (escaped.len() - 1).to_string();
+    assert!(parse(&["--max-message", "100", "--max-line", &enough]).is_ok());
+    let told = parse(&["--max-message", "100", "--max-line", &too_short]).unwrap_err();
+    assert!(
+        told.to_string().ends_with(&format!("at least {enough}")),
+        "{told}"
+    );
+}
