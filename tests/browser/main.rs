@@ -1,5 +1,6 @@
 //! The page in a real browser.
 
+mod accessibility;
 mod page;
 #[path = "../support/mod.rs"]
 mod support;

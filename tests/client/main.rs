@@ -7,3 +7,4 @@ mod start;
 #[path = "../support/mod.rs"]
 mod support;
 mod terminal;
+mod terminal_link;

@@ -13,6 +13,7 @@
 mod a_minute;
 mod adversary;
 mod bench;
+mod client;
 mod names;
 mod operator;
 mod refused;

@@ -1,7 +1,4 @@
-//! The walls of the page: what it refuses, how many it lets in, how long it waits, for which
-//! hosts it answers, and what it says of its own health.
-//!
-//! Whatever would take its time here has a time of its own, chosen for the test.
+//! Limits of HTTP connections: hosts, timeouts, and numbers per address.
 
 use crate::support::http::{Answer, Http, get};
 use crate::support::{Chat, PATIENCE, RealServer, eventually, run_to_end, unpaced};
@@ -15,25 +12,26 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 /// Far longer than a test runs.
-const LONG: Duration = Duration::from_secs(3600);
+pub(crate) const LONG: Duration = Duration::from_secs(3600);
+
 /// Short for a test, long for what is done in between.
-const SHORT: Duration = Duration::from_millis(800);
+pub(crate) const SHORT: Duration = Duration::from_millis(800);
 
 /// A chat whose page has these bounds.
-fn start(web: WebLimits) -> (Chat, SocketAddr) {
+pub(crate) fn start(web: WebLimits) -> (Chat, SocketAddr) {
     Chat::with_page(Limits {
         web,
         ..Limits::default()
     })
 }
 
-fn closing_head(path: &str) -> String {
+pub(crate) fn closing_head(path: &str) -> String {
     format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
 }
 
 /// Returns the last response of a connection that sends this.
 #[track_caller]
-fn ask_on(mut http: Http, request: &str) -> Answer {
+pub(crate) fn ask_on(mut http: Http, request: &str) -> Answer {
     // A rejected connection may be closed before it has sent its request.
     if let Err(error) = http.try_send(request.as_bytes()) {
         let expected = [ErrorKind::ConnectionReset, ErrorKind::BrokenPipe];
@@ -43,13 +41,13 @@ fn ask_on(mut http: Http, request: &str) -> Answer {
 }
 
 #[track_caller]
-fn ask(web: SocketAddr, request: &str) -> Answer {
+pub(crate) fn ask(web: SocketAddr, request: &str) -> Answer {
     ask_on(Http::connect(web), request)
 }
 
 /// The answer is one plain sentence, and the connection has ended.
 #[track_caller]
-fn is_a_refusal(answer: &Answer, status: u16, words: &str) {
+pub(crate) fn is_a_refusal(answer: &Answer, status: u16, words: &str) {
     assert_eq!(answer.status, status, "{answer:?}");
     let reason = &answer.status_line;
     assert!(reason.len() > "HTTP/1.1 503 ".len(), "{reason:?}");
@@ -72,153 +70,6 @@ fn is_a_refusal(answer: &Answer, status: u16, words: &str) {
         405 => assert_eq!(answer.header("allow"), "GET, HEAD"),
         503 => assert!(answer.header("retry-after").parse::<u32>().is_ok()),
         _ => {}
-    }
-}
-
-// Requests
-
-#[test]
-fn each_wrong_request_gets_its_own_answer() {
-    let (_chat, web) = start(WebLimits::default());
-    let line_without_end = "x".repeat(limits::WEB_MAX_HEAD_BYTES);
-    let long_field = format!("GET / HTTP/1.1\r\nHost: localhost\r\nX: {line_without_end}");
-    let many_fields = format!(
-        "GET / HTTP/1.1\r\nHost: localhost\r\n{}\r\n",
-        "X: y\r\n".repeat(100)
-    );
-    for (request, status, words) in [
-        ("hello\r\n\r\n", 400, "not valid HTTP"),
-        ("GET / HTTP/1.1\r\n\r\n", 400, "not valid HTTP"),
-        (
-            "GET * HTTP/1.1\r\nHost: localhost\r\n\r\n",
-            400,
-            "not valid HTTP",
-        ),
-        (&closing_head("/nothing"), 404, "nothing at this address"),
-        (
-            "POST / HTTP/1.1\r\nHost: localhost\r\n\r\n",
-            405,
-            "Only GET and HEAD",
-        ),
-        (
-            "OPTIONS * HTTP/1.1\r\nHost: localhost\r\n\r\n",
-            405,
-            "Only GET and HEAD",
-        ),
-        (
-            "DELETE /nothing HTTP/1.1\r\nHost: localhost\r\n\r\n",
-            405,
-            "Only GET and HEAD",
-        ),
-        (
-            "GET / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\n\r\nhello",
-            413,
-            "No request body",
-        ),
-        (
-            "GET / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
-            413,
-            "No request body",
-        ),
-        (
-            "GET / HTTP/1.1\r\nHost: evil.example\r\n\r\n",
-            421,
-            "--web-name",
-        ),
-        (&line_without_end, 431, "larger than 8 KiB"),
-        (&long_field, 431, "larger than 8 KiB"),
-        (&many_fields, 431, "larger than 8 KiB"),
-    ] {
-        is_a_refusal(&ask(web, request), status, words);
-    }
-    assert_eq!(get(web, "/healthz").status, 200);
-}
-
-/// Whoever writes line ends in another way is answered at once, not when its time is over.
-#[test]
-fn a_head_with_other_line_ends_is_refused_at_once() {
-    let (_chat, web) = start(WebLimits {
-        head_timeout: LONG,
-        idle_timeout: LONG,
-        ..WebLimits::default()
-    });
-    for request in [
-        "GET / HTTP/1.1\nHost: localhost\n\n",
-        "GET / HTTP/1.1\nHost: localhost\n\r\n",
-        "GET / HTTP/1.1\r\nHost: localhost\r\n\n",
-        "\nGET / HTTP/1.1\r\nHost: localhost\r\n\r\n",
-    ] {
-        is_a_refusal(&ask(web, request), 400, "not valid HTTP");
-    }
-}
-
-#[test]
-fn a_length_that_is_none_or_two_makes_a_request_malformed() {
-    let (_chat, web) = start(WebLimits::default());
-    for (fields, status) in [
-        ("Content-Length: abc\r\n", 400),
-        ("Content-Length: -1\r\n", 400),
-        ("Content-Length: 0\r\nContent-Length: 5\r\n", 400),
-        ("Content-Length: 99999999999999999999999\r\n", 413),
-    ] {
-        let answer = ask(
-            web,
-            &format!("GET / HTTP/1.1\r\nHost: localhost\r\n{fields}\r\n"),
-        );
-        let words = ["not valid HTTP", "No request body"][usize::from(status == 413)];
-        is_a_refusal(&answer, status, words);
-    }
-}
-
-/// RFC 9110, section 9.3.2: also where what is answered is an error.
-#[test]
-fn an_answer_to_head_never_has_a_body() {
-    let (_chat, web) = start(WebLimits {
-        head_timeout: SHORT,
-        ..WebLimits::default()
-    });
-    let long = "x".repeat(limits::WEB_MAX_HEAD_BYTES);
-    for (request, status) in [
-        ("HEAD / HTTP/1.1\r\n\r\n", 400),
-        (
-            "HEAD /nothing HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n",
-            404,
-        ),
-        ("HEAD / HTTP/1.1\r\nHost: localhost\r\n", 408),
-        (
-            "HEAD / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\n\r\nhello",
-            413,
-        ),
-        ("HEAD / HTTP/1.1\r\nHost: evil.example\r\n\r\n", 421),
-        (&format!("HEAD /{long}"), 431),
-    ] {
-        let answer = ask(web, request);
-        assert_eq!(
-            (answer.status, answer.text().as_str()),
-            (status, ""),
-            "{answer:?}"
-        );
-        assert_ne!(answer.header("content-length"), "0", "{answer:?}");
-    }
-}
-
-/// Its head fits into the bound, but not with the host that the server puts into it.
-#[test]
-fn a_head_that_fits_without_its_host_only_is_too_large() {
-    let (_chat, web) = start(WebLimits::default());
-    for end in [
-        " HTTP/1.0\r\n\r\n",
-        " HTTP/1.1\r\nHost: [::]\r\nConnection: close\r\n\r\n",
-        " HTTP/1.1\r\nHost: localhost\r\n\r\n",
-    ] {
-        let frame = "GET /".len() + end.len();
-        let path = "a".repeat(limits::WEB_MAX_HEAD_BYTES - frame);
-        let answer = ask(web, &format!("GET /{path}{end}"));
-        // A field that the server leaves out makes room for the host.
-        match end.contains("Connection") {
-            true => is_a_refusal(&answer, 404, "nothing at this address"),
-            false => is_a_refusal(&answer, 431, "larger than 8 KiB"),
-        }
     }
 }
 
@@ -245,8 +96,6 @@ fn nothing_but_reading_does_anything() {
     let messages = get(web, "/api/messages").text();
     assert_eq!(messages.matches("\"id\"").count(), 1, "{messages}");
 }
-
-// Times
 
 #[test]
 fn a_head_that_does_not_end_in_time_is_told() {
@@ -333,7 +182,7 @@ fn a_response_that_takes_too_long_is_dropped() {
 }
 
 /// Every way to write the address of the stream that leads to it.
-const SPELLINGS: [&str; 6] = [
+pub(crate) const SPELLINGS: [&str; 6] = [
     "/api/events",
     "/api/./events",
     "/x/../api/events",
@@ -370,35 +219,6 @@ fn a_stream_has_no_deadline_however_its_address_is_written() {
     }
 }
 
-/// It does not know how a stream is sent.
-#[test]
-fn http_1_0_gets_no_stream_however_its_address_is_written() {
-    let (_chat, web) = start(WebLimits::default());
-    for spelling in SPELLINGS {
-        let answer = ask(web, &format!("GET {spelling} HTTP/1.0\r\n\r\n"));
-        is_a_refusal(&answer, 505, "Only HTTP/1.1");
-    }
-}
-
-/// A letter that is written as a number is another letter here, in every version.
-#[test]
-fn an_encoded_letter_leads_to_nothing() {
-    let (_chat, web) = start(WebLimits::default());
-    for version in ["1.0", "1.1"] {
-        for path in [
-            "/api/%65vents",
-            "/api%2fevents",
-            "/api%5cevents",
-            "//api/events",
-        ] {
-            let request = format!(
-                "GET {path} HTTP/{version}\r\nHost: localhost\r\nConnection: close\r\n\r\n"
-            );
-            is_a_refusal(&ask(web, &request), 404, "nothing at this address");
-        }
-    }
-}
-
 #[test]
 fn one_who_goes_on_sending_after_the_answer_is_cut_off_and_holds_up_nobody() {
     let (chat, web) = start(WebLimits::default());
@@ -429,9 +249,8 @@ fn one_who_goes_on_sending_after_the_answer_is_cut_off_and_holds_up_nobody() {
     alice.say_and_hear("and on");
 }
 
-// Numbers
-
 const HERE: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 1);
+
 /// Another address of this machine, at least where loopback has more than one.
 #[cfg(target_os = "linux")]
 const THERE: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
@@ -511,8 +330,6 @@ fn one_who_is_refused_at_the_door_hears_why_however_late_it_asks() {
     second.finish_sending();
     second.expect_end();
 }
-
-// Hosts
 
 fn for_host(host: &str) -> String {
     format!("GET /api/users HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n")
@@ -603,8 +420,6 @@ fn a_web_name_that_is_none_is_told() {
         assert_eq!(finished.stderr.lines().count(), 1, "{finished:?}");
     }
 }
-
-// Health
 
 #[test]
 fn healthz_says_ready_only_while_the_chat_goes_on() {

@@ -1,0 +1,412 @@
+//! Malformed, foreign and unusual HTTP requests.
+
+use crate::http_limits::{LONG, SHORT, SPELLINGS, ask, closing_head, is_a_refusal, start};
+use crate::support::http::{Http, get, head_of};
+use crate::support::{Chat, RealServer};
+use smolchat::server::limits;
+use smolchat::server::limits::{Limits, WebLimits};
+use std::io::Write;
+use std::thread;
+use std::time::Duration;
+
+const MIB: u64 = 1024 * 1024;
+
+#[test]
+fn unknown_addresses_are_404() {
+    let (_chat, web) = Chat::with_page(Limits::default());
+    for path in [
+        "/nothing",
+        "/api",
+        "/api/",
+        "/api/users/x",
+        "/../etc/passwd",
+        "/%2e%2e/x",
+        "/index.html",
+        "//",
+    ] {
+        let answer = get(web, path);
+        assert_eq!(answer.status, 404, "{path}: {answer:?}");
+        assert!(!answer.text().trim().is_empty());
+    }
+}
+
+#[test]
+fn other_methods_are_405() {
+    let (chat, web) = Chat::with_page(Limits::default());
+    let mut alice = chat.join("alice");
+    for (path, methods, allowed) in [
+        (
+            "/",
+            &["POST", "PUT", "DELETE", "PATCH", "OPTIONS"][..],
+            "GET, HEAD",
+        ),
+        (
+            "/api/messages",
+            &["PUT", "DELETE", "PATCH", "OPTIONS", "TRACE"],
+            "GET, HEAD, POST",
+        ),
+        ("/api/users", &["POST", "DELETE"], "GET, HEAD"),
+        ("/api/events", &["POST", "DELETE"], "GET, HEAD"),
+        ("/api/session", &["GET", "PUT"], "POST, DELETE"),
+        ("/api/private", &["GET", "DELETE"], "POST"),
+    ] {
+        for method in methods {
+            let mut http = Http::connect(web);
+            http.send(&head_of(method, path));
+            let answer = http.answer();
+            assert_eq!(answer.status, 405, "{method} {path}: {answer:?}");
+            assert_eq!(answer.header("allow"), allowed, "{method} {path}");
+            http.expect_end();
+        }
+    }
+    let mut http = Http::connect(web);
+    http.send(b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\n\r\nhello");
+    assert_eq!(http.answer().status, 405);
+    http.expect_end();
+    alice.say_and_hear("nobody said anything");
+}
+
+#[test]
+fn head_is_get_without_the_body() {
+    let (chat, web) = Chat::with_page(Limits::default());
+    let _room = chat.room(["alice"]);
+    for path in ["/", "/api/users", "/api/messages", "/healthz", "/nothing"] {
+        let mut http = Http::connect(web);
+        http.send(&head_of("HEAD", path));
+        let head = http.head();
+        http.expect_end();
+        let whole = get(web, path);
+        assert_eq!(head.status, whole.status, "{path}");
+        for name in [
+            "content-type",
+            "content-security-policy",
+            "x-content-type-options",
+        ] {
+            assert_eq!(head.header(name), whole.header(name), "{path}: {name}");
+        }
+    }
+    // It does not become a stream that never ends.
+    let mut http = Http::connect(web);
+    http.send(&head_of("HEAD", "/api/events"));
+    assert_eq!(http.head().status, 200);
+    http.expect_end();
+}
+
+#[test]
+fn a_connection_serves_several_requests_also_when_they_come_at_once() {
+    let (_chat, web) = Chat::with_page(Limits::default());
+    let mut http = Http::connect(web);
+    let request = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    for _ in 0..3 {
+        http.send(request);
+        assert_eq!(http.answer().text(), "ok\n");
+    }
+    http.send(&request.repeat(3));
+    for _ in 0..3 {
+        assert_eq!(http.answer().text(), "ok\n");
+    }
+    for byte in request {
+        http.send(std::slice::from_ref(byte));
+    }
+    assert_eq!(http.answer().text(), "ok\n");
+}
+
+#[test]
+fn odd_requests_are_answered_or_closed_and_harm_nothing() {
+    let server = RealServer::start(&["--log", "trace"]);
+    let web = server.web.expect("a page");
+    let heads: [&[u8]; 30] = [
+        b"GET  / HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        b"GET /\xff\xfe HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        b"GET /%ff%00%zz HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        b"GET /?\x7f HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        b"GET * HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        b"GET x HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        b"GET http://other:99999/ HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        b"GET http:// HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        b"GET //// HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        b"GET /[ HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost:\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: a b\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: [::1\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: x:99999\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: x:y@z/..\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: \xc3\xbc\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: localhost\r\nX: \xff\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: localhost\r\nX: \x01\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: localhost\r\n\xff: y\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: localhost\r\n folded: y\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: localhost\r\nContent-Length: -1\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\nContent-Length: 0\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99999999999999999999\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: localhost\r\nContent-Type: \xff;;=\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: localhost\r\nContent-Type: text/\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: localhost\r\nForwarded: for=\"\xff\"; by=;;\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n",
+        b"GET /api/events HTTP/1.1\r\nHost: localhost\r\nLast-Event-ID: \xff\r\nConnection: close\r\n\r\n",
+        b"\r\n\r\n\r\nGET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+    ];
+    for head in heads {
+        let mut http = Http::connect(web);
+        http.send(head);
+        http.finish_sending();
+        // An answer with a status, or the end; nothing else, and not silence.
+        let first = http.line();
+        let shown = String::from_utf8_lossy(head).into_owned();
+        assert!(
+            first.is_empty() || first.starts_with("HTTP/1.1 "),
+            "{shown:?}: {first:?}"
+        );
+        assert_eq!(get(web, "/healthz").status, 200, "after {shown:?}");
+    }
+    server.connect("alice");
+    let log = server.stderr.text();
+    assert!(!log.contains("panicked"), "{log}");
+}
+
+#[test]
+fn a_head_that_is_too_long_is_refused_and_not_stored() {
+    let server = RealServer::start(&[]);
+    let web = server.web.expect("a page");
+    let mut http = Http::connect(web);
+    let padding = "x".repeat(limits::WEB_MAX_HEAD_BYTES);
+    http.send(format!("GET / HTTP/1.1\r\nHost: localhost\r\nX: {padding}").as_bytes());
+    assert_eq!(http.answer().status, 431);
+    http.expect_end();
+    // A head that just fits is read.
+    let mut http = Http::connect(web);
+    let frame = "GET /healthz HTTP/1.1\r\nHost: localhost\r\nX: \r\n\r\n";
+    let padding = "x".repeat(limits::WEB_MAX_HEAD_BYTES - 1 - frame.len());
+    http.send(frame.replace("X: ", &format!("X: {padding}")).as_bytes());
+    assert_eq!(http.answer().status, 200);
+    // Without end and without a line end it is not stored either.
+    let memory = server.memory_may_grow(16 * MIB);
+    for _ in 0..10 {
+        let mut http = Http::connect(web);
+        let chunk = vec![b'x'; 100 * 1024];
+        // The server stops reading at some point.
+        http.patience = Duration::from_millis(500);
+        let _ = (0..200).try_for_each(|_| http.try_send(&chunk));
+    }
+    memory.check(&server);
+    assert_eq!(get(web, "/healthz").status, 200);
+}
+
+#[test]
+fn a_slow_head_is_closed_however_steadily_it_drips() {
+    let (_chat, web) = Chat::with_page(Limits {
+        web: WebLimits {
+            head_timeout: Duration::from_secs(1),
+            ..WebLimits::default()
+        },
+        ..Limits::default()
+    });
+    let mut http = Http::connect(web);
+    let stream = http.reader.get_ref().try_clone().expect("a second handle");
+    // A byte now and then, for as long as the server takes them.
+    let dripping = thread::spawn(move || {
+        let mut stream = stream;
+        let head = [
+            &b"GET / HTTP/1.1\r\nHost: localhost\r\nX: "[..],
+            &b"x".repeat(1000),
+        ]
+        .concat();
+        for byte in head {
+            if stream.write_all(&[byte]).is_err() {
+                break;
+            }
+            thread::sleep(Duration::from_millis(50));
+        }
+    });
+    let answer = http.answer();
+    assert_eq!(answer.status, 408, "{answer:?}");
+    http.expect_end();
+    drop(http);
+    dripping.join().expect("it ends when the connection does");
+}
+
+#[test]
+fn each_wrong_request_gets_its_own_answer() {
+    let (_chat, web) = start(WebLimits::default());
+    let line_without_end = "x".repeat(limits::WEB_MAX_HEAD_BYTES);
+    let long_field = format!("GET / HTTP/1.1\r\nHost: localhost\r\nX: {line_without_end}");
+    let many_fields = format!(
+        "GET / HTTP/1.1\r\nHost: localhost\r\n{}\r\n",
+        "X: y\r\n".repeat(100)
+    );
+    for (request, status, words) in [
+        ("hello\r\n\r\n", 400, "not valid HTTP"),
+        ("GET / HTTP/1.1\r\n\r\n", 400, "not valid HTTP"),
+        (
+            "GET * HTTP/1.1\r\nHost: localhost\r\n\r\n",
+            400,
+            "not valid HTTP",
+        ),
+        (
+            "GET / HTTP/1.1\r\nHost: localhost\r\nbad header\r\n\r\n",
+            400,
+            "not valid HTTP",
+        ),
+        ("GET / HTTP/9.9\r\nHost: localhost\r\n\r\n", 505, ""),
+        (
+            "GET / HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\n\r\n",
+            417,
+            "",
+        ),
+        (&closing_head("/nothing"), 404, "nothing at this address"),
+        (
+            "POST / HTTP/1.1\r\nHost: localhost\r\n\r\n",
+            405,
+            "Only GET and HEAD",
+        ),
+        (
+            "OPTIONS * HTTP/1.1\r\nHost: localhost\r\n\r\n",
+            405,
+            "Only GET and HEAD",
+        ),
+        (
+            "DELETE /nothing HTTP/1.1\r\nHost: localhost\r\n\r\n",
+            405,
+            "Only GET and HEAD",
+        ),
+        (
+            "GET / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\n\r\nhello",
+            413,
+            "No request body",
+        ),
+        (
+            "GET / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+            413,
+            "No request body",
+        ),
+        (
+            "GET / HTTP/1.1\r\nHost: evil.example\r\n\r\n",
+            421,
+            "--web-name",
+        ),
+        (&line_without_end, 431, "larger than 8 KiB"),
+        (&long_field, 431, "larger than 8 KiB"),
+        (&many_fields, 431, "larger than 8 KiB"),
+    ] {
+        is_a_refusal(&ask(web, request), status, words);
+    }
+    assert_eq!(get(web, "/healthz").status, 200);
+}
+
+/// Whoever writes line ends in another way is answered at once, not when its time is over.
+#[test]
+fn a_head_with_other_line_ends_is_refused_at_once() {
+    let (_chat, web) = start(WebLimits {
+        head_timeout: LONG,
+        idle_timeout: LONG,
+        ..WebLimits::default()
+    });
+    for request in [
+        "GET / HTTP/1.1\nHost: localhost\n\n",
+        "GET / HTTP/1.1\nHost: localhost\n\r\n",
+        "GET / HTTP/1.1\r\nHost: localhost\r\n\n",
+        "\nGET / HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    ] {
+        is_a_refusal(&ask(web, request), 400, "not valid HTTP");
+    }
+}
+
+#[test]
+fn a_length_that_is_none_or_two_makes_a_request_malformed() {
+    let (_chat, web) = start(WebLimits::default());
+    for (fields, status) in [
+        ("Content-Length: abc\r\n", 400),
+        ("Content-Length: -1\r\n", 400),
+        ("Content-Length: 0\r\nContent-Length: 5\r\n", 400),
+        ("Content-Length: 99999999999999999999999\r\n", 413),
+    ] {
+        let answer = ask(
+            web,
+            &format!("GET / HTTP/1.1\r\nHost: localhost\r\n{fields}\r\n"),
+        );
+        let words = ["not valid HTTP", "No request body"][usize::from(status == 413)];
+        is_a_refusal(&answer, status, words);
+    }
+}
+
+/// RFC 9110, section 9.3.2: also where what is answered is an error.
+#[test]
+fn an_answer_to_head_never_has_a_body() {
+    let (_chat, web) = start(WebLimits {
+        head_timeout: SHORT,
+        ..WebLimits::default()
+    });
+    let long = "x".repeat(limits::WEB_MAX_HEAD_BYTES);
+    for (request, status) in [
+        ("HEAD / HTTP/1.1\r\n\r\n", 400),
+        (
+            "HEAD /nothing HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n",
+            404,
+        ),
+        ("HEAD / HTTP/1.1\r\nHost: localhost\r\n", 408),
+        (
+            "HEAD / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\n\r\nhello",
+            413,
+        ),
+        ("HEAD / HTTP/1.1\r\nHost: evil.example\r\n\r\n", 421),
+        (&format!("HEAD /{long}"), 431),
+    ] {
+        let answer = ask(web, request);
+        assert_eq!(
+            (answer.status, answer.text().as_str()),
+            (status, ""),
+            "{answer:?}"
+        );
+        assert_ne!(answer.header("content-length"), "0", "{answer:?}");
+    }
+}
+
+/// Its head fits into the bound, but not with the host that the server puts into it.
+#[test]
+fn a_head_that_fits_without_its_host_only_is_too_large() {
+    let (_chat, web) = start(WebLimits::default());
+    for end in [
+        " HTTP/1.0\r\n\r\n",
+        " HTTP/1.1\r\nHost: [::]\r\nConnection: close\r\n\r\n",
+        " HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    ] {
+        let frame = "GET /".len() + end.len();
+        let path = "a".repeat(limits::WEB_MAX_HEAD_BYTES - frame);
+        let answer = ask(web, &format!("GET /{path}{end}"));
+        // A field that the server leaves out makes room for the host.
+        match end.contains("Connection") {
+            true => is_a_refusal(&answer, 404, "nothing at this address"),
+            false => is_a_refusal(&answer, 431, "larger than 8 KiB"),
+        }
+    }
+}
+
+/// It does not know how a stream is sent.
+#[test]
+fn http_1_0_gets_no_stream_however_its_address_is_written() {
+    let (_chat, web) = start(WebLimits::default());
+    for spelling in SPELLINGS {
+        let answer = ask(web, &format!("GET {spelling} HTTP/1.0\r\n\r\n"));
+        is_a_refusal(&answer, 505, "Only HTTP/1.1");
+    }
+}
+
+/// A letter that is written as a number is another letter here, in every version.
+#[test]
+fn an_encoded_letter_leads_to_nothing() {
+    let (_chat, web) = start(WebLimits::default());
+    for version in ["1.0", "1.1"] {
+        for path in [
+            "/api/%65vents",
+            "/api%2fevents",
+            "/api%5cevents",
+            "//api/events",
+        ] {
+            let request = format!(
+                "GET {path} HTTP/{version}\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+            );
+            is_a_refusal(&ask(web, &request), 404, "nothing at this address");
+        }
+    }
+}
