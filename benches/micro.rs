@@ -8,8 +8,10 @@ use divan::counter::{BytesCount, ItemsCount};
 use divan::{Bencher, black_box};
 use smolchat::chat::username::Username;
 use smolchat::limits::DEFAULT_MAX_MESSAGE_BYTES;
-use smolchat::protocol::basic::{decode_request, encode_message, encode_request};
-use smolchat::protocol::framing::{Line, LineDecoder};
+use smolchat::protocol::Dialect;
+use smolchat::protocol::basic::{encode_message, encode_request};
+use smolchat::protocol::decode::request;
+use smolchat::protocol::framing::{DecodedLine, LineDecoder};
 use smolchat::server::limits::DEFAULT_MAX_LINE_BYTES;
 use std::net::{Ipv4Addr, SocketAddr};
 
@@ -72,7 +74,7 @@ fn kinds() -> impl Iterator<Item = &'static str> {
 
 fn count_lines(splitter: &mut LineDecoder, mut input: &[u8]) -> usize {
     let mut lines = 0;
-    while let Some(Line::Complete(line)) = splitter.next_line(&mut input) {
+    while let Some(DecodedLine::Complete(line)) = splitter.next_line(&mut input) {
         black_box(line);
         lines += 1;
     }
@@ -102,7 +104,11 @@ fn decode_message(bencher: Bencher<'_, '_>, kind: &str) {
     bencher
         .counter(BytesCount::new(line.len()))
         .bench_local(|| {
-            decode_request(black_box(line.trim_ascii_end()), DEFAULT_MAX_MESSAGE_BYTES)
+            request(
+                black_box(line.trim_ascii_end()),
+                Dialect::Basic,
+                DEFAULT_MAX_MESSAGE_BYTES,
+            )
         });
 }
 
@@ -112,7 +118,7 @@ fn decode_refused(bencher: Bencher<'_, '_>) {
     let line = vec![b'['; 1024];
     bencher
         .counter(BytesCount::new(line.len()))
-        .bench_local(|| decode_request(black_box(&line), DEFAULT_MAX_MESSAGE_BYTES));
+        .bench_local(|| request(black_box(&line), Dialect::Basic, DEFAULT_MAX_MESSAGE_BYTES));
 }
 
 /// A public event as a basic line, appended to a batch that is there already.

@@ -1,9 +1,9 @@
-//! Addresses as limits count them.
+//! Address keys for limits.
 
 use std::net::{IpAddr, Ipv6Addr};
 
-/// What counts as one address: IPv4 by itself, also in its mapped form, and IPv6 by its /64,
-/// since whoever has one address there usually has all of them.
+/// Returns the key by which limits count an address: an IPv4 address, or the /64 of an IPv6 address,
+/// since one subscriber usually has the whole /64.
 pub fn limit_key(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V4(address) => IpAddr::V4(address),

@@ -1,4 +1,4 @@
-//! Why a request is refused: a stable code, and the sentence that the client gets.
+//! Reasons for rejecting a request: a stable code and a sentence.
 
 use crate::chat::query::QueryError;
 use crate::chat::request::VERSION;
@@ -7,306 +7,285 @@ use crate::chat::username::NameError;
 use crate::limits::STORE_RETRY_INTERVAL;
 use std::fmt;
 
-/// Why a line is refused. Its `Display` is the sentence that the client gets.
-///
-/// Protocol: "What is refused".
+/// The reason why a request is rejected. `Display` is the sentence for the client.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RequestError {
-    /// The bytes of the line are not UTF-8.
+    /// The line is not UTF-8.
     NotUtf8,
     /// The line is not JSON.
     NotJson,
-    /// The line is JSON, but no object.
+    /// The line is JSON, but not an object.
     NotAnObject,
-    /// `type` or `data` stands twice.
+    /// `type` or `data` occurs twice.
     RepeatedKey(&'static str),
-    /// There is no `type`.
+    /// The line has no `type`.
     MissingType,
     /// `type` is not a string.
     TypeNotAString,
-    /// `type` is none that the dialect knows.
+    /// The dialect does not have this type.
     UnknownType(Box<str>),
-    /// The type needs `data` and there is none.
+    /// A line of this type needs `data`.
     MissingData(&'static str),
-    /// `data` is not a string, and the type needs one.
+    /// A line of this type needs a string as `data`.
     DataNotAString(&'static str),
-    /// A string has an escape that stands for no character.
+    /// The string under this key has an unpaired surrogate.
     BadEscape(&'static str),
-    /// The line is longer than this many bytes.
+    /// The line exceeds the limit in bytes.
     LineTooLong {
         /// Bytes allowed.
         limit: usize,
     },
-    /// The text has more bytes than a message may have.
+    /// The text exceeds the limit in bytes.
     MessageTooLong {
         /// Bytes of the text.
         length: usize,
         /// Bytes allowed.
         limit: usize,
     },
-    /// The message is nothing but white space.
+    /// The message has only white space.
     BlankMessage,
-    /// The beginning of a line got no byte for too long.
+    /// The client did not finish a line in time.
     LineStalled {
-        /// Seconds that were waited.
+        /// Time limit in seconds.
         seconds: u64,
     },
-    /// The stream ended in the middle of a line.
+    /// The stream ended within a line.
     LineUnfinished,
-    /// The name cannot be a name.
+    /// The name is not valid.
     Name(NameError),
-    /// Somebody else has this name, or one that looks like it.
+    /// Another user has this name or a look-alike.
     NameTaken(Box<str>),
-    /// The type needs an object under `data` and there is none.
+    /// A line of this type needs an object as `data`.
     MissingObject {
-        /// The type.
+        /// Type of the line.
         kind: &'static str,
-        /// What the object looks like.
+        /// Example of the object.
         shape: &'static str,
     },
-    /// What is under `data` is not the object that the type needs.
+    /// `data` is not the object that this type needs.
     BadObject {
-        /// The type.
+        /// Type of the line.
         kind: &'static str,
-        /// What the object looks like.
+        /// Example of the object.
         shape: &'static str,
     },
-    /// The nonce is empty or longer than so many bytes.
+    /// The nonce is empty or too long.
     BadNonce {
         /// Bytes allowed.
         limit: usize,
     },
-    /// The JSON value to be sent back is longer than so many bytes.
+    /// The data of the ping is too long.
     PingTooLong {
         /// Bytes allowed.
         limit: usize,
     },
-    /// A page of no messages was asked for.
-    EmptyPage {
-        /// Most messages on a page.
+    /// The requested page has no messages.
+    BadLimit {
+        /// Messages allowed on a page.
         limit: usize,
     },
-    /// The client speaks another version of the extended dialect.
-    OtherVersion(u64),
-    /// The client has said hello before.
+    /// The client requests an unknown version of the extended dialect.
+    UnknownVersion(u64),
+    /// The client has already sent `hello`.
     HelloTwice,
-    /// Nobody here is called so.
+    /// No connected user has this name.
     NoSuchUser(Box<str>),
-    /// The user's connection is lost, and no more is kept for it.
-    AwayTooLong(Box<str>),
-    /// The user did not come back for what was kept.
-    PrivateLost(Box<str>),
-    /// The search makes no sense.
+    /// The disconnected user of this name has a full mailbox.
+    MailboxFull(Box<str>),
+    /// The user of this name did not reconnect in time to get a private message.
+    NotDelivered(Box<str>),
+    /// The search is not valid.
     Query(QueryError),
-    /// The store takes nothing at the moment.
+    /// The store cannot be written.
     NotStored,
     /// The store cannot be read.
     NotReadable,
-    /// The search took too long.
+    /// The search exceeded its time limit.
     SearchTooLong,
 }
 
-/// A line that is refused.
+/// A rejected request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RejectedRequest {
-    /// Why.
-    pub refusal: RequestError,
-    /// The type of the line, as far as it is known.
+    /// The reason.
+    pub error: RequestError,
+    /// Type of the line, where it is known.
     pub kind: Option<Box<str>>,
 }
 
 impl From<RequestError> for RejectedRequest {
-    fn from(refusal: RequestError) -> Self {
-        RejectedRequest {
-            refusal,
-            kind: None,
-        }
+    fn from(error: RequestError) -> Self {
+        RejectedRequest { error, kind: None }
     }
 }
 
 impl RequestError {
-    /// Its word for programs; they never change.
-    ///
-    /// Protocol: `code` of `error`.
+    /// Returns the code of the error, which never changes.
     pub fn code(&self) -> &'static str {
+        use RequestError::*;
         match self {
-            RequestError::NotUtf8 => "not-utf8",
-            RequestError::NotJson => "not-json",
-            RequestError::NotAnObject => "not-an-object",
-            RequestError::RepeatedKey(_) => "repeated-key",
-            RequestError::MissingType => "missing-type",
-            RequestError::TypeNotAString => "bad-type",
-            RequestError::UnknownType(_) => "unknown-type",
-            RequestError::MissingData(_) | RequestError::MissingObject { .. } => "missing-data",
-            RequestError::DataNotAString(_) | RequestError::BadObject { .. } => "bad-data",
-            RequestError::BadEscape(_) => "bad-escape",
-            RequestError::LineTooLong { .. } => "line-too-long",
-            RequestError::MessageTooLong { .. } => "message-too-long",
-            RequestError::BlankMessage => "blank-message",
-            RequestError::LineStalled { .. } => "line-stalled",
-            RequestError::LineUnfinished => "line-unfinished",
-            RequestError::Name(_) => "bad-name",
-            RequestError::NameTaken(_) => "name-taken",
-            RequestError::BadNonce { .. } => "bad-nonce",
-            RequestError::PingTooLong { .. } => "ping-too-long",
-            RequestError::EmptyPage { .. } => "bad-limit",
-            RequestError::OtherVersion(_) => "unknown-version",
-            RequestError::HelloTwice => "hello-twice",
-            RequestError::NoSuchUser(_) => "no-such-user",
-            RequestError::AwayTooLong(_) => "mailbox-full",
-            RequestError::PrivateLost(_) => "not-delivered",
-            RequestError::Query(_) => "bad-query",
-            RequestError::NotStored => "not-stored",
-            RequestError::NotReadable => "not-readable",
-            RequestError::SearchTooLong => "search-too-long",
+            NotUtf8 => "not-utf8",
+            NotJson => "not-json",
+            NotAnObject => "not-an-object",
+            RepeatedKey(_) => "repeated-key",
+            MissingType => "missing-type",
+            TypeNotAString => "bad-type",
+            UnknownType(_) => "unknown-type",
+            MissingData(_) | MissingObject { .. } => "missing-data",
+            DataNotAString(_) | BadObject { .. } => "bad-data",
+            BadEscape(_) => "bad-escape",
+            LineTooLong { .. } => "line-too-long",
+            MessageTooLong { .. } => "message-too-long",
+            BlankMessage => "blank-message",
+            LineStalled { .. } => "line-stalled",
+            LineUnfinished => "line-unfinished",
+            Name(_) => "bad-name",
+            NameTaken(_) => "name-taken",
+            BadNonce { .. } => "bad-nonce",
+            PingTooLong { .. } => "ping-too-long",
+            BadLimit { .. } => "bad-limit",
+            UnknownVersion(_) => "unknown-version",
+            HelloTwice => "hello-twice",
+            NoSuchUser(_) => "no-such-user",
+            MailboxFull(_) => "mailbox-full",
+            NotDelivered(_) => "not-delivered",
+            Query(_) => "bad-query",
+            NotStored => "not-stored",
+            NotReadable => "not-readable",
+            SearchTooLong => "search-too-long",
         }
     }
 
-    /// The limit that was hit, if one was.
+    /// Returns the exceeded limit, if there is one.
     pub fn limit(&self) -> Option<usize> {
         match self {
             RequestError::LineTooLong { limit }
             | RequestError::MessageTooLong { limit, .. }
             | RequestError::BadNonce { limit }
             | RequestError::PingTooLong { limit }
-            | RequestError::EmptyPage { limit } => Some(*limit),
+            | RequestError::BadLimit { limit } => Some(*limit),
             RequestError::Query(error) => error.limit(),
             _ => None,
         }
     }
 
-    /// After how many milliseconds the same may be accepted, where time helps.
+    /// Returns the milliseconds after which the same request may succeed, if it may.
     pub fn retry_after_ms(&self) -> Option<u64> {
-        let is_the_stores = matches!(self, RequestError::NotStored | RequestError::NotReadable);
-        let after = is_the_stores.then_some(STORE_RETRY_INTERVAL)?;
+        let is_temporary = matches!(self, RequestError::NotStored | RequestError::NotReadable);
+        let after = is_temporary.then_some(STORE_RETRY_INTERVAL)?;
         u64::try_from(after.as_millis()).ok()
     }
 }
 
 impl fmt::Display for RequestError {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        use RequestError::*;
         match self {
-            RequestError::NotUtf8 => write!(out, "The line is not valid UTF-8; send UTF-8 text"),
-            RequestError::NotJson => write!(
+            NotUtf8 => write!(out, "The line is not valid UTF-8; send UTF-8 text"),
+            NotJson => write!(
                 out,
                 "The line is not valid JSON; send one JSON object a line, such as {EXAMPLE}"
             ),
-            RequestError::NotAnObject => write!(
+            NotAnObject => write!(
                 out,
                 "The line is not a JSON object; send one JSON object a line, such as {EXAMPLE}"
             ),
-            RequestError::RepeatedKey(key) => {
-                write!(out, "The key \"{key}\" stands more than once; send it once")
-            }
-            RequestError::MissingType => write!(out, "The key \"type\" is missing; {KNOWN_TYPES}"),
-            RequestError::TypeNotAString => write!(out, "\"type\" is not a string; {KNOWN_TYPES}"),
-            RequestError::UnknownType(name) => {
-                write!(out, "The type {} is unknown; {KNOWN_TYPES}", quoted(name))
-            }
-            RequestError::MissingData(kind) => {
-                write!(
-                    out,
-                    "The key \"data\" is missing; a \"{kind}\" line needs a string there"
-                )
-            }
-            RequestError::DataNotAString(kind) => {
-                write!(
-                    out,
-                    "\"data\" is not a string; a \"{kind}\" line needs one there"
-                )
-            }
-            RequestError::BadEscape(key) => write!(
+            RepeatedKey(key) => write!(out, "The key \"{key}\" occurs twice; send it once"),
+            MissingType => write!(out, "The key \"type\" is missing; {KNOWN_TYPES}"),
+            TypeNotAString => write!(out, "\"type\" is not a string; {KNOWN_TYPES}"),
+            UnknownType(name) => write!(out, "The type {} is unknown; {KNOWN_TYPES}", quoted(name)),
+            MissingData(kind) => write!(
                 out,
-                "The string in \"{key}\" has an escape that stands for no character; send whole surrogate pairs"
+                "The key \"data\" is missing; a \"{kind}\" line needs a string there"
             ),
-            RequestError::LineTooLong { limit } => write!(
+            DataNotAString(kind) => write!(
+                out,
+                "\"data\" is not a string; a \"{kind}\" line needs one there"
+            ),
+            BadEscape(key) => write!(
+                out,
+                "The string in \"{key}\" has an unpaired surrogate; send whole surrogate pairs"
+            ),
+            LineTooLong { limit } => write!(
                 out,
                 "The line is longer than {limit} bytes and was skipped; send shorter lines"
             ),
-            RequestError::MessageTooLong { length, limit } => write!(
+            MessageTooLong { length, limit } => write!(
                 out,
                 "The message has {length} bytes, more than the {limit} allowed; send it in parts"
             ),
-            RequestError::BlankMessage => {
-                write!(
-                    out,
-                    "The message is empty; write something other than white space"
-                )
-            }
-            RequestError::LineStalled { seconds } => write!(
+            BlankMessage => write!(
                 out,
-                "The line was not ended within {seconds} seconds and was skipped; end each line with a newline"
+                "The message is empty; write something other than white space"
             ),
-            RequestError::LineUnfinished => write!(
+            LineStalled { seconds } => write!(
+                out,
+                "The line was not ended within {seconds} seconds and was skipped; end each line \
+                 with a newline"
+            ),
+            LineUnfinished => write!(
                 out,
                 "The last line was not ended and was skipped; end each line with a newline"
             ),
-            RequestError::Name(error) => write!(out, "{error}"),
-            RequestError::NameTaken(name) => write!(
+            Name(error) => error.fmt(out),
+            NameTaken(name) => write!(
                 out,
                 "The name {} is taken, or looks like one that is; choose another",
                 quoted(name)
             ),
-            RequestError::MissingObject { kind, shape } => write!(
+            MissingObject { kind, shape } => write!(
                 out,
                 "The key \"data\" is missing; a \"{kind}\" line needs {shape} there"
             ),
-            RequestError::BadObject { kind, shape } => write!(
+            BadObject { kind, shape } => write!(
                 out,
-                "\"data\" is not what a \"{kind}\" line needs, such as {shape}"
+                "\"data\" is not valid; a \"{kind}\" line needs an object such as {shape}"
             ),
-            RequestError::BadNonce { limit } => {
-                write!(
-                    out,
-                    "The nonce is not of 1 to {limit} bytes; choose another"
-                )
-            }
-            RequestError::PingTooLong { limit } => write!(
+            BadNonce { limit } => write!(out, "A nonce has 1 to {limit} bytes; choose another"),
+            PingTooLong { limit } => write!(
                 out,
-                "The data of the ping is longer than the {limit} bytes allowed; send less"
+                "The data of the ping is longer than {limit} bytes; send less"
             ),
-            RequestError::EmptyPage { limit } => {
-                write!(
-                    out,
-                    "A page has 1 to {limit} messages; ask for at least one"
-                )
-            }
-            RequestError::OtherVersion(version) => write!(
+            BadLimit { limit } => write!(
                 out,
-                "Version {version} of the extended dialect is unknown; the version here is {}",
-                VERSION
+                "A page has 1 to {limit} messages; request at least one"
             ),
-            RequestError::HelloTwice => write!(
+            UnknownVersion(version) => write!(
                 out,
-                "You have said \"hello\" before; connect again to be another user"
+                "Version {version} of the extended dialect is unknown; use version {VERSION}"
             ),
-            RequestError::NoSuchUser(name) => write!(
+            HelloTwice => write!(
                 out,
-                "Nobody here is called {}; \"users\" tells who is here",
+                "This connection has already sent \"hello\"; open another to be another user"
+            ),
+            NoSuchUser(name) => write!(
+                out,
+                "No user is named {}; \"users\" lists the connected users",
                 quoted(name)
             ),
-            RequestError::AwayTooLong(name) => write!(
+            MailboxFull(name) => write!(
                 out,
-                "The connection of {} is lost, and no more is kept for it; try again later",
+                "{} is disconnected and has a full mailbox; try again later",
                 quoted(name)
             ),
-            RequestError::PrivateLost(name) => write!(
+            NotDelivered(name) => write!(
                 out,
-                "{} did not come back for what you said to it alone; it is lost",
+                "{} did not reconnect in time; your private message was not delivered",
                 quoted(name)
             ),
-            RequestError::Query(error) => write!(out, "{error}"),
-            RequestError::SearchTooLong => write!(
+            Query(error) => error.fmt(out),
+            SearchTooLong => write!(
                 out,
-                "The search took too long and was given up; look for rarer words, or in fewer days"
+                "The search took too long; search for rarer words or fewer days"
             ),
-            RequestError::NotReadable => write!(
+            NotReadable => write!(
                 out,
-                "The server cannot read what it has stored; try again in a while"
+                "The server cannot read its stored messages at the moment; try again later"
             ),
-            RequestError::NotStored => write!(
+            NotStored => write!(
                 out,
-                "The server cannot store anything at the moment, so nothing was done; try again in a while"
+                "The server cannot store anything at the moment, so the request had no effect; \
+                 try again later"
             ),
         }
     }

@@ -1,9 +1,4 @@
-//! What everyone learns: the public events, of which the chat is one ordered log.
-//!
-//! What lives here: [`Event`] and its kinds, plain data. The room makes them; dialects encode
-//! them, the store keeps them. It must never hold what only some may know.
-//!
-//! Protocol: the table of events.
+//! Public events, which form the ordered log of the chat.
 
 use crate::chat::message::Message;
 use crate::chat::username::Username;
@@ -11,65 +6,63 @@ use jiff::Timestamp;
 use std::fmt;
 use std::sync::Arc;
 
-/// Something that everyone learns.
+/// A public event.
 #[derive(Clone, Debug)]
 pub struct Event {
-    /// Grows by one with each event.
+    /// Number, growing by one with each event.
     pub id: u64,
-    /// When it happened.
+    /// Time of the event.
     pub time: Timestamp,
-    /// What happened.
+    /// Content of the event.
     pub kind: EventKind,
 }
 
-/// What happened.
+/// The content of a public event.
 #[derive(Clone, Debug)]
 pub enum EventKind {
-    /// A user is here.
+    /// A user joined.
     Joined {
-        /// The user's name.
+        /// Name of the user.
         name: Username,
-        /// Whether so many are here that basic clients are told in summary.
+        /// Whether basic clients get a summary instead of a notice.
         is_summarised: bool,
     },
-    /// A user is gone.
+    /// A user left.
     Left {
-        /// The user's last name.
+        /// Last name of the user.
         name: Username,
-        /// Whether so many were here that basic clients are told in summary.
+        /// Whether basic clients get a summary instead of a notice.
         is_summarised: bool,
-        /// Why.
+        /// Reason of the departure.
         reason: LeaveReason,
     },
-    /// A user has another name.
+    /// A user changed name.
     Renamed {
-        /// The name until now.
+        /// Old name.
         old: Username,
-        /// The name from now on.
+        /// New name.
         new: Username,
     },
-    /// A user said something.
+    /// A user sent a public message.
     Said(Arc<Message>),
 }
 
-/// Why a user is gone, as everyone is told. Its `Display` is the word on the wire.
-///
-/// Protocol: `reason` of `left`.
+/// The public reason of a departure. `Display` is the word on the wire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum LeaveReason {
-    /// The client said `quit`.
+    /// The client sent `quit`.
     Quit,
-    /// The client ended its sending side.
+    /// The client closed its sending side.
     Closed,
     /// The connection broke.
     Lost,
-    /// It was the temporary user of a connection that is an earlier user's from now on.
+    /// The connection of this temporary user resumed an earlier session.
     Resumed,
     /// The server stopped.
     Shutdown,
     /// The client read too slowly.
     TooSlow,
-    /// Too many of its lines were refused.
+    /// Too many lines were rejected in a row.
     Refused,
 }
 
@@ -85,7 +78,7 @@ impl LeaveReason {
         LeaveReason::Refused,
     ];
 
-    /// Its word on the wire and in the store.
+    /// Returns the word on the wire and in the store.
     pub fn word(self) -> &'static str {
         match self {
             LeaveReason::Quit => "quit",

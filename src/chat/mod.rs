@@ -1,4 +1,6 @@
-//! The chat itself: plain data and state machines, without I/O, clock or runtime.
+//! The chat domain: plain data and state machines, without I/O, clock, JSON or runtime.
+//!
+//! Reading order: [`message`], [`event`], [`request`], [`room`].
 
 pub mod address;
 pub mod error;
@@ -12,5 +14,5 @@ pub mod sanitize;
 pub mod token;
 pub mod username;
 
-/// Source of everything that the server itself says.
+/// Source of server notices.
 pub const SERVER_SOURCE: &str = "[Server]";

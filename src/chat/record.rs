@@ -1,8 +1,5 @@
-//! What a store keeps: the public events, and what is needed to be the same chat again.
-//!
-//! What lives here: [`Record`] and its parts, and [`RestoredState`], what a store gives back at a start;
-//! plain data. The room makes records, a store keeps them. It must never hold a secret: tokens
-//! are here as hashes only, and private messages not at all.
+//! Durable state of the chat: what a store keeps and restores. It has no secrets, only hashes of
+//! tokens, and no private messages.
 
 use crate::chat::event::Event;
 use crate::chat::message::Message;
@@ -11,61 +8,60 @@ use crate::chat::username::Username;
 use jiff::Timestamp;
 use std::sync::Arc;
 
-/// Something to keep.
+/// A change to store.
 #[derive(Clone, Debug)]
 pub enum Record {
-    /// A public event happened.
+    /// A public event.
     Event(Event),
-    /// A session is new, or is like this from now on.
+    /// A new or changed session.
     Session(SessionRecord),
-    /// A session is forgotten, and its nonces with it.
+    /// The end of a session and its nonces.
     SessionForgotten(TokenHash),
-    /// A line with a nonce was accepted.
+    /// The acceptance of a line with a nonce.
     Nonce(NonceRecord),
-    /// What was said under a nonce of this token is forgotten.
+    /// The end of a nonce of this token.
     NonceForgotten(TokenHash, u64),
 }
 
-/// A user as one token knows it.
+/// A session as its store knows it.
 #[derive(Clone, Debug)]
 pub struct SessionRecord {
-    /// Whose it is.
+    /// Hash of the session token.
     pub token: TokenHash,
-    /// The name that the user has, or had last.
+    /// Current or last name of the user.
     pub name: Username,
-    /// Whether the name was chosen and is no address.
+    /// Whether the user chose the name.
     pub has_chosen: bool,
-    /// Whether the user is here, or in its grace time.
+    /// Whether the user is connected or in its grace period.
     pub is_present: bool,
-    /// When the token was last used.
+    /// Time of the last use of the token.
     pub used: Timestamp,
 }
 
-/// A line that was accepted under a nonce.
+/// An accepted line with a nonce.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NonceRecord {
-    /// Under which token.
+    /// Hash of the session token.
     pub token: TokenHash,
     /// The first 64 bits of the SHA-256 of the nonce.
     pub nonce: u64,
-    /// The event's number; none for a private message.
+    /// Number of the event, or `None` for a private message.
     pub id: Option<u64>,
-    /// When it was accepted.
+    /// Time of the acceptance.
     pub time: Timestamp,
 }
 
-/// What was kept, as a chat goes on from it.
+/// The stored state with which a chat continues.
 #[derive(Clone, Debug, Default)]
 pub struct RestoredState {
-    /// Number of the newest event; 0 before the first.
+    /// Number of the newest event, 0 before the first.
     pub last_event: u64,
     /// The newest messages, oldest first.
     pub messages: Vec<Arc<Message>>,
-    /// Names of the users who were here when it ended, in the order of their arrival, and since
-    /// when.
+    /// Names and join times of the users connected at the end, in order of arrival.
     pub present: Vec<(Username, Timestamp)>,
-    /// The sessions, least recently used first.
+    /// Sessions, least recently used first.
     pub sessions: Vec<SessionRecord>,
-    /// The nonces, oldest first.
+    /// Nonces, oldest first.
     pub nonces: Vec<NonceRecord>,
 }

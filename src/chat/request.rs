@@ -1,7 +1,4 @@
-//! What a client can ask for, in either dialect, already checked for size and shape.
-//!
-//! What lives here: [`Request`], a closed list, and its parts, plain data. The dialects read
-//! them, the room does them. It must never know how a line looks.
+//! Requests of a client in either dialect, already checked for size and shape.
 
 use crate::chat::query::Query;
 use crate::chat::token::Token;
@@ -10,39 +7,39 @@ use crate::limits::MAX_NONCE_BYTES;
 /// The version of the extended dialect.
 pub const VERSION: u64 = 2;
 
-/// Something that a client asks for.
+/// A request of a client.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Request {
-    /// Say something to everyone.
+    /// Send a public message.
     Say(SendMessage),
-    /// Be called this from now on; not yet checked.
+    /// Change the name to this text, which is not yet checked.
     SetName(Box<str>),
-    /// Replay the messages that are kept.
+    /// Send the whole history, in the basic dialect.
     History,
-    /// Tell who is here.
+    /// List the connected users.
     Users,
-    /// Speak the extended dialect from now on.
+    /// Switch to the extended dialect.
     Hello(Hello),
-    /// Say something to one user.
+    /// Send a private message.
     Private(SendPrivate),
-    /// A page of the messages that are kept.
+    /// Send a page of the history.
     Page(HistoryPage),
-    /// Messages that match.
+    /// Search the history.
     Search(SearchRequest),
     /// Answer with this JSON value.
     Ping(Box<str>),
-    /// Leave.
+    /// Leave the chat.
     Quit,
 }
 
-/// Something to say to everyone: control characters are removed, it is not blank.
+/// A public message to send: sanitized and not blank.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SendMessage {
-    /// The text; newlines are newlines here.
+    /// Text, in which a newline stays a newline.
     pub text: Box<str>,
-    /// Whether it is done, not said.
+    /// Whether the message describes an action.
     pub action: bool,
-    /// What its acknowledgement is asked for with.
+    /// Requests an acknowledgement.
     pub nonce: Option<Nonce>,
 }
 
@@ -56,68 +53,68 @@ impl<T: Into<Box<str>>> From<T> for SendMessage {
     }
 }
 
-/// Something to say to one user: control characters are removed, it is not blank.
+/// A private message to send: sanitized and not blank.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SendPrivate {
-    /// Whom it is for, as the sender wrote the name.
+    /// Name of the receiver as the sender wrote it.
     pub target: Box<str>,
-    /// The text; newlines are newlines here.
+    /// Text, in which a newline stays a newline.
     pub text: Box<str>,
-    /// What its acknowledgement is asked for with.
+    /// Requests an acknowledgement.
     pub nonce: Option<Nonce>,
 }
 
 /// How a client introduces itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Hello {
-    /// The program and its version, for the operator's log.
+    /// Program and version, for the operator's log.
     pub client: Box<str>,
-    /// Who it was before.
+    /// Session token of an earlier connection.
     pub token: Option<Token>,
-    /// What it has already.
+    /// Newest event that the client has.
     pub after: Option<EventCursor>,
 }
 
-/// A place in the order of public events.
+/// A position in the log of public events.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EventCursor {
-    /// The life of the past in which the number counts.
+    /// Log epoch in which the number counts.
     pub epoch: Box<str>,
-    /// Number of the newest event that is known.
+    /// Number of the newest known event.
     pub id: u64,
 }
 
-/// A part of a long list, newest first.
+/// A page of a long list, newest first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HistoryPage {
-    /// Only what is older than the event with this number; none: the newest.
+    /// Number of the event before which the page ends, or `None` for the newest page.
     pub before: Option<u64>,
-    /// Messages on the page, at least one.
+    /// Maximum number of messages, at least 1.
     pub limit: usize,
 }
 
-/// What is looked for among the messages.
+/// A page of a search.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SearchRequest {
-    /// The words and conditions.
+    /// Words and filters.
     pub query: Query,
-    /// Which part of what was found.
+    /// Page of the result.
     pub page: HistoryPage,
 }
 
-/// What a client knows one of its lines by: 1 to [`MAX_NONCE_BYTES`] bytes of its own choice.
+/// A client's identifier of one of its lines: 1 to [`MAX_NONCE_BYTES`] bytes of its choice.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Nonce(Box<str>);
 
 impl Nonce {
-    /// A nonce; none if it is empty or too long.
+    /// Returns `None` if the text is empty or too long.
     pub fn new(text: &str) -> Option<Nonce> {
         (1..=MAX_NONCE_BYTES)
             .contains(&text.len())
             .then(|| Nonce(text.into()))
     }
 
-    /// As the client wrote it.
+    /// Returns the text of the client.
     pub fn as_str(&self) -> &str {
         &self.0
     }

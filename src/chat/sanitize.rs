@@ -1,17 +1,12 @@
-//! What strangers write, made safe: control characters, newlines, quoting, terminals.
-//!
-//! What lives here: pure functions from text to text. Everything may call them. They must
-//! never decide who sees what, and never know a socket, a terminal or a user.
+//! Sanitizing of untrusted text: control characters, newlines, quoting, terminals.
 
 use crate::limits::MAX_QUOTED_CHARS;
 use std::borrow::Cow;
 
-/// What stands for a newline where a message has only one line.
+/// Replacement of a newline in a message on one line.
 pub const NEWLINE_SIGN: &str = " ↵ ";
 
-/// Removes the control characters (C0, DEL, C1) of a message; tab and newline stay.
-///
-/// Protocol: "What is refused", control characters in a message.
+/// Removes the control characters (C0, DEL, C1) of a message except tab and newline.
 pub fn clean_message(text: &str) -> Cow<'_, str> {
     if text.chars().any(is_removed_from_messages) {
         Cow::Owned(
@@ -28,7 +23,7 @@ fn is_removed_from_messages(character: char) -> bool {
     character.is_control() && character != '\t' && character != '\n'
 }
 
-/// Whether nothing but white space (newlines count as such) is in a cleaned message.
+/// Returns whether a cleaned message has only white space.
 pub fn is_blank(cleaned: &str) -> bool {
     cleaned.chars().all(char::is_whitespace)
 }
@@ -42,12 +37,10 @@ pub fn one_line(text: &str) -> Cow<'_, str> {
     }
 }
 
-/// Makes any text fit to be one line, or a part of it, on a terminal.
+/// Makes any text safe to print on one line of a terminal.
 ///
-/// Whatever could end the line (newline, line and paragraph separator) becomes
-/// [`NEWLINE_SIGN`], every other control character but the tab becomes U+FFFD, and the
-/// characters that embed, override or isolate a writing direction are left out: none of them
-/// can move the cursor, colour, forge a line or turn what follows around.
+/// Line ends become [`NEWLINE_SIGN`], other control characters except the tab become U+FFFD, and
+/// characters that embed, override or isolate a writing direction are dropped.
 pub fn for_terminal(text: &str) -> Cow<'_, str> {
     if is_printable_ascii(text) || !text.chars().any(|c| terminal_form(c).is_some()) {
         return Cow::Borrowed(text);
@@ -62,14 +55,14 @@ pub fn for_terminal(text: &str) -> Cow<'_, str> {
     Cow::Owned(safe)
 }
 
-/// Whether nothing in it can do anything to a terminal; most lines are so, and all bytes are looked
-/// at without a branch, which is several times faster than character by character.
+/// Returns whether all bytes are printable ASCII.
 fn is_printable_ascii(text: &str) -> bool {
+    // Most lines are. Without branches this is several times faster than `all`.
     text.bytes()
-        .fold(true, |is_so, byte| is_so & matches!(byte, b' '..=b'~'))
+        .fold(true, |all, byte| all & matches!(byte, b' '..=b'~'))
 }
 
-/// What is shown instead of a character that a terminal must not get.
+/// Returns the replacement of a character that is unsafe on a terminal.
 fn terminal_form(character: char) -> Option<&'static str> {
     match character {
         '\t' => None,
@@ -80,10 +73,7 @@ fn terminal_form(character: char) -> Option<&'static str> {
     }
 }
 
-/// Makes a line of JSON fit for a terminal without changing what it means: characters that could
-/// move the cursor, end the line or turn the writing around become escapes.
-///
-/// They stand inside of strings only: JSON has no place for them elsewhere.
+/// Makes a line of JSON safe for a terminal by escaping the unsafe characters of its strings.
 pub fn json_for_terminal(line: &str) -> Cow<'_, str> {
     let is_escaped = |character: char| character != '\t' && terminal_form(character).is_some();
     if is_printable_ascii(line) || !line.chars().any(is_escaped) {
@@ -92,7 +82,7 @@ pub fn json_for_terminal(line: &str) -> Cow<'_, str> {
     let mut safe = String::with_capacity(line.len() + 16);
     for character in line.chars() {
         match is_escaped(character) {
-            // All of them have a number of at most four digits.
+            // All of them are in the BMP.
             true => safe.push_str(&format!("\\u{:04x}", u32::from(character))),
             false => safe.push(character),
         }
@@ -100,8 +90,7 @@ pub fn json_for_terminal(line: &str) -> Cow<'_, str> {
     Cow::Owned(safe)
 }
 
-/// A stranger's word in quotes for a sentence: safe for a terminal and cut to
-/// [`MAX_QUOTED_CHARS`] characters, with `…` where something was cut.
+/// Returns untrusted text in quotes, safe for a terminal and cut to [`MAX_QUOTED_CHARS`] characters.
 pub fn quoted(word: &str) -> String {
     let mut short: String = word.chars().take(MAX_QUOTED_CHARS).collect();
     if word.chars().nth(MAX_QUOTED_CHARS).is_some() {
@@ -115,7 +104,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn control_characters_leave_a_message_but_tab_and_newline_stay() {
+    fn control_characters_except_tab_and_newline_are_removed() {
         assert_eq!(
             clean_message("a\u{1b}[31m\tb\nc\r\u{7f}\u{85}\u{9b}\0"),
             "a[31m\tb\nc"
@@ -124,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn white_space_of_any_kind_is_blank() {
+    fn white_space_is_blank() {
         for blank in ["", " ", "\t\n", "\u{a0}\u{3000}\u{2028}"] {
             assert!(is_blank(blank), "{blank:?}");
         }
@@ -133,13 +122,13 @@ mod tests {
     }
 
     #[test]
-    fn a_newline_is_shown_as_a_sign() {
+    fn newline_becomes_a_sign() {
         assert_eq!(one_line("a\nb\n"), "a ↵ b ↵ ");
         assert!(matches!(one_line("ab"), Cow::Borrowed(_)));
     }
 
     #[test]
-    fn nothing_reaches_a_terminal_as_a_control_sequence_or_a_line() {
+    fn terminal_text_has_no_control_sequence_and_no_line_end() {
         let cases = [
             ("\u{1b}]52;c;aGk=\u{7}", "\u{fffd}]52;c;aGk=\u{fffd}"),
             ("x\r[Server]: forged", "x\u{fffd}[Server]: forged"),
@@ -155,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn a_quoted_word_is_short_and_safe() {
+    fn quoted_text_is_short_and_safe() {
         assert_eq!(quoted("kick"), "\"kick\"");
         assert_eq!(quoted("\u{1b}x"), "\"\u{fffd}x\"");
         assert_eq!(quoted(&"é".repeat(33)), format!("\"{}…\"", "é".repeat(32)));

@@ -1,30 +1,25 @@
-//! Tokens: the secrets by which clients are the same users again.
-//!
-//! What lives here: [`Token`], which only its client and the line to it ever hold, and
-//! [`TokenHash`], by which the server knows it. Randomness comes from the edge. It must never
-//! show a token in a log: its `Debug` tells nothing.
+//! Session tokens and their hashes. Only the client and the line to it hold a token.
 
 use sha2::{Digest, Sha256};
 use std::fmt;
 use subtle::ConstantTimeEq;
 
-/// Bytes of a token: 128 bits.
-pub const TOKEN_BYTES: usize = 16;
+pub(crate) const TOKEN_BYTES: usize = 16;
 
-/// Stands before a token of a browser when it is hashed.
+/// Separates hashes of browser tokens from those of TCP clients.
 const PAGE_PREFIX: &[u8] = b"smolchat page ";
 
-/// A secret of 128 bits. On the wire it is 32 hexadecimal digits.
+/// A secret of 128 bits, written as 32 hexadecimal digits. `Debug` does not reveal it.
 #[derive(Clone)]
 pub struct Token([u8; TOKEN_BYTES]);
 
 impl Token {
-    /// A token of these random bytes.
+    /// Makes a token of random bytes.
     pub fn new(random: [u8; TOKEN_BYTES]) -> Self {
         Token(random)
     }
 
-    /// The token that is written so; none if it is not 32 lowercase hexadecimal digits.
+    /// Parses 32 lowercase hexadecimal digits.
     pub fn parse(text: &str) -> Option<Token> {
         let digits = text.as_bytes();
         if digits.len() != 2 * TOKEN_BYTES {
@@ -37,7 +32,7 @@ impl Token {
         Some(Token(bytes))
     }
 
-    /// As it is written on the wire; for nothing else.
+    /// Returns the text for the wire.
     pub fn secret(&self) -> String {
         use fmt::Write;
         let mut text = String::with_capacity(2 * TOKEN_BYTES);
@@ -48,13 +43,13 @@ impl Token {
         text
     }
 
-    /// By which the server knows it.
+    /// Returns the hash by which the server knows the session of a TCP client.
     pub fn hash(&self) -> TokenHash {
         TokenHash(Sha256::digest(self.0).into())
     }
 
-    /// By which the server knows one of a browser: what is in a cookie is good for nothing on a
-    /// connection of the chat, nor the other way round.
+    /// Returns the hash by which the server knows the session of a browser. A cookie is not valid
+    /// as a token of a TCP client, nor the reverse.
     pub fn page_hash(&self) -> TokenHash {
         let digest = Sha256::new_with_prefix(PAGE_PREFIX).chain_update(self.0);
         TokenHash(digest.finalize().into())
@@ -83,22 +78,22 @@ impl fmt::Debug for Token {
     }
 }
 
-/// The SHA-256 of a token; compared in constant time.
+/// The SHA-256 of a token, compared in constant time.
 #[derive(Clone, Copy)]
 pub struct TokenHash([u8; 32]);
 
 impl TokenHash {
-    /// The hash with these bytes.
+    /// Restores a stored hash.
     pub fn from_bytes(bytes: [u8; 32]) -> Self {
         TokenHash(bytes)
     }
 
-    /// All of it.
+    /// Returns all 32 bytes.
     pub fn bytes(&self) -> &[u8; 32] {
         &self.0
     }
 
-    /// A part of it to look it up by; what is found is still to be compared.
+    /// Returns a lookup key. A match must still be compared as a whole.
     pub fn prefix(&self) -> u64 {
         let mut first = [0; 8];
         first.copy_from_slice(&self.0[..8]);
@@ -125,7 +120,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_token_is_written_and_read_and_never_shown() {
+    fn token_is_written_and_parsed_and_never_shown() {
         let token = Token::new([0xa0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 0xff]);
         let written = "a00102030405060708090a0b0c0d0eff";
         assert_eq!(token.secret(), written);
@@ -144,10 +139,11 @@ mod tests {
     }
 
     #[test]
-    fn a_hash_is_that_of_its_token_alone() {
+    fn hash_depends_on_token_and_kind() {
         let (one, other) = (Token::new([1; 16]), Token::new([2; 16]));
         assert_eq!(one.hash(), Token::new([1; 16]).hash());
         assert_ne!(one.hash(), other.hash());
+        assert_ne!(one.hash(), one.page_hash());
         assert_eq!(one.hash().prefix().to_be_bytes(), one.hash().bytes()[..8]);
     }
 }

@@ -17,7 +17,7 @@ use crate::client::session::request::UserRequest;
 use crate::client::session::update::SessionUpdate;
 use crate::client::setup::InputKind;
 use crate::client::state::Chat;
-use crate::protocol::server_line::encode_quit;
+use crate::protocol::client_line::encode_quit;
 use async_channel::{Receiver, Sender};
 use async_net::TcpStream;
 use futures_lite::future::{or, pending, yield_now};

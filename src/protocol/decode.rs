@@ -1,10 +1,6 @@
-//! Reading a client's line, in either dialect.
+//! Decoding of a client's line, in either dialect.
 //!
-//! What lives here: [`request`], from a line to a [`Request`] or the reason why it is refused. The
-//! server's connections use it. It must never recurse with the depth of a line, nor look at a
-//! line in more than a few passes.
-//!
-//! Protocol: "What is refused", and the table "client to server".
+//! Neither recursion nor the number of passes depends on the nesting of a line.
 
 use crate::chat::error::{RejectedRequest, RequestError};
 use crate::chat::query::{Query, QueryError};
@@ -25,26 +21,22 @@ use serde_json::value::RawValue;
 use std::borrow::Cow;
 use std::fmt;
 
-/// Reads one line of a client that is spoken with in this dialect.
+/// Decodes a line of a client.
 ///
 /// # Errors
-/// Why the line is refused.
+/// The reason for the rejection, with the type of the line where it is known.
 pub fn request(
     line: &[u8],
     dialect: Dialect,
     max_message_bytes: usize,
 ) -> Result<Request, RejectedRequest> {
-    let refused = |refusal| RejectedRequest {
-        refusal,
-        kind: None,
-    };
-    let text = std::str::from_utf8(line).map_err(|_| refused(RequestError::NotUtf8))?;
-    let envelope = read_envelope(text).map_err(refused)?;
-    let kind = envelope.kind.ok_or(refused(RequestError::MissingType))?;
-    let kind = read_string(kind, "type", RequestError::TypeNotAString).map_err(refused)?;
-    typed_request(&kind, envelope.data, dialect, max_message_bytes).map_err(|refusal| {
+    let text = std::str::from_utf8(line).map_err(|_| RequestError::NotUtf8)?;
+    let envelope = read_envelope(text)?;
+    let kind = envelope.kind.ok_or(RequestError::MissingType)?;
+    let kind = read_string(kind, "type", RequestError::TypeNotAString)?;
+    typed_request(&kind, envelope.data, dialect, max_message_bytes).map_err(|error| {
         RejectedRequest {
-            refusal,
+            error,
             kind: Some((*kind).into()),
         }
     })
@@ -58,13 +50,13 @@ fn typed_request(
 ) -> Result<Request, RequestError> {
     let is_extended = dialect == Dialect::Extended;
     match kind {
-        "message" if is_extended && is_object(data) => said(data, max_message_bytes),
+        "message" if is_extended && is_object(data) => message(data, max_message_bytes),
         "message" => {
-            let text = required_data(data, "message")?;
+            let text = required_string(data, "message")?;
             Ok(Request::Say(message_text(&text, max_message_bytes)?.into()))
         }
-        "set-name" => Ok(Request::SetName(required_data(data, "set-name")?.into())),
-        "history" if is_extended => page(data),
+        "set-name" => Ok(Request::SetName(required_string(data, "set-name")?.into())),
+        "history" if is_extended => history(data),
         "history" => Ok(Request::History),
         "users" => Ok(Request::Users),
         "hello" => hello(data),
@@ -80,10 +72,10 @@ fn is_object(data: Option<&RawValue>) -> bool {
     data.is_some_and(|data| data.get().starts_with('{'))
 }
 
-/// A text that may be said, without what is removed.
+/// Checks and sanitizes the text of a message.
 ///
 /// # Errors
-/// It is too long, or nothing but white space.
+/// The text is too long or blank.
 pub fn message_text(text: &str, limit: usize) -> Result<Box<str>, RequestError> {
     let length = text.len();
     if length > limit {
@@ -96,7 +88,7 @@ pub fn message_text(text: &str, limit: usize) -> Result<Box<str>, RequestError> 
     Ok(cleaned.into())
 }
 
-/// The object under `data`.
+/// Deserializes the object under `data`.
 fn object<'a, T: Deserialize<'a>>(
     data: Option<&'a RawValue>,
     (kind, shape): (&'static str, &'static str),
@@ -105,10 +97,10 @@ fn object<'a, T: Deserialize<'a>>(
     serde_json::from_str(data.get()).map_err(|_| RequestError::BadObject { kind, shape })
 }
 
-/// What a client sent as its nonce, if it did.
+/// Checks the nonce of a request that has one.
 ///
 /// # Errors
-/// It is empty or too long.
+/// The nonce is empty or too long.
 pub fn nonce(text: Option<&str>) -> Result<Option<Nonce>, RequestError> {
     let Some(text) = text else {
         return Ok(None);
@@ -119,7 +111,7 @@ pub fn nonce(text: Option<&str>) -> Result<Option<Nonce>, RequestError> {
     Ok(Some(nonce))
 }
 
-fn said(data: Option<&RawValue>, max_message_bytes: usize) -> Result<Request, RequestError> {
+fn message(data: Option<&RawValue>, max_message_bytes: usize) -> Result<Request, RequestError> {
     #[derive(Deserialize)]
     struct Data<'a> {
         #[serde(borrow)]
@@ -176,13 +168,13 @@ fn hello(data: Option<&RawValue>) -> Result<Request, RequestError> {
     let shape = r#"{"version":2,"client":"NAME/VERSION"}"#;
     let data: Data<'_> = object(data, ("hello", shape))?;
     if data.version != VERSION {
-        return Err(RequestError::OtherVersion(data.version));
+        return Err(RequestError::UnknownVersion(data.version));
     }
     let client = data.client.unwrap_or_default();
     let client: String = client.chars().take(MAX_CLIENT_NAME_CHARS).collect();
     Ok(Request::Hello(Hello {
         client: client.into(),
-        // One that cannot be a token is one that nobody knows.
+        // An invalid token is treated as an unknown one.
         token: data.token.and_then(|token| Token::parse(&token)),
         after: data.after.map(|after| EventCursor {
             epoch: after.epoch.into(),
@@ -191,28 +183,28 @@ fn hello(data: Option<&RawValue>) -> Result<Request, RequestError> {
     }))
 }
 
-fn page(data: Option<&RawValue>) -> Result<Request, RequestError> {
+fn history(data: Option<&RawValue>) -> Result<Request, RequestError> {
     #[derive(Default, Deserialize)]
     struct Data {
         before: Option<u64>,
         limit: Option<u64>,
     }
-    // What is valid in the basic dialect stays valid, and asks for the newest page.
+    // Data of the basic dialect stays valid, and requests the newest page.
     let data: Data = match is_object(data) {
         true => object(data, ("history", r#"{"before":ID,"limit":N}"#))?,
         false => Data::default(),
     };
-    Ok(Request::Page(part(data.before, data.limit)?))
+    Ok(Request::Page(history_page(data.before, data.limit)?))
 }
 
-/// A page that is larger than the largest is that: its answer says that there is more.
+/// Checks the parameters of a page and reduces its size to the largest allowed.
 ///
 /// # Errors
-/// It would have no message.
-pub fn part(before: Option<u64>, limit: Option<u64>) -> Result<HistoryPage, RequestError> {
+/// The limit is 0.
+pub fn history_page(before: Option<u64>, limit: Option<u64>) -> Result<HistoryPage, RequestError> {
     let limit = limit.unwrap_or(DEFAULT_PAGE_MESSAGES as u64);
     if limit == 0 {
-        return Err(RequestError::EmptyPage {
+        return Err(RequestError::BadLimit {
             limit: MAX_PAGE_MESSAGES,
         });
     }
@@ -238,7 +230,7 @@ fn search(data: Option<&RawValue>) -> Result<Request, RequestError> {
     }
     Ok(Request::Search(SearchRequest {
         query: Query::parse(&data.query).map_err(RequestError::Query)?,
-        page: part(data.before, data.limit)?,
+        page: history_page(data.before, data.limit)?,
     }))
 }
 
@@ -251,7 +243,7 @@ fn ping(data: Option<&RawValue>) -> Result<Request, RequestError> {
     Ok(Request::Ping(data.into()))
 }
 
-fn required_data<'a>(
+fn required_string<'a>(
     data: Option<&'a RawValue>,
     kind: &'static str,
 ) -> Result<Cow<'a, str>, RequestError> {
@@ -259,8 +251,8 @@ fn required_data<'a>(
     read_string(data, "data", RequestError::DataNotAString(kind))
 }
 
-/// The JSON string under a key, borrowed where it holds no escape; `other` refuses another
-/// JSON value.
+/// Reads the JSON string under a key, borrowed if it has no escape. Another JSON value is refused
+/// with `other`.
 fn read_string<'a>(
     raw: &'a RawValue,
     key: &'static str,
@@ -276,8 +268,7 @@ fn read_string<'a>(
     Ok(borrowed.0)
 }
 
-/// The two keys of a line, not yet looked into: what stands beside them is skipped without
-/// recursion, however deep it is.
+/// The two keys of a line, not yet parsed. serde_json skips other keys without recursion.
 #[derive(Default)]
 struct Envelope<'a> {
     kind: Option<&'a RawValue>,
@@ -299,7 +290,7 @@ fn read_envelope(text: &str) -> Result<Envelope<'_>, RequestError> {
     }
 }
 
-/// White space as RFC 8259, section 2 has it.
+/// White space of RFC 8259, section 2.
 const JSON_SPACE: [char; 4] = [' ', '\t', '\n', '\r'];
 
 impl<'de: 'a, 'a> Deserialize<'de> for Envelope<'a> {
@@ -314,11 +305,11 @@ impl<'de: 'a, 'a> Deserialize<'de> for Envelope<'a> {
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Envelope<'de>, A::Error> {
                 let mut envelope = Envelope::default();
-                while let Some(key) = map.next_key::<Key>()? {
+                while let Some(key) = map.next_key::<EnvelopeKey>()? {
                     let (slot, name) = match key {
-                        Key::Type => (&mut envelope.kind, "type"),
-                        Key::Data => (&mut envelope.data, "data"),
-                        Key::Other => {
+                        EnvelopeKey::Type => (&mut envelope.kind, "type"),
+                        EnvelopeKey::Data => (&mut envelope.data, "data"),
+                        EnvelopeKey::Other => {
                             map.next_value::<IgnoredAny>()?;
                             continue;
                         }
@@ -337,9 +328,175 @@ impl<'de: 'a, 'a> Deserialize<'de> for Envelope<'a> {
 
 #[derive(Deserialize)]
 #[serde(field_identifier, rename_all = "lowercase")]
-enum Key {
+enum EnvelopeKey {
     Type,
     Data,
     #[serde(other)]
     Other,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use Dialect::{Basic, Extended};
+
+    fn decode(dialect: Dialect, line: &str) -> Result<Request, RequestError> {
+        request(line.as_bytes(), dialect, 16).map_err(|rejected| rejected.error)
+    }
+
+    #[track_caller]
+    fn check(line: &str, expected: Result<Request, RequestError>) {
+        assert_eq!(decode(Basic, line), expected, "{line}");
+    }
+
+    fn say(text: &str) -> Result<Request, RequestError> {
+        Ok(Request::Say(text.into()))
+    }
+
+    #[test]
+    fn requests_of_the_basic_dialect_are_decoded() {
+        let deep = format!("{}1{}", "[".repeat(100_000), "]".repeat(100_000));
+        check(r#"{"type":"message","data":"hi"}"#, say("hi"));
+        check(
+            r#" { "data" : "hi" , "x":[{}], "type" : "message" , "x":1 } "#,
+            say("hi"),
+        );
+        check(
+            r#"{"\u0074ype":"mess\u0061ge","data":"\u0068i"}"#,
+            say("hi"),
+        );
+        check(
+            &format!(r#"{{"deep":{deep},"type":"message","data":"hi"}}"#),
+            say("hi"),
+        );
+        check(
+            r#"{"type":"set-name","data":"Al"}"#,
+            Ok(Request::SetName("Al".into())),
+        );
+        for data in [
+            "",
+            r#","data":"""#,
+            r#","data":{"a":[1]}"#,
+            r#","data":null"#,
+        ] {
+            check(
+                &format!(r#"{{"type":"history"{data}}}"#),
+                Ok(Request::History),
+            );
+            check(&format!(r#"{{"type":"users"{data}}}"#), Ok(Request::Users));
+        }
+    }
+
+    #[test]
+    fn malformed_lines_are_rejected() {
+        use RequestError::*;
+        let deep = "[".repeat(100_000);
+        for line in [
+            "hello",
+            "{",
+            "",
+            "{}x",
+            "\u{feff}{}",
+            "nul",
+            r#"{"type":"\ud800"}x"#,
+            &deep,
+        ] {
+            check(line, Err(NotJson));
+        }
+        for line in ["[]", "1", "null", "\"type\"", " true "] {
+            check(line, Err(NotAnObject));
+        }
+        for (line, expected) in [
+            ("{}", MissingType),
+            (r#"{"data":"x"}"#, MissingType),
+            (r#"{"type":1,"data":"x"}"#, TypeNotAString),
+            (r#"{"type":null,"data":"x"}"#, TypeNotAString),
+            (r#"{"type":"kick","data":"x"}"#, UnknownType("kick".into())),
+            (
+                r#"{"type":"search","data":{}}"#,
+                UnknownType("search".into()),
+            ),
+            (r#"{"type":"message"}"#, MissingData("message")),
+            (
+                r#"{"type":"set-name","data":["a"]}"#,
+                DataNotAString("set-name"),
+            ),
+            (
+                r#"{"type":"message","data":{"a":1}}"#,
+                DataNotAString("message"),
+            ),
+            (r#"{"type":"message","data":"\ud800"}"#, BadEscape("data")),
+            (r#"{"type":"users","type":"users"}"#, RepeatedKey("type")),
+            (r#"{"data":1,"type":"users","data":2}"#, RepeatedKey("data")),
+        ] {
+            check(line, Err(expected));
+        }
+        let rejected = request(b"{\"type\":\"\xff\"}", Basic, 16);
+        assert_eq!(rejected, Err(NotUtf8.into()));
+    }
+
+    #[test]
+    fn messages_are_limited_in_size_and_not_blank() {
+        let message = |text: &str| format!(r#"{{"type":"message","data":"{text}"}}"#);
+        let full = "x".repeat(16);
+        let too_long = RequestError::MessageTooLong {
+            length: 17,
+            limit: 16,
+        };
+        check(&message(&full), say(&full));
+        check(&message(&format!("{full}x")), Err(too_long.clone()));
+        // The limit counts the text as received, with the characters that will be removed.
+        check(
+            &message(&format!("x{}", "\\u0007".repeat(16))),
+            Err(too_long),
+        );
+        for blank in ["", " \\t ", "\\n\\n", "\\u0000 \\u001b", "\\u00a0"] {
+            check(&message(blank), Err(RequestError::BlankMessage));
+        }
+        check(&message(" a\\u001b\\tb\\nc "), say(" a\tb\nc "));
+    }
+
+    #[test]
+    fn values_out_of_range_are_rejected_with_their_limit() {
+        let ping = format!(
+            r#"{{"type":"ping","data":"{}"}}"#,
+            "x".repeat(MAX_PING_BYTES)
+        );
+        let query = "x".repeat(MAX_QUERY_BYTES + 1);
+        let search = format!(r#"{{"type":"search","data":{{"query":"{query}"}}}}"#);
+        for (line, code, limit) in [
+            (
+                r#"{"type":"history","data":{"limit":0}}"#,
+                "bad-limit",
+                Some(MAX_PAGE_MESSAGES),
+            ),
+            (
+                r#"{"type":"message","data":{"message":"x","nonce":""}}"#,
+                "bad-nonce",
+                Some(MAX_NONCE_BYTES),
+            ),
+            (&ping, "ping-too-long", Some(MAX_PING_BYTES)),
+            (&search, "bad-query", Some(MAX_QUERY_BYTES)),
+            (
+                r#"{"type":"hello","data":{"version":3}}"#,
+                "unknown-version",
+                None,
+            ),
+            (r#"{"type":"hello"}"#, "missing-data", None),
+            (
+                r#"{"type":"private","data":{"target":"al"}}"#,
+                "bad-data",
+                None,
+            ),
+        ] {
+            let error = decode(Extended, line).unwrap_err();
+            assert_eq!((error.code(), error.limit()), (code, limit), "{line}");
+        }
+        let large = decode(Extended, r#"{"type":"history","data":{"limit":99999}}"#);
+        let page = HistoryPage {
+            before: None,
+            limit: MAX_PAGE_MESSAGES,
+        };
+        assert_eq!(large, Ok(Request::Page(page)));
+    }
 }

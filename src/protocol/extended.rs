@@ -1,81 +1,71 @@
-//! The extended dialect: writing a server's line.
-//!
-//! What lives here: the only code that knows how an extended line looks. The server's publisher
-//! and connections use it, each with plain values. It must never write what a basic client would
-//! be sent: the two dialects are never mixed on one connection.
-//!
-//! Protocol: "Extended dialect", the table "server to client".
+//! Lines of the extended dialect that the server writes.
 
 use crate::chat::error::RejectedRequest;
 use crate::chat::event::{Event, EventKind};
 use crate::chat::message::Message;
-use crate::chat::request::Nonce;
-use crate::chat::request::VERSION;
+use crate::chat::request::{Nonce, VERSION};
 use crate::chat::token::Token;
-use crate::limits::{MAX_NAME_GRAPHEMES, MAX_PAGE_MESSAGES};
-use crate::protocol::basic::encode_string;
+use crate::limits::{MAX_NAME_GRAPHEMES, MAX_PAGE_MESSAGES, MAX_QUOTED_CHARS};
+use crate::protocol::json::{number, number_field, raw, string, text_field, time};
 use jiff::Timestamp;
-use std::io::Write;
 use std::sync::Arc;
 
-/// The bounds that a client is told.
+/// Limits that the server announces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
-    /// Longest message, in bytes.
+pub struct AnnouncedLimits {
+    /// Longest message in bytes.
     pub message: usize,
-    /// Longest line, in bytes.
+    /// Longest line in bytes.
     pub line: usize,
 }
 
-/// What one who says hello is told.
+/// The content of a `welcome`.
 #[derive(Clone, Copy, Debug)]
 pub struct WelcomeLine<'a> {
-    /// Its name.
+    /// Name of the user.
     pub name: &'a str,
-    /// By which it is the same user again.
+    /// Session token.
     pub token: &'a Token,
-    /// In which the numbers count.
+    /// Log epoch in which event numbers count.
     pub epoch: &'a str,
     /// Number of the newest event.
     pub last: u64,
-    /// Users who are here.
+    /// Number of connected users.
     pub users: usize,
-    /// The bounds.
-    pub limits: Limits,
-    /// What it gets of what it missed, if it asked for that.
-    pub resumed: Option<Resumed>,
+    /// Limits of the server.
+    pub limits: AnnouncedLimits,
+    /// Result of a request to resume.
+    pub resumed: Option<ResumeOutcome>,
 }
 
-/// What a client that comes back gets of what it missed.
+/// What a returning client gets of the events that it missed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Resumed {
-    /// All of it.
+pub enum ResumeOutcome {
+    /// All of them.
     Complete {
-        /// How many events.
+        /// Number of missed events.
         missed: u64,
     },
-    /// Not all of it.
+    /// Not all of them.
     Incomplete {
-        /// Number of the first event that it gets.
+        /// Number of the first event that follows.
         oldest: u64,
     },
 }
 
-/// Why the server ends a connection, as its client is told.
-///
-/// Protocol: `reason` of `bye`.
+/// The `reason` of a `bye`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ByeReason {
-    /// The server stops.
+    /// The server is stopping.
     Shutdown,
     /// The client reads too slowly.
     TooSlow,
-    /// Too many lines were refused.
+    /// Too many lines were rejected in a row.
     Refused,
 }
 
 impl ByeReason {
-    /// Its word on the wire.
+    /// Returns the word on the wire.
     pub fn word(self) -> &'static str {
         match self {
             ByeReason::Shutdown => "shutdown",
@@ -83,29 +73,6 @@ impl ByeReason {
             ByeReason::Refused => "refused",
         }
     }
-}
-
-/// Appends plain text to a line.
-fn raw(line: &mut Vec<u8>, text: &str) {
-    line.extend_from_slice(text.as_bytes());
-}
-
-/// Appends a number.
-fn number(line: &mut Vec<u8>, number: u64) {
-    // Writing to memory does not fail.
-    let _ = write!(line, "{number}");
-}
-
-/// Appends a time as RFC 3339 has it: UTC, milliseconds.
-fn time(line: &mut Vec<u8>, time: Timestamp) {
-    let _ = write!(line, "\"{time:.3}\"");
-}
-
-fn text_field(line: &mut Vec<u8>, key: &str, text: &str) {
-    raw(line, ",\"");
-    raw(line, key);
-    raw(line, "\":");
-    encode_string(line, text);
 }
 
 fn open_event(line: &mut Vec<u8>, kind: &str, id: u64, at: Timestamp) {
@@ -159,7 +126,7 @@ fn message_object(line: &mut Vec<u8>, message: &Message) {
     raw(line, "}");
 }
 
-/// Appends the line that begins the dialect.
+/// Appends a `welcome`, which begins the dialect.
 pub fn encode_welcome(line: &mut Vec<u8>, welcome: &WelcomeLine<'_>) {
     raw(line, r#"{"type":"welcome","data":{"version":"#);
     number(line, VERSION);
@@ -171,26 +138,21 @@ pub fn encode_welcome(line: &mut Vec<u8>, welcome: &WelcomeLine<'_>) {
     text_field(line, "name", welcome.name);
     text_field(line, "token", &welcome.token.secret());
     text_field(line, "epoch", welcome.epoch);
-    raw(line, r#","last":"#);
-    number(line, welcome.last);
-    raw(line, r#","users":"#);
-    number(line, welcome.users as u64);
+    number_field(line, "last", welcome.last);
+    number_field(line, "users", welcome.users as u64);
     raw(line, r#","limits":{"message":"#);
     number(line, welcome.limits.message as u64);
-    raw(line, r#","line":"#);
-    number(line, welcome.limits.line as u64);
-    raw(line, r#","name":"#);
-    number(line, MAX_NAME_GRAPHEMES as u64);
-    raw(line, r#","page":"#);
-    number(line, MAX_PAGE_MESSAGES as u64);
+    number_field(line, "line", welcome.limits.line as u64);
+    number_field(line, "name", MAX_NAME_GRAPHEMES as u64);
+    number_field(line, "page", MAX_PAGE_MESSAGES as u64);
     raw(line, "}");
     match welcome.resumed {
-        Some(Resumed::Complete { missed }) => {
+        Some(ResumeOutcome::Complete { missed }) => {
             raw(line, r#","resumed":{"complete":true,"missed":"#);
             number(line, missed);
             raw(line, "}");
         }
-        Some(Resumed::Incomplete { oldest }) => {
+        Some(ResumeOutcome::Incomplete { oldest }) => {
             raw(line, r#","resumed":{"complete":false,"oldest":"#);
             number(line, oldest);
             raw(line, "}");
@@ -200,18 +162,17 @@ pub fn encode_welcome(line: &mut Vec<u8>, welcome: &WelcomeLine<'_>) {
     raw(line, "}}\n");
 }
 
-/// Appends an acknowledgement; a private message has no number.
+/// Appends an `ack`; `id` is `None` for a private message.
 pub fn encode_ack(line: &mut Vec<u8>, nonce: &Nonce, id: Option<u64>) {
     raw(line, r#"{"type":"ack","data":{"nonce":"#);
-    encode_string(line, nonce.as_str());
+    string(line, nonce.as_str());
     if let Some(id) = id {
-        raw(line, r#","id":"#);
-        number(line, id);
+        number_field(line, "id", id);
     }
     raw(line, "}}\n");
 }
 
-/// Appends what one user said to another alone.
+/// Appends a private message.
 pub fn encode_private(line: &mut Vec<u8>, at: Timestamp, source: &str, target: &str, text: &str) {
     raw(line, r#"{"type":"private","data":{"time":"#);
     time(line, at);
@@ -221,83 +182,76 @@ pub fn encode_private(line: &mut Vec<u8>, at: Timestamp, source: &str, target: &
     raw(line, "}}\n");
 }
 
-/// Appends a line of the server itself.
+/// Appends a server notice.
 pub fn encode_notice(line: &mut Vec<u8>, sentence: &str) {
     raw(line, r#"{"type":"notice","data":{"message":"#);
-    encode_string(line, sentence);
+    string(line, sentence);
     raw(line, "}}\n");
 }
 
-/// Appends why a line was refused.
-pub fn encode_error(line: &mut Vec<u8>, refused: &RejectedRequest) {
-    let refusal = &refused.refusal;
+/// Appends an `error`.
+pub fn encode_error(line: &mut Vec<u8>, rejected: &RejectedRequest) {
+    let error = &rejected.error;
     raw(line, r#"{"type":"error","data":{"code":"#);
-    encode_string(line, refusal.code());
-    text_field(line, "message", &refusal.to_string());
-    if let Some(kind) = &refused.kind {
-        // It is a stranger's word, which may be as long as a line.
-        let shown: String = kind.chars().take(crate::limits::MAX_QUOTED_CHARS).collect();
+    string(line, error.code());
+    text_field(line, "message", &error.to_string());
+    if let Some(kind) = &rejected.kind {
+        // The client chose this text, which may be as long as a line.
+        let shown: String = kind.chars().take(MAX_QUOTED_CHARS).collect();
         text_field(line, "type", &shown);
     }
-    if let Some(limit) = refusal.limit() {
-        raw(line, r#","limit":"#);
-        number(line, limit as u64);
+    if let Some(limit) = error.limit() {
+        number_field(line, "limit", limit as u64);
     }
-    if let Some(retry) = refusal.retry_after_ms() {
-        raw(line, r#","retry_after_ms":"#);
-        number(line, retry);
+    if let Some(retry) = error.retry_after_ms() {
+        number_field(line, "retry_after_ms", retry);
     }
     raw(line, "}}\n");
 }
 
-/// Appends the answer to a ping with this JSON value.
+/// Appends a `pong` with the JSON value of the ping.
 pub fn encode_pong(line: &mut Vec<u8>, data: &str) {
     raw(line, r#"{"type":"pong","data":"#);
     raw(line, data);
     raw(line, "}\n");
 }
 
-/// Appends the last line of a connection.
+/// Appends a `bye`.
 pub fn encode_bye(line: &mut Vec<u8>, reason: ByeReason, reconnect: bool, retry_after_ms: u64) {
     raw(line, r#"{"type":"bye","data":{"reason":"#);
-    encode_string(line, reason.word());
+    string(line, reason.word());
     raw(line, r#","reconnect":"#);
     raw(line, if reconnect { "true" } else { "false" });
-    raw(line, r#","retry_after_ms":"#);
-    number(line, retry_after_ms);
+    number_field(line, "retry_after_ms", retry_after_ms);
     raw(line, "}}\n");
 }
 
-/// Appends the beginning of the line that tells who is here.
+/// Appends the beginning of a `users` line.
 pub fn open_users(line: &mut Vec<u8>) {
     raw(line, r#"{"type":"users","data":["#);
 }
 
-/// Appends a user to it.
+/// Appends a user to an open `users` line.
 pub fn continue_users(line: &mut Vec<u8>, is_first: bool, name: &str, since: Timestamp) {
-    raw(
-        line,
-        if is_first {
-            r#"{"name":"#
-        } else {
-            r#",{"name":"#
-        },
-    );
-    encode_string(line, name);
+    if !is_first {
+        raw(line, ",");
+    }
+    raw(line, r#"{"name":"#);
+    string(line, name);
     raw(line, r#","since":"#);
     time(line, since);
     raw(line, "}");
 }
 
-/// Appends what ends it.
+/// Appends the end of a `users` line.
 pub fn close_users(line: &mut Vec<u8>) {
     raw(line, "]}\n");
 }
 
-/// Appends a page of messages, oldest first, as an answer of this type.
+/// Appends a page of messages as a line of type `kind`.
 pub fn encode_messages(line: &mut Vec<u8>, kind: &str, messages: &[Arc<Message>], more: bool) {
     raw(line, r#"{"type":"#);
-    encode_string(line, kind);
+    string(line, kind);
     raw(line, r#","data":{"messages":["#);
     for (index, message) in messages.iter().enumerate() {
         if index > 0 {

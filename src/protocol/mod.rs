@@ -1,26 +1,24 @@
-//! The wire protocol: what a line may say, and the sentences of refusal.
-//!
-//! What lives here: the types of requests and refusals; `decode` reads the lines of clients,
-//! [`basic`] and [`extended`] write those of the server. Server and client both use it. It must never know the room, a socket
-//! or a clock: bytes and values go in, values and bytes come out.
+//! The wire protocol: bytes to requests and events, and back. docs/protocol.md describes it.
 
 pub mod basic;
+pub mod client_line;
 pub mod decode;
 pub mod extended;
 pub mod framing;
+pub(crate) mod json;
 pub mod long_reply;
 pub mod server_line;
 pub mod sse;
 
-/// How a connection is spoken with.
+/// The encoding of the lines that a client gets.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Dialect {
     /// Only `message` lines go to the client.
     #[default]
     Basic,
-    /// Every line has a type of its own; begins with `hello`.
+    /// Each kind of line has its own type. A `hello` begins it.
     Extended,
-    /// Server-sent events for the live streams of the page. Nothing is read in it.
+    /// Server-sent events for browsers, which send nothing in it.
     Page,
 }
 

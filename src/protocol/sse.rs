@@ -11,7 +11,7 @@ use crate::chat::event::{Event, EventKind};
 use crate::chat::message::Message;
 use crate::chat::request::EventCursor;
 use crate::chat::room::PrivateCopy;
-use crate::protocol::extended::Resumed;
+use crate::protocol::extended::ResumeOutcome;
 use crate::server::snapshot::{PresentUser, Snapshot};
 use jiff::Timestamp;
 use serde::Serialize;
@@ -178,14 +178,14 @@ pub fn told_frame(code: &str, sentence: &str) -> Arc<[u8]> {
 }
 
 /// The frame that tells one who comes back what it gets of what it missed.
-pub fn resumed_frame(resumed: Resumed) -> String {
+pub fn resumed_frame(resumed: ResumeOutcome) -> String {
     let document = match resumed {
-        Resumed::Complete { missed } => ResumedDocument {
+        ResumeOutcome::Complete { missed } => ResumedDocument {
             complete: true,
             missed: Some(missed),
             oldest: None,
         },
-        Resumed::Incomplete { oldest } => ResumedDocument {
+        ResumeOutcome::Incomplete { oldest } => ResumedDocument {
             complete: false,
             missed: None,
             oldest: Some(oldest),

@@ -223,7 +223,7 @@ async fn serve(
         fanout,
         transcript,
         state.epoch.clone(),
-        extended::Limits {
+        extended::AnnouncedLimits {
             message: limits.max_message_bytes,
             line: limits.max_line_bytes,
         },

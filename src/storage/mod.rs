@@ -150,13 +150,13 @@ fn log_failure<T>(error: StoreError) -> Option<T> {
 
 fn reject(kind: &'static str) -> impl Fn(StoreError) -> RejectedRequest {
     move |error| {
-        let refusal = match error {
+        let reason = match error {
             StoreError::QueryTimeout => RequestError::SearchTooLong,
             _ => RequestError::NotReadable,
         };
         log_failure::<()>(error);
         RejectedRequest {
-            refusal,
+            error: reason,
             kind: Some(kind.into()),
         }
     }

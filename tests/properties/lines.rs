@@ -7,11 +7,15 @@ use smolchat::chat::error::RequestError;
 use smolchat::chat::request::{Request, SendMessage};
 use smolchat::chat::sanitize;
 use smolchat::client::session::Session;
-use smolchat::protocol::basic;
-use smolchat::protocol::framing::{Line, LineDecoder};
+use smolchat::protocol::framing::{DecodedLine, LineDecoder};
 use smolchat::protocol::server_line;
 use smolchat::protocol::server_line::{Said, ServerLine};
+use smolchat::protocol::{Dialect, basic, decode};
 use std::time::Instant;
+
+fn decode_basic(line: &[u8], max_message_bytes: usize) -> Result<Request, RequestError> {
+    decode::request(line, Dialect::Basic, max_message_bytes).map_err(|rejected| rejected.error)
+}
 
 /// Longest line in these tests, in bytes: short, so that chance reaches it.
 const MAX_LINE: usize = 12;
@@ -29,8 +33,8 @@ fn split(bytes: &[u8], sizes: &[usize]) -> (Vec<Found>, bool) {
         rest = tail;
         while let Some(line) = splitter.next_line(&mut chunk) {
             found.push(match line {
-                Line::Complete(line) => Some(line.to_vec()),
-                Line::TooLong => None,
+                DecodedLine::Complete(line) => Some(line.to_vec()),
+                DecodedLine::TooLong => None,
             });
         }
         assert!(chunk.is_empty(), "a chunk was not read to its end");
@@ -331,8 +335,8 @@ proptest! {
         let mut input = rest.as_slice();
         while let Some(line) = splitter.next_line(&mut input) {
             found.push(match line {
-                Line::Complete(line) => Some(line.to_vec()),
-                Line::TooLong => None,
+                DecodedLine::Complete(line) => Some(line.to_vec()),
+                DecodedLine::TooLong => None,
             });
         }
         // As if the stream began after the first newline.
@@ -349,12 +353,12 @@ proptest! {
 
     #[test]
     fn any_bytes_are_a_request_or_a_refusal_in_one_line(bytes in vec(any::<u8>(), 0..100)) {
-        check_decoded(&basic::decode_request(&bytes, 32), 32)?;
+        check_decoded(&decode_basic(&bytes, 32), 32)?;
     }
 
     #[test]
     fn any_near_request_is_a_request_or_a_refusal_in_one_line(line in nearly_a_request()) {
-        check_decoded(&basic::decode_request(line.as_bytes(), 32), 32)?;
+        check_decoded(&decode_basic(line.as_bytes(), 32), 32)?;
     }
 
     #[test]
@@ -367,7 +371,7 @@ proptest! {
         line.pop();
         let whole = line.len();
         damages.iter().for_each(|damage| damage.of(&mut line));
-        let decoded = basic::decode_request(&line, 32);
+        let decoded = decode_basic(&line, 32);
         check_decoded(&decoded, 32)?;
         if matches!(damages.as_slice(), [Damage::Cut(_)]) {
             prop_assert!(line.len() < whole);
@@ -388,7 +392,7 @@ proptest! {
     ) {
         let mut plain = Vec::new();
         basic::encode_request(&mut plain, kind, &text);
-        let expected = basic::decode_request(plain.trim_ascii_end(), 48);
+        let expected = decode_basic(plain.trim_ascii_end(), 48);
         let mut pairs: Vec<(String, String)> = others
             .into_iter()
             .map(|(key, value)| (spelled(&key, &escaped), value))
@@ -404,7 +408,7 @@ proptest! {
         let pairs: Vec<String> =
             pairs.iter().map(|(key, value)| format!("{a}{key}{b}:{c}{value}{d}")).collect();
         let line = format!("{e}{{{}}}{f}{g}", pairs.join(","));
-        prop_assert_eq!(basic::decode_request(line.as_bytes(), 48), expected, "{}", line);
+        prop_assert_eq!(decode_basic(line.as_bytes(), 48), expected, "{}", line);
     }
 
     #[test]
@@ -413,7 +417,7 @@ proptest! {
     ) {
         let mut pairs: Vec<String> = values.iter().map(|value| format!("\"{key}\":{value}")).collect();
         pairs.insert(1, r#""type":"users""#.to_owned());
-        let decoded = basic::decode_request(format!("{{{}}}", pairs.join(",")).as_bytes(), 48);
+        let decoded = decode_basic(format!("{{{}}}", pairs.join(",")).as_bytes(), 48);
         prop_assert!(
             matches!(decoded, Err(RequestError::RepeatedKey(_) | RequestError::NotJson)), "{:?}", decoded
         );
@@ -431,13 +435,13 @@ proptest! {
         } else {
             Ok(Request::Say(cleaned.as_ref().into()))
         };
-        prop_assert_eq!(basic::decode_request(line.as_bytes(), most), expected);
+        prop_assert_eq!(decode_basic(line.as_bytes(), most), expected);
     }
 
     #[test]
     fn a_refusal_is_one_line_for_every_client(bytes in vec(any::<u8>(), 0..60), near in nearly_a_request()) {
         for line in [bytes.as_slice(), near.as_bytes()] {
-            let Err(refusal) = basic::decode_request(line, 8) else { continue };
+            let Err(refusal) = decode_basic(line, 8) else { continue };
             let mut wire = Vec::new();
             basic::encode_notice(&mut wire, &refusal.to_string());
             prop_assert_eq!(wire.iter().filter(|&&byte| byte == b'\n').count(), 1);
@@ -452,11 +456,11 @@ proptest! {
         basic::encode_request(&mut line, "set-name", &text);
         prop_assert_eq!(line.pop(), Some(b'\n'));
         prop_assert!(!line.contains(&b'\n'));
-        prop_assert_eq!(basic::decode_request(&line, 4096), Ok(Request::SetName(text.as_str().into())));
+        prop_assert_eq!(decode_basic(&line, 4096), Ok(Request::SetName(text.as_str().into())));
         let mut line = Vec::new();
         basic::encode_request(&mut line, "message", &text);
         let cleaned = sanitize::clean_message(&text);
-        match basic::decode_request(line.trim_ascii_end(), 4096) {
+        match decode_basic(line.trim_ascii_end(), 4096) {
             Ok(request) => prop_assert_eq!(request, Request::Say(cleaned.as_ref().into())),
             Err(_) => prop_assert!(sanitize::is_blank(&cleaned), "{:?} was refused", text),
         }

@@ -4,7 +4,7 @@
 //! byte at a time, and compares them. The property tests of framing and their fuzz target include
 //! this file by its path. It must never need anything of the harness beside it.
 
-use smolchat::protocol::framing::{Line, LineDecoder};
+use smolchat::protocol::framing::{DecodedLine, LineDecoder};
 
 /// A line, or that one was too long.
 pub(crate) type Found = Option<Vec<u8>>;
@@ -68,8 +68,8 @@ pub(crate) fn check(feeds: &[Feed], most: usize) {
                 let mut input = bytes.as_slice();
                 while let Some(line) = splitter.next_line(&mut input) {
                     found.push(match line {
-                        Line::Complete(line) => Some(line.to_vec()),
-                        Line::TooLong => None,
+                        DecodedLine::Complete(line) => Some(line.to_vec()),
+                        DecodedLine::TooLong => None,
                     });
                     assert!(
                         !splitter.has_unfinished_line(),

@@ -289,7 +289,7 @@ impl Room {
         effects.push(Effect::Public(self.event(now, kind)));
         for (sender, _) in gone.away.into_iter().flat_map(|away| away.kept) {
             let reply = Reply::Refused {
-                refusal: RequestError::PrivateLost(target.as_str().into()),
+                refusal: RequestError::NotDelivered(target.as_str().into()),
                 kind: Some("private".into()),
             };
             effects.push(Effect::Tell(sender, reply));
@@ -517,7 +517,7 @@ impl Room {
             && let Some(away) = &mut receiver.away
             && !away.keep(user, &message)
         {
-            let refusal = RequestError::AwayTooLong(receiver.name.as_str().into());
+            let refusal = RequestError::MailboxFull(receiver.name.as_str().into());
             self.refuse(user, refusal, refused, effects);
             return;
         }
@@ -970,7 +970,9 @@ fn canonical(address: SocketAddr) -> (IpAddr, u16) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol::basic::{decode_request, event_notice};
+    use crate::protocol::Dialect;
+    use crate::protocol::basic::event_notice;
+    use crate::protocol::decode;
 
     fn address(port: u16) -> SocketAddr {
         ([127, 0, 0, 1], port).into()
@@ -993,9 +995,9 @@ mod tests {
         let line = format!(r#"{{"type":"{kind}","data":"{data}"}}"#);
         let mut effects = Vec::new();
         let mut fresh = || Token::new([1; 16]);
-        let is_here = match decode_request(line.as_bytes(), 4096) {
+        let is_here = match decode::request(line.as_bytes(), Dialect::Basic, 4096) {
             Ok(request) => room.request(user, request, &mut fresh, now(), &mut effects),
-            Err(refusal) => room.refuse(user, refusal, None, &mut effects),
+            Err(rejected) => room.refuse(user, rejected.error, None, &mut effects),
         };
         match is_here {
             true => describe(effects),

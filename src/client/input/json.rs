@@ -13,7 +13,7 @@ pub(crate) fn parse(text: &str, max_message_bytes: usize) -> Command {
     }
     let request = match decode::request(text.as_bytes(), Dialect::Extended, max_message_bytes) {
         Ok(request) => request,
-        Err(rejected) => return Command::Invalid(rejected.refusal.to_string()),
+        Err(rejected) => return Command::Invalid(rejected.error.to_string()),
     };
     match request {
         Request::Say(say) => {

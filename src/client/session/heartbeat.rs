@@ -1,7 +1,7 @@
 //! Pings that measure the round trip and detect a dead connection.
 
 use crate::client::limits::{PING_INTERVAL, PONG_TIMEOUT};
-use crate::protocol::server_line::encode_ping;
+use crate::protocol::client_line::encode_ping;
 use std::time::{Duration, Instant};
 
 #[derive(Debug, Default)]

@@ -4,7 +4,7 @@ use crate::client::limits::{MAX_HISTORY, MAX_HISTORY_BYTES};
 use crate::client::session::held_lines::HeldLines;
 use crate::client::session::update::{OnUpdate, SessionUpdate};
 use crate::limits::{DEFAULT_HISTORY_MESSAGES, MAX_PAGE_MESSAGES};
-use crate::protocol::server_line;
+use crate::protocol::client_line;
 use crate::protocol::server_line::{Messages, Said, ServerLine};
 use jiff::Timestamp;
 use std::collections::VecDeque;
@@ -75,7 +75,7 @@ impl HistoryReplay {
     fn request_page(&mut self, replay: PendingReplay, output: &mut Vec<u8>) {
         let before = replay.messages.front().and_then(|oldest| oldest.id);
         let limit = replay.left.min(MAX_PAGE_MESSAGES);
-        server_line::encode_history(output, before, Some(limit));
+        client_line::encode_history(output, before, Some(limit));
         self.pending.push_back(replay);
     }
 

@@ -21,9 +21,10 @@ use crate::client::session::recovery::Recovery;
 use crate::client::session::request::{UserRequest, encode_basic, encode_extended};
 use crate::client::session::resend_queue::ResendQueue;
 use crate::client::session::update::{OnUpdate, SessionUpdate};
-use crate::protocol::framing::{Line, LineDecoder};
+use crate::protocol::client_line::{self, Introduction};
+use crate::protocol::framing::{DecodedLine, LineDecoder};
 use crate::protocol::server_line;
-use crate::protocol::server_line::{Introduction, Refused, Said, ServerLine, Welcome};
+use crate::protocol::server_line::{ErrorLine, Said, ServerLine, Welcome};
 use std::time::{Duration, Instant};
 
 /// Name and version that the hello carries.
@@ -332,7 +333,7 @@ impl Session {
             token: self.identity.as_ref().map(|known| known.token.as_str()),
             after: self.identity.as_ref().map(|known| &known.cursor),
         };
-        server_line::encode_hello(&mut self.output, introduction);
+        client_line::encode_hello(&mut self.output, introduction);
         self.phase = Phase::AwaitingWelcome(now);
     }
 
@@ -347,7 +348,9 @@ impl Session {
         while let Some(line) = decoder.next_line(&mut bytes) {
             self.received_lines += 1;
             let is_first = !std::mem::replace(&mut self.has_received_line, true);
-            let Line::Complete(raw) = line else { continue };
+            let DecodedLine::Complete(raw) = line else {
+                continue;
+            };
             let line = server_line::decode(raw);
             if is_first {
                 self.choose_dialect(line.as_ref(), raw, now, on_update);
@@ -533,7 +536,7 @@ impl Session {
 
     /// Removes the rejected request. The server answers in order, so an error is about the oldest
     /// request of its kind.
-    fn receive_error(&mut self, error: &Refused, now: Instant, on_update: OnUpdate<'_>) {
+    fn receive_error(&mut self, error: &ErrorLine, now: Instant, on_update: OnUpdate<'_>) {
         let kind = error.kind.as_deref();
         if kind == Some("set-name") {
             self.name_rejection = Some(error.message.clone());

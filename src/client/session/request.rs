@@ -3,7 +3,7 @@
 use crate::chat::request::Nonce;
 use crate::client::session::history_replay::Since;
 use crate::protocol::basic::encode_request;
-use crate::protocol::server_line;
+use crate::protocol::client_line;
 
 /// A request of the user to the server.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -102,12 +102,12 @@ pub(crate) fn encode_basic(output: &mut Vec<u8>, request: &UserRequest) {
 pub(crate) fn encode_extended(output: &mut Vec<u8>, request: &UserRequest, nonce: Option<&Nonce>) {
     match (request, nonce) {
         (UserRequest::Say { text, action }, Some(nonce)) => {
-            server_line::encode_say(output, text, *action, nonce);
+            client_line::encode_message(output, text, *action, nonce);
         }
         (UserRequest::Private { target, text }, Some(nonce)) => {
-            server_line::encode_private(output, target, text, nonce);
+            client_line::encode_private(output, target, text, nonce);
         }
-        (UserRequest::Search(query), _) => server_line::encode_search(output, query),
+        (UserRequest::Search(query), _) => client_line::encode_search(output, query),
         (UserRequest::Line(text), _) => {
             output.extend_from_slice(text.as_bytes());
             output.push(b'\n');

@@ -129,7 +129,7 @@ impl Broker {
             }
             ClientLine::Refused(refused) => {
                 let kind = refused.kind;
-                self.room.refuse(user, refused.refusal, kind, &mut effects);
+                self.room.refuse(user, refused.error, kind, &mut effects);
             }
             // Only connections of the chat have these.
             ClientLine::Hello(..) | ClientLine::Answer(_) => {}

@@ -10,7 +10,7 @@ use crate::chat::error::RejectedRequest;
 use crate::chat::message::Message;
 use crate::chat::request::EventCursor;
 use crate::chat::room::{PrivateCopy, Reply, WelcomeData};
-use crate::protocol::extended::{ByeReason, Limits as ToldLimits, Resumed};
+use crate::protocol::extended::{AnnouncedLimits, ByeReason, ResumeOutcome};
 use crate::protocol::long_reply::LongReply;
 use crate::protocol::sse;
 use crate::protocol::{Dialect, basic, extended};
@@ -126,7 +126,7 @@ pub struct ActionExecutor {
     /// The server's own terminal.
     pub transcript: Transcript,
     epoch: Arc<str>,
-    told_limits: ToldLimits,
+    told_limits: AnnouncedLimits,
 }
 
 impl ActionExecutor {
@@ -135,7 +135,7 @@ impl ActionExecutor {
         fanout: Fanout,
         transcript: Transcript,
         epoch: Arc<str>,
-        told_limits: ToldLimits,
+        told_limits: AnnouncedLimits,
     ) -> Self {
         ActionExecutor {
             fanout,
@@ -259,7 +259,7 @@ impl ActionExecutor {
     }
 
     /// Where the stream of one who says hello begins, and what it is told of that.
-    fn start_of(&self, greeting: &HelloReply) -> (StreamStart, Option<Resumed>) {
+    fn start_of(&self, greeting: &HelloReply) -> (StreamStart, Option<ResumeOutcome>) {
         let live = self.fanout.next_offset(Dialect::Extended);
         let start = |offset, stored| StreamStart {
             dialect: Dialect::Extended,
@@ -279,7 +279,10 @@ impl ActionExecutor {
                 until: last,
             };
             if let Some(position) = self.fanout.offset_of_event(after.id + 1) {
-                return (start(position, None), Some(Resumed::Complete { missed }));
+                return (
+                    start(position, None),
+                    Some(ResumeOutcome::Complete { missed }),
+                );
             }
             if greeting
                 .oldest_stored
@@ -287,7 +290,7 @@ impl ActionExecutor {
             {
                 return (
                     start(live, Some(stored)),
-                    Some(Resumed::Complete { missed }),
+                    Some(ResumeOutcome::Complete { missed }),
                 );
             }
             if let Some(oldest) = greeting.oldest_stored {
@@ -295,12 +298,15 @@ impl ActionExecutor {
                     after: oldest - 1,
                     ..stored
                 };
-                let resumed = Resumed::Incomplete { oldest };
+                let resumed = ResumeOutcome::Incomplete { oldest };
                 return (start(live, Some(stored)), Some(resumed));
             }
         }
         let (oldest, position) = self.fanout.oldest_event();
-        (start(position, None), Some(Resumed::Incomplete { oldest }))
+        (
+            start(position, None),
+            Some(ResumeOutcome::Incomplete { oldest }),
+        )
     }
 
     fn last_line(&self, last: &LastLine, dialect: Dialect) -> Option<Arc<[u8]>> {
@@ -380,8 +386,11 @@ fn extended_reply(reply: Reply) -> Arc<[u8]> {
     let mut line = Vec::new();
     match reply {
         Reply::Notice(sentence) => extended::encode_notice(&mut line, &sentence),
-        Reply::Refused { refusal, kind } => {
-            extended::encode_error(&mut line, &RejectedRequest { refusal, kind });
+        Reply::Refused {
+            refusal: error,
+            kind,
+        } => {
+            extended::encode_error(&mut line, &RejectedRequest { error, kind });
         }
         Reply::Pong(data) => extended::encode_pong(&mut line, &data),
         Reply::Ack { nonce, id } => extended::encode_ack(&mut line, &nonce, id),

@@ -817,8 +817,8 @@ impl Broker {
                     .request(user, request, fresh, self.now, &mut effects);
             }
             ClientLine::Refused(refused) => {
-                let crate::chat::error::RejectedRequest { refusal, kind } = refused;
-                self.room.refuse(user, refusal, kind, &mut effects);
+                let crate::chat::error::RejectedRequest { error, kind } = refused;
+                self.room.refuse(user, error, kind, &mut effects);
             }
             ClientLine::Answer(bytes) => {
                 self.room.answer_elsewhere(user);

@@ -11,7 +11,7 @@ pub(crate) mod stream;
 
 use crate::chat::error::{RejectedRequest, RequestError};
 use crate::chat::request::Request;
-use crate::protocol::framing::{Line, LineDecoder};
+use crate::protocol::framing::{DecodedLine, LineDecoder};
 use crate::protocol::{Dialect, decode, extended};
 use crate::server::close_reason::CloseReason;
 use crate::server::command::{BrokerCommand, ClientLine};
@@ -370,10 +370,10 @@ impl<'a> Connection<'a> {
             };
             count += 1;
             let request = match line {
-                Line::Complete(line) => {
+                DecodedLine::Complete(line) => {
                     decode::request(line, self.dialect, self.context.limits.max_message_bytes)
                 }
-                Line::TooLong => Err(RejectedRequest::from(RequestError::LineTooLong {
+                DecodedLine::TooLong => Err(RejectedRequest::from(RequestError::LineTooLong {
                     limit: self.context.limits.max_line_bytes,
                 })),
             };

@@ -210,8 +210,8 @@ fn number(name: &str, value: &str) -> Result<u64, Problem> {
 /// A parameter is out of range, or the messages cannot be read.
 pub(crate) async fn find(site: &HttpState, wanted: &Wanted) -> Result<MessagePage, Problem> {
     let archive = &site.context.archive;
-    let page = decode::part(wanted.before, wanted.limit).map_err(Problem::from)?;
-    let problem = |refused: RejectedRequest| Problem::from(refused.refusal);
+    let page = decode::history_page(wanted.before, wanted.limit).map_err(Problem::from)?;
+    let problem = |refused: RejectedRequest| Problem::from(refused.error);
     if let Some(query) = &wanted.query {
         let search = match search(query, page) {
             // An empty form, or one with signs alone, finds nothing.

@@ -9,7 +9,7 @@
 use crate::chat::message::Message;
 use crate::chat::request::EventCursor;
 use crate::protocol::Dialect;
-use crate::protocol::extended::Resumed;
+use crate::protocol::extended::ResumeOutcome;
 use crate::protocol::sse;
 use crate::server::command::{BrokerCommand, NewStream, Subscription};
 use crate::server::connection::stream::serve_stream;
@@ -183,7 +183,7 @@ async fn missed_since(
     site: &HttpState,
     snapshot: &Snapshot,
     place: &EventCursor,
-) -> Result<(Missed, Resumed), Problem> {
+) -> Result<(Missed, ResumeOutcome), Problem> {
     let is_known = place.epoch == (&*snapshot.epoch).into() && place.id <= snapshot.last;
     if !is_known {
         return Ok(lost(snapshot));
@@ -196,7 +196,7 @@ async fn missed_since(
             until: snapshot.last,
         };
         let missed = snapshot.last - place.id;
-        return Ok((Missed::Stored(stored), Resumed::Complete { missed }));
+        return Ok((Missed::Stored(stored), ResumeOutcome::Complete { missed }));
     }
     let is_missed = |message: &&Arc<Message>| message.id > place.id && message.id <= snapshot.last;
     let missed: Vec<_> = match snapshot.older <= place.id {
@@ -214,7 +214,7 @@ async fn missed_since(
             kept.iter().filter(is_missed).cloned().collect()
         }
     };
-    let resumed = Resumed::Complete {
+    let resumed = ResumeOutcome::Complete {
         missed: missed.len() as u64,
     };
     let make = || sse::message_frames(&snapshot.epoch, &missed);
@@ -222,8 +222,8 @@ async fn missed_since(
     Ok((Missed::Frames(frames.ok_or_else(overloaded)?), resumed))
 }
 
-fn lost(snapshot: &Snapshot) -> (Missed, Resumed) {
+fn lost(snapshot: &Snapshot) -> (Missed, ResumeOutcome) {
     let oldest = snapshot.messages.first();
     let oldest = oldest.map_or(snapshot.last + 1, |message| message.id);
-    (Missed::Lost, Resumed::Incomplete { oldest })
+    (Missed::Lost, ResumeOutcome::Incomplete { oldest })
 }

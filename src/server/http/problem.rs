@@ -112,8 +112,8 @@ fn status_of(refusal: &RequestError) -> u16 {
         | RequestError::Query(_) => 422,
         RequestError::NameTaken(_) => 409,
         RequestError::NoSuchUser(_) => 404,
-        RequestError::AwayTooLong(_)
-        | RequestError::PrivateLost(_)
+        RequestError::MailboxFull(_)
+        | RequestError::NotDelivered(_)
         | RequestError::NotStored
         | RequestError::NotReadable
         | RequestError::SearchTooLong => 503,

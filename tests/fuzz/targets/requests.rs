@@ -56,7 +56,7 @@ fn check_line(line: &[u8], dialect: Dialect) {
             let mut line = Vec::new();
             extended::encode_error(&mut line, &refused);
             check_extended(&line);
-            let sentence = refused.refusal.to_string();
+            let sentence = refused.error.to_string();
             check_sentence(&sentence);
         }
     }

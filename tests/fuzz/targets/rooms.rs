@@ -47,7 +47,7 @@ fn step(first: usize, sent: &[u8]) -> Step {
         kind => {
             let dialect = [Dialect::Basic, Dialect::Extended][kind % 2];
             match decode::request(sent, dialect, 64) {
-                Err(refused) => Step::Refuse(place, refused.refusal),
+                Err(refused) => Step::Refuse(place, refused.error),
                 // What is not answered by the room, or has a step of its own.
                 Ok(
                     Request::Hello(_)
