@@ -1,5 +1,4 @@
-//! The server program: arguments, signals, logging, exit status. Everything else is in the
-//! library.
+//! The server program: arguments, signals, logging and the exit status.
 #![forbid(unsafe_code)]
 
 use smolchat::cli::args::EarlyExit;
@@ -28,25 +27,25 @@ fn main() -> ExitCode {
     if let Some(document) = options.generate {
         return ExitCode::from(generate::print::<ServerOptions>(PROGRAM, document));
     }
-    let speaker = match StderrLogger::start(PROGRAM, options.log_format, Box::new(stderr())) {
-        Ok(speaker) => speaker,
+    let log = match StderrLogger::start(PROGRAM, options.log_format, Box::new(stderr())) {
+        Ok(log) => log,
         Err(error) => {
             let text = format!("{PROGRAM}: {}", ServerError::NoThread(error));
             let status = INTERNAL_FAILURE;
             return ExitCode::from(EarlyExit { text, status }.print());
         }
     };
-    speaker.tell_faults();
-    // The panic hook tells what happened and where.
-    let status = catch_unwind(AssertUnwindSafe(|| run(options, &speaker)));
+    log.set_panic_hook();
+    // The panic hook writes the message and the place.
+    let status = catch_unwind(AssertUnwindSafe(|| run(options, &log)));
     let status = status.unwrap_or(INTERNAL_FAILURE);
-    speaker.finish(status);
+    log.finish(status);
     ExitCode::from(status)
 }
 
-fn run(options: ServerOptions, speaker: &StderrLogger) -> u8 {
+fn run(options: ServerOptions, log: &StderrLogger) -> u8 {
     let fail = |status, sentence: &str| {
-        speaker.say(Level::ERROR, sentence);
+        log.print(Level::ERROR, sentence);
         status
     };
     let variable = || std::env::var("RUST_LOG").ok();
@@ -66,10 +65,10 @@ fn run(options: ServerOptions, speaker: &StderrLogger) -> u8 {
         Err(error) => return fail(WRONG_USE, &error.to_string()),
     };
     config.allow_machine_name(&gethostname::gethostname().to_string_lossy());
-    // Before anything is told: whoever reads the start-up lines may send a signal at once.
-    let at_deadline = speaker.clone();
+    // Before the first line: an operator who reads it may send a signal at once.
+    let at_deadline = log.clone();
     let stop = match signals::watch(STOP_DEADLINE, move |sentence| {
-        at_deadline.say(Level::WARN, sentence);
+        at_deadline.print(Level::WARN, sentence);
         at_deadline.finish(DONE);
     }) {
         Ok(stop) => stop,
@@ -83,29 +82,29 @@ fn run(options: ServerOptions, speaker: &StderrLogger) -> u8 {
         Ok(store) => store,
         Err(error) => return fail(COULD_NOT, &error.to_string()),
     };
-    start_log(filter, log_format, speaker);
-    tell_start(&listeners, &config, speaker);
-    warn_of_descriptors(&config);
+    start_log(filter, log_format, log);
+    print_start(&listeners, &config, log);
+    raise_descriptor_limit(&config);
     let transcript = TranscriptOutput {
         output: Box::new(stdout()),
         style: args::style_of_stdout(ColourChoice::Auto),
     };
     let stopped = async move {
-        // Closed or sent: both mean that it is time to stop.
+        // A message and a closed channel both mean to stop.
         let _ = stop.recv().await;
     };
-    let (opened, skipped) = ((listeners, store), speaker.skipped_lines());
+    let (opened, skipped) = ((listeners, store), log.skipped_lines());
     match server::run_with_log(opened, &config, transcript, &skipped, stopped) {
         Ok(()) => DONE,
         Err(error) => fail(error.exit_status(), &error.to_string()),
     }
 }
 
-fn start_log(filter: EnvFilter, format: LogFormat, speaker: &StderrLogger) {
-    let speaker = speaker.clone();
+fn start_log(filter: EnvFilter, format: LogFormat, log: &StderrLogger) {
+    let log = log.clone();
     let subscriber = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(move || speaker.entry_writer());
+        .with_writer(move || log.entry_writer());
     let has_color = stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     match format {
         LogFormat::Text => subscriber.with_ansi(has_color).init(),
@@ -113,37 +112,39 @@ fn start_log(filter: EnvFilter, format: LogFormat, speaker: &StderrLogger) {
     }
 }
 
-/// Says where everything is, whatever the log level.
-fn tell_start(listeners: &Listeners, config: &ServerConfig, speaker: &StderrLogger) {
-    let say = |sentence: &str| speaker.say(Level::INFO, sentence);
+/// Prints the addresses, whatever the log level.
+fn print_start(listeners: &Listeners, config: &ServerConfig, log: &StderrLogger) {
+    let print = |sentence: &str| log.print(Level::INFO, sentence);
     let chat = listeners.chat_address();
     let reached_at = match chat.ip().is_unspecified() {
         true => "ADDRESS-OF-THIS-MACHINE".to_owned(),
         false => chat.ip().to_string(),
     };
     let port = chat.port();
-    say(&format!(
+    print(&format!(
         "clients connect to {chat}: smolchat-client {reached_at} {port}"
     ));
     let web = listeners.web_address();
     if let Some(web) = web {
-        say(&format!("the web page is at http://{web}/"));
+        print(&format!("the web page is at http://{web}/"));
     }
     match chat.ip().is_loopback() {
-        true => say("only this machine can connect; --host 0.0.0.0 opens the chat to the network"),
-        false => say("everyone who reaches this address can read and talk"),
+        true => {
+            print("only this machine can connect; --host 0.0.0.0 opens the chat to the network")
+        }
+        false => print("everyone who reaches this address can read and talk"),
     }
     if web.is_some_and(|web| !web.ip().is_loopback()) {
-        say(server::open_page_warning(config));
+        print(server::open_page_warning(config));
     }
 }
 
-/// Raises the limit of open files, and warns if the users asked for do not fit.
-fn warn_of_descriptors(config: &ServerConfig) {
+/// Raises the limit of open files, and warns if it is too low for the configuration.
+fn raise_descriptor_limit(config: &ServerConfig) {
     let needed = config.needed_descriptors();
     match rlimit::increase_nofile_limit(u64::MAX) {
-        Ok(most) if most < needed => tracing::warn!(
-            "this process may have {most} open files, too few for --max-clients {}: raise the limit (ulimit -n {needed}) or lower --max-clients",
+        Ok(limit) if limit < needed => tracing::warn!(
+            "this process may open {limit} files, too few for --max-clients {}: raise the limit (ulimit -n {needed}) or lower --max-clients",
             config.limits.max_clients
         ),
         Ok(_) => {}

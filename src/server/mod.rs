@@ -132,8 +132,8 @@ pub fn run_with_log(
     stop: impl Future<Output = ()>,
 ) -> Result<(), ServerError> {
     let executor: SharedExecutor = Arc::new(Executor::new());
-    let writer =
-        NonBlockingWriter::start("transcript", transcript.output).map_err(ServerError::NoThread)?;
+    let writer = NonBlockingWriter::start("transcript", transcript.output, None)
+        .map_err(ServerError::NoThread)?;
     let transcript = Transcript::new(writer.clone(), transcript.style);
     // A shutdown signal: closing the channel stops the threads.
     let (running, ended) = async_channel::bounded::<()>(1);

@@ -27,26 +27,23 @@ const LONGEST_ESCAPE: usize = 6;
 const MESSAGE_FRAME_BYTES: usize = 28;
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
-/// smolchat-server: a small, fast network chat. Clients connect over TCP, readers open the web
-/// page, and this terminal shows the chat as it happens.
+/// smolchat-server: a small, fast network chat. Clients connect over TCP, browsers open the web
+/// page, and this terminal shows the chat live.
 #[derive(FromArgs, ArgsInfo, Clone, Debug, PartialEq, Eq)]
 #[argh(
-    note = "Standard output is the transcript of the chat; everything else is on standard error.",
-    error_code(0, "stopped by SIGINT (Ctrl-C) or SIGTERM; everyone was told"),
-    error_code(
-        1,
-        "could not start: the address is taken, unknown or not allowed, or the --db file cannot be used"
-    ),
-    error_code(2, "used wrongly: an unknown option, a bad port, a value out of range"),
-    error_code(70, "an internal failure"),
-    error_code(130, "a second signal came while stopping")
+    note = "Standard output has the transcript of the chat; standard error has the log.",
+    error_code(0, "stopped by SIGINT (Ctrl-C) or SIGTERM"),
+    error_code(1, "an address cannot be bound, or the --db file cannot be used"),
+    error_code(2, "wrong use: an unknown option, or a value out of range"),
+    error_code(70, "internal failure; please report it"),
+    error_code(130, "a second signal while stopping")
 )]
 pub struct ServerOptions {
-    /// address that clients connect to; 0.0.0.0 opens the chat to the network (default 127.0.0.1)
+    /// address of the chat; 0.0.0.0 opens it to the network (default 127.0.0.1)
     #[argh(option, default = "LOOPBACK.to_owned()")]
     pub host: String,
 
-    /// port that clients connect to; 0 takes any free one (default 5555)
+    /// port of the chat; 0 takes any free one (default 5555)
     #[argh(option, default = "DEFAULT_PORT", from_str_fn(parse_port))]
     pub port: u16,
 
@@ -58,23 +55,23 @@ pub struct ServerOptions {
     #[argh(option, from_str_fn(parse_port))]
     pub web_port: Option<u16>,
 
-    /// let others than this machine read /metrics of the page
+    /// let other machines read /metrics
     #[argh(switch)]
     pub public_metrics: bool,
 
-    /// let nobody talk by the page: it is for reading only
+    /// let browsers read only: they cannot join or send
     #[argh(switch)]
     pub web_read_only: bool,
 
-    /// further host name under which the page may be asked for, besides addresses, localhost and this machine's own name; may be given more than once
+    /// additional host name of the page, repeatable; addresses, localhost and this machine's own name are always allowed
     #[argh(option, from_str_fn(parse_host_name))]
     pub web_name: Vec<HostName>,
 
-    /// connections to the page from one address at once, IPv6 counted by /64, 1 to 1000000 (default: no limit)
+    /// maximum HTTP connections from one address, IPv6 counted by /64, 1 to 1000000 (default: no limit)
     #[argh(option, from_str_fn(parse_number))]
     pub web_connections_per_address: Option<usize>,
 
-    /// live streams of the page to one address at once, IPv6 counted by /64, 1 to 1000000 (default: no limit)
+    /// maximum live streams of the page to one address, IPv6 counted by /64, 1 to 1000000 (default: no limit)
     #[argh(option, from_str_fn(parse_number))]
     pub web_streams_per_address: Option<usize>,
 
@@ -82,15 +79,15 @@ pub struct ServerOptions {
     #[argh(switch)]
     pub no_web: bool,
 
-    /// users who may be here at once, 1 to 1000000 (default 1000)
+    /// maximum connected users, 1 to 1000000 (default 1000)
     #[argh(option, default = "DEFAULT_MAX_CLIENTS", from_str_fn(parse_number))]
     pub max_clients: usize,
 
-    /// users from one address at once, IPv6 counted by /64, 1 to 1000000 (default: no limit)
+    /// maximum connected users from one address, IPv6 counted by /64, 1 to 1000000 (default: no limit)
     #[argh(option, from_str_fn(parse_number))]
     pub max_clients_per_address: Option<usize>,
 
-    /// messages kept in memory for /history and the page, 0 to 1000000, and never more than 16 MiB (default 200)
+    /// messages kept in memory for /history and the page, 0 to 1000000, at most 16 MiB (default 200)
     #[argh(
         option,
         default = "DEFAULT_HISTORY_MESSAGES",
@@ -106,7 +103,7 @@ pub struct ServerOptions {
     )]
     pub max_message: usize,
 
-    /// longest line, in bytes, up to 16777216; must be able to hold the longest message, escaped (default 65536)
+    /// longest line, in bytes, up to 16777216; must hold the longest message with JSON escapes (default 65536)
     #[argh(
         option,
         default = "limits::DEFAULT_MAX_LINE_BYTES",
@@ -114,7 +111,7 @@ pub struct ServerOptions {
     )]
     pub max_line: usize,
 
-    /// lines a second that a connection may send; a faster one is read more slowly, 1 to 10000000 (default 100)
+    /// lines a second from one connection; the server reads faster ones more slowly, 1 to 10000000 (default 100)
     #[argh(
         option,
         default = "limits::DEFAULT_RATE_PER_SECOND",
@@ -122,7 +119,7 @@ pub struct ServerOptions {
     )]
     pub rate: u32,
 
-    /// lines that a connection may send at once after a pause, 1 to 10000000 (default 200)
+    /// lines at once from one connection after a pause, 1 to 10000000 (default 200)
     #[argh(
         option,
         default = "limits::DEFAULT_BURST_LINES",
@@ -134,7 +131,7 @@ pub struct ServerOptions {
     #[argh(option, from_str_fn(parse_number))]
     pub connect_rate: Option<u32>,
 
-    /// bytes that a reader may be behind before it is closed, 4096 to 1073741824 (default 4194304)
+    /// unread bytes after which a slow client is disconnected, 4096 to 1073741824 (default 4194304)
     #[argh(
         option,
         default = "limits::DEFAULT_MAX_LAG_BYTES",
@@ -142,15 +139,15 @@ pub struct ServerOptions {
     )]
     pub max_lag: usize,
 
-    /// users above which arrivals and departures are told in summary, once a second (default 500)
+    /// number of users above which joins and departures are summarised once a second, 0 to 1000000 (default 500)
     #[argh(option, default = "DEFAULT_ANNOUNCE_LIMIT", from_str_fn(parse_number))]
     pub announce_limit: usize,
 
-    /// file that keeps the chat, an SQLite database (default: history is in memory and ends with the server)
+    /// SQLite file that keeps the chat (default: none, history ends with the server)
     #[argh(option)]
     pub db: Option<PathBuf>,
 
-    /// how sure it is that what is said is kept: normal outlives a crash of the server, full a power cut too (default normal)
+    /// durability: normal survives a crash of the server, full also a power failure (default normal)
     #[argh(option, from_str_fn(parse_sync))]
     pub db_sync: Option<SyncMode>,
 
@@ -158,27 +155,27 @@ pub struct ServerOptions {
     #[argh(option, from_str_fn(parse_number))]
     pub keep_messages: Option<usize>,
 
-    /// days for which --db keeps what happened, 1 to 100000 (default: for ever)
+    /// days for which --db keeps events, 1 to 100000 (default: for ever)
     #[argh(option, from_str_fn(parse_number))]
     pub keep_days: Option<usize>,
 
-    /// threads that serve, 1 to 256 (default 1)
+    /// worker threads, 1 to 256 (default 1)
     #[argh(option, default = "1", from_str_fn(parse_number))]
     pub threads: usize,
 
-    /// what is logged on standard error: off, error, warn, info, debug or trace, or filters as in RUST_LOG (default: RUST_LOG, or info)
+    /// log level: off, error, warn, info, debug or trace, or a filter in the syntax of RUST_LOG (default: RUST_LOG, or info)
     #[argh(option)]
     pub log: Option<String>,
 
-    /// how the log is written: text, or json with one object a line (default text)
+    /// format of the log: text, or json with one object per line (default text)
     #[argh(option, default = "LogFormat::Text", from_str_fn(parse_log_format))]
     pub log_format: LogFormat,
 
-    /// print this for your system and end: man, bash, zsh or fish (a manual page, or completions of a shell)
+    /// print a manual page (man) or shell completions (bash, zsh, fish), then exit
     #[argh(option, arg_name = "what", from_str_fn(parse_generated_doc))]
     pub generate: Option<GeneratedDoc>,
 
-    /// print the version and end
+    /// print the version, then exit
     #[argh(switch)]
     pub version: bool,
 }
@@ -187,7 +184,7 @@ fn parse_log_format(value: &str) -> Result<LogFormat, String> {
     match value {
         "text" => Ok(LogFormat::Text),
         "json" => Ok(LogFormat::Json),
-        _ => Err("a log is written as text or as json".to_owned()),
+        _ => Err("the formats are text and json".to_owned()),
     }
 }
 
@@ -195,7 +192,7 @@ fn parse_sync(value: &str) -> Result<SyncMode, String> {
     match value {
         "normal" => Ok(SyncMode::Normal),
         "full" => Ok(SyncMode::Full),
-        _ => Err("a store is kept as normal or as full".to_owned()),
+        _ => Err("the modes are normal and full".to_owned()),
     }
 }
 
@@ -203,29 +200,29 @@ fn parse_host_name(value: &str) -> Result<HostName, String> {
     HostName::parse(value).map_err(|error| error.to_string())
 }
 
-/// A value that an option cannot have. Its `Display` is one sentence.
+/// An invalid value of an option. Its `Display` is one sentence.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum OptionError {
-    /// Outside of the range.
+    /// The value is out of range.
     OutOfRange {
         /// The option.
         option: &'static str,
-        /// What was given.
+        /// The value.
         value: u64,
-        /// The least that is allowed.
+        /// The smallest allowed value.
         least: u64,
-        /// The most that is allowed.
+        /// The largest allowed value.
         most: u64,
     },
-    /// An option says how a store is kept, and there is none.
+    /// The option needs a store.
     NeedsStore(&'static str),
-    /// A line could not hold the longest message.
+    /// The longest line cannot hold the longest message.
     LineTooShort {
-        /// The longest line that was asked for.
+        /// The longest line.
         max_line: usize,
         /// The longest message.
         max_message: usize,
-        /// The shortest line that would do.
+        /// The shortest sufficient line.
         needed: usize,
     },
 }
@@ -238,23 +235,20 @@ impl fmt::Display for OptionError {
                 value,
                 least,
                 most,
-            } => {
-                write!(
-                    out,
-                    "{option} cannot be {value}: it is a number from {least} to {most}"
-                )
-            }
-            OptionError::NeedsStore(option) => write!(
+            } => write!(
                 out,
-                "{option} says how --db keeps the chat; give --db FILE too"
+                "{option} {value} is out of range: choose a number from {least} to {most}"
             ),
+            OptionError::NeedsStore(option) => {
+                write!(out, "{option} needs a store: add --db FILE")
+            }
             OptionError::LineTooShort {
                 max_line,
                 max_message,
                 needed,
             } => write!(
                 out,
-                "--max-line {max_line} cannot hold a message of --max-message {max_message} bytes with its escapes: it must be at least {needed}"
+                "--max-line {max_line} cannot hold a message of --max-message {max_message} bytes with JSON escapes: choose at least {needed}"
             ),
         }
     }
@@ -266,53 +260,62 @@ impl ServerOptions {
     /// Checks every value.
     ///
     /// # Errors
-    /// The first value that is out of range.
+    /// The first invalid value.
     pub fn check(self) -> Result<ServerConfig, OptionError> {
-        let most = MAX_CLIENTS_RANGE;
-        check_range("--max-clients", self.max_clients, 1, most)?;
-        check_range(
-            "--max-clients-per-address",
-            self.max_clients_per_address.unwrap_or(1),
-            1,
-            most,
-        )?;
-        for (option, value) in [
+        let (clients, rates) = (MAX_CLIENTS_RANGE, MAX_RATE_RANGE as usize);
+        for (option, value, least, most) in [
+            ("--max-clients", self.max_clients, 1, clients),
+            (
+                "--max-clients-per-address",
+                self.max_clients_per_address.unwrap_or(1),
+                1,
+                clients,
+            ),
             (
                 "--web-connections-per-address",
-                self.web_connections_per_address,
+                self.web_connections_per_address.unwrap_or(1),
+                1,
+                clients,
             ),
-            ("--web-streams-per-address", self.web_streams_per_address),
+            (
+                "--web-streams-per-address",
+                self.web_streams_per_address.unwrap_or(1),
+                1,
+                clients,
+            ),
+            ("--history", self.history, 0, MAX_HISTORY_RANGE),
+            ("--max-message", self.max_message, 1, MAX_MESSAGE_RANGE),
+            ("--max-line", self.max_line, 1, MAX_LINE_RANGE),
+            ("--rate", self.rate as usize, 1, rates),
+            ("--burst", self.burst as usize, 1, rates),
+            (
+                "--connect-rate",
+                self.connect_rate.unwrap_or(1) as usize,
+                1,
+                MAX_CONNECT_RATE_RANGE as usize,
+            ),
+            ("--max-lag", self.max_lag, MIN_LAG_RANGE, MAX_LAG_RANGE),
+            ("--announce-limit", self.announce_limit, 0, clients),
+            ("--threads", self.threads, 1, MAX_THREADS_RANGE),
+            (
+                "--keep-messages",
+                self.keep_messages.unwrap_or(1),
+                1,
+                MAX_KEEP_MESSAGES_RANGE,
+            ),
+            (
+                "--keep-days",
+                self.keep_days.unwrap_or(1),
+                1,
+                MAX_KEEP_DAYS_RANGE,
+            ),
         ] {
-            check_range(option, value.unwrap_or(1), 1, most)?;
+            check_range(option, value, least, most)?;
         }
-        check_range("--history", self.history, 0, MAX_HISTORY_RANGE)?;
-        check_range("--max-message", self.max_message, 1, MAX_MESSAGE_RANGE)?;
-        check_range("--max-line", self.max_line, 1, MAX_LINE_RANGE)?;
-        check_range("--rate", self.rate as usize, 1, MAX_RATE_RANGE as usize)?;
-        check_range("--burst", self.burst as usize, 1, MAX_RATE_RANGE as usize)?;
-        let connect_rate = self.connect_rate.unwrap_or(1) as usize;
-        let most_connects = MAX_CONNECT_RATE_RANGE as usize;
-        check_range("--connect-rate", connect_rate, 1, most_connects)?;
-        check_range("--max-lag", self.max_lag, MIN_LAG_RANGE, MAX_LAG_RANGE)?;
-        check_range("--announce-limit", self.announce_limit, 0, most)?;
-        check_range("--threads", self.threads, 1, MAX_THREADS_RANGE)?;
         check_line(self.max_line, self.max_message)?;
-        let keep_messages = self.keep_messages;
-        check_range(
-            "--keep-messages",
-            keep_messages.unwrap_or(1),
-            1,
-            MAX_KEEP_MESSAGES_RANGE,
-        )?;
-        check_range(
-            "--keep-days",
-            self.keep_days.unwrap_or(1),
-            1,
-            MAX_KEEP_DAYS_RANGE,
-        )?;
         let store = self.store_options()?;
         let mut names = self.web_name;
-        // Who serves the page under a name means that it may be asked for by it.
+        // A host name given as --web-host is implicitly allowed.
         if self.web_host.parse::<IpAddr>().is_err() {
             names.extend(HostName::parse(&self.web_host).ok());
         }

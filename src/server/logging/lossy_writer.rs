@@ -1,8 +1,7 @@
-//! Text for a terminal, a pipe or a file that may stand still.
+//! A writer that never blocks: a bounded queue to a thread that writes to a terminal, pipe or file.
 //!
-//! What lives here: [`NonBlockingWriter`], a bounded queue to a thread that writes. The transcript and
-//! the log go through one each. It must never make its caller wait: what the other side does
-//! not take is skipped and counted, and what it takes are whole lines, each at its own start.
+//! Unlike the writer of `tracing-appender`, it bounds the bytes in the queue, counts the lines that
+//! an I/O error loses, and resumes after an error with a whole line.
 
 use crate::server::limits::{TRANSCRIPT_BATCHES, TRANSCRIPT_BYTES};
 use async_channel::{Receiver, Sender};
@@ -10,24 +9,24 @@ use prometheus_client::metrics::gauge::Gauge;
 use std::fmt;
 use std::io::{self, Write};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread;
 use std::time::Duration;
 
-/// Lines that go to the thread in one step.
+/// Whole lines that the thread writes together.
 #[derive(Debug)]
-struct Lines {
+struct QueuedLines {
     text: Vec<u8>,
     count: u64,
 }
 
-#[derive(Debug, Default)]
-struct Counts {
-    waiting_bytes: AtomicUsize,
+#[derive(Clone, Debug, Default)]
+struct WriterCounts {
+    queued_bytes: Arc<AtomicUsize>,
     skipped_lines: Gauge,
 }
 
-impl Counts {
+impl WriterCounts {
     fn skip(&self, lines: u64) {
         self.skipped_lines
             .inc_by(i64::try_from(lines).unwrap_or(i64::MAX));
@@ -38,223 +37,173 @@ impl Counts {
     }
 }
 
-/// Makes the line that tells, at the place where they would stand, that so many were skipped.
-pub type TellSkipped = Box<dyn Fn(u64) -> String + Send>;
+/// Returns the line that stands in for a number of skipped lines.
+pub(crate) type SkippedNotice = Box<dyn Fn(u64) -> String + Send>;
 
 /// A bounded queue of lines to a thread that writes them; cheap to clone.
 #[derive(Clone, Debug)]
-pub struct NonBlockingWriter {
-    queue: Sender<Lines>,
-    ended: Arc<Ended>,
-    counts: Arc<Counts>,
-}
-
-/// Whether the thread has ended. Waiting for it takes no other thread, as a timer of the runtime
-/// would: a process that gets no thread any more has last words too.
-#[derive(Debug, Default)]
-struct Ended {
-    has_ended: Mutex<bool>,
-    changed: Condvar,
-}
-
-impl Ended {
-    fn note(&self) {
-        *self.lock() = true;
-        self.changed.notify_all();
-    }
-
-    fn wait(&self, longest: Duration) {
-        let waited = self
-            .changed
-            .wait_timeout_while(self.lock(), longest, |has_ended| !*has_ended);
-        // Whether it has ended or the time is over makes no difference.
-        drop(waited);
-    }
-
-    fn lock(&self) -> MutexGuard<'_, bool> {
-        // The value is replaced in one step, so a panic elsewhere leaves it whole.
-        self.has_ended
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// Notes the end of the thread, however it ends.
-struct NotesEnd(Arc<Ended>);
-
-impl Drop for NotesEnd {
-    fn drop(&mut self) {
-        self.0.note();
-    }
+pub(crate) struct NonBlockingWriter {
+    queue: Sender<QueuedLines>,
+    /// Closed when the thread ends. Waiting for it needs no timer thread, which the system may
+    /// refuse at the end.
+    thread_end: Arc<Mutex<mpsc::Receiver<()>>>,
+    counts: WriterCounts,
 }
 
 impl NonBlockingWriter {
-    /// Starts the thread; it ends when every sink to it is gone, or the other side is.
+    /// Starts the thread, which ends when every writer is dropped or the reader of the output is
+    /// gone. With a `notice`, a line in the output stands in for skipped lines.
     ///
     /// # Errors
     /// The system gives no thread.
-    pub fn start(name: &str, output: Box<dyn Write + Send>) -> io::Result<Self> {
-        NonBlockingWriter::start_thread(name, Printer::new(output, None))
-    }
-
-    /// Like [`NonBlockingWriter::start`], and wherever lines are missing, this line stands for them.
-    ///
-    /// # Errors
-    /// The system gives no thread.
-    pub fn start_telling(
+    pub(crate) fn start(
         name: &str,
         output: Box<dyn Write + Send>,
-        tell_skipped: TellSkipped,
+        notice: Option<SkippedNotice>,
     ) -> io::Result<Self> {
-        NonBlockingWriter::start_thread(name, Printer::new(output, Some(tell_skipped)))
-    }
-
-    fn start_thread(name: &str, printer: Printer) -> io::Result<Self> {
-        let (queue, waiting) = async_channel::bounded(TRANSCRIPT_BATCHES);
-        let ended = Arc::new(Ended::default());
-        let notes_end = NotesEnd(ended.clone());
-        let counts = Arc::new(Counts::default());
-        let thread_counts = counts.clone();
+        let (queue, queued) = async_channel::bounded(TRANSCRIPT_BATCHES);
+        let (ended, thread_end) = mpsc::channel();
+        let counts = WriterCounts::default();
+        let mut printer = LinePrinter::new(output, notice, counts.clone());
         thread::Builder::new()
             .name(name.to_owned())
             .spawn(move || {
-                print_all(&waiting, printer, &thread_counts);
-                drop(notes_end);
+                // Dropped at the end of the thread, also by a panic.
+                let _ended: mpsc::Sender<()> = ended;
+                printer.print_all(&queued);
             })?;
         Ok(NonBlockingWriter {
             queue,
-            ended,
+            thread_end: Arc::new(Mutex::new(thread_end)),
             counts,
         })
     }
 
-    /// Offers lines; they are skipped and counted if there is no room for them.
-    pub fn offer(&self, text: Vec<u8>, count: u64) {
+    /// Queues whole lines; skips and counts them if the queue is full.
+    pub(crate) fn queue(&self, text: Vec<u8>, count: u64) {
         let bytes = text.len();
-        let waiting = self
-            .counts
-            .waiting_bytes
-            .fetch_add(bytes, Ordering::Relaxed);
-        let has_room = waiting + bytes <= TRANSCRIPT_BYTES;
-        if !has_room || self.queue.try_send(Lines { text, count }).is_err() {
-            self.counts
-                .waiting_bytes
-                .fetch_sub(bytes, Ordering::Relaxed);
+        let queued_bytes = &self.counts.queued_bytes;
+        let queued = queued_bytes.fetch_add(bytes, Ordering::Relaxed);
+        let has_room = queued + bytes <= TRANSCRIPT_BYTES;
+        if !has_room || self.queue.try_send(QueuedLines { text, count }).is_err() {
+            queued_bytes.fetch_sub(bytes, Ordering::Relaxed);
             self.counts.skip(count);
         }
     }
 
-    /// Lines skipped so far.
-    pub fn skipped_lines(&self) -> u64 {
+    /// Returns the number of lines skipped so far.
+    pub(crate) fn skipped_lines(&self) -> u64 {
         self.counts.skipped()
     }
 
-    /// The same number, as it is at any later time.
-    pub fn skipped_gauge(&self) -> Gauge {
+    /// Returns a gauge of the skipped lines.
+    pub(crate) fn skipped_gauge(&self) -> Gauge {
         self.counts.skipped_lines.clone()
     }
 
-    /// Takes no more lines, and waits until what waits is written, but not longer than this.
-    pub fn finish(&self, longest: Duration) {
+    /// Closes the queue and waits until its lines are written, for at most `timeout`.
+    pub(crate) fn finish(&self, timeout: Duration) {
         self.queue.close();
-        self.ended.wait(longest);
+        let thread_end = self.thread_end.lock();
+        let thread_end = thread_end.unwrap_or_else(PoisonError::into_inner);
+        // Nothing is sent: the result is an error at the end of the thread or of the time.
+        let _ = thread_end.recv_timeout(timeout);
     }
 }
 
-fn print_all(waiting: &Receiver<Lines>, mut printer: Printer, counts: &Counts) {
-    while let Ok(lines) = waiting.recv_blocking() {
-        let mut printed = printer.print(&lines, counts);
-        if printed.is_ok() && waiting.is_empty() {
-            // Those for whom the queue had no room came after these.
-            printed = printer.announce(counts);
-        }
-        counts
-            .waiting_bytes
-            .fetch_sub(lines.text.len(), Ordering::Relaxed);
-        if printed.is_err_and(|error| error.kind() == io::ErrorKind::BrokenPipe) {
-            // Nobody will ever read on: from now on the queue refuses, and that is counted.
-            waiting.close();
-        }
-    }
-}
-
-/// Puts lines out, and knows after an error what the other side has.
-struct Printer {
+/// Writes lines, and knows after an error what the output has taken.
+struct LinePrinter {
     output: Box<dyn Write + Send>,
-    tell_skipped: Option<TellSkipped>,
-    /// Lines that are skipped and told of.
-    told: u64,
-    /// Whether the other side has the beginning of a line without its end.
+    notice: Option<SkippedNotice>,
+    counts: WriterCounts,
+    /// Skipped lines that a notice stands in for.
+    announced: u64,
+    /// Whether the output has the start of a line without its end.
     is_torn: bool,
-    /// Whether the last writing failed.
+    /// Whether the last write failed.
     has_failed: bool,
 }
 
-impl fmt::Debug for Printer {
+impl fmt::Debug for LinePrinter {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.debug_struct("Printer")
-            .field("told", &self.told)
-            .field("is_torn", &self.is_torn)
-            .finish_non_exhaustive()
+        out.debug_struct("LinePrinter").finish_non_exhaustive()
     }
 }
 
-impl Printer {
-    fn new(output: Box<dyn Write + Send>, tell_skipped: Option<TellSkipped>) -> Self {
-        Printer {
+impl LinePrinter {
+    fn new(
+        output: Box<dyn Write + Send>,
+        notice: Option<SkippedNotice>,
+        counts: WriterCounts,
+    ) -> Self {
+        LinePrinter {
             output,
-            tell_skipped,
-            told: 0,
+            notice,
+            counts,
+            announced: 0,
             is_torn: false,
             has_failed: false,
         }
     }
 
-    /// Prints lines; the first after an error, after the sentence that others are missing.
-    fn print(&mut self, lines: &Lines, counts: &Counts) -> io::Result<()> {
-        if let Err(error) = self.recover(counts) {
-            counts.skip(lines.count);
+    fn print_all(&mut self, queued: &Receiver<QueuedLines>) {
+        while let Ok(lines) = queued.recv_blocking() {
+            let mut printed = self.print(&lines);
+            if printed.is_ok() && queued.is_empty() {
+                // The lines that a full queue skipped came after these.
+                printed = self.announce();
+            }
+            self.counts
+                .queued_bytes
+                .fetch_sub(lines.text.len(), Ordering::Relaxed);
+            if printed.is_err_and(|error| error.kind() == io::ErrorKind::BrokenPipe) {
+                // The reader is gone for good: from now on `queue` skips and counts.
+                queued.close();
+            }
+        }
+    }
+
+    /// Prints lines. The first print after an error starts with a notice.
+    fn print(&mut self, lines: &QueuedLines) -> io::Result<()> {
+        if let Err(error) = self.recover() {
+            self.counts.skip(lines.count);
             return Err(error);
         }
-        self.put(&lines.text).map_err(|(error, taken)| {
-            // A line is there with its end; one that is torn is skipped.
-            let whole = taken.iter().filter(|&&byte| byte == b'\n').count() as u64;
-            counts.skip(lines.count.saturating_sub(whole));
+        self.write(&lines.text).map_err(|(error, taken)| {
+            // A torn line counts as skipped.
+            let whole = memchr::memchr_iter(b'\n', taken).count() as u64;
+            self.counts.skip(lines.count.saturating_sub(whole));
             error
         })
     }
 
-    /// Begins a line of its own if the last writing failed, and tells what is missing.
-    fn recover(&mut self, counts: &Counts) -> io::Result<()> {
+    /// After an error, ends a torn line and announces the skipped lines.
+    fn recover(&mut self) -> io::Result<()> {
         if !self.has_failed {
             return Ok(());
         }
         if self.is_torn {
-            self.put(b"\n").map_err(|(error, _)| error)?;
+            self.write(b"\n").map_err(|(error, _)| error)?;
         }
-        self.announce(counts)
+        self.announce()
     }
 
-    /// Tells that lines are missing, once for each.
-    fn announce(&mut self, counts: &Counts) -> io::Result<()> {
-        let skipped = counts.skipped();
-        if skipped == self.told {
-            return Ok(());
-        }
-        let Some(line) = self
-            .tell_skipped
-            .as_ref()
-            .map(|tell| tell(skipped - self.told))
-        else {
+    /// Prints a notice for the skipped lines that have none yet.
+    fn announce(&mut self) -> io::Result<()> {
+        let skipped = self.counts.skipped();
+        let Some(notice) = &self.notice else {
             return Ok(());
         };
-        self.put(line.as_bytes()).map_err(|(error, _)| error)?;
-        self.told = skipped;
+        if skipped > self.announced {
+            let line = notice(skipped - self.announced);
+            self.write(line.as_bytes()).map_err(|(error, _)| error)?;
+            self.announced = skipped;
+        }
         Ok(())
     }
 
-    /// Writes all of it, or gives what was taken before the error.
-    fn put<'a>(&mut self, text: &'a [u8]) -> Result<(), (io::Error, &'a [u8])> {
+    /// Writes all of the text, or returns what the output took before the error.
+    fn write<'a>(&mut self, text: &'a [u8]) -> Result<(), (io::Error, &'a [u8])> {
         let mut count = 0;
         let result = loop {
             if count == text.len() {
@@ -276,24 +225,23 @@ impl Printer {
     }
 }
 
-/// One line of the log at a time; made by [`NonBlockingWriter`] for the tracing subscriber.
+/// Collects one line of the log and queues it when dropped.
 #[derive(Debug)]
-pub struct LineWriter {
-    sink: NonBlockingWriter,
+pub struct LogLineWriter {
+    writer: NonBlockingWriter,
     line: Vec<u8>,
 }
 
-impl LineWriter {
-    /// A writer whose text goes to the sink as one line when it is dropped.
-    pub fn new(sink: NonBlockingWriter) -> Self {
-        LineWriter {
-            sink,
+impl LogLineWriter {
+    pub(crate) fn new(writer: NonBlockingWriter) -> Self {
+        LogLineWriter {
+            writer,
             line: Vec::new(),
         }
     }
 }
 
-impl Write for LineWriter {
+impl Write for LogLineWriter {
     fn write(&mut self, text: &[u8]) -> io::Result<usize> {
         self.line.extend_from_slice(text);
         Ok(text.len())
@@ -304,24 +252,23 @@ impl Write for LineWriter {
     }
 }
 
-impl Drop for LineWriter {
+impl Drop for LogLineWriter {
     fn drop(&mut self) {
-        self.sink.offer(std::mem::take(&mut self.line), 1);
+        self.writer.queue(std::mem::take(&mut self.line), 1);
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::{Mutex, mpsc};
 
-    /// An output that takes nothing until it is let go, and tells what it took.
-    struct Gate {
+    /// Takes one write for each message of `open`, and sends it to `taken`.
+    struct GatedOutput {
         open: mpsc::Receiver<()>,
         taken: mpsc::Sender<Vec<u8>>,
     }
 
-    impl Write for Gate {
+    impl Write for GatedOutput {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
             self.open.recv().map_err(|_| io::ErrorKind::BrokenPipe)?;
             self.taken
@@ -335,57 +282,59 @@ mod tests {
         }
     }
 
-    #[test]
-    fn an_output_that_stands_still_makes_nobody_wait_and_the_skipped_are_counted() {
+    type GatedWriter = (NonBlockingWriter, mpsc::Sender<()>, mpsc::Receiver<Vec<u8>>);
+
+    fn gated() -> GatedWriter {
         let (let_go, open) = mpsc::channel();
         let (taken, lines) = mpsc::channel();
-        let sink = NonBlockingWriter::start("test", Box::new(Gate { open, taken })).unwrap();
-        let offered = TRANSCRIPT_BATCHES as u64 * 3;
-        for _ in 0..offered {
-            sink.offer(b"x\n".to_vec(), 1);
+        let output = Box::new(GatedOutput { open, taken });
+        let writer = NonBlockingWriter::start("test", output, None).unwrap();
+        (writer, let_go, lines)
+    }
+
+    #[test]
+    fn blocked_output_skips_lines_and_counts_them() {
+        let (writer, let_go, lines) = gated();
+        let queued = TRANSCRIPT_BATCHES as u64 * 3;
+        for _ in 0..queued {
+            writer.queue(b"x\n".to_vec(), 1);
         }
-        let skipped = sink.skipped_lines();
-        assert!(
-            skipped >= offered - TRANSCRIPT_BATCHES as u64 - 1,
-            "{skipped}"
-        );
-        for _ in 0..offered - skipped {
+        let skipped = writer.skipped_lines();
+        let least = queued - TRANSCRIPT_BATCHES as u64 - 1;
+        assert!(skipped >= least, "{skipped}");
+        for _ in 0..queued - skipped {
             let_go.send(()).unwrap();
             assert_eq!(lines.recv().unwrap(), b"x\n");
         }
-        assert_eq!(sink.skipped_lines(), skipped);
+        assert_eq!(writer.skipped_lines(), skipped);
     }
 
     #[test]
-    fn too_many_bytes_are_skipped_too() {
-        let (_let_go, open) = mpsc::channel();
-        let (taken, _lines) = mpsc::channel();
-        let sink = NonBlockingWriter::start("test", Box::new(Gate { open, taken })).unwrap();
-        sink.offer(vec![b'x'; TRANSCRIPT_BYTES], 1);
-        assert_eq!(sink.skipped_lines(), 0);
-        sink.offer(vec![b'x'; 1], 7);
-        assert_eq!(sink.skipped_lines(), 7);
+    fn queue_is_bounded_in_bytes() {
+        let (writer, _let_go, _lines) = gated();
+        writer.queue(vec![b'x'; TRANSCRIPT_BYTES], 1);
+        assert_eq!(writer.skipped_lines(), 0);
+        writer.queue(vec![b'x'; 1], 7);
+        assert_eq!(writer.skipped_lines(), 7);
     }
 
     #[test]
-    fn a_closed_output_is_given_up_and_everything_counted() {
-        let (let_go, open) = mpsc::channel::<()>();
-        let (taken, _lines) = mpsc::channel();
+    fn closed_output_counts_every_line_as_skipped() {
+        let (writer, let_go, _lines) = gated();
         drop(let_go);
-        let sink = NonBlockingWriter::start("test", Box::new(Gate { open, taken })).unwrap();
-        sink.offer(b"a\n".to_vec(), 1);
-        sink.finish(Duration::from_secs(30));
-        sink.offer(b"b\n".to_vec(), 1);
-        assert_eq!(sink.skipped_lines(), 2);
+        writer.queue(b"a\n".to_vec(), 1);
+        writer.finish(Duration::from_secs(30));
+        writer.queue(b"b\n".to_vec(), 1);
+        assert_eq!(writer.skipped_lines(), 2);
     }
 
-    /// A disk with room for so many bytes.
+    /// A disk with `room` bytes left.
     #[derive(Clone, Debug, Default)]
-    struct Disk(Arc<Mutex<(Vec<u8>, usize)>>);
+    struct FullDisk(Arc<Mutex<(Vec<u8>, usize)>>);
 
-    impl Disk {
+    impl FullDisk {
         fn with_room(room: usize) -> Self {
-            Disk(Arc::new(Mutex::new((Vec::new(), room))))
+            FullDisk(Arc::new(Mutex::new((Vec::new(), room))))
         }
 
         fn set_room(&self, room: usize) {
@@ -397,7 +346,7 @@ mod tests {
         }
     }
 
-    impl Write for Disk {
+    impl Write for FullDisk {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
             let (text, room) = &mut *self.0.lock().unwrap();
             let count = bytes.len().min(*room);
@@ -414,41 +363,41 @@ mod tests {
         }
     }
 
-    fn print(printer: &mut Printer, counts: &Counts, text: &str) -> bool {
+    fn print(printer: &mut LinePrinter, text: &str) -> bool {
         let count = text.lines().count() as u64;
         let text = text.into();
-        printer.print(&Lines { text, count }, counts).is_ok()
+        printer.print(&QueuedLines { text, count }).is_ok()
     }
 
     #[test]
-    fn after_a_full_disk_lines_are_whole_and_the_missing_are_counted_and_told() {
-        let disk = Disk::with_room(9);
-        let tell: TellSkipped = Box::new(|count| format!("{count} skipped\n"));
-        let mut printer = Printer::new(Box::new(disk.clone()), Some(tell));
-        let counts = Counts::default();
-        assert!(print(&mut printer, &counts, "one\n"));
-        assert!(!print(&mut printer, &counts, "two\nthree\nfour\n"));
+    fn output_after_a_full_disk_has_whole_lines_and_a_notice() {
+        let disk = FullDisk::with_room(9);
+        let notice: SkippedNotice = Box::new(|count| format!("{count} skipped\n"));
+        let counts = WriterCounts::default();
+        let mut printer = LinePrinter::new(Box::new(disk.clone()), Some(notice), counts.clone());
+        assert!(print(&mut printer, "one\n"));
+        assert!(!print(&mut printer, "two\nthree\nfour\n"));
         assert_eq!((disk.text().as_str(), counts.skipped()), ("one\ntwo\nt", 2));
-        assert!(!print(&mut printer, &counts, "five\n"));
-        // Room for the end of the torn line, but not for the sentence.
+        assert!(!print(&mut printer, "five\n"));
+        // Room for the end of the torn line, but not for the notice.
         disk.set_room(3);
-        assert!(!print(&mut printer, &counts, "six\n"));
+        assert!(!print(&mut printer, "six\n"));
         assert_eq!(counts.skipped(), 4);
         disk.set_room(usize::MAX);
-        assert!(print(&mut printer, &counts, "seven\n"));
-        assert!(print(&mut printer, &counts, "eight\n"));
+        assert!(print(&mut printer, "seven\n"));
+        assert!(print(&mut printer, "eight\n"));
         let text = "one\ntwo\nt\n3 \n4 skipped\nseven\neight\n";
         assert_eq!((disk.text().as_str(), counts.skipped()), (text, 4));
     }
 
     #[test]
-    fn an_output_that_is_full_from_the_start_has_no_empty_line_after_it() {
-        let disk = Disk::with_room(0);
-        let mut printer = Printer::new(Box::new(disk.clone()), None);
-        let counts = Counts::default();
-        assert!(!print(&mut printer, &counts, "lost\n"));
+    fn output_that_was_full_from_the_start_has_no_empty_line() {
+        let disk = FullDisk::with_room(0);
+        let counts = WriterCounts::default();
+        let mut printer = LinePrinter::new(Box::new(disk.clone()), None, counts.clone());
+        assert!(!print(&mut printer, "lost\n"));
         disk.set_room(usize::MAX);
-        assert!(print(&mut printer, &counts, "kept\n"));
+        assert!(print(&mut printer, "kept\n"));
         assert_eq!((disk.text().as_str(), counts.skipped()), ("kept\n", 1));
     }
 }

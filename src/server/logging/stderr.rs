@@ -1,12 +1,8 @@
-//! Standard error of the server's program: sentences for the operator, as text or as JSON.
-//!
-//! What lives here: [`StderrLogger`], the one way to standard error. The program says its start, its
-//! end and its faults with it, and the log goes to its sink. It must never make its caller wait,
-//! and in the JSON format every line of it is one object.
+//! Standard error of the server: sentences for the operator, the log, and panics.
 
 use crate::cli::exit_code::DONE;
 use crate::server::config::LogFormat;
-use crate::server::logging::lossy_writer::{LineWriter, NonBlockingWriter};
+use crate::server::logging::lossy_writer::{LogLineWriter, NonBlockingWriter};
 use jiff::Timestamp;
 use prometheus_client::metrics::gauge::Gauge;
 use serde::Serialize;
@@ -15,29 +11,27 @@ use std::panic::{self, PanicHookInfo};
 use std::time::Duration;
 use tracing::Level;
 
-/// Time for the last lines at the end that was asked for.
-const LAST_LINES: Duration = Duration::from_millis(100);
+/// Time for the last lines when the server was stopped.
+const FINISH_TIMEOUT: Duration = Duration::from_millis(100);
+/// Time for the last lines when the server failed.
+const FINISH_TIMEOUT_AFTER_FAILURE: Duration = Duration::from_secs(2);
 
-/// The same where they tell of a failure.
-const LAST_LINES_OF_FAILURE: Duration = Duration::from_secs(2);
-
-/// Says sentences on standard error; cheap to clone.
+/// Writes sentences to standard error without blocking; cheap to clone.
 #[derive(Clone, Debug)]
 pub struct StderrLogger {
-    voice: LogStyle,
-    sink: NonBlockingWriter,
+    style: LogStyle,
+    writer: NonBlockingWriter,
 }
 
-/// How a sentence looks.
 #[derive(Clone, Copy, Debug)]
 struct LogStyle {
     program: &'static str,
     format: LogFormat,
 }
 
-/// A sentence in the JSON format, with the names of the log's fields.
+/// A sentence in the JSON format, with the same fields as the log.
 #[derive(Serialize)]
-struct Entry<'a> {
+struct JsonLogEntry<'a> {
     timestamp: String,
     level: &'a str,
     message: &'a str,
@@ -49,33 +43,32 @@ struct Entry<'a> {
 }
 
 impl LogStyle {
-    fn line(self, level: Level, sentence: &str) -> String {
+    fn sentence(self, level: Level, sentence: &str) -> String {
         match self.format {
             LogFormat::Text => format!("{}: {sentence}\n", self.program),
-            LogFormat::Json => self.entry(level, sentence, None, None),
+            LogFormat::Json => self.json(level, sentence, None, None),
         }
     }
 
-    fn fault(self, place: &str, thread: &str, message: &str) -> String {
+    fn panic(self, place: &str, thread: &str, message: &str) -> String {
         match self.format {
-            // A message may have several lines; here it is one.
             LogFormat::Text => format!(
-                "{}: a fault of the program at {place} in thread {thread}: {}\n",
+                "{}: internal error at {place} in thread {thread}: {}\n",
                 self.program,
                 message.replace(['\r', '\n'], " ")
             ),
-            LogFormat::Json => self.entry(Level::ERROR, message, Some(place), Some(thread)),
+            LogFormat::Json => self.json(Level::ERROR, message, Some(place), Some(thread)),
         }
     }
 
-    fn entry(
+    fn json(
         self,
         level: Level,
         message: &str,
         place: Option<&str>,
         thread: Option<&str>,
     ) -> String {
-        let entry = Entry {
+        let entry = JsonLogEntry {
             timestamp: format!("{:.6}", Timestamp::now()),
             level: level.as_str(),
             message,
@@ -83,13 +76,13 @@ impl LogStyle {
             thread,
             target: self.program,
         };
-        // Text in fields of text: it always has a form. If not, nothing is better than half.
+        // Serializing strings cannot fail.
         serde_json::to_string(&entry).map_or_else(|_| String::new(), |line| line + "\n")
     }
 }
 
 impl StderrLogger {
-    /// Speaks for this program in this format to this output, in a thread of its own.
+    /// Starts the thread that writes to `output`.
     ///
     /// # Errors
     /// The system gives no thread.
@@ -98,64 +91,61 @@ impl StderrLogger {
         format: LogFormat,
         output: Box<dyn Write + Send>,
     ) -> io::Result<Self> {
-        let voice = LogStyle { program, format };
-        let tell_skipped = move |count| {
+        let style = LogStyle { program, format };
+        let notice = move |count| {
             let sentence = match count {
                 1 => "1 line is missing here: it could not be written".to_owned(),
                 _ => format!("{count} lines are missing here: they could not be written"),
             };
-            voice.line(Level::WARN, &sentence)
+            style.sentence(Level::WARN, &sentence)
         };
-        let sink = NonBlockingWriter::start_telling("log", output, Box::new(tell_skipped))?;
-        Ok(StderrLogger { voice, sink })
+        let writer = NonBlockingWriter::start("log", output, Some(Box::new(notice)))?;
+        Ok(StderrLogger { style, writer })
     }
 
-    /// Says a sentence, whatever the level of the log.
-    pub fn say(&self, level: Level, sentence: &str) {
-        self.sink
-            .offer(self.voice.line(level, sentence).into_bytes(), 1);
+    /// Writes a sentence, whatever the level of the log.
+    pub fn print(&self, level: Level, sentence: &str) {
+        let line = self.style.sentence(level, sentence);
+        self.writer.queue(line.into_bytes(), 1);
     }
 
-    /// Where an entry of the log is written to.
-    pub fn entry_writer(&self) -> LineWriter {
-        LineWriter::new(self.sink.clone())
+    /// Returns a writer for one entry of the log.
+    pub fn entry_writer(&self) -> LogLineWriter {
+        LogLineWriter::new(self.writer.clone())
     }
 
-    /// Lines that standard error did not take.
+    /// Returns a gauge of the lines that standard error did not take.
     pub fn skipped_lines(&self) -> Gauge {
-        self.sink.skipped_gauge()
+        self.writer.skipped_gauge()
     }
 
-    /// From now on tells of every panic of the process, instead of what the system would write:
-    /// that could hold up the task.
-    pub fn tell_faults(&self) {
-        let speaker = self.clone();
-        panic::set_hook(Box::new(move |fault| speaker.tell_fault(fault)));
+    /// Writes every panic of the process from now on. The default hook could block the task.
+    pub fn set_panic_hook(&self) {
+        let logger = self.clone();
+        panic::set_hook(Box::new(move |panic| logger.print_panic(panic)));
     }
 
-    /// Tells of a panic: where it was and what it says.
-    pub fn tell_fault(&self, fault: &PanicHookInfo<'_>) {
-        let place = fault.location().map_or_else(
+    fn print_panic(&self, panic: &PanicHookInfo<'_>) {
+        let place = panic.location().map_or_else(
             || "an unknown place".to_owned(),
             |place| format!("{}:{}", place.file(), place.line()),
         );
         let thread = std::thread::current();
         let thread = thread.name().unwrap_or("without a name");
-        let payload = fault.payload();
+        let payload = panic.payload();
         let message = match (payload.downcast_ref::<&str>(), payload.downcast_ref()) {
             (Some(message), _) => message,
             (None, message) => message.map_or("no message", String::as_str),
         };
-        let line = self.voice.fault(&place, thread, message);
-        self.sink.offer(line.into_bytes(), 1);
+        let line = self.style.panic(&place, thread, message);
+        self.writer.queue(line.into_bytes(), 1);
     }
 
-    /// Says no more, and waits until what was said is written: shortly at the end that was asked
-    /// for, longer where this exit status has a reason that somebody should read.
+    /// Closes the log and waits for its last lines, longer if the exit status tells a failure.
     pub fn finish(&self, status: u8) {
-        self.sink.finish(match status {
-            DONE => LAST_LINES,
-            _ => LAST_LINES_OF_FAILURE,
+        self.writer.finish(match status {
+            DONE => FINISH_TIMEOUT,
+            _ => FINISH_TIMEOUT_AFTER_FAILURE,
         });
     }
 }
@@ -164,26 +154,30 @@ impl StderrLogger {
 mod tests {
     use super::*;
     use serde_json::Value;
+    use std::sync::mpsc;
+    use std::thread;
 
-    #[test]
-    fn as_text_a_sentence_begins_with_the_program_and_a_fault_is_one_line() {
-        let voice = LogStyle {
+    fn style(format: LogFormat) -> LogStyle {
+        LogStyle {
             program: "server",
-            format: LogFormat::Text,
-        };
-        assert_eq!(voice.line(Level::INFO, "It runs"), "server: It runs\n");
-        let fault = voice.fault("src/a.rs:7", "main", "one\ntwo");
-        let told = "server: a fault of the program at src/a.rs:7 in thread main: one two\n";
-        assert_eq!(fault, told);
+            format,
+        }
     }
 
     #[test]
-    fn as_json_everything_is_one_object_a_line() {
-        let voice = LogStyle {
-            program: "server",
-            format: LogFormat::Json,
-        };
-        let line = voice.line(Level::INFO, "It \"runs\"");
+    fn text_lines_start_with_the_program() {
+        let style = style(LogFormat::Text);
+        assert_eq!(style.sentence(Level::INFO, "It runs"), "server: It runs\n");
+        assert_eq!(
+            style.panic("src/a.rs:7", "main", "one\ntwo"),
+            "server: internal error at src/a.rs:7 in thread main: one two\n"
+        );
+    }
+
+    #[test]
+    fn json_lines_are_one_object_each() {
+        let style = style(LogFormat::Json);
+        let line = style.sentence(Level::INFO, "It \"runs\"");
         let entry: Value = serde_json::from_str(&line).unwrap();
         assert!(line.ends_with("}\n") && line.lines().count() == 1, "{line}");
         assert_eq!(entry["message"], "It \"runs\"");
@@ -191,13 +185,47 @@ mod tests {
         assert_eq!(entry["target"], "server");
         let timestamp = entry["timestamp"].as_str().unwrap();
         assert!(timestamp.parse::<Timestamp>().is_ok(), "{timestamp}");
-        let fault = voice.fault("src/a.rs:7", "main", "one\ntwo");
-        let entry: Value = serde_json::from_str(&fault).unwrap();
-        assert_eq!(fault.lines().count(), 1, "{fault}");
+        let line = style.panic("src/a.rs:7", "main", "one\ntwo");
+        let entry: Value = serde_json::from_str(&line).unwrap();
+        assert_eq!(line.lines().count(), 1, "{line}");
         assert_eq!(entry["message"], "one\ntwo");
-        assert_eq!(
-            (&entry["place"], &entry["level"]),
-            (&Value::from("src/a.rs:7"), &Value::from("ERROR"))
-        );
+        assert_eq!(entry["place"], "src/a.rs:7");
+        assert_eq!(entry["level"], "ERROR");
+    }
+
+    /// Sends every write to a channel.
+    struct ChannelOutput(mpsc::Sender<String>);
+
+    impl Write for ChannelOutput {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            // After the test, other tests of the process may still panic.
+            let _ = self.0.send(String::from_utf8_lossy(bytes).into_owned());
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn panic_is_written_with_its_place() {
+        let (output, lines) = mpsc::channel();
+        let output = Box::new(ChannelOutput(output));
+        let logger = StderrLogger::start("test", LogFormat::Text, output).unwrap();
+        let before = panic::take_hook();
+        // The hook stays and calls the one before it, for panics of other tests.
+        panic::set_hook(Box::new(move |panic| {
+            logger.print_panic(panic);
+            before(panic);
+        }));
+        let _panic = thread::spawn(|| panic!("a test panics")).join();
+        let line = loop {
+            let line = lines.recv_timeout(Duration::from_secs(30)).unwrap();
+            if line.ends_with("a test panics\n") {
+                break line;
+            }
+        };
+        assert!(line.contains(&format!(" at {}:", file!())), "{line}");
     }
 }

@@ -12,7 +12,7 @@ fn no_options_give_the_defaults() {
 }
 
 #[test]
-fn every_option_is_taken() {
+fn every_option_reaches_the_configuration() {
     let config = parse(&[
         "--host",
         "::",
@@ -107,7 +107,7 @@ fn every_option_is_taken() {
 }
 
 #[test]
-fn a_value_out_of_range_is_told_with_its_range() {
+fn value_out_of_range_is_rejected_with_its_range() {
     for (option, bad, least, most) in [
         ("--max-clients", "0", 1, 1_000_000),
         ("--max-clients", "1000001", 1, 1_000_000),
@@ -126,14 +126,15 @@ fn a_value_out_of_range_is_told_with_its_range() {
         ("--threads", "0", 1, 256),
     ] {
         let told = parse(&[option, bad]).unwrap_err().to_string();
-        let expected = format!("{option} cannot be {bad}: it is a number from {least} to {most}");
+        let expected =
+            format!("{option} {bad} is out of range: choose a number from {least} to {most}");
         assert_eq!(told, expected);
     }
     assert!(parse(&["--rate", "10000000", "--max-clients", "1000000"]).is_ok());
 }
 
 #[test]
-fn a_page_served_under_a_name_may_be_asked_for_by_it() {
+fn web_host_name_is_implicitly_allowed() {
     let names = |host: &str| parse(&["--web-host", host]).unwrap().web.unwrap().names;
     assert_eq!(names("Chat.lan"), [HostName::parse("chat.lan").unwrap()]);
     assert_eq!(names("0.0.0.0"), []);
@@ -141,7 +142,7 @@ fn a_page_served_under_a_name_may_be_asked_for_by_it() {
 }
 
 #[test]
-fn the_machine_may_be_asked_for_by_its_name() {
+fn names_of_the_machine_are_allowed() {
     let mut config = parse(&["--web-name", "chat.example.org"]).unwrap();
     config.allow_machine_name("box");
     let names = ["chat.example.org", "box", "box.local"];
@@ -153,7 +154,7 @@ fn the_machine_may_be_asked_for_by_its_name() {
 }
 
 #[test]
-fn a_line_holds_the_longest_message_escaped() {
+fn longest_line_must_hold_the_longest_message_escaped() {
     let escaped = format!(r#"{{"type":"message","data":"{}"}}"#, "\\u0001".repeat(100));
     let enough = escaped.len().to_string();
     let too_short = (escaped.len() - 1).to_string();
