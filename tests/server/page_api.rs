@@ -566,11 +566,11 @@ fn what_an_open_page_means_is_said_at_the_start() {
     for (arguments, sentence) in [
         (
             &["--web-host", "0.0.0.0"][..],
-            "can read and talk there, unencrypted; --web-read-only",
+            "can read and write there, unencrypted; --web-read-only",
         ),
         (
             &["--web-host", "0.0.0.0", "--web-read-only"],
-            "nobody can talk there",
+            "can read the chat there",
         ),
     ] {
         let server = RealServer::start(arguments);
@@ -578,5 +578,10 @@ fn what_an_open_page_means_is_said_at_the_start() {
     }
     let server = RealServer::start(&[]);
     server.stderr.wait_for("only this machine can connect");
-    assert!(!server.stderr.text().contains("the page's address can read"));
+    assert!(
+        !server
+            .stderr
+            .text()
+            .contains("address of the page can read")
+    );
 }
