@@ -17,14 +17,13 @@ const TCP_USER_TIMEOUT: Duration = Duration::from_secs(100);
 /// Sends small lines at once, and detects a vanished peer.
 ///
 /// The connection works without these options, so a failure is only logged.
-pub(crate) fn prepare(stream: &async_net::TcpStream) {
-    if let Err(error) = set_options(stream) {
+pub(crate) fn prepare(socket: &SockRef<'_>) {
+    if let Err(error) = set_options(socket) {
         tracing::debug!(%error, "cannot set the options of a connection");
     }
 }
 
-fn set_options(stream: &async_net::TcpStream) -> io::Result<()> {
-    let socket = SockRef::from(stream);
+fn set_options(socket: &SockRef<'_>) -> io::Result<()> {
     socket.set_tcp_nodelay(true)?;
     let keepalive = TcpKeepalive::new()
         .with_time(KEEPALIVE_IDLE)

@@ -77,6 +77,6 @@ async fn connect_to(address: SocketAddr) -> io::Result<TcpStream> {
         Err(io::ErrorKind::TimedOut.into())
     };
     let stream = TcpStream::connect(address).or(timeout).await?;
-    socket::prepare(&stream);
+    socket::prepare(&socket2::SockRef::from(&stream));
     Ok(stream)
 }

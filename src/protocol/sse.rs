@@ -11,15 +11,15 @@ use crate::chat::event::{Event, EventKind};
 use crate::chat::message::Message;
 use crate::chat::request::EventCursor;
 use crate::chat::room::PrivateCopy;
+use crate::chat::room::snapshot::{PresentUser, Snapshot};
 use crate::protocol::extended::ResumeOutcome;
-use crate::server::snapshot::{PresentUser, Snapshot};
 use jiff::Timestamp;
 use serde::Serialize;
 use std::fmt::Write;
 use std::sync::Arc;
 
 /// A comment line, which keeps a silent stream alive.
-pub const HEARTBEAT: &str = ": beat\n\n";
+pub(crate) const HEARTBEAT: &str = ": beat\n\n";
 
 #[derive(Serialize)]
 struct MessageDocument<'a> {
@@ -108,12 +108,12 @@ struct NoticeDocument<'a> {
 }
 
 /// A time as the protocol writes it: RFC 3339, UTC, milliseconds.
-pub fn rfc3339(time: Timestamp) -> String {
+pub(crate) fn rfc3339(time: Timestamp) -> String {
     format!("{time:.3}")
 }
 
 /// Appends the frame of a public event.
-pub fn encode_event(frames: &mut Vec<u8>, epoch: &str, event: &Event) {
+pub(crate) fn encode_event(frames: &mut Vec<u8>, epoch: &str, event: &Event) {
     let (kind, data) = match &event.kind {
         EventKind::Said(message) => ("message", json(&message_document(message))),
         EventKind::Joined { name, .. } => ("joined", change(event, name.as_str(), None)),
@@ -127,7 +127,7 @@ pub fn encode_event(frames: &mut Vec<u8>, epoch: &str, event: &Event) {
 }
 
 /// Reads what a browser has got last, as the `id` of a frame tells it; none if it is none.
-pub fn place_of(id: &str) -> Option<EventCursor> {
+pub(crate) fn parse_event_id(id: &str) -> Option<EventCursor> {
     let (epoch, number) = id.rsplit_once(':')?;
     let is_number = !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit());
     Some(EventCursor {
@@ -137,7 +137,7 @@ pub fn place_of(id: &str) -> Option<EventCursor> {
 }
 
 /// The frames of these messages.
-pub fn message_frames(epoch: &str, messages: &[Arc<Message>]) -> String {
+pub(crate) fn message_events(epoch: &str, messages: &[Arc<Message>]) -> String {
     let mut frames = String::new();
     for message in messages {
         let data = json(&message_document(message));
@@ -149,13 +149,13 @@ pub fn message_frames(epoch: &str, messages: &[Arc<Message>]) -> String {
 }
 
 /// The frame that tells whose stream it is: who listens is this user, or nobody.
-pub fn session_frame(name: Option<&str>) -> Arc<[u8]> {
+pub(crate) fn session_event(name: Option<&str>) -> Arc<[u8]> {
     let data = json(&SessionDocument { name });
     Arc::from(format!("event: session\ndata: {data}\n\n").as_bytes())
 }
 
 /// The frame of what was said to one user alone, or of its sender's copy.
-pub fn private_frame(copy: &PrivateCopy) -> Arc<[u8]> {
+pub(crate) fn private_event(copy: &PrivateCopy) -> Arc<[u8]> {
     let message = &copy.message;
     let data = json(&PrivateDocument {
         id: copy.number,
@@ -169,7 +169,7 @@ pub fn private_frame(copy: &PrivateCopy) -> Arc<[u8]> {
 }
 
 /// The frame of one sentence of the server for one user.
-pub fn told_frame(code: &str, sentence: &str) -> Arc<[u8]> {
+pub(crate) fn error_event(code: &str, sentence: &str) -> Arc<[u8]> {
     let data = json(&ToldDocument {
         code,
         message: sentence,
@@ -178,7 +178,7 @@ pub fn told_frame(code: &str, sentence: &str) -> Arc<[u8]> {
 }
 
 /// The frame that tells one who comes back what it gets of what it missed.
-pub fn resumed_frame(resumed: ResumeOutcome) -> String {
+pub(crate) fn resumed_event(resumed: ResumeOutcome) -> String {
     let document = match resumed {
         ResumeOutcome::Complete { missed } => ResumedDocument {
             complete: true,
@@ -195,24 +195,24 @@ pub fn resumed_frame(resumed: ResumeOutcome) -> String {
 }
 
 /// The last frame of a stream that is ended for this reason.
-pub fn bye_frame(reason: &str) -> Arc<[u8]> {
+pub(crate) fn bye_event(reason: &str) -> Arc<[u8]> {
     let data = json(&ByeDocument { reason });
     Arc::from(format!("event: bye\ndata: {data}\n\n").as_bytes())
 }
 
 /// Appends the frame of what everyone should know from now on; none if there is nothing any more.
-pub fn encode_notice(frames: &mut Vec<u8>, message: Option<&str>) {
+pub(crate) fn encode_notice(frames: &mut Vec<u8>, message: Option<&str>) {
     let data = json(&NoticeDocument { message });
     frames.extend_from_slice(format!("event: notice\ndata: {data}\n\n").as_bytes());
 }
 
 /// The first frame of a stream: everything up to where it begins.
-pub fn snapshot_frame(snapshot: &Snapshot) -> String {
+pub(crate) fn snapshot_event(snapshot: &Snapshot) -> String {
     frame_with(snapshot, message_documents(snapshot))
 }
 
 /// The same without what was said, for one who has that.
-pub fn present_frame(snapshot: &Snapshot) -> String {
+pub(crate) fn presence_event(snapshot: &Snapshot) -> String {
     frame_with(snapshot, Vec::new())
 }
 
@@ -232,14 +232,14 @@ fn frame_with(snapshot: &Snapshot, messages: Vec<MessageDocument<'_>>) -> String
 }
 
 /// Who is here, as a JSON document.
-pub fn users_document(snapshot: &Snapshot) -> String {
+pub(crate) fn users_document(snapshot: &Snapshot) -> String {
     json(&UsersDocument {
         users: user_documents(snapshot),
     })
 }
 
 /// These messages, oldest first, as a JSON document, and whether there are more of them.
-pub fn messages_document(messages: &[Arc<Message>], more: bool) -> String {
+pub(crate) fn messages_document(messages: &[Arc<Message>], more: bool) -> String {
     let messages = messages.iter().map(|message| message_document(message));
     json(&MessagesDocument {
         messages: messages.collect(),

@@ -1,8 +1,6 @@
-//! Why a connection ends.
+//! Why a connection ends, for chat connections and HTTP connections alike.
 //!
-//! What lives here: [`CloseReason`], the one value that every end of a connection is: it decides
-//! the last line, whether what is owed is written first, and the word in the log and in the
-//! metrics. Connections, the door and the broker use it. It must never hold text of a stranger.
+//! A reason never contains text from a client.
 
 use crate::chat::event::LeaveReason;
 use crate::chat::room::JoinError;
@@ -10,18 +8,15 @@ use crate::protocol::extended::ByeReason;
 use std::fmt;
 use std::io;
 
-/// Why a connection ends.
+/// Why a connection ends: first the reasons of chat connections alone, then those of both kinds,
+/// then those of HTTP connections alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum CloseReason {
-    /// The client ended its sending side.
-    Closed,
-    /// The client said that it leaves.
+    /// The client sent a request to leave.
     Quit,
-    /// The client's user goes on with another connection of the same client.
+    /// The user continues on another connection of the same client.
     Resumed,
-    /// The client reset the connection.
-    Reset,
-    /// The client did not answer any more: its machine or the way to it is gone.
+    /// The peer stopped responding: its machine or the network is gone.
     DeadPeer,
     /// The connection broke in another way.
     Lost,
@@ -29,76 +24,118 @@ pub enum CloseReason {
     Lag,
     /// The client was more than half of the allowed bytes behind for too long.
     LagTime,
-    /// The client took no byte for too long.
+    /// The client read nothing for too long.
     WriteTimeout,
-    /// Too many lines in a row were refused.
+    /// Too many consecutive lines were rejected.
     Refused,
-    /// There is room for no further user.
-    Full,
-    /// There is room for no further user from this address.
-    AddressFull,
-    /// Somebody who is here has the same address and port.
+    /// A present user has the same address and port.
     AddressInUse,
-    /// Too many new connections came from this address.
+    /// The address opened connections too often.
     ConnectRate,
-    /// The server stops.
+    /// The server is stopping.
     Shutdown,
-    /// The store takes nothing at the moment, so nobody can come in.
+    /// The store accepts no writes, so no user can join.
     NotStored,
-    /// The server has no file descriptor left for it.
+
+    /// The peer closed its sending side, or an HTTP response was the last of its connection.
+    Closed,
+    /// The peer or the network reset the connection.
+    Reset,
+    /// The server has no place left.
+    Full,
+    /// The server has no place left for this address.
+    AddressFull,
+    /// The server has no file descriptor left.
     NoDescriptor,
-    /// The connection's task failed: a fault of the server.
+    /// The task of the connection panicked.
     Fault,
+
+    /// No further request arrived in time.
+    Idle,
+    /// The client read nothing of a response for too long.
+    Stalled,
+    /// The whole response took too long.
+    Deadline,
+    /// The bytes are not an HTTP request.
+    Malformed,
+    /// The request took too long to arrive.
+    HeadTimeout,
+    /// The request head is too large.
+    HeadTooLarge,
+    /// The request has an unexpected or too large body.
+    HasBody,
+    /// The request body has no announced length.
+    LengthRequired,
+    /// The path does not support the request method.
+    MethodNotAllowed,
+    /// The request has an `Expect` header.
+    Expectation,
+    /// The request has an unsupported HTTP version.
+    OtherVersion,
+    /// The request names a host that this server does not serve.
+    Misdirected,
 }
 
 impl CloseReason {
-    /// Every reason.
-    pub const ALL: [CloseReason; 18] = [
-        CloseReason::Closed,
-        CloseReason::Quit,
-        CloseReason::Resumed,
-        CloseReason::Reset,
-        CloseReason::DeadPeer,
-        CloseReason::Lost,
-        CloseReason::Lag,
-        CloseReason::LagTime,
-        CloseReason::WriteTimeout,
-        CloseReason::Refused,
-        CloseReason::Full,
-        CloseReason::AddressFull,
-        CloseReason::AddressInUse,
-        CloseReason::ConnectRate,
-        CloseReason::Shutdown,
-        CloseReason::NotStored,
-        CloseReason::NoDescriptor,
-        CloseReason::Fault,
+    /// All reasons in declaration order, with their words in logs and metrics.
+    const WORDS: [(CloseReason, &'static str); 30] = [
+        (CloseReason::Quit, "quit"),
+        (CloseReason::Resumed, "resumed"),
+        (CloseReason::DeadPeer, "dead-peer"),
+        (CloseReason::Lost, "lost"),
+        (CloseReason::Lag, "lag"),
+        (CloseReason::LagTime, "lag-time"),
+        (CloseReason::WriteTimeout, "write-timeout"),
+        (CloseReason::Refused, "refused"),
+        (CloseReason::AddressInUse, "address-in-use"),
+        (CloseReason::ConnectRate, "connect-rate"),
+        (CloseReason::Shutdown, "shutdown"),
+        (CloseReason::NotStored, "not-stored"),
+        (CloseReason::Closed, "closed"),
+        (CloseReason::Reset, "reset"),
+        (CloseReason::Full, "full"),
+        (CloseReason::AddressFull, "address-full"),
+        (CloseReason::NoDescriptor, "no-descriptor"),
+        (CloseReason::Fault, "fault"),
+        (CloseReason::Idle, "idle"),
+        (CloseReason::Stalled, "stalled"),
+        (CloseReason::Deadline, "deadline"),
+        (CloseReason::Malformed, "malformed"),
+        (CloseReason::HeadTimeout, "head-timeout"),
+        (CloseReason::HeadTooLarge, "head-too-large"),
+        (CloseReason::HasBody, "body"),
+        (CloseReason::LengthRequired, "length-required"),
+        (CloseReason::MethodNotAllowed, "method"),
+        (CloseReason::Expectation, "expectation"),
+        (CloseReason::OtherVersion, "version"),
+        (CloseReason::Misdirected, "misdirected"),
     ];
 
-    /// Its word in the log and in the metrics.
-    pub fn word(self) -> &'static str {
-        match self {
-            CloseReason::Closed => "closed",
-            CloseReason::Quit => "quit",
-            CloseReason::Resumed => "resumed",
-            CloseReason::Reset => "reset",
-            CloseReason::DeadPeer => "dead-peer",
-            CloseReason::Lost => "lost",
-            CloseReason::Lag => "lag",
-            CloseReason::LagTime => "lag-time",
-            CloseReason::WriteTimeout => "write-timeout",
-            CloseReason::Refused => "refused",
-            CloseReason::Full => "full",
-            CloseReason::AddressFull => "address-full",
-            CloseReason::AddressInUse => "address-in-use",
-            CloseReason::ConnectRate => "connect-rate",
-            CloseReason::Shutdown => "shutdown",
-            CloseReason::NotStored => "not-stored",
-            CloseReason::NoDescriptor => "no-descriptor",
-            CloseReason::Fault => "fault",
-        }
+    /// Returns the reasons for which a chat connection ends.
+    pub fn of_chat() -> impl Iterator<Item = CloseReason> + Clone {
+        let end = CloseReason::Fault as usize + 1;
+        Self::WORDS[..end].iter().map(|(reason, _)| *reason)
     }
 
-    /// The reason that an error of the socket is.
+    /// Returns the reasons for which an HTTP connection ends.
+    pub fn of_http() -> impl Iterator<Item = CloseReason> + Clone {
+        let start = CloseReason::Closed as usize;
+        Self::WORDS[start..].iter().map(|(reason, _)| *reason)
+    }
+
+    /// Returns the reason whose `as u8` is this number.
+    pub fn from_number(number: u8) -> Option<CloseReason> {
+        Self::WORDS
+            .get(usize::from(number))
+            .map(|(reason, _)| *reason)
+    }
+
+    /// Returns the word for logs and metrics.
+    pub fn word(self) -> &'static str {
+        Self::WORDS[self as usize].1
+    }
+
+    /// Classifies a socket error.
     pub fn from_io_error(error: &io::Error) -> CloseReason {
         use io::ErrorKind;
         match error.kind() {
@@ -113,8 +150,7 @@ impl CloseReason {
         }
     }
 
-    /// The last sentence that the client gets; none where nothing can be told, or the sentence
-    /// is made elsewhere because it tells a number.
+    /// Returns the last sentence for a chat client. Sentences with numbers are made elsewhere.
     pub fn farewell(self) -> Option<&'static str> {
         match self {
             CloseReason::Lag | CloseReason::LagTime => {
@@ -134,17 +170,8 @@ impl CloseReason {
         }
     }
 
-    /// Whether everything that is owed is written before the last line. Otherwise only the line
-    /// that has begun is: what is owed is just what the client does not take.
-    pub fn flushes_first(self) -> bool {
-        !matches!(
-            self,
-            CloseReason::Lag | CloseReason::LagTime | CloseReason::WriteTimeout
-        )
-    }
-
-    /// Whether it is for one who was never let in.
-    pub fn is_at_the_door(self) -> bool {
+    /// Returns whether the chat connection was never admitted.
+    pub fn is_rejection(self) -> bool {
         matches!(
             self,
             CloseReason::Full
@@ -156,37 +183,8 @@ impl CloseReason {
         )
     }
 
-    /// Whether the server, not the client or the network, ends the connection.
-    pub fn is_decided_here(self) -> bool {
-        !matches!(
-            self,
-            CloseReason::Closed
-                | CloseReason::Quit
-                | CloseReason::Reset
-                | CloseReason::DeadPeer
-                | CloseReason::Lost
-        )
-    }
-
-    /// Whether a client that comes back at once can expect to be let in and stay.
-    pub fn may_return(self) -> bool {
-        matches!(
-            self,
-            CloseReason::Closed
-                | CloseReason::Reset
-                | CloseReason::DeadPeer
-                | CloseReason::Lost
-                | CloseReason::Lag
-                | CloseReason::LagTime
-                | CloseReason::WriteTimeout
-                | CloseReason::Fault
-        )
-    }
-}
-
-impl CloseReason {
-    /// What everyone is told of it.
-    pub fn told(self) -> LeaveReason {
+    /// Returns the public reason for which the user leaves.
+    pub fn leave_reason(self) -> LeaveReason {
         match self {
             CloseReason::Closed => LeaveReason::Closed,
             CloseReason::Quit => LeaveReason::Quit,
@@ -200,10 +198,9 @@ impl CloseReason {
         }
     }
 
-    /// How a client of the extended dialect is told that the server ends its connection; none
-    /// where the protocol has no word for it.
-    pub fn bye(self) -> Option<ByeReason> {
-        match self.told() {
+    /// Returns the protocol's word for a connection that the server closes, if it has one.
+    pub fn bye_reason(self) -> Option<ByeReason> {
+        match self.leave_reason() {
             LeaveReason::TooSlow => Some(ByeReason::TooSlow),
             LeaveReason::Refused => Some(ByeReason::Refused),
             LeaveReason::Shutdown => Some(ByeReason::Shutdown),
@@ -213,8 +210,8 @@ impl CloseReason {
 }
 
 impl From<JoinError> for CloseReason {
-    fn from(no_entry: JoinError) -> Self {
-        match no_entry {
+    fn from(error: JoinError) -> Self {
+        match error {
             JoinError::Full(_) => CloseReason::Full,
             JoinError::AddressFull => CloseReason::AddressFull,
             JoinError::AddressInUse(_) => CloseReason::AddressInUse,
@@ -231,27 +228,19 @@ impl fmt::Display for CloseReason {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::collections::HashSet;
 
     #[test]
-    fn every_reason_has_a_word_of_its_own() {
-        let mut words: Vec<_> = CloseReason::ALL
-            .iter()
-            .map(|reason| reason.word())
-            .collect();
-        words.sort_unstable();
-        words.dedup();
-        assert_eq!(words.len(), CloseReason::ALL.len());
-    }
-
-    #[test]
-    fn the_place_of_a_reason_in_the_list_is_its_number() {
-        for (index, reason) in CloseReason::ALL.into_iter().enumerate() {
+    fn words_are_unique_and_in_declaration_order() {
+        for (index, (reason, _)) in CloseReason::WORDS.into_iter().enumerate() {
             assert_eq!(reason as usize, index, "{reason}");
         }
+        let words: HashSet<_> = CloseReason::WORDS.iter().map(|(_, word)| word).collect();
+        assert_eq!(words.len(), CloseReason::WORDS.len());
     }
 
     #[test]
-    fn errors_of_a_socket_have_their_reasons() {
+    fn socket_errors_are_classified() {
         use io::ErrorKind;
         for (kind, reason) in [
             (ErrorKind::ConnectionReset, CloseReason::Reset),
@@ -261,25 +250,6 @@ mod tests {
             (ErrorKind::Other, CloseReason::Lost),
         ] {
             assert_eq!(CloseReason::from_io_error(&kind.into()), reason, "{kind}");
-        }
-    }
-
-    #[test]
-    fn who_is_too_slow_is_told_without_a_flush_and_may_return() {
-        for reason in [
-            CloseReason::Lag,
-            CloseReason::LagTime,
-            CloseReason::WriteTimeout,
-        ] {
-            assert!(reason.farewell().is_some() && reason.is_decided_here());
-            assert!(!reason.flushes_first() && reason.may_return(), "{reason}");
-        }
-        for reason in [
-            CloseReason::Refused,
-            CloseReason::Full,
-            CloseReason::ConnectRate,
-        ] {
-            assert!(reason.flushes_first() && !reason.may_return(), "{reason}");
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The checked configuration of a server.
 
 use crate::limits::DEFAULT_PORT;
-use crate::server::http::allowed_hosts::HostName;
+use crate::server::host_name::HostName;
 use crate::server::limits::{
     DEFAULT_WEB_PORT, Limits, MAX_CLOSING_CONNECTIONS, WEB_MAX_CLOSING_CONNECTIONS,
     WEB_MAX_CONNECTIONS,
@@ -45,15 +45,6 @@ pub struct WebConfig {
     pub names: Vec<HostName>,
 }
 
-/// What browsers may do.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct WebAccess {
-    /// Whether other machines may read `/metrics`.
-    pub metrics_are_public: bool,
-    /// Whether browsers may only read.
-    pub is_read_only: bool,
-}
-
 /// The format of the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogFormat {
@@ -79,16 +70,6 @@ impl Default for ServerConfig {
             store: None,
             limits: Limits::default(),
             threads: 1,
-        }
-    }
-}
-
-impl WebConfig {
-    /// Returns what browsers may do.
-    pub(crate) fn access(&self) -> WebAccess {
-        WebAccess {
-            metrics_are_public: self.metrics_are_public,
-            is_read_only: self.is_read_only,
         }
     }
 }

@@ -6,7 +6,6 @@
 //! wait for anything but a few steps in memory.
 
 use crate::server::close_reason::CloseReason;
-use crate::server::http::close_reason::HttpCloseReason;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
@@ -104,15 +103,15 @@ impl Metrics {
         all.register("connections", "Connections by state", connections.clone());
         let in_state = |state| connections.get_or_create_owned(&ByState { state });
         let help = "Connections that were not let in, by reason";
-        let reasons = CloseReason::ALL.into_iter();
+        let reasons = CloseReason::of_chat();
         let at_the_door = reasons.clone().filter(|reason| {
             // Who waits to be let in when the server stops is told so.
-            reason.is_at_the_door() || *reason == CloseReason::Shutdown
+            reason.is_rejection() || *reason == CloseReason::Shutdown
         });
         let words = at_the_door.map(CloseReason::word);
         let refused = by_reason(all, "connections_refused", help, words);
         let help = "Connections of users that ended, by reason";
-        let inside = reasons.filter(|reason| !reason.is_at_the_door());
+        let inside = reasons.filter(|reason| !reason.is_rejection());
         let ended = by_reason(
             all,
             "connections_ended",
@@ -120,7 +119,7 @@ impl Metrics {
             inside.map(CloseReason::word),
         );
         let help = "Connections of the page that ended, by reason";
-        let words = HttpCloseReason::ALL.into_iter().map(HttpCloseReason::word);
+        let words = CloseReason::of_http().map(CloseReason::word);
         let web_ended = by_reason(all, "web_ended", help, words);
         let help = "From the reading of a line to the last write of its batch to those who keep up";
         // 16 microseconds to 4 seconds.
@@ -227,12 +226,12 @@ impl Metrics {
     }
 
     /// A connection of the page ended, or will when the answer is written.
-    pub fn count_web_ended(&self, reason: HttpCloseReason) {
+    pub fn count_web_ended(&self, reason: CloseReason) {
         self.web_ended_by(reason).inc();
     }
 
     /// The counter of connections of the page that ended for this reason.
-    pub fn web_ended_by(&self, reason: HttpCloseReason) -> Counter {
+    pub fn web_ended_by(&self, reason: CloseReason) -> Counter {
         let reason = reason.word();
         self.web_ended.get_or_create_owned(&ByReason { reason })
     }

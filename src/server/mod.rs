@@ -8,22 +8,25 @@ pub mod close_reason;
 pub mod command;
 pub mod config;
 mod connection;
+mod connection_counter;
 pub mod context;
 pub mod fanout;
 pub mod health;
+pub mod host_name;
 pub mod http;
 pub mod limits;
 pub mod listener;
+mod listeners;
 pub mod logging;
 pub mod metrics;
 mod options;
 pub mod rate_limit;
-pub mod snapshot;
 mod supervise;
 mod timeout;
 
 pub use crate::server::config::{LogFormat, ServerConfig, WebConfig};
-pub use crate::server::listener::{BindError, Listeners};
+pub use crate::server::listener::BindError;
+pub use crate::server::listeners::Listeners;
 pub use crate::server::options::ServerOptions;
 pub use crate::server::supervise::ServerError;
 
@@ -36,13 +39,15 @@ use crate::server::broker::execute::ActionExecutor;
 use crate::server::broker::{Broker, BrokerHandle, InitialState};
 use crate::server::command::BrokerCommand;
 use crate::server::connection::ConnectionSpawner;
+use crate::server::connection::reject::Rejector;
 use crate::server::context::{ServerContext, SharedExecutor};
 use crate::server::fanout::Fanout;
 use crate::server::fanout::broadcast_log::BroadcastLogs;
+use crate::server::http::HttpState;
 use crate::server::http::connection_limits::ConnectionLimits;
 use crate::server::limits::{INBOX_EVENTS, RECENT_EVENTS_BYTES, STOP_DEADLINE};
 use crate::server::listener::accept::ReserveDescriptor;
-use crate::server::listener::admission::{self, Admission};
+use crate::server::listener::admission;
 use crate::server::logging::lossy_writer::NonBlockingWriter;
 use crate::server::logging::transcript::Transcript;
 use crate::server::metrics::Metrics;
@@ -228,8 +233,8 @@ async fn serve(
             line: limits.max_line_bytes,
         },
     );
-    let admission = Admission::new(context.clone(), executor.clone());
-    let broker = Broker::new(context.clone(), inbox, state, actions, admission.clone());
+    let rejector = Rejector::chat(&context, executor.clone());
+    let broker = Broker::new(context.clone(), inbox, state, actions, rejector.clone());
     let supervisor = Supervisor::new(executor.clone());
     let broker = supervisor.spawn("the broker", broker.run());
     let (chat, web) = listeners.into_parts();
@@ -243,24 +248,17 @@ async fn serve(
             chat,
             reserve.clone(),
             newcomers,
-            admission.clone(),
+            (context.clone(), rejector.clone()),
             stop_accepting,
         ),
     );
-    let admit = admission::admit_waiting(waiting, admission);
+    let admit = admission::admit_waiting(waiting, (context.clone(), rejector));
     let admit = supervisor.spawn("admitting connections", admit);
     let names = config.web.iter().flat_map(|web| web.names.clone());
     let web_limits = Arc::new(ConnectionLimits::new(limits.web.clone(), names.collect()));
-    let web = web.map(|web| {
-        let access = config.web.as_ref().map(WebConfig::access);
-        let serving = http::serve(
-            web,
-            reserve,
-            context.clone(),
-            executor.clone(),
-            web_limits.clone(),
-            access.unwrap_or_default(),
-        );
+    let web = web.zip(config.web.clone()).map(|(bound, web)| {
+        let state = HttpState::new(context.clone(), web_limits.clone(), web);
+        let serving = http::serve(bound, reserve, state, executor.clone());
         supervisor.spawn("the web page", serving)
     });
 
@@ -284,7 +282,7 @@ async fn serve(
     };
     let stopping = stopping.or(async { Some(supervisor.failure().await) });
     let outcome = timeout(STOP_DEADLINE, stopping).await;
-    timeout(STREAM_DEADLINE, web_limits.wait_for_no_stream()).await;
+    timeout(STREAM_DEADLINE, web_limits.streams.wait_for_none()).await;
     if let Some(web) = web {
         web.cancel().await;
     }

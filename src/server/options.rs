@@ -7,7 +7,7 @@ use crate::limits::{
     DEFAULT_MAX_MESSAGE_BYTES, DEFAULT_PORT, MAX_MESSAGE_RANGE,
 };
 use crate::server::config::{LOOPBACK, LogFormat, ServerConfig, WebConfig};
-use crate::server::http::allowed_hosts::HostName;
+use crate::server::host_name::HostName;
 use crate::server::limits;
 use crate::server::limits::{
     DEFAULT_WEB_PORT, Limits, MAX_CLIENTS_RANGE, MAX_CONNECT_RATE_RANGE, MAX_HISTORY_RANGE,

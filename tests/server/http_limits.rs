@@ -2,7 +2,7 @@
 
 use crate::support::http::{Answer, Http, get};
 use crate::support::{Chat, PATIENCE, RealServer, eventually, run_to_end, unpaced};
-use smolchat::server::http::allowed_hosts::HostName;
+use smolchat::server::host_name::HostName;
 use smolchat::server::limits;
 use smolchat::server::limits::{Limits, WebLimits};
 use smolchat::server::{ServerConfig, WebConfig};

@@ -17,6 +17,7 @@ pub mod history;
 pub mod limits;
 pub mod mailbox;
 pub mod sessions;
+pub mod snapshot;
 pub mod taken_names;
 pub mod user;
 

@@ -162,7 +162,7 @@ impl Broker {
     /// A user of the page leaves for good; its streams go on as anybody's.
     fn end_page_user(&mut self, user: UserId, reason: LeaveReason) {
         for key in self.page.remove(user) {
-            self.step(Action::Bytes(key, sse::session_frame(None), 0));
+            self.step(Action::Bytes(key, sse::session_event(None), 0));
         }
         let mut effects = Vec::new();
         self.room.leave(user, reason, self.now, &mut effects);
@@ -192,17 +192,17 @@ impl Broker {
         let (user, copies) = match (user, attended) {
             (Some(user), Some(Ok(copies))) => (Some(user), copies),
             (_, Some(Err(no_entry))) => {
-                let told = sse::told_frame("full", &no_entry.to_string());
+                let told = sse::error_event("full", &no_entry.to_string());
                 self.reply_to_stream(key, told);
                 (None, Vec::new())
             }
             _ => (None, Vec::new()),
         };
         let name = user.and_then(|user| self.room.name(user));
-        let frame = sse::session_frame(name.map(|name| name.as_str()));
+        let frame = sse::session_event(name.map(|name| name.as_str()));
         self.reply_to_stream(key, frame);
         for copy in copies {
-            self.reply_to_stream(key, sse::private_frame(&copy));
+            self.reply_to_stream(key, sse::private_event(&copy));
         }
         if let Some(user) = user {
             self.page.begin_stream(user, key);

@@ -9,6 +9,7 @@ use crate::chat::SERVER_SOURCE;
 use crate::chat::error::RejectedRequest;
 use crate::chat::message::Message;
 use crate::chat::request::EventCursor;
+use crate::chat::room::snapshot::Snapshot;
 use crate::chat::room::{PrivateCopy, Reply, WelcomeData};
 use crate::protocol::extended::{AnnouncedLimits, ByeReason, ResumeOutcome};
 use crate::protocol::long_reply::LongReply;
@@ -21,7 +22,6 @@ use crate::server::fanout::Fanout;
 use crate::server::fanout::outbox::{ReplyBody, StoredRange, StreamStart};
 use crate::server::limits::{RETURN_DELAY, RETURN_SPREAD_PER_CLIENT};
 use crate::server::logging::transcript::Transcript;
-use crate::server::snapshot::Snapshot;
 use async_channel::Sender;
 use std::sync::Arc;
 use std::time::Duration;
@@ -315,7 +315,7 @@ impl ActionExecutor {
             (LastLine::Of(reason), Dialect::Basic) => reason.farewell().map(basic::notice_line),
             (LastLine::Of(reason), Dialect::Extended) => {
                 let mut lines = Vec::new();
-                match reason.bye() {
+                match reason.bye_reason() {
                     Some(bye) => extended::encode_bye(&mut lines, bye, true, 0),
                     None => extended::encode_notice(&mut lines, reason.farewell()?),
                 }
@@ -329,7 +329,7 @@ impl ActionExecutor {
                 Some(lines.into())
             }
             (LastLine::Of(reason), Dialect::Page) => {
-                reason.bye().map(|bye| sse::bye_frame(bye.word()))
+                reason.bye_reason().map(|bye| sse::bye_event(bye.word()))
             }
             // Its user is told, not a stream.
             (LastLine::Refused(_), Dialect::Page) => None,
@@ -351,7 +351,7 @@ impl ActionExecutor {
                 extended::encode_bye(&mut line, ByeReason::Shutdown, true, milliseconds);
                 Some(line.into())
             }
-            Dialect::Page => Some(sse::bye_frame(ByeReason::Shutdown.word())),
+            Dialect::Page => Some(sse::bye_event(ByeReason::Shutdown.word())),
         });
     }
 }
@@ -370,9 +370,9 @@ fn basic_reply(reply: Reply) -> Option<String> {
 /// What a live stream of a user of the page is told; none where a document tells it.
 fn page_reply(reply: Reply) -> Option<Arc<[u8]>> {
     match reply {
-        Reply::Notice(sentence) => Some(sse::told_frame("notice", &sentence)),
+        Reply::Notice(sentence) => Some(sse::error_event("notice", &sentence)),
         Reply::Refused { refusal, .. } => {
-            Some(sse::told_frame(refusal.code(), &refusal.to_string()))
+            Some(sse::error_event(refusal.code(), &refusal.to_string()))
         }
         Reply::History(_)
         | Reply::Users(_)
@@ -402,7 +402,7 @@ fn extended_reply(reply: Reply) -> Arc<[u8]> {
 
 fn private_line(copy: &PrivateCopy, dialect: Dialect) -> Arc<[u8]> {
     if dialect == Dialect::Page {
-        return sse::private_frame(copy);
+        return sse::private_event(copy);
     }
     let message = &copy.message;
     let mut line = Vec::new();

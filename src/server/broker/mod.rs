@@ -24,6 +24,7 @@ use crate::chat::message::Message;
 use crate::chat::record::Record;
 use crate::chat::request::Request;
 use crate::chat::room::history::History;
+use crate::chat::room::snapshot::{PresentUser, Snapshot};
 use crate::chat::room::{Effect, Ending, JoinError, Reply, Room, UserId};
 use crate::chat::token::Token;
 use crate::limits::MAX_PAGE_MESSAGES;
@@ -40,15 +41,14 @@ use crate::server::close_reason::CloseReason;
 use crate::server::command::{
     BrokerCommand, BrowserReply, BrowserRequest, ClientLine, Subscription,
 };
+use crate::server::connection::reject::Rejector;
 use crate::server::context::ServerContext;
 use crate::server::fanout::ClientKey;
 use crate::server::fanout::handle::ConnectionHandle;
 use crate::server::limits::{
     MAX_BATCH_BYTES, MAX_BATCH_EVENTS, MAX_CLOSING_CONNECTIONS, WEB_MAX_TEXT_BYTES,
 };
-use crate::server::listener::admission::Admission;
 use crate::server::metrics::BatchFigures;
-use crate::server::snapshot::{PresentUser, Snapshot};
 use crate::server::timeout::timeout;
 use crate::storage::sqlite::writer::CommitReport;
 use async_channel::{Receiver, Sender};
@@ -158,7 +158,7 @@ pub struct Broker {
     awaiting_summary: Vec<(ClientKey, UserId)>,
     /// Of the newcomers of this batch.
     permits: Vec<SemaphoreGuardArc>,
-    admission: Admission,
+    rejector: Rejector,
     /// When the oldest line of this batch was read.
     oldest_line: Option<Duration>,
     is_stopping: bool,
@@ -206,7 +206,7 @@ impl Broker {
         inbox: Receiver<BrokerCommand>,
         beginning: InitialState,
         publisher: ActionExecutor,
-        admission: Admission,
+        rejector: Rejector,
     ) -> Self {
         let page = BrowserStreams::new(&context.limits);
         let mut broker = Broker {
@@ -230,7 +230,7 @@ impl Broker {
             summary: Summary::default(),
             awaiting_summary: Vec::new(),
             permits: Vec::new(),
-            admission,
+            rejector,
             oldest_line: None,
             is_stopping: false,
             now: Timestamp::now(),
@@ -620,18 +620,18 @@ impl Broker {
         };
         if let Some(reason) = reason {
             let sentence = reason.farewell().unwrap_or_default();
-            return self.admission.reject(peer, reason, sentence);
+            return self.reject(peer, reason, sentence);
         }
         let fanout = &self.publisher.fanout;
         let connections = fanout.connection_count() - fanout.stream_count();
         if connections >= limits.max_clients + MAX_CLOSING_CONNECTIONS {
             let full = JoinError::Full(limits.max_clients);
-            return self.reject(peer, full);
+            return self.reject(peer, full.into(), &full.to_string());
         }
         let mut effects = Vec::new();
         let user = match self.enter(peer.address(), &mut effects) {
             Ok(user) => user,
-            Err(no_entry) => return self.reject(peer, no_entry),
+            Err(error) => return self.reject(peer, error.into(), &error.to_string()),
         };
         let key = self.publisher.fanout.connect(peer, user);
         self.links.insert(user, key);
@@ -681,9 +681,11 @@ impl Broker {
         }
     }
 
-    fn reject(&self, peer: ConnectionHandle, no_entry: JoinError) {
-        let sentence = no_entry.to_string();
-        self.admission.reject(peer, no_entry.into(), &sentence);
+    fn reject(&self, peer: ConnectionHandle, reason: CloseReason, sentence: &str) {
+        let address = peer.address();
+        let text = notice_line(sentence);
+        self.rejector
+            .reject(peer.into_socket(), address, reason, &text);
     }
 
     /// Ends a user for this reason, after what is owed.
@@ -704,7 +706,8 @@ impl Broker {
             return;
         }
         let mut effects = Vec::new();
-        self.room.leave(user, reason.told(), self.now, &mut effects);
+        self.room
+            .leave(user, reason.leave_reason(), self.now, &mut effects);
         self.snapshot = None;
         for effect in effects {
             self.apply_for_none(effect);
@@ -915,9 +918,15 @@ impl Broker {
         let users = self.room.users().map(present).collect();
         let messages = newest(self.room.history(), last, WEB_MAX_TEXT_BYTES);
         let notice = self.is_failing().then(|| STORE_FAILS.to_owned());
-        let mut snapshot = Snapshot::new(self.epoch.clone(), last, users, messages);
-        snapshot.older = newest_before(self.room.history(), snapshot.messages.len(), last);
-        let snapshot = snapshot.with_notice(notice);
+        let older = newest_before(self.room.history(), messages.len(), last);
+        let snapshot = Snapshot {
+            epoch: self.epoch.clone(),
+            last,
+            users,
+            messages,
+            older,
+            notice,
+        };
         self.snapshot.insert(Arc::new(snapshot)).clone()
     }
 }

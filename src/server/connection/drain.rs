@@ -5,7 +5,9 @@ use crate::server::connection::read::{is_temporary, with_read_buffer};
 use crate::server::fanout::handle::{ConnectionHandle, Flags};
 use crate::server::limits::{FAREWELL_TIMEOUT, LINGER_MAX_BYTES, LINGER_TIMEOUT};
 use crate::server::timeout::timeout;
+use smol::Async;
 use std::io::Read;
+use std::net::TcpStream;
 
 /// Ends a connection that the server closes or that is broken.
 pub(crate) async fn close(handle: &ConnectionHandle) -> CloseReason {
@@ -16,7 +18,7 @@ pub(crate) async fn close(handle: &ConnectionHandle) -> CloseReason {
         if !handle.flags().has(Flags::BROKEN) {
             // Also after the timeout: what the kernel has taken may still arrive.
             handle.finish_sending();
-            timeout(LINGER_TIMEOUT, drain(handle)).await;
+            timeout(LINGER_TIMEOUT, drain(handle.socket())).await;
         }
         CloseReason::Lost
     })
@@ -27,17 +29,17 @@ pub(crate) async fn close(handle: &ConnectionHandle) -> CloseReason {
 ///
 /// The kernel resets a connection that is closed with unread input, and the client could lose the
 /// last lines.
-pub(crate) async fn drain(handle: &ConnectionHandle) {
+pub(crate) async fn drain(socket: &Async<TcpStream>) {
     let mut discarded = 0;
     while discarded < LINGER_MAX_BYTES {
-        match with_read_buffer(|buffer| handle.stream().read(buffer)) {
+        match with_read_buffer(|buffer| socket.get_ref().read(buffer)) {
             Ok(0) => return,
             Ok(count) => {
                 discarded += count;
                 smol::future::yield_now().await;
             }
             Err(error) if is_temporary(&error) => {
-                if handle.socket().readable().await.is_err() {
+                if socket.readable().await.is_err() {
                     return;
                 }
             }

@@ -7,6 +7,7 @@
 mod backlog;
 pub(crate) mod drain;
 mod read;
+pub(crate) mod reject;
 pub(crate) mod stream;
 
 use crate::chat::error::{RejectedRequest, RequestError};

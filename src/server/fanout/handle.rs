@@ -42,7 +42,7 @@ pub struct ConnectionHandle {
     address: SocketAddr,
     waker: AtomicWaker,
     flags: AtomicU8,
-    /// Why writing failed: an index into [`CloseReason::ALL`], or a larger number.
+    /// Why writing failed: the number of a [`CloseReason`], or none.
     write_failure: AtomicU8,
 }
 
@@ -61,6 +61,11 @@ impl ConnectionHandle {
     /// Returns the socket; reading and writing its inner stream never blocks.
     pub(crate) fn socket(&self) -> &Async<TcpStream> {
         &self.socket
+    }
+
+    /// Returns the socket of a connection that is not served.
+    pub(crate) fn into_socket(self) -> Async<TcpStream> {
+        self.socket
     }
 
     /// Returns a writer that never blocks.
@@ -97,18 +102,14 @@ impl ConnectionHandle {
     /// Raises [`Flags::BROKEN`] and records the reason, because a later read may report another
     /// reason or none.
     pub(crate) fn abort(&self, reason: CloseReason) {
-        let index = CloseReason::ALL.iter().position(|each| *each == reason);
         // There are far fewer reasons than `u8` has values.
-        let index = index.and_then(|index| u8::try_from(index).ok());
-        self.write_failure
-            .store(index.unwrap_or(u8::MAX), Ordering::Release);
+        self.write_failure.store(reason as u8, Ordering::Release);
         self.raise(Flags::BROKEN);
     }
 
     /// Returns why writing failed, if it did.
     pub(crate) fn write_failure(&self) -> Option<CloseReason> {
-        let index = self.write_failure.load(Ordering::Acquire);
-        CloseReason::ALL.get(usize::from(index)).copied()
+        CloseReason::from_number(self.write_failure.load(Ordering::Acquire))
     }
 
     /// Registers the task that the next flag wakes. Only the task of the connection calls this.

@@ -1,33 +1,26 @@
-//! The API: what programs and the page's script ask for.
-//!
-//! What lives here: the routes under `/api/` but the live stream, from the words of a request to
-//! what the broker or the past is asked, and back. `web/openapi.json` describes them, and a test
-//! holds it against this file. It must never decide what may be said or who may be called what:
-//! that is the room's.
+//! The API under `/api/`, except for the live stream. `web/openapi.json` describes it.
 
 use crate::chat::error::{RejectedRequest, RequestError};
 use crate::chat::message::Message;
 use crate::chat::query::{Query, QueryError};
 use crate::chat::request::{
-    HistoryPage, Request as Asked, SearchRequest, SendMessage, SendPrivate,
+    HistoryPage, Request as ChatRequest, SearchRequest, SendMessage, SendPrivate,
 };
-use crate::limits::{DEFAULT_PAGE_MESSAGES, MAX_QUERY_BYTES};
-use crate::protocol::decode;
-use crate::protocol::sse;
+use crate::limits::MAX_QUERY_BYTES;
+use crate::protocol::{decode, sse};
 use crate::server::command::{BrowserCommand, BrowserError, BrowserReply, BrowserRequest};
-use crate::server::http::problem::{PROBLEM_JSON, Problem};
-use crate::server::http::{HttpState, RequestContext, document, overloaded, shared_document};
+use crate::server::http::HttpState;
+use crate::server::http::connection::RequestContext;
+use crate::server::http::problem::Problem;
+use crate::server::http::response::{JSON, document, shared_document};
+use crate::server::http::routes::{RouteResult, route};
 use crate::server::limits::WEB_COOKIE_LIFETIME;
 use crate::storage::MessagePage;
 use serde::Deserialize;
 use std::borrow::Cow;
-use std::sync::OnceLock;
-use tide::{Request, Response, StatusCode};
+use tide::{Request, StatusCode};
 
-/// What a route answers, or why it does not do what it is asked for.
-type Answered = Result<Response, Problem>;
-
-/// The routes of the API and their methods.
+/// The paths of the API and their methods.
 pub const ROUTES: [(&str, &str); 7] = [
     ("/api/users", "GET, HEAD"),
     ("/api/messages", "GET, HEAD, POST"),
@@ -38,194 +31,148 @@ pub const ROUTES: [(&str, &str); 7] = [
     ("/api/", ""),
 ];
 
-/// The description of the API.
 const OPENAPI: &str = include_str!("../../../web/openapi.json");
 
-/// How it calls the session's cookie.
+/// Name of the session cookie in the description.
 const EXAMPLE_COOKIE: &str = "smolchat-8080";
 
-/// Adds the routes.
-pub fn add_to(app: &mut tide::Server<HttpState>) {
-    app.at("/api/users")
-        .get(|request| answer(request, Route::Users));
+/// Adds the routes of the API.
+pub(crate) fn add_routes(app: &mut tide::Server<HttpState>) {
+    app.at("/api/users").get(route(get_users, true));
     app.at("/api/messages")
-        .get(|request| answer(request, Route::Messages));
-    app.at("/api/messages")
-        .post(|request| answer(request, Route::Say));
-    app.at("/api/private")
-        .post(|request| answer(request, Route::Whisper));
+        .get(route(get_messages, true))
+        .post(route(send_message, true));
+    app.at("/api/private").post(route(send_private, true));
     app.at("/api/session")
-        .post(|request| answer(request, Route::Join));
-    app.at("/api/session")
-        .delete(|request| answer(request, Route::Leave));
+        .post(route(join, true))
+        .delete(route(leave, true));
     app.at("/api/openapi.json")
-        .get(|request| answer(request, Route::Description));
+        .get(route(get_description, true));
 }
 
-/// What is asked for.
-#[derive(Clone, Copy)]
-enum Route {
-    Users,
-    Messages,
-    Say,
-    Whisper,
-    Join,
-    Leave,
-    Description,
+/// Returns the description with the cookie name of this host and port.
+async fn get_description(request: Request<HttpState>) -> RouteResult {
+    let context = request_context(&request)?;
+    let text = OPENAPI.replace(EXAMPLE_COOKIE, &context.info.cookie);
+    Ok(document(text, JSON))
 }
 
-async fn answer(request: Request<HttpState>, route: Route) -> tide::Result {
-    let answered = match route {
-        Route::Users => users(&request).await,
-        Route::Messages => messages(&request).await,
-        Route::Say => say(&request).await,
-        Route::Whisper => whisper(&request).await,
-        Route::Join => join(&request).await,
-        Route::Leave => leave(&request).await,
-        Route::Description => Ok(description(&request)),
-    };
-    Ok(answered.unwrap_or_else(|problem| problem_response(&problem)))
+/// Returns the client and body of a request.
+///
+/// # Errors
+/// The connection did not attach them, which is a bug.
+pub(crate) fn request_context(request: &Request<HttpState>) -> Result<&RequestContext, Problem> {
+    let bug = || Problem::new(500, "fault", "The request could not be answered");
+    request.ext::<RequestContext>().ok_or_else(bug)
 }
 
-/// The description, with the cookie's name as it is under the address that was asked.
-fn description(request: &Request<HttpState>) -> Response {
-    let ask = request.ext::<RequestContext>();
-    let name = ask.map_or(EXAMPLE_COOKIE, |ask| &ask.caller.cookie);
-    document(OPENAPI.replace(EXAMPLE_COOKIE, name), "application/json")
-}
-
-/// A problem as an answer.
-pub fn problem_response(problem: &Problem) -> Response {
-    let mut response = document(problem.json(), PROBLEM_JSON);
-    let status = StatusCode::try_from(problem.status);
-    response.set_status(status.unwrap_or(StatusCode::InternalServerError));
-    if let Some(seconds) = problem.retry_after_seconds() {
-        response.insert_header("retry-after", seconds.to_string());
-    }
-    response
-}
-
-// Reading
-
-async fn users(request: &Request<HttpState>) -> Answered {
-    let site = request.state();
-    let snapshot = site
-        .broker
-        .snapshot()
-        .await
-        .map_err(|_| Problem::stopping())?;
+async fn get_users(request: Request<HttpState>) -> RouteResult {
+    let state = request.state();
+    let snapshot = state.snapshot().await?;
+    let documents = state.documents.of(&snapshot);
     let make = || sse::users_document(&snapshot);
-    let users = site.budget.document(&snapshot.users_document, make);
-    Ok(shared_document(
-        users.ok_or_else(overloaded)?,
-        "application/json",
-    ))
+    let users = state.documents.document(&documents.users, make)?;
+    Ok(shared_document(users, JSON))
 }
 
-async fn messages(request: &Request<HttpState>) -> Answered {
-    let site = request.state();
-    let wanted = Wanted::read(request)?;
-    if wanted.is_plain() {
-        let snapshot = site
-            .broker
-            .snapshot()
-            .await
-            .map_err(|_| Problem::stopping())?;
+async fn get_messages(request: Request<HttpState>) -> RouteResult {
+    let state = request.state();
+    let filter = MessageFilter::from_query(&request)?;
+    let messages = if filter.is_default() {
+        let snapshot = state.snapshot().await?;
+        let documents = state.documents.of(&snapshot);
         let make = || sse::messages_document(&snapshot.messages, snapshot.older > 0);
-        let messages = site.budget.document(&snapshot.messages_document, make);
-        return Ok(shared_document(
-            messages.ok_or_else(overloaded)?,
-            "application/json",
-        ));
-    }
-    let found = find(site, &wanted).await?;
-    let make = || sse::messages_document(&found.messages, found.has_more);
-    let messages = site.budget.document(&OnceLock::new(), make);
-    Ok(shared_document(
-        messages.ok_or_else(overloaded)?,
-        "application/json",
-    ))
+        state.documents.document(&documents.messages, make)?
+    } else {
+        let found = find(state, &filter).await?;
+        let make = || sse::messages_document(&found.messages, found.has_more);
+        state.documents.single(make)?
+    };
+    Ok(shared_document(messages, JSON))
 }
 
-/// Which messages are asked for.
+/// The messages for which a client asks.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct Wanted {
-    /// Only those before this event.
-    pub before: Option<u64>,
-    /// Only those after this event, and, but for a search, those next to it first.
-    pub after: Option<u64>,
-    /// At most so many.
-    pub limit: Option<u64>,
-    /// Only those that match this.
-    pub query: Option<String>,
+pub(crate) struct MessageFilter {
+    /// Only messages before this event.
+    pub(crate) before: Option<u64>,
+    /// Only messages after this event. Except for a search, the oldest of them come first.
+    pub(crate) after: Option<u64>,
+    /// Maximum messages.
+    pub(crate) limit: Option<u64>,
+    /// Only messages that match this query.
+    pub(crate) query: Option<String>,
 }
 
-impl Wanted {
-    /// Reads the parameters of a request.
+impl MessageFilter {
+    /// Reads the query parameters of a request.
     ///
     /// # Errors
-    /// One of them is none, or stands twice.
-    pub fn read(request: &Request<HttpState>) -> Result<Self, Problem> {
-        let mut wanted = Wanted::default();
+    /// A parameter is invalid or occurs twice.
+    pub(crate) fn from_query(request: &Request<HttpState>) -> Result<Self, Problem> {
+        let mut filter = MessageFilter::default();
         for (name, value) in request.url().query_pairs() {
             let is_new = match &*name {
-                "before" => wanted.before.replace(number(&name, &value)?).is_none(),
-                "after" => wanted.after.replace(number(&name, &value)?).is_none(),
-                "limit" => wanted.limit.replace(number(&name, &value)?).is_none(),
-                "q" => wanted.query.replace(value.into_owned()).is_none(),
+                "before" => filter.before.replace(number(&name, &value)?).is_none(),
+                "after" => filter.after.replace(number(&name, &value)?).is_none(),
+                "limit" => filter.limit.replace(number(&name, &value)?).is_none(),
+                "q" => filter.query.replace(value.into_owned()).is_none(),
                 _ => true,
             };
             if !is_new {
                 let detail =
-                    format!("The parameter \"{name}\" stands more than once; send it once");
+                    format!("The parameter \"{name}\" occurs more than once; send it once");
                 return Err(Problem::new(400, "bad-parameter", detail));
             }
         }
-        Ok(wanted)
+        Ok(filter)
     }
 
-    /// Whether nothing is asked for but what is kept at hand.
-    pub fn is_plain(&self) -> bool {
-        *self == Wanted::default()
+    /// Returns whether the messages of a snapshot suffice.
+    pub(crate) fn is_default(&self) -> bool {
+        *self == MessageFilter::default()
     }
 }
 
-/// The number of an event or of messages.
+/// Parses an event number or a count.
 fn number(name: &str, value: &str) -> Result<u64, Problem> {
     let is_number = !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit());
-    // As far as the numbers of a store go.
+    // SQLite stores signed numbers.
     let parsed = value.parse::<i64>().ok().filter(|_| is_number);
     parsed
         .and_then(|number| u64::try_from(number).ok())
         .ok_or_else(|| {
-            let detail = format!("The parameter \"{name}\" is not a whole number from 0 on");
+            let detail = format!("The parameter \"{name}\" is not a whole number of at least 0");
             Problem::new(400, "bad-parameter", detail)
         })
 }
 
-/// Returns the messages that are wanted, oldest first. `has_more` means newer ones if `after` alone
-/// is given, else older ones.
+/// Returns the messages that pass a filter, oldest first, and whether there are more. The further
+/// messages are newer ones if the filter has `after` and no query, and older ones otherwise.
 ///
 /// # Errors
-/// A parameter is out of range, or the messages cannot be read.
-pub(crate) async fn find(site: &HttpState, wanted: &Wanted) -> Result<MessagePage, Problem> {
-    let archive = &site.context.archive;
-    let page = decode::history_page(wanted.before, wanted.limit).map_err(Problem::from)?;
-    let problem = |refused: RejectedRequest| Problem::from(refused.error);
-    if let Some(query) = &wanted.query {
+/// The filter is invalid, or the messages cannot be read.
+pub(crate) async fn find(
+    state: &HttpState,
+    filter: &MessageFilter,
+) -> Result<MessagePage, Problem> {
+    let archive = &state.context.archive;
+    let page = decode::history_page(filter.before, filter.limit).map_err(Problem::from)?;
+    let problem = |error: RejectedRequest| Problem::from(error.error);
+    if let Some(query) = &filter.query {
         let search = match search(query, page) {
-            // An empty form, or one with signs alone, finds nothing.
+            // An empty form matches nothing.
             Err(RequestError::Query(QueryError::Empty)) => return Ok(MessagePage::default()),
             search => search.map_err(Problem::from)?,
         };
         let mut found = archive.search(search).await.map_err(problem)?;
         found.messages.reverse();
-        if let Some(after) = wanted.after {
+        if let Some(after) = filter.after {
             retain(&mut found, |message| message.id > after);
         }
         return Ok(found);
     }
-    let Some(after) = wanted.after else {
+    let Some(after) = filter.after else {
         return archive.page(page).await.map_err(problem);
     };
     let mut found = archive.after(after, page.limit).await.map_err(problem)?;
@@ -235,7 +182,7 @@ pub(crate) async fn find(site: &HttpState, wanted: &Wanted) -> Result<MessagePag
     Ok(found)
 }
 
-/// Keeps the messages within a bound; beyond a bound that cuts the page there is nothing more.
+/// Keeps the messages within a bound. If the bound removes one, there are no more within it.
 fn retain(found: &mut MessagePage, is_within: impl Fn(&Message) -> bool) {
     let count = found.messages.len();
     found.messages.retain(|message| is_within(message));
@@ -243,7 +190,7 @@ fn retain(found: &mut MessagePage, is_within: impl Fn(&Message) -> bool) {
 }
 
 fn search(query: &str, page: HistoryPage) -> Result<SearchRequest, RequestError> {
-    // Characters here: what a schema can tell.
+    // The limit counts characters here, as `maxLength` in the description does.
     if query.chars().count() > MAX_QUERY_BYTES {
         let limit = MAX_QUERY_BYTES;
         return Err(RequestError::Query(QueryError::TooLong { limit }));
@@ -252,146 +199,136 @@ fn search(query: &str, page: HistoryPage) -> Result<SearchRequest, RequestError>
     Ok(SearchRequest { query, page })
 }
 
-/// Messages on a page of the past, where no number is asked for.
-pub const PAGE_MESSAGES: u64 = DEFAULT_PAGE_MESSAGES as u64;
-
-// Acting
-
-/// Who acts, if it may: the page itself, with what only a script can send, and only where talking
-/// is allowed.
-fn acting(request: &Request<HttpState>) -> Result<&RequestContext, Problem> {
-    // Whoever makes a request says whom it is from.
-    let fault = || Problem::new(500, "fault", "The request could not be answered");
-    let ask = request.ext::<RequestContext>().ok_or_else(fault)?;
-    if request.state().is_read_only {
-        let detail = "This page is for reading only; talk with a client of the chat";
+/// Returns the client if it may act: a page of this server that sends JSON, unless the page is
+/// read-only.
+fn authorize(request: &Request<HttpState>) -> Result<&RequestContext, Problem> {
+    let context = request_context(request)?;
+    if request.state().web.is_read_only {
+        let detail = "This page is read-only; send messages with a chat client";
         return Err(Problem::new(403, "read-only", detail));
     }
-    if !ask.caller.is_same_origin {
-        let detail = "Only the page itself may do this: send the Origin of this address";
+    if !context.info.is_same_origin {
+        let detail = "The request is not from this page; send the Origin of this address";
         return Err(Problem::new(403, "foreign-origin", detail));
     }
-    if !ask.caller.has_json {
-        let detail = "The content type is not application/json; send JSON, and say so";
+    if !context.info.has_json {
+        let detail = "The content type is not application/json; send JSON with that type";
         return Err(Problem::new(415, "bad-content-type", detail));
     }
-    Ok(ask)
+    Ok(context)
 }
 
-/// The object in the body.
-fn object<'a, T: Deserialize<'a>>(body: &'a [u8], shape: &str) -> Result<T, Problem> {
-    let refused = |refusal: RequestError, detail: String| Problem::new(400, refusal.code(), detail);
+/// Parses a JSON body. `example` is a valid body, for the problem.
+fn parse_body<'a, T: Deserialize<'a>>(body: &'a [u8], example: &str) -> Result<T, Problem> {
+    let problem = |error: RequestError, detail: String| Problem::new(400, error.code(), detail);
     let text = std::str::from_utf8(body).map_err(|_| {
         let detail = "The body is not valid UTF-8; send UTF-8 text".to_owned();
-        refused(RequestError::NotUtf8, detail)
+        problem(RequestError::NotUtf8, detail)
     })?;
     serde_json::from_str(text).map_err(|error| match error.classify() {
         serde_json::error::Category::Data => {
-            let detail = format!("The body is not what this needs, such as {shape}");
+            let detail = format!(
+                "The body lacks a field or has a wrong type; send an object such as {example}"
+            );
             Problem::new(400, "bad-data", detail)
         }
-        _ => refused(
+        _ => problem(
             RequestError::NotJson,
-            format!("The body is not valid JSON; send one object, such as {shape}"),
+            format!("The body is not valid JSON; send an object such as {example}"),
         ),
     })
 }
 
-/// What a browser asks the broker for, and the answer.
-async fn ask(
-    site: &HttpState,
-    ask: &RequestContext,
-    asked: BrowserCommand,
+/// Sends a command of a browser to the broker and waits for the reply.
+async fn command(
+    state: &HttpState,
+    context: &RequestContext,
+    command: BrowserCommand,
 ) -> Result<BrowserReply, Problem> {
     let (sender, receiver) = async_channel::bounded(1);
-    let from = BrowserRequest {
-        session: ask.caller.session.clone(),
-        address: ask.address,
-        asked,
+    let request = BrowserRequest {
+        session: context.info.session.clone(),
+        address: context.address,
+        asked: command,
         answer: sender,
     };
-    match site.broker.ask_from_page(from, &receiver).await {
-        Ok(BrowserReply::Not(refusal)) => Err(refusal.into()),
-        Ok(answer) => Ok(answer),
+    match state.broker.ask_from_page(request, &receiver).await {
+        Ok(BrowserReply::Not(error)) => Err(error.into()),
+        Ok(reply) => Ok(reply),
         Err(_) => Err(Problem::stopping()),
     }
 }
 
-/// What was asked for as it goes to the broker: what is refused counts there too.
-fn done_or_refused(asked: Result<Asked, RequestError>) -> BrowserCommand {
-    asked.map_or_else(BrowserCommand::Refused, BrowserCommand::Do)
+/// Converts a request to a command. The broker counts invalid requests too.
+fn chat_command(request: Result<ChatRequest, RequestError>) -> BrowserCommand {
+    request.map_or_else(BrowserCommand::Refused, BrowserCommand::Do)
 }
 
-async fn join(request: &Request<HttpState>) -> Answered {
-    #[derive(Deserialize)]
-    struct Body<'a> {
-        #[serde(borrow)]
-        name: Cow<'a, str>,
-    }
-    let who = acting(request)?;
-    let body: Body<'_> = object(&who.body, r#"{"name":"NAME"}"#)?;
-    let asked = BrowserCommand::Join(body.name.into());
+#[derive(Deserialize)]
+struct JoinBody<'a> {
+    #[serde(borrow)]
+    name: Cow<'a, str>,
+}
+
+async fn join(request: Request<HttpState>) -> RouteResult {
+    let context = authorize(&request)?;
+    let body: JoinBody<'_> = parse_body(&context.body, r#"{"name":"NAME"}"#)?;
+    let join = BrowserCommand::Join(body.name.into());
     let BrowserReply::Joined {
         name,
         token,
         is_new,
-    } = ask(request.state(), who, asked).await?
+    } = command(request.state(), context, join).await?
     else {
         return Err(BrowserError::NoSession.into());
     };
     let limit = request.state().context.limits.max_message_bytes;
     let text = serde_json::json!({ "name": name.as_str(), "limits": { "message": limit } });
-    let mut response = document(text.to_string(), "application/json");
+    let mut response = document(text.to_string(), JSON);
     if is_new {
         response.set_status(StatusCode::Created);
     }
-    let cookie = who
-        .caller
-        .cookie_with(&token, WEB_COOKIE_LIFETIME.as_secs());
-    response.insert_header("set-cookie", cookie);
+    let lifetime = WEB_COOKIE_LIFETIME.as_secs();
+    response.insert_header("set-cookie", context.info.set_cookie(&token, lifetime));
     Ok(response)
 }
 
-/// The answer where there is nothing to tell. (One of status 204 must have no length, and async-h1
-/// gives it one.)
-fn done() -> Response {
-    document("{}".to_owned(), "application/json")
-}
-
-async fn leave(request: &Request<HttpState>) -> Answered {
-    let who = acting(request)?;
-    ask(request.state(), who, BrowserCommand::Leave).await?;
-    let mut response = done();
-    response.insert_header("set-cookie", who.caller.cookie_without());
+async fn leave(request: Request<HttpState>) -> RouteResult {
+    let context = authorize(&request)?;
+    command(request.state(), context, BrowserCommand::Leave).await?;
+    let mut response = document("{}".to_owned(), JSON);
+    response.insert_header("set-cookie", context.info.remove_cookie());
     Ok(response)
 }
 
-async fn say(request: &Request<HttpState>) -> Answered {
-    #[derive(Deserialize)]
-    struct Body<'a> {
-        #[serde(borrow)]
-        message: Cow<'a, str>,
-        #[serde(borrow, default)]
-        nonce: Option<Cow<'a, str>>,
-        #[serde(default)]
-        action: bool,
-    }
-    let who = acting(request)?;
-    let site = request.state();
-    let body: Body<'_> = object(&who.body, r#"{"message":"TEXT","nonce":"N"}"#)?;
-    let most = site.context.limits.max_message_bytes;
-    let asked = || {
-        Ok(Asked::Say(SendMessage {
-            text: decode::message_text(&body.message, most)?,
+#[derive(Deserialize)]
+struct MessageBody<'a> {
+    #[serde(borrow)]
+    message: Cow<'a, str>,
+    #[serde(borrow, default)]
+    nonce: Option<Cow<'a, str>>,
+    #[serde(default)]
+    action: bool,
+}
+
+async fn send_message(request: Request<HttpState>) -> RouteResult {
+    let context = authorize(&request)?;
+    let state = request.state();
+    let body: MessageBody<'_> = parse_body(&context.body, r#"{"message":"TEXT","nonce":"N"}"#)?;
+    let max_bytes = state.context.limits.max_message_bytes;
+    let chat_request = || {
+        Ok(ChatRequest::Say(SendMessage {
+            text: decode::message_text(&body.message, max_bytes)?,
             action: body.action,
             nonce: decode::nonce(body.nonce.as_deref())?,
         }))
     };
-    let BrowserReply::Done(id) = ask(site, who, done_or_refused(asked())).await? else {
+    let reply = command(state, context, chat_command(chat_request())).await?;
+    let BrowserReply::Done(id) = reply else {
         return Err(BrowserError::NoSession.into());
     };
     let text = serde_json::json!({ "id": id, "nonce": body.nonce });
-    let mut response = document(text.to_string(), "application/json");
+    let mut response = document(text.to_string(), JSON);
     response.set_status(StatusCode::Created);
     if let Some(id) = id {
         response.insert_header("location", format!("/m/{id}"));
@@ -399,30 +336,29 @@ async fn say(request: &Request<HttpState>) -> Answered {
     Ok(response)
 }
 
-async fn whisper(request: &Request<HttpState>) -> Answered {
-    #[derive(Deserialize)]
-    struct Body<'a> {
-        #[serde(borrow)]
-        target: Cow<'a, str>,
-        #[serde(borrow)]
-        message: Cow<'a, str>,
-        #[serde(borrow, default)]
-        nonce: Option<Cow<'a, str>>,
-    }
-    let who = acting(request)?;
-    let site = request.state();
-    let body: Body<'_> = object(
-        &who.body,
-        r#"{"target":"NAME","message":"TEXT","nonce":"N"}"#,
-    )?;
-    let most = site.context.limits.max_message_bytes;
-    let asked = || {
-        Ok(Asked::Private(SendPrivate {
+#[derive(Deserialize)]
+struct PrivateBody<'a> {
+    #[serde(borrow)]
+    target: Cow<'a, str>,
+    #[serde(borrow)]
+    message: Cow<'a, str>,
+    #[serde(borrow, default)]
+    nonce: Option<Cow<'a, str>>,
+}
+
+async fn send_private(request: Request<HttpState>) -> RouteResult {
+    let context = authorize(&request)?;
+    let state = request.state();
+    let example = r#"{"target":"NAME","message":"TEXT","nonce":"N"}"#;
+    let body: PrivateBody<'_> = parse_body(&context.body, example)?;
+    let max_bytes = state.context.limits.max_message_bytes;
+    let chat_request = || {
+        Ok(ChatRequest::Private(SendPrivate {
             target: (*body.target).into(),
-            text: decode::message_text(&body.message, most)?,
+            text: decode::message_text(&body.message, max_bytes)?,
             nonce: decode::nonce(body.nonce.as_deref())?,
         }))
     };
-    ask(site, who, done_or_refused(asked())).await?;
-    Ok(done())
+    command(state, context, chat_command(chat_request())).await?;
+    Ok(document("{}".to_owned(), JSON))
 }

@@ -1,34 +1,29 @@
 //! The files of `web/`, compiled into the program.
 //!
-//! What lives here: [`Assets`], each file under an address that changes with its content, as it is
-//! and compressed. Both are made once, when the page starts. The routes hand them out, the page
-//! refers to them. It must never read a file system, and never compress for a request.
-//!
-//! What only its writers need (lines that are comments, and indentation) is left out.
-//!
-//! The modules of the script are joined in one file.
+//! All files are prepared once: comment lines and indentation are removed, the modules of the
+//! script are joined in one file, and each file is compressed.
 
 use crate::server::http::html::AssetUrls;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use std::io::Write;
 
-/// A file of the page.
+/// A file to which the page refers.
 #[derive(Debug)]
-pub struct Asset {
-    /// Its address: a path.
-    pub url: String,
-    /// What it is.
-    pub mime: &'static str,
-    /// As it is.
-    pub content: Vec<u8>,
-    /// Compressed with gzip.
-    pub compressed: Vec<u8>,
+pub(crate) struct Asset {
+    /// The path, which changes with the content.
+    pub(crate) url: String,
+    /// Media type.
+    pub(crate) mime: &'static str,
+    /// Uncompressed bytes.
+    pub(crate) content: Vec<u8>,
+    /// Bytes compressed with gzip.
+    pub(crate) compressed: Vec<u8>,
 }
 
-/// All of them.
+/// All files of the page.
 #[derive(Debug)]
-pub struct Assets {
+pub(crate) struct Assets {
     files: Vec<Asset>,
     urls: AssetUrls,
 }
@@ -58,8 +53,8 @@ const MODULES: [(&str, &str); 13] = [
 ];
 
 impl Assets {
-    /// Every file with its address, compressed.
-    pub fn prepare() -> Self {
+    /// Prepares all files.
+    pub(crate) fn prepare() -> Self {
         let style = Asset::new("style", "css", CSS, include_str!("../../../web/style.css"));
         let icon = Asset::new("icon", "svg", SVG, include_str!("../../../web/icon.svg"));
         let script = Asset::new("app", "js", SCRIPT, &bundle(&MODULES));
@@ -72,24 +67,24 @@ impl Assets {
         Assets { files, urls }
     }
 
-    /// Under which addresses the page finds them.
-    pub fn urls(&self) -> &AssetUrls {
+    /// Returns the paths for the page.
+    pub(crate) fn urls(&self) -> &AssetUrls {
         &self.urls
     }
 
-    /// The file at this address.
-    pub fn find(&self, path: &str) -> Option<&Asset> {
+    /// Returns the file with this path.
+    pub(crate) fn find(&self, path: &str) -> Option<&Asset> {
         self.files.iter().find(|file| file.url == path)
     }
 
-    /// The addresses of all.
-    pub fn paths(&self) -> impl Iterator<Item = &str> {
+    /// Returns the paths of all files.
+    pub(crate) fn paths(&self) -> impl Iterator<Item = &str> {
         self.files.iter().map(|file| &*file.url)
     }
 }
 
 impl Asset {
-    /// A file whose address changes with its content, so that browsers may keep it for ever.
+    /// Prepares a file. Browsers can cache it forever, since its path has a hash of its content.
     fn new(stem: &str, ending: &str, mime: &'static str, content: &str) -> Self {
         let content = without_comments(content).into_bytes();
         let hash = fnv1a(&content);
@@ -142,9 +137,8 @@ fn declared_name(declaration: &str) -> &str {
         .unwrap_or_default()
 }
 
-/// A text without the lines that are nothing but comments, and without indentation. It knows
-/// no more of a language than how a comment begins: the files of the page have no text that spans
-/// lines.
+/// Removes comment lines and indentation. No string in the files of the page spans lines, so only
+/// the first characters of a line matter.
 fn without_comments(text: &str) -> String {
     let mut kept = String::with_capacity(text.len());
     let mut is_inside = false;
@@ -160,7 +154,7 @@ fn without_comments(text: &str) -> String {
     kept
 }
 
-/// The 64-bit hash of Fowler, Noll and Vo: it tells contents apart, nothing more.
+/// Hashes content with 64-bit FNV-1a, which is not secure against collisions.
 fn fnv1a(bytes: &[u8]) -> u64 {
     bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, &byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
@@ -169,7 +163,7 @@ fn fnv1a(bytes: &[u8]) -> u64 {
 
 fn compressed(content: &[u8]) -> Vec<u8> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
-    // Writing to memory does not fail; if it did, nothing would be better than a half.
+    // Writing to memory cannot fail.
     let written = encoder.write_all(content).and_then(|()| encoder.finish());
     written.unwrap_or_default()
 }
@@ -219,14 +213,14 @@ mod tests {
     }
 
     #[test]
-    fn comments_are_left_out_and_nothing_else() {
+    fn only_comments_and_indentation_are_removed() {
         let text = "// one\n/** Two. */\n  let a = 'x // y'; // three\n\n/* four\n   five */\n  b { c: d } /* six */\n";
         let kept = "let a = 'x // y'; // three\nb { c: d } /* six */\n";
         assert_eq!(without_comments(text), kept);
     }
 
     #[test]
-    fn all_of_it_is_small() {
+    fn page_and_files_are_small() {
         let assets = Assets::prepare();
         let page = compressed(html::TEMPLATE.as_bytes()).len();
         let bytes: usize = assets.files.iter().map(|file| file.compressed.len()).sum();

@@ -1,122 +1,126 @@
-//! Live streams: what a browser gets when it begins to listen.
+//! Starts live streams, which carry server-sent events.
 //!
-//! What lives here: [`open`], which turns a connection that asked for `/api/events` into one of the
-//! broker's own, in the dialect of the page: from then on its frames come out of the shared log
-//! like every client's lines, with the same bounds. What it begins with is made here: how it is
-//! now, and, for one that comes back, what it missed. It must never hold up the broker, and never
-//! be silent about what cannot be had any more.
+//! A stream begins with a snapshot of the room or, for a browser that resumes, with the missed
+//! messages. Later events come from the shared log, with the limits of every other client.
 
 use crate::chat::message::Message;
 use crate::chat::request::EventCursor;
+use crate::chat::room::snapshot::Snapshot;
 use crate::protocol::Dialect;
 use crate::protocol::extended::ResumeOutcome;
 use crate::protocol::sse;
 use crate::server::command::{BrokerCommand, NewStream, Subscription};
 use crate::server::connection::stream::serve_stream;
+use crate::server::connection_counter::{LimitReached, Permit};
 use crate::server::fanout::ClientKey;
 use crate::server::fanout::handle::ConnectionHandle;
 use crate::server::fanout::outbox::{
     LogPosition, Outbox, QueuedReply, ReplyBody, StoredRange, StreamStart,
 };
-use crate::server::http::connection_limits::{Full, Permit};
+use crate::server::http::HttpState;
+use crate::server::http::document_cache::CachedDocument;
 use crate::server::http::problem::{Problem, RETRY_AFTER};
 use crate::server::http::request_info::RequestInfo;
-use crate::server::http::{HttpState, SECURITY_HEADERS, TOO_MANY_DOCUMENTS};
-use crate::server::snapshot::{CachedDocument, Snapshot};
+use crate::server::http::response::SECURITY_HEADERS;
 use smol::Async;
 use std::net::{IpAddr, SocketAddr, TcpStream};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
-/// A stream for which there is room, and what it begins with.
+/// A live stream that has a permit and its first bytes, but not yet its socket.
 #[derive(Debug)]
-pub struct Opening {
+pub(crate) struct StreamStartup {
     outbox: Outbox,
     reader: Arc<()>,
-    /// While it is held, the stream counts.
-    counted: Permit,
+    permit: Permit,
+    info: RequestInfo,
 }
 
-/// Makes room for a stream and collects what it begins with.
-pub async fn open(
-    site: &HttpState,
+/// Reserves a place for a stream and collects its first bytes.
+///
+/// # Errors
+/// A limit is reached, or the server stops.
+pub(crate) async fn open(
+    state: &HttpState,
     address: IpAddr,
-    caller: &RequestInfo,
-) -> Result<Opening, Problem> {
-    let counted = enter(site, address)?;
-    let subscribed = site.broker.subscribe().await;
+    info: &RequestInfo,
+) -> Result<StreamStartup, Problem> {
+    let permit = acquire_permit(state, address)?;
+    let subscribed = state.broker.subscribe().await;
     let subscription = subscribed.map_err(|_| Problem::stopping())?;
-    let contents = beginning(site, &subscription, caller.last_event.as_ref()).await?;
-    let place = LogPosition {
+    let replies = first_replies(state, &subscription, info.last_event.as_ref()).await?;
+    let start = LogPosition {
         dialect: Dialect::Page,
         offset: subscription.position,
     };
-    let mut outbox = Outbox::new(place);
-    for body in contents {
+    let mut outbox = Outbox::new(start);
+    for body in replies {
         outbox.add(QueuedReply {
-            at: place.offset,
+            at: start.offset,
             skip: 0,
             body,
         });
     }
-    Ok(Opening {
+    Ok(StreamStartup {
         outbox,
         reader: subscription.reader,
-        counted,
+        permit,
+        info: info.clone(),
     })
 }
 
-/// Whether there would be room for a stream.
-pub fn enter(site: &HttpState, address: IpAddr) -> Result<Permit, Problem> {
-    if site.gate.is_stopping() {
+/// Reserves a place for a stream.
+///
+/// # Errors
+/// A limit is reached, or the server stops.
+pub(crate) fn acquire_permit(state: &HttpState, address: IpAddr) -> Result<Permit, Problem> {
+    if state.limits.is_stopping() {
         return Err(Problem::stopping());
     }
-    site.gate.enter_stream(address).map_err(|full| {
-        let sentence = match full {
-            Full::InAll => "Too many live streams are open; try again later",
-            Full::Address => {
+    state.limits.streams.acquire(address).map_err(|limit| {
+        let detail = match limit {
+            LimitReached::Total => "Too many live streams are open; try again later",
+            LimitReached::Address => {
                 "Too many live streams are open from your address; close one or try again later"
             }
         };
-        Problem::new(503, "too-many-streams", sentence).after(RETRY_AFTER)
+        Problem::new(503, "too-many-streams", detail).after(RETRY_AFTER)
     })
 }
 
-impl Opening {
-    /// Streams to its end. Cancel-safe only in that the connection is then closed.
-    pub async fn stream(
+impl StreamStartup {
+    /// Hands the socket to the broker and waits for the end of the stream. If this future is
+    /// dropped, the connection closes.
+    pub(crate) async fn run(
         self,
-        site: &HttpState,
+        state: &HttpState,
         socket: Async<TcpStream>,
         address: SocketAddr,
-        caller: RequestInfo,
     ) {
         let peer = Arc::new(ConnectionHandle::new(socket, address));
         let (sender, key) = async_channel::bounded::<ClientKey>(1);
         let stream = NewStream {
             peer: peer.clone(),
             outbox: self.outbox,
-            session: caller.session,
+            session: self.info.session,
             reader: self.reader,
             key: sender,
         };
-        let told = site
-            .broker
-            .tell(BrokerCommand::Stream(Box::new(stream)))
-            .await;
-        if told.is_err() {
+        let command = BrokerCommand::Stream(Box::new(stream));
+        if state.broker.tell(command).await.is_err() {
             return;
         }
-        // No key comes if the server stops: the browser comes back by itself.
+        // A broker that stops sends no key. The browser reconnects by itself.
         if let Ok(key) = key.recv().await {
-            let reason = serve_stream(&site.context, key, &peer).await;
-            tracing::debug!(%address, %reason, "a live stream of the page ended");
+            let reason = serve_stream(&state.context, key, &peer).await;
+            tracing::debug!(%address, %reason, "a live stream ended");
         }
-        drop(self.counted);
+        drop(self.permit);
     }
 }
 
-/// The head of the answer. It ends with the connection: so it needs no length, nor chunks.
-fn head() -> String {
+/// Returns the head of the response. The stream ends with its connection, so it needs neither a
+/// length nor chunks.
+fn response_head() -> String {
     let mut head =
         "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nCache-Control: no-store\r\n\
                     X-Accel-Buffering: no\r\nConnection: close\r\n"
@@ -128,102 +132,98 @@ fn head() -> String {
     head
 }
 
-/// What one gets who comes back.
-enum Missed {
-    /// These frames, then how it is now.
-    Frames(Arc<CachedDocument>),
-    /// What the store has, then how it is now.
+/// The events that a resuming browser has missed.
+enum MissedEvents {
+    /// Messages from memory.
+    Encoded(Arc<CachedDocument>),
+    /// Events from the store.
     Stored(StoredRange),
-    /// Nothing: how it is now, with what is kept.
+    /// Some events are gone, so the stream begins like a new one.
     Lost,
 }
 
-async fn beginning(
-    site: &HttpState,
+async fn first_replies(
+    state: &HttpState,
     subscription: &Subscription,
     last_event: Option<&EventCursor>,
 ) -> Result<Vec<ReplyBody>, Problem> {
     let snapshot = &subscription.snapshot;
-    let budget = &site.budget;
-    let mut opening = head();
+    let mut head = response_head();
     let missed = match last_event {
-        None => None,
-        Some(place) => {
-            let (missed, resumed) = missed_since(site, snapshot, place).await?;
-            opening.push_str(&sse::resumed_frame(resumed));
-            Some(missed)
+        None => MissedEvents::Lost,
+        Some(cursor) => {
+            let (missed, resumed) = missed_since(state, snapshot, cursor).await?;
+            head.push_str(&sse::resumed_event(resumed));
+            missed
         }
     };
-    let mut contents = vec![ReplyBody::Bytes(opening.into_bytes().into())];
-    let whole = matches!(missed, None | Some(Missed::Lost));
+    let is_new = matches!(missed, MissedEvents::Lost);
+    let mut replies = vec![ReplyBody::Bytes(head.into_bytes().into())];
     match missed {
-        None | Some(Missed::Lost) => {}
-        Some(Missed::Frames(frames)) => contents.push(ReplyBody::Document(frames)),
-        Some(Missed::Stored(stored)) => contents.push(ReplyBody::Switch(StreamStart {
+        MissedEvents::Lost => {}
+        MissedEvents::Encoded(events) => replies.push(ReplyBody::Document(events)),
+        MissedEvents::Stored(stored) => replies.push(ReplyBody::Switch(StreamStart {
             dialect: Dialect::Page,
             offset: subscription.position,
             lag_baseline: subscription.position,
             stored: Some(stored),
         })),
     }
-    let frame = match whole {
-        true => budget.document(&snapshot.frame, || sse::snapshot_frame(snapshot)),
-        false => budget.document(&snapshot.present_frame, || sse::present_frame(snapshot)),
+    let cache = &state.documents;
+    let documents = cache.of(snapshot);
+    let event = match is_new {
+        true => cache.document(&documents.snapshot_event, || sse::snapshot_event(snapshot)),
+        false => cache.document(&documents.presence_event, || sse::presence_event(snapshot)),
     };
-    contents.push(ReplyBody::Document(frame.ok_or_else(overloaded)?));
-    Ok(contents)
+    replies.push(ReplyBody::Document(event?));
+    Ok(replies)
 }
 
-fn overloaded() -> Problem {
-    Problem::new(503, "overloaded", TOO_MANY_DOCUMENTS).after(RETRY_AFTER)
-}
-
-/// What was missed since this event, and what is told of that.
+/// Finds the events after the cursor, up to the snapshot.
 async fn missed_since(
-    site: &HttpState,
+    state: &HttpState,
     snapshot: &Snapshot,
-    place: &EventCursor,
-) -> Result<(Missed, ResumeOutcome), Problem> {
-    let is_known = place.epoch == (&*snapshot.epoch).into() && place.id <= snapshot.last;
+    cursor: &EventCursor,
+) -> Result<(MissedEvents, ResumeOutcome), Problem> {
+    let is_known = cursor.epoch == (&*snapshot.epoch).into() && cursor.id <= snapshot.last;
     if !is_known {
         return Ok(lost(snapshot));
     }
-    let archive = &site.context.archive;
+    let archive = &state.context.archive;
     let oldest_stored = archive.oldest_event().await;
-    if oldest_stored.is_some_and(|oldest| oldest <= place.id + 1) {
+    if oldest_stored.is_some_and(|oldest| oldest <= cursor.id + 1) {
         let stored = StoredRange {
-            after: place.id,
+            after: cursor.id,
             until: snapshot.last,
         };
-        let missed = snapshot.last - place.id;
-        return Ok((Missed::Stored(stored), ResumeOutcome::Complete { missed }));
+        let missed = snapshot.last - cursor.id;
+        return Ok((
+            MissedEvents::Stored(stored),
+            ResumeOutcome::Complete { missed },
+        ));
     }
-    let is_missed = |message: &&Arc<Message>| message.id > place.id && message.id <= snapshot.last;
-    let missed: Vec<_> = match snapshot.older <= place.id {
-        true => snapshot
-            .messages
-            .iter()
-            .filter(is_missed)
-            .cloned()
-            .collect(),
+    let messages = match snapshot.older <= cursor.id {
+        true => snapshot.messages.clone(),
         false => {
-            let kept = archive.recent_messages().await;
-            if kept.first().is_none_or(|oldest| oldest.id > place.id) {
+            let messages = archive.recent_messages().await;
+            if messages.first().is_none_or(|oldest| oldest.id > cursor.id) {
                 return Ok(lost(snapshot));
             }
-            kept.iter().filter(is_missed).cloned().collect()
+            messages
         }
     };
+    let is_missed = |message: &Arc<Message>| (cursor.id + 1..=snapshot.last).contains(&message.id);
+    let missed: Vec<_> = messages.into_iter().filter(is_missed).collect();
     let resumed = ResumeOutcome::Complete {
         missed: missed.len() as u64,
     };
-    let make = || sse::message_frames(&snapshot.epoch, &missed);
-    let frames = site.budget.document(&OnceLock::new(), make);
-    Ok((Missed::Frames(frames.ok_or_else(overloaded)?), resumed))
+    let make = || sse::message_events(&snapshot.epoch, &missed);
+    let events = state.documents.single(make)?;
+    Ok((MissedEvents::Encoded(events), resumed))
 }
 
-fn lost(snapshot: &Snapshot) -> (Missed, ResumeOutcome) {
+fn lost(snapshot: &Snapshot) -> (MissedEvents, ResumeOutcome) {
     let oldest = snapshot.messages.first();
     let oldest = oldest.map_or(snapshot.last + 1, |message| message.id);
-    (Missed::Lost, ResumeOutcome::Incomplete { oldest })
+    (MissedEvents::Lost, ResumeOutcome::Incomplete { oldest })
 }

@@ -1,43 +1,41 @@
-//! Problems: why a request of the API is not done, for people and for programs.
+//! Problem documents (RFC 9457): why the API refuses a request.
 //!
-//! What lives here: [`Problem`], a document of RFC 9457 whose `code` is that of the protocol's
-//! `error`, and whose `detail` is the same sentence that a client of the chat would get. The routes
-//! answer with it, and so does what refuses a head. It must never hold text that a stranger sent,
-//! but what the protocol's own sentences quote.
+//! `code` and `detail` are the code and sentence of the protocol's `error`.
 
 use crate::chat::error::RequestError;
 use crate::chat::room::JoinError;
 use crate::server::command::BrowserError;
+use crate::server::http::response::STOPPING;
 use serde::Serialize;
 use std::time::Duration;
 
 /// The media type of a problem.
-pub const PROBLEM_JSON: &str = "application/problem+json";
+pub(crate) const PROBLEM_JSON: &str = "application/problem+json";
 
-/// Why a request is not done.
+/// Why a request fails.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Problem {
-    /// What kind of problem it is; the codes tell more than an address could.
+pub(crate) struct Problem {
+    /// Always `about:blank`: `code` tells problems apart.
     #[serde(rename = "type")]
     kind: &'static str,
-    /// The status in words.
+    /// The reason phrase of the status.
     title: &'static str,
-    /// The status of the answer.
-    pub status: u16,
-    /// What was wrong, and what would be right.
-    pub detail: String,
-    /// The stable word for programs.
-    pub code: &'static str,
-    /// The limit that was hit, if one was.
+    /// The status of the response.
+    pub(crate) status: u16,
+    /// What is wrong and what to do.
+    pub(crate) detail: String,
+    /// Stable word for programs.
+    pub(crate) code: &'static str,
+    /// The exceeded limit, if there is one.
     #[serde(skip_serializing_if = "Option::is_none")]
     limit: Option<usize>,
-    /// After how many milliseconds the same may be done, where time helps.
+    /// Milliseconds after which the same request can succeed.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub retry_after_ms: Option<u64>,
+    pub(crate) retry_after_ms: Option<u64>,
 }
 
-/// The words of the statuses that problems have (RFC 9110, section 15).
-fn title_of(status: u16) -> &'static str {
+/// Returns the reason phrase of an error status (RFC 9110, section 15).
+pub(crate) fn title_of(status: u16) -> &'static str {
     match status {
         400 => "Bad Request",
         403 => "Forbidden",
@@ -60,8 +58,8 @@ fn title_of(status: u16) -> &'static str {
 }
 
 impl Problem {
-    /// A problem of this status.
-    pub fn new(status: u16, code: &'static str, detail: impl Into<String>) -> Self {
+    /// Creates a problem with this status.
+    pub(crate) fn new(status: u16, code: &'static str, detail: impl Into<String>) -> Self {
         Problem {
             kind: "about:blank",
             title: title_of(status),
@@ -73,38 +71,49 @@ impl Problem {
         }
     }
 
-    /// The same, and how long to wait.
+    /// Creates the problem of a server that stops.
+    pub(crate) fn stopping() -> Self {
+        Problem::new(503, "shutdown", STOPPING).after(RETRY_AFTER)
+    }
+
+    /// Creates the problem of a server whose documents use too much memory.
+    pub(crate) fn overloaded() -> Self {
+        let detail = "The server is overloaded; try again later";
+        Problem::new(503, "overloaded", detail).after(RETRY_AFTER)
+    }
+
+    /// Adds the time to wait.
     #[must_use]
-    pub fn after(mut self, wait: Duration) -> Self {
-        // At least one, since a wait that is over needs none.
+    pub(crate) fn after(mut self, wait: Duration) -> Self {
+        // A problem that waiting solves needs at least 1 ms.
         let milliseconds = wait.as_nanos().div_ceil(1_000_000).max(1);
         self.retry_after_ms = u64::try_from(milliseconds).ok();
         self
     }
 
-    /// The wait in whole seconds, as `Retry-After` has it.
-    pub fn retry_after_seconds(&self) -> Option<u64> {
+    /// Returns the wait in whole seconds, for `Retry-After`.
+    pub(crate) fn retry_after_seconds(&self) -> Option<u64> {
         self.retry_after_ms.map(|wait| wait.div_ceil(1000))
     }
 
-    /// As JSON.
-    pub fn json(&self) -> String {
-        // Texts and numbers: nothing that JSON lacks.
+    /// Encodes the problem as JSON.
+    pub(crate) fn json(&self) -> String {
+        // Strings and numbers always have a JSON form.
         serde_json::to_string(self).unwrap_or_default()
     }
 }
 
 impl From<RequestError> for Problem {
-    fn from(refusal: RequestError) -> Self {
-        let mut problem = Problem::new(status_of(&refusal), refusal.code(), refusal.to_string());
-        problem.limit = refusal.limit();
-        problem.retry_after_ms = refusal.retry_after_ms();
+    fn from(error: RequestError) -> Self {
+        let mut problem = Problem::new(status_of(&error), error.code(), error.to_string());
+        problem.limit = error.limit();
+        problem.retry_after_ms = error.retry_after_ms();
         problem
     }
 }
 
-fn status_of(refusal: &RequestError) -> u16 {
-    match refusal {
+fn status_of(error: &RequestError) -> u16 {
+    match error {
         RequestError::MessageTooLong { .. } | RequestError::LineTooLong { .. } => 413,
         RequestError::BlankMessage
         | RequestError::Name(_)
@@ -121,25 +130,25 @@ fn status_of(refusal: &RequestError) -> u16 {
     }
 }
 
-/// When one who finds no place may come again.
-pub const RETRY_AFTER: Duration = Duration::from_secs(5);
+/// Time after which a rejected client can try again.
+pub(crate) const RETRY_AFTER: Duration = Duration::from_secs(5);
 
 impl From<JoinError> for Problem {
-    fn from(no_entry: JoinError) -> Self {
-        let code = match no_entry {
+    fn from(error: JoinError) -> Self {
+        let code = match error {
             JoinError::Full(_) => "full",
             JoinError::AddressFull => "address-full",
             JoinError::AddressInUse(_) => "address-in-use",
         };
-        Problem::new(503, code, no_entry.to_string()).after(RETRY_AFTER)
+        Problem::new(503, code, error.to_string()).after(RETRY_AFTER)
     }
 }
 
 impl From<BrowserError> for Problem {
-    fn from(refusal: BrowserError) -> Self {
-        match refusal {
-            BrowserError::Refused(refusal) => refusal.into(),
-            BrowserError::NoEntry(no_entry) => no_entry.into(),
+    fn from(error: BrowserError) -> Self {
+        match error {
+            BrowserError::Refused(error) => error.into(),
+            BrowserError::NoEntry(error) => error.into(),
             BrowserError::NoSession => Problem::new(
                 403,
                 "no-session",
@@ -157,19 +166,12 @@ impl From<BrowserError> for Problem {
     }
 }
 
-impl Problem {
-    /// There is no chat to ask.
-    pub fn stopping() -> Self {
-        Problem::new(503, "shutdown", "The server is stopping").after(RETRY_AFTER)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn a_problem_has_the_codes_and_sentences_of_the_protocol() {
+    fn problem_has_the_code_and_sentence_of_the_protocol() {
         let problem = Problem::from(RequestError::MessageTooLong {
             length: 5000,
             limit: 4096,
@@ -189,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn every_status_has_its_words() {
+    fn every_status_has_a_title() {
         for status in [400, 403, 404, 405, 409, 411, 413, 415, 422, 429, 503] {
             assert_ne!(title_of(status), title_of(500), "{status}");
         }

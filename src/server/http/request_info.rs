@@ -1,8 +1,6 @@
-//! Who asks: what a request's head tells about the browser that sent it.
+//! What the header fields of a request say about the client.
 //!
-//! What lives here: [`RequestInfo`], read once from the fields of a head that was judged, so that no
-//! route ever looks at a field itself. It must never trust more than it says: a cookie is a secret
-//! that may be wrong, an origin a claim that browsers do not let scripts make.
+//! Fields are claims: a cookie can be wrong, and only browsers keep scripts from forging an origin.
 //!
 //! Sources: RFC 6265 (cookies), RFC 6454 (origins), RFC 9110 (media types, codings), and the
 //! `Last-Event-ID` of the HTML standard.
@@ -11,29 +9,28 @@ use crate::chat::request::EventCursor;
 use crate::chat::token::Token;
 use crate::protocol::sse;
 
-/// What is known of who asks.
+/// What the header fields of a request say about the client.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct RequestInfo {
-    /// The secret in the session's cookie, if there is one that can be one.
-    pub session: Option<Token>,
-    /// The name of that cookie: browsers do not tell the ports of a host apart, so it does.
-    pub cookie: String,
-    /// The newest event that it has got.
-    pub last_event: Option<EventCursor>,
-    /// Whether the page itself asks, as the browser says.
-    pub is_same_origin: bool,
-    /// Whether it came encrypted to whatever stands before this server.
-    pub is_secure: bool,
-    /// Whether what it sends calls itself JSON.
-    pub has_json: bool,
-    /// Whether it takes what is compressed with gzip.
-    pub accepts_gzip: bool,
+pub(crate) struct RequestInfo {
+    /// Well-formed session secret from the cookie.
+    pub(crate) session: Option<Token>,
+    /// Name of the session cookie. Browsers share cookies between ports, so the name has the port.
+    pub(crate) cookie: String,
+    /// Newest event that the client has received.
+    pub(crate) last_event: Option<EventCursor>,
+    /// Whether the request comes from a page of this server.
+    pub(crate) is_same_origin: bool,
+    /// Whether the client used HTTPS, terminated by a proxy.
+    pub(crate) is_secure: bool,
+    /// Whether the body is declared as JSON.
+    pub(crate) has_json: bool,
+    /// Whether the client accepts gzip.
+    pub(crate) accepts_gzip: bool,
 }
 
-/// The fields of a head.
-pub type Fields<'a, 'b> = &'a [httparse::Header<'b>];
+type Fields<'a, 'b> = &'a [httparse::Header<'b>];
 
-/// Values of a field that stands at most once; none if it stands more often.
+/// Returns the value of a field, or none if the field occurs more than once.
 fn single<'a>(fields: Fields<'a, '_>, name: &str) -> Option<&'a str> {
     let mut found = values(fields, name);
     let first = found.next()?;
@@ -48,8 +45,8 @@ fn values<'a>(fields: Fields<'a, '_>, name: &str) -> impl Iterator<Item = &'a st
 }
 
 impl RequestInfo {
-    /// Reads the fields of a request for this host.
-    pub fn read(fields: Fields<'_, '_>, authority: &str) -> Self {
+    /// Reads the header fields of a request for this host and port.
+    pub(crate) fn from_fields(fields: Fields<'_, '_>, authority: &str) -> Self {
         let cookie = cookie_name(authority);
         let origin = single(fields, "origin").and_then(|origin| origin.split_once("://"));
         let is_same_origin = origin.is_some_and(|(scheme, host)| {
@@ -58,7 +55,7 @@ impl RequestInfo {
         RequestInfo {
             session: values(fields, "cookie").find_map(|pairs| session_in(pairs, &cookie)),
             cookie,
-            last_event: single(fields, "last-event-id").and_then(sse::place_of),
+            last_event: single(fields, "last-event-id").and_then(sse::parse_event_id),
             is_same_origin,
             is_secure: is_same_origin && origin.is_some_and(|(scheme, _)| scheme == "https"),
             has_json: single(fields, "content-type").is_some_and(is_json),
@@ -66,18 +63,18 @@ impl RequestInfo {
         }
     }
 
-    /// The field that gives the browser its secret: no script sees it, and no other site's request
-    /// carries it.
-    pub fn cookie_with(&self, token: &Token, lifetime_seconds: u64) -> String {
-        self.cookie_of(&token.secret(), lifetime_seconds)
+    /// Returns the `Set-Cookie` value that stores the session secret. Scripts cannot read the
+    /// cookie, and requests from other sites do not carry it.
+    pub(crate) fn set_cookie(&self, token: &Token, lifetime_seconds: u64) -> String {
+        self.cookie_value(&token.secret(), lifetime_seconds)
     }
 
-    /// The field that takes it away.
-    pub fn cookie_without(&self) -> String {
-        self.cookie_of("", 0)
+    /// Returns the `Set-Cookie` value that removes the session secret.
+    pub(crate) fn remove_cookie(&self) -> String {
+        self.cookie_value("", 0)
     }
 
-    fn cookie_of(&self, value: &str, lifetime_seconds: u64) -> String {
+    fn cookie_value(&self, value: &str, lifetime_seconds: u64) -> String {
         let secure = if self.is_secure { "; Secure" } else { "" };
         format!(
             "{}={value}; Path=/; Max-Age={lifetime_seconds}; HttpOnly; SameSite=Strict{secure}",
@@ -86,7 +83,7 @@ impl RequestInfo {
     }
 }
 
-/// The name of the session's cookie on this host and port.
+/// Returns the name of the session cookie for this host and port.
 fn cookie_name(authority: &str) -> String {
     let after_address = authority.rfind(']').map_or(0, |at| at + 1);
     let port = authority[after_address..].split_once(':');
@@ -108,7 +105,7 @@ fn is_json(media_type: &str) -> bool {
     essence.trim().eq_ignore_ascii_case("application/json")
 }
 
-/// Whether gzip is among the codings, and not with the weight zero.
+/// Returns whether the codings have gzip with a weight above zero.
 fn accepts_gzip(codings: &str) -> bool {
     codings.split(',').any(|coding| {
         let mut parts = coding.split(';').map(str::trim);
@@ -127,7 +124,7 @@ fn accepts_gzip(codings: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn caller(authority: &str, fields: &[(&str, &str)]) -> RequestInfo {
+    fn info(authority: &str, fields: &[(&str, &str)]) -> RequestInfo {
         let fields: Vec<_> = fields
             .iter()
             .map(|(name, value)| httparse::Header {
@@ -135,13 +132,13 @@ mod tests {
                 value: value.as_bytes(),
             })
             .collect();
-        RequestInfo::read(&fields, authority)
+        RequestInfo::from_fields(&fields, authority)
     }
 
     const SECRET: &str = "000102030405060708090a0b0c0d0e0f";
 
     #[test]
-    fn the_page_itself_is_told_from_others() {
+    fn only_pages_of_this_host_and_port_are_same_origin() {
         for (host, origin, expected) in [
             ("localhost:8080", "http://localhost:8080", true),
             ("LocalHost:8080", "http://localhost:8080", true),
@@ -159,38 +156,37 @@ mod tests {
             ("localhost:8080", "null", false),
             ("localhost:8080", "", false),
         ] {
-            let caller = caller(host, &[("Origin", origin)]);
-            assert_eq!(caller.is_same_origin, expected, "{host} {origin}");
-            assert_eq!(caller.is_secure, expected && origin.starts_with("https"));
+            let info = info(host, &[("Origin", origin)]);
+            assert_eq!(info.is_same_origin, expected, "{host} {origin}");
+            assert_eq!(info.is_secure, expected && origin.starts_with("https"));
         }
-        assert!(!caller("localhost", &[]).is_same_origin);
+        assert!(!info("localhost", &[]).is_same_origin);
         let twice = [("origin", "http://x"), ("origin", "http://x")];
-        assert!(!caller("x", &twice).is_same_origin);
+        assert!(!info("x", &twice).is_same_origin);
     }
 
     #[test]
-    fn the_cookie_of_this_port_is_found() {
+    fn cookie_of_this_port_is_found() {
         let pairs = format!("a=b; smolchat={SECRET}x; smolchat-81={SECRET}; c=d");
-        let of = |authority| caller(authority, &[("cookie", &pairs)]).session;
+        let of = |authority| info(authority, &[("cookie", &pairs)]).session;
         assert_eq!(of("x:81"), Token::parse(SECRET));
         assert_eq!(of("[::1]:81"), Token::parse(SECRET));
         assert_eq!(of("x:82"), None);
-        assert_eq!(of("x"), None, "it is no token");
-        let caller = caller("x:81", &[("origin", "https://x:81")]);
+        assert_eq!(of("x"), None, "not a token");
+        let info = info("x:81", &[("origin", "https://x:81")]);
         let token = Token::parse(SECRET).unwrap();
         assert_eq!(
-            caller.cookie_with(&token, 60),
+            info.set_cookie(&token, 60),
             format!("smolchat-81={SECRET}; Path=/; Max-Age=60; HttpOnly; SameSite=Strict; Secure")
         );
         assert!(
-            caller
-                .cookie_without()
+            info.remove_cookie()
                 .starts_with("smolchat-81=; Path=/; Max-Age=0;")
         );
     }
 
     #[test]
-    fn json_is_told_by_its_type_and_gzip_by_its_weight() {
+    fn json_depends_on_the_media_type_and_gzip_on_its_weight() {
         for (value, expected) in [
             ("application/json", true),
             ("Application/JSON; charset=utf-8", true),
@@ -198,8 +194,8 @@ mod tests {
             ("application/jsonx", false),
             ("application/x-www-form-urlencoded", false),
         ] {
-            let caller = caller("x", &[("content-type", value)]);
-            assert_eq!(caller.has_json, expected, "{value}");
+            let info = info("x", &[("content-type", value)]);
+            assert_eq!(info.has_json, expected, "{value}");
         }
         for (value, expected) in [
             ("gzip", true),
@@ -210,16 +206,16 @@ mod tests {
             ("identity", false),
             ("", false),
         ] {
-            let caller = caller("x", &[("accept-encoding", value)]);
-            assert_eq!(caller.accepts_gzip, expected, "{value}");
+            let info = info("x", &[("accept-encoding", value)]);
+            assert_eq!(info.accepts_gzip, expected, "{value}");
         }
     }
 
     #[test]
-    fn the_last_event_is_of_a_life_of_the_server() {
-        let of = |id| caller("x", &[("last-event-id", id)]).last_event;
-        let place = of("18b-1f:42").unwrap();
-        assert_eq!((&*place.epoch, place.id), ("18b-1f", 42));
+    fn last_event_id_has_an_epoch_and_a_number() {
+        let of = |id| info("x", &[("last-event-id", id)]).last_event;
+        let cursor = of("18b-1f:42").unwrap();
+        assert_eq!((&*cursor.epoch, cursor.id), ("18b-1f", 42));
         for none in ["42", "", ":", "x:", "x:-1", "x:99999999999999999999"] {
             assert_eq!(of(none), None, "{none}");
         }

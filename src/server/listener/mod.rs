@@ -1,12 +1,8 @@
-//! Addresses: from a host and a port to a listener, or a sentence on why not.
-//!
-//! What lives here: [`Listeners`], bound before anything runs, so that whoever starts a server
-//! knows its addresses and a mistake is told at once. It must never accept anything.
+//! Binds listeners before the server runs, so that their addresses are known and errors are early.
 
 pub mod accept;
 pub mod admission;
 
-use crate::server::config::ServerConfig;
 use crate::server::limits::{
     LISTEN_BACKLOG, SOCKET_RECEIVE_BUFFER_BYTES, SOCKET_SEND_BUFFER_BYTES, WEB_PORT_ATTEMPTS,
 };
@@ -16,41 +12,47 @@ use std::fmt;
 use std::io;
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
 
-/// The listeners of a server.
-#[derive(Debug)]
-pub struct Listeners {
-    chat: Bound,
-    web: Option<Bound>,
+/// An address to bind, with the options that set it.
+#[derive(Clone, Debug)]
+pub struct ListenSpec {
+    /// Host name or address.
+    pub host: String,
+    /// Port; 0 for any free one.
+    pub port: u16,
+    /// Whether a port in use gives way to the next free one.
+    pub may_change_port: bool,
+    /// Option for the host.
+    pub host_option: &'static str,
+    /// Option for the port.
+    pub port_option: &'static str,
 }
 
-/// A listener with the address that it really has.
+/// A bound listener.
 #[derive(Debug)]
 pub struct Bound {
     /// The listener.
-    pub listener: async_net::TcpListener,
-    /// Its address.
+    pub listener: Async<TcpListener>,
+    /// The bound address.
     pub address: SocketAddr,
 }
 
 /// Why a server cannot listen. Its `Display` names the address, the reason and a remedy.
 #[derive(Debug)]
 pub struct BindError {
-    host: String,
-    port: u16,
-    host_option: &'static str,
-    port_option: &'static str,
+    spec: ListenSpec,
     source: io::Error,
 }
 
 impl fmt::Display for BindError {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let BindError {
+        let BindError { spec, source } = self;
+        let ListenSpec {
             host,
             port,
             host_option,
             port_option,
-            source,
-        } = self;
+            ..
+        } = spec;
         let brackets = host.contains(':') && !host.starts_with('[');
         let address = if brackets {
             format!("[{host}]:{port}")
@@ -89,78 +91,43 @@ impl std::error::Error for BindError {
     }
 }
 
-impl Listeners {
-    /// Binds what the configuration asks for.
-    ///
-    /// A web port that nobody asked for gives way to the next free one when it is taken.
-    ///
-    /// # Errors
-    /// An address cannot be bound.
-    pub fn bind(config: &ServerConfig) -> Result<Self, BindError> {
-        let chat = bind(&config.chat_host, config.chat_port, "--host", "--port")?;
-        let web = match &config.web {
-            None => None,
-            Some(web) if web.port_was_chosen => {
-                Some(bind(&web.host, web.port, "--web-host", "--web-port")?)
+/// Binds an address.
+///
+/// # Errors
+/// The address cannot be bound.
+pub fn bind(spec: &ListenSpec) -> Result<Bound, BindError> {
+    let attempts = if spec.may_change_port {
+        WEB_PORT_ATTEMPTS
+    } else {
+        0
+    };
+    let last_port = spec.port.saturating_add(attempts);
+    let mut port = spec.port;
+    loop {
+        match bind_port(&spec.host, port) {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse && port < last_port => port += 1,
+            result => {
+                return result.map_err(|source| BindError {
+                    spec: ListenSpec {
+                        port,
+                        ..spec.clone()
+                    },
+                    source,
+                });
             }
-            Some(web) => Some(bind_next_free(&web.host, web.port)?),
-        };
-        Ok(Listeners { chat, web })
-    }
-
-    /// Where clients connect to.
-    pub fn chat_address(&self) -> SocketAddr {
-        self.chat.address
-    }
-
-    /// Where the page is; none if there is no page.
-    pub fn web_address(&self) -> Option<SocketAddr> {
-        self.web.as_ref().map(|web| web.address)
-    }
-
-    /// The listeners themselves: of the chat, and of the page.
-    pub fn into_parts(self) -> (Bound, Option<Bound>) {
-        (self.chat, self.web)
-    }
-}
-
-fn bind_next_free(host: &str, first: u16) -> Result<Bound, BindError> {
-    let mut result = bind(host, first, "--web-host", "--web-port");
-    for port in (first..=u16::MAX)
-        .skip(1)
-        .take(usize::from(WEB_PORT_ATTEMPTS))
-    {
-        match &result {
-            Err(error) if error.source.kind() == io::ErrorKind::AddrInUse => {
-                result = bind(host, port, "--web-host", "--web-port");
-            }
-            _ => break,
         }
     }
-    result
 }
 
-/// Binds the first of the host's addresses that can be bound.
-fn bind(
-    host: &str,
-    port: u16,
-    host_option: &'static str,
-    port_option: &'static str,
-) -> Result<Bound, BindError> {
-    let bare = host
+/// Binds the first address of the host that can be bound.
+fn bind_port(host: &str, port: u16) -> io::Result<Bound> {
+    let host = host
         .strip_prefix('[')
         .and_then(|host| host.strip_suffix(']'))
         .unwrap_or(host);
-    let failed = |source| BindError {
-        host: bare.to_owned(),
-        port,
-        host_option,
-        port_option,
-        source,
-    };
-    let addresses = (bare, port)
+    let addresses = (host, port)
         .to_socket_addrs()
-        .map_err(|error| failed(io::Error::new(io::ErrorKind::NotFound, error)))?;
+        .map_err(|error| io::Error::new(io::ErrorKind::NotFound, error))?;
     let mut last_error = io::ErrorKind::NotFound.into();
     for address in addresses {
         match bind_address(address) {
@@ -168,7 +135,7 @@ fn bind(
             Err(error) => last_error = error,
         }
     }
-    Err(failed(last_error))
+    Err(last_error)
 }
 
 fn bind_address(address: SocketAddr) -> io::Result<Bound> {
@@ -177,23 +144,23 @@ fn bind_address(address: SocketAddr) -> io::Result<Bound> {
         Type::STREAM,
         Some(Protocol::TCP),
     )?;
-    // On Unix this lets a restarted server have its port while old connections fade away; it
-    // does not let two servers share one. On Windows it would, so it stays off there.
+    // On Unix this allows a restart while old connections are in TIME_WAIT. On Windows it would let
+    // two servers share a port.
     socket.set_reuse_address(cfg!(unix))?;
     if address.is_ipv6() {
-        // The unspecified IPv6 address takes IPv4 as well, whatever the system's default.
+        // The unspecified IPv6 address accepts IPv4 too, whatever the system's default is.
         socket.set_only_v6(false)?;
     }
     socket.bind(&address.into())?;
-    // The standard library's backlog of 128 makes a crowd of connects stall for seconds.
-    // Those who are accepted inherit both.
+    // Accepted sockets inherit the buffer sizes.
     socket.set_send_buffer_size(SOCKET_SEND_BUFFER_BYTES)?;
     socket.set_recv_buffer_size(SOCKET_RECEIVE_BUFFER_BYTES)?;
+    // With the backlog of the standard library (128), a connection storm stalls for seconds.
     socket.listen(LISTEN_BACKLOG)?;
     let listener = TcpListener::from(socket);
     let address = listener.local_addr()?;
     Ok(Bound {
-        listener: Async::new(listener)?.into(),
+        listener: Async::new(listener)?,
         address,
     })
 }
@@ -202,46 +169,52 @@ fn bind_address(address: SocketAddr) -> io::Result<Bound> {
 mod tests {
     use super::*;
 
-    fn sentence(result: Result<Bound, BindError>) -> String {
-        result.map(|bound| bound.address).unwrap_err().to_string()
+    fn spec(host: &str, port: u16) -> ListenSpec {
+        ListenSpec {
+            host: host.to_owned(),
+            port,
+            may_change_port: false,
+            host_option: "--host",
+            port_option: "--port",
+        }
+    }
+
+    fn sentence(spec: ListenSpec) -> String {
+        bind(&spec).map(|_| ()).unwrap_err().to_string()
     }
 
     #[test]
-    fn a_taken_port_is_told_with_a_remedy() {
-        let taken = bind("127.0.0.1", 0, "--host", "--port").unwrap();
+    fn errors_name_the_address_the_reason_and_a_remedy() {
+        let taken = bind(&spec("127.0.0.1", 0)).unwrap();
         let port = taken.address.port();
         assert_eq!(
-            sentence(bind("127.0.0.1", port, "--host", "--port")),
+            sentence(spec("127.0.0.1", port)),
             format!(
                 "Cannot listen on 127.0.0.1:{port}: the address is in use; choose another port with --port, or 0 for any free one"
             )
         );
+        let foreign = sentence(spec("192.0.2.1", 0));
+        let start = "Cannot listen on 192.0.2.1:0: this machine has no such address";
+        assert!(foreign.starts_with(start), "{foreign}");
+        let unknown = sentence(spec("no such host", 1));
+        let reason = "no address is known for that name; choose another with --host";
+        assert!(unknown.contains(reason), "{unknown}");
     }
 
     #[test]
-    fn an_address_of_another_machine_is_told_with_a_remedy() {
-        let told = sentence(bind("192.0.2.1", 0, "--host", "--port"));
-        assert!(
-            told.starts_with("Cannot listen on 192.0.2.1:0: this machine has no such address"),
-            "{told}"
-        );
-        let told = sentence(bind("no such host", 1, "--web-host", "--web-port"));
-        assert!(
-            told.contains("no address is known for that name") && told.contains("--web-host"),
-            "{told}"
-        );
-    }
-
-    #[test]
-    fn a_taken_default_port_gives_way_to_the_next() {
-        let taken = bind("127.0.0.1", 0, "--host", "--port").unwrap();
-        let next = bind_next_free("127.0.0.1", taken.address.port()).unwrap();
+    fn port_in_use_gives_way_to_the_next_if_allowed() {
+        let taken = bind(&spec("127.0.0.1", 0)).unwrap();
+        let next = ListenSpec {
+            may_change_port: true,
+            ..spec("127.0.0.1", taken.address.port())
+        };
+        let next = bind(&next).unwrap();
         assert_ne!(next.address.port(), taken.address.port());
     }
 
     #[test]
-    fn an_ipv6_host_may_stand_in_brackets() {
-        let Ok(bound) = bind("[::1]", 0, "--host", "--port") else {
+    fn ipv6_host_may_have_brackets() {
+        let Ok(bound) = bind(&spec("[::1]", 0)) else {
             eprintln!("SKIPPED: this machine has no IPv6 loopback address");
             return;
         };

@@ -12,7 +12,7 @@ use smolchat::server::limits::{WEB_MAX_HEAD_BYTES, WebLimits};
 use smolchat::server::http::h1_stream::H1Stream;
 use smolchat::server::http::connection_limits::Gate;
 use smolchat::server::http::request_head::{Head, HeadReader, STREAM_PATH};
-use smolchat::server::http::allowed_hosts::HostName;
+use smolchat::server::host_name::HostName;
 use std::io::Write;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;

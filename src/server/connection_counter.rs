@@ -1,0 +1,157 @@
+//! Counts open connections, in total and per address.
+
+use crate::chat::address::limit_key;
+use event_listener::Event;
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// Counts connections of one kind. An address without connections uses no memory.
+#[derive(Debug)]
+pub struct ConnectionCounter {
+    max: usize,
+    max_per_address: Option<usize>,
+    counts: Mutex<Counts>,
+    decreased: Event,
+}
+
+#[derive(Debug, Default)]
+struct Counts {
+    total: usize,
+    per_address: HashMap<IpAddr, usize>,
+}
+
+/// Which limit allows no further connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LimitReached {
+    /// The limit for all addresses together.
+    Total,
+    /// The limit for one address.
+    Address,
+}
+
+/// One counted connection. Dropping the permit releases the place.
+#[derive(Debug)]
+pub struct Permit {
+    counter: Arc<ConnectionCounter>,
+    address: IpAddr,
+}
+
+impl ConnectionCounter {
+    /// Creates a counter with these limits; `None` means no limit per address.
+    pub fn new(max: usize, max_per_address: Option<usize>) -> Arc<Self> {
+        Arc::new(ConnectionCounter {
+            max,
+            max_per_address,
+            counts: Mutex::default(),
+            decreased: Event::new(),
+        })
+    }
+
+    /// Counts one more connection from this address.
+    ///
+    /// # Errors
+    /// A limit is reached.
+    pub fn acquire(self: &Arc<Self>, address: IpAddr) -> Result<Permit, LimitReached> {
+        let address = limit_key(address);
+        let mut counts = self.counts();
+        if counts.total >= self.max {
+            return Err(LimitReached::Total);
+        }
+        let before = counts.per_address.get(&address).copied().unwrap_or(0);
+        if self.max_per_address.is_some_and(|max| before >= max) {
+            return Err(LimitReached::Address);
+        }
+        counts.total += 1;
+        counts.per_address.insert(address, before + 1);
+        Ok(Permit {
+            counter: self.clone(),
+            address,
+        })
+    }
+
+    /// Waits until no connection is open. Cancel-safe.
+    pub async fn wait_for_none(&self) {
+        loop {
+            let decreased = self.decreased.listen();
+            if self.counts().total == 0 {
+                return;
+            }
+            decreased.await;
+        }
+    }
+
+    fn counts(&self) -> MutexGuard<'_, Counts> {
+        // The lock is never held across code that can panic.
+        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        let mut counts = self.counter.counts();
+        counts.total -= 1;
+        if let Some(count) = counts.per_address.get_mut(&self.address) {
+            *count -= 1;
+            if *count == 0 {
+                counts.per_address.remove(&self.address);
+            }
+        }
+        drop(counts);
+        self.counter.decreased.notify(usize::MAX);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn address(text: &str) -> IpAddr {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn total_is_limited_and_a_dropped_permit_frees_its_place() {
+        let counter = ConnectionCounter::new(2, None);
+        let one = counter.acquire(address("10.0.0.1")).unwrap();
+        let two = counter.acquire(address("10.0.0.1")).unwrap();
+        let third = counter.acquire(address("10.0.0.2"));
+        assert_eq!(third.err(), Some(LimitReached::Total));
+        drop(one);
+        let third = counter.acquire(address("10.0.0.2")).unwrap();
+        drop((two, third));
+        assert_eq!(counter.counts().total, 0);
+        assert!(counter.counts().per_address.is_empty());
+    }
+
+    #[test]
+    fn connections_per_address_are_limited_by_limit_key() {
+        for (one, same, other) in [
+            ("10.0.0.1", "::ffff:10.0.0.1", "10.0.0.2"),
+            ("2001:db8:0:1::1", "2001:db8:0:1:ffff::2", "2001:db8:0:2::1"),
+        ] {
+            let counter = ConnectionCounter::new(100, Some(1));
+            let first = counter.acquire(address(one)).unwrap();
+            let second = counter.acquire(address(same));
+            assert_eq!(second.err(), Some(LimitReached::Address));
+            let elsewhere = counter.acquire(address(other)).unwrap();
+            drop(first);
+            let second = counter.acquire(address(same)).unwrap();
+            assert_eq!(counter.counts().total, 2);
+            drop((elsewhere, second));
+            assert!(counter.counts().per_address.is_empty());
+        }
+    }
+
+    #[test]
+    fn waiting_for_none_ends_with_the_last_permit() {
+        let counter = ConnectionCounter::new(2, None);
+        let one = counter.acquire(address("10.0.0.1")).unwrap();
+        smol::block_on(async {
+            let mut waiting = std::pin::pin!(counter.wait_for_none());
+            assert!(smol::future::poll_once(waiting.as_mut()).await.is_none());
+            drop(one);
+            waiting.await;
+        });
+    }
+}

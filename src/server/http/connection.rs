@@ -1,0 +1,212 @@
+//! Serves the requests of one HTTP connection.
+
+use crate::server::close_reason::CloseReason;
+use crate::server::connection::reject::linger;
+use crate::server::connection_counter::Permit;
+use crate::server::http::HttpState;
+use crate::server::http::events::StreamStartup;
+use crate::server::http::problem::Problem;
+use crate::server::http::request_head::{ConnectionEnd, RequestHead, RequestReader};
+use crate::server::http::request_info::RequestInfo;
+use crate::server::http::response::{encode_last, problem_response, write_all, write_response};
+use crate::server::http::{events, routes};
+use crate::server::limits::{LINGER_TIMEOUT, WEB_BODY_OVERHEAD_BYTES};
+use crate::server::rate_limit::RateLimiter;
+use crate::server::timeout::timeout;
+use futures_lite::FutureExt;
+use smol::{Async, Timer};
+use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::panic::AssertUnwindSafe;
+use tide::http::{self, Method};
+
+/// Bytes of the longest JSON escape of one byte.
+const MAX_ESCAPE_BYTES: usize = 6;
+
+/// The client and body of a request, as the routes see them.
+#[derive(Clone, Debug)]
+pub(crate) struct RequestContext {
+    /// Address of the client.
+    pub(crate) address: IpAddr,
+    /// What the header fields say about the client.
+    pub(crate) info: RequestInfo,
+    /// The body.
+    pub(crate) body: Vec<u8>,
+}
+
+/// One HTTP connection.
+#[derive(Debug)]
+pub(crate) struct HttpConnection {
+    state: HttpState,
+    app: tide::Server<HttpState>,
+    address: SocketAddr,
+}
+
+impl HttpConnection {
+    /// Creates a connection whose requests this app answers.
+    pub(crate) fn new(state: HttpState, app: tide::Server<HttpState>, address: SocketAddr) -> Self {
+        HttpConnection {
+            state,
+            app,
+            address,
+        }
+    }
+
+    /// Serves the connection to its end. A panic ends this connection only.
+    pub(crate) async fn serve(self, socket: Async<TcpStream>, permit: Permit) {
+        let serving = Box::pin(self.serve_requests(&socket));
+        let served = AssertUnwindSafe(serving).catch_unwind().await;
+        match served.unwrap_or(Err(CloseReason::Fault.into())) {
+            Ok(stream) => {
+                stream.run(&self.state, socket, self.address).await;
+                self.record_end(CloseReason::Closed);
+            }
+            Err(end) => {
+                self.record_end(end.reason);
+                let last = encode_last(end);
+                let writing = write_all(&socket, &last, LINGER_TIMEOUT);
+                timeout(LINGER_TIMEOUT, writing).await;
+                linger(socket).await;
+            }
+        }
+        drop(permit);
+    }
+
+    fn record_end(&self, reason: CloseReason) {
+        let address = self.address;
+        self.state.context.metrics.count_web_ended(reason);
+        match reason {
+            CloseReason::Fault => {
+                tracing::error!(%address, %reason, "an HTTP connection failed");
+            }
+            // Clients decide how often this happens, so it is not logged louder.
+            _ => tracing::debug!(%address, %reason, "an HTTP connection ended"),
+        }
+    }
+
+    /// Answers requests until one starts a live stream.
+    ///
+    /// # Errors
+    /// The connection ends.
+    async fn serve_requests(
+        &self,
+        socket: &Async<TcpStream>,
+    ) -> Result<StreamStartup, ConnectionEnd> {
+        let context = &self.state.context;
+        let max_message_bytes = context.limits.max_message_bytes;
+        let max_body_bytes = max_message_bytes * MAX_ESCAPE_BYTES + WEB_BODY_OVERHEAD_BYTES;
+        let mut reader = RequestReader::new(socket, self.state.limits.clone(), max_body_bytes);
+        let (quota, mut rate) = (context.quota(), RateLimiter::default());
+        loop {
+            let head = reader.next_head().await?;
+            let (is_head, is_api) = (head.method == Method::Head, head.is_api);
+            let end = |reason| ConnectionEnd {
+                reason,
+                is_head,
+                is_api,
+            };
+            let wait = rate.wait(quota, context.now());
+            if !wait.is_zero() {
+                Timer::after(wait).await;
+            }
+            rate.spend(quota, context.now(), 1);
+            let body = reader.body(head.body_bytes).await.map_err(end)?;
+            let mut refused = None;
+            if head.is_stream {
+                match events::open(&self.state, self.address.ip(), &head.info).await {
+                    Ok(stream) => return Ok(stream),
+                    Err(problem) => refused = Some(problem),
+                }
+            }
+            let keep_alive = head.keep_alive;
+            let limit = self.state.limits.limits.response_deadline;
+            let answering = self.answer(socket, head, body, refused);
+            let answered = timeout(limit, answering).await;
+            // A client that sends requests without pause must not occupy the thread.
+            smol::future::yield_now().await;
+            answered
+                .unwrap_or(Err(CloseReason::Deadline))
+                .map_err(end)?;
+            if !keep_alive {
+                return Err(end(CloseReason::Closed));
+            }
+        }
+    }
+
+    /// Answers one request, or refuses the live stream that it asks for.
+    async fn answer(
+        &self,
+        socket: &Async<TcpStream>,
+        head: RequestHead,
+        body: Vec<u8>,
+        refused: Option<Problem>,
+    ) -> Result<(), CloseReason> {
+        let is_head = head.method == Method::Head;
+        let path = head.url.path().to_owned();
+        let response = match refused {
+            Some(problem) => problem_response(&problem, true),
+            None => {
+                let mut request = http::Request::new(head.method, head.url);
+                request.ext_mut().insert(RequestContext {
+                    address: self.address.ip(),
+                    info: head.info,
+                    body,
+                });
+                let answered = self.app.respond(request).await;
+                answered.map_err(|_| CloseReason::Fault)?
+            }
+        };
+        let response = routes::finish(response, &path);
+        let stall_timeout = self.state.limits.limits.write_stall_timeout;
+        write_response(socket, response, is_head, stall_timeout).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::server::config::ServerConfig;
+    use crate::server::context::ServerContext;
+    use crate::server::http::connection_limits::ConnectionLimits;
+    use crate::server::limits::{Limits, WebLimits};
+    use std::io::{Read, Write};
+    use std::net::{Ipv4Addr, Shutdown};
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    async fn panic(_: tide::Request<HttpState>) -> tide::Result {
+        panic!("a fault for this test")
+    }
+
+    #[test]
+    fn panic_in_a_route_ends_only_its_connection_and_frees_its_permit() {
+        let (inbox, _commands) = async_channel::bounded(1);
+        let context = ServerContext::for_test(Limits::default(), inbox);
+        let web = WebLimits {
+            connections_per_address: Some(1),
+            ..WebLimits::default()
+        };
+        let limits = Arc::new(ConnectionLimits::new(web, Vec::new()));
+        let page = ServerConfig::default().web.unwrap();
+        let state = HttpState::new(context.clone(), limits.clone(), page);
+        let mut app = routes::app(state.clone());
+        app.at("/fault").get(panic);
+        let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        for _ in 0..2 {
+            let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+            let (socket, address) = listener.accept().unwrap();
+            let permit = limits.connections.acquire(address.ip()).unwrap();
+            client
+                .write_all(b"GET /fault HTTP/1.1\r\nHost: localhost\r\n\r\n")
+                .unwrap();
+            client.shutdown(Shutdown::Write).unwrap();
+            let connection = HttpConnection::new(state.clone(), app.clone(), address);
+            smol::block_on(connection.serve(Async::new(socket).unwrap(), permit));
+            let mut text = String::new();
+            client.read_to_string(&mut text).unwrap();
+            assert_eq!(text, "");
+        }
+        let text = context.metrics.text(0, Duration::ZERO).unwrap();
+        let count = "smolchat_web_ended_total{reason=\"fault\"} 2\n";
+        assert!(text.contains(count), "{text}");
+    }
+}
