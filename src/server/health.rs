@@ -1,34 +1,31 @@
-//! Whether the server can do what it is there for.
-//!
-//! What lives here: [`Health`]. The broker says how it is; the page and `/healthz` tell. It must
-//! never be waited for.
+//! Whether the store takes events.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// Whether what is said can be kept.
+/// The health of the store, written by the broker and read by the web page.
 #[derive(Debug, Default)]
 pub struct Health {
-    failing: Mutex<Option<String>>,
+    failure: Mutex<Option<String>>,
 }
 
 impl Health {
-    /// Whether the store fails.
-    pub fn is_failing(&self) -> bool {
+    /// Returns whether the store fails.
+    pub(crate) fn is_failing(&self) -> bool {
         self.lock().is_some()
     }
 
-    /// The sentence that says why the store fails; none if it does not.
-    pub fn failure(&self) -> Option<String> {
+    /// Returns the sentence that says why the store fails.
+    pub(crate) fn failure(&self) -> Option<String> {
         self.lock().clone()
     }
 
-    /// The store fails as this sentence says, or does not.
-    pub fn set_failing(&self, sentence: Option<String>) {
+    /// Sets why the store fails; `None` if it works.
+    pub(crate) fn set_failing(&self, sentence: Option<String>) {
         *self.lock() = sentence;
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<String>> {
-        // The value is replaced in one step, so a panic elsewhere leaves it whole.
-        self.failing.lock().unwrap_or_else(PoisonError::into_inner)
+        // Each change is one assignment, so a panic elsewhere does no harm.
+        self.failure.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,8 +1,6 @@
-//! Pacing: how many lines a connection may send now, and when the next one may follow.
+//! Rate limits by the generic cell rate algorithm: one timestamp instead of a counter and a refill.
 //!
-//! What lives here: a rate with a burst, as the generic cell rate algorithm: one point in time
-//! per connection instead of a counter and a refill. The connection asks it before it reads.
-//! It must never refuse or drop anything and never look at a clock: time is an argument.
+//! Time is an argument: the server's clock, which starts at zero.
 
 use crate::chat::address::limit_key;
 use crate::server::limits::MAX_RATE_LIMITED_ADDRESSES;
@@ -10,28 +8,27 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
-/// A rate with a burst; shared by all connections.
+const NANOS_PER_SECOND: u64 = 1_000_000_000;
+
+/// A rate with a burst.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Quota {
     nanos_per_line: u64,
     burst_lines: u64,
 }
 
-const NANOS_PER_SECOND: u64 = 1_000_000_000;
-
 impl Quota {
-    /// So many lines a second on average and so many at once after a pause. Zeros count as one.
-    pub fn new(lines_per_second: u32, burst_lines: u32) -> Self {
+    /// Creates a quota of lines a second, with a burst after a pause. Zeros count as one.
+    pub(crate) fn new(lines_per_second: u32, burst_lines: u32) -> Self {
         Quota {
-            // Rounded up: what is promised to others is never exceeded.
+            // Rounded up, so that a client never exceeds the rate.
             nanos_per_line: NANOS_PER_SECOND.div_ceil(u64::from(lines_per_second.max(1))),
             burst_lines: u64::from(burst_lines.max(1)),
         }
     }
 
-    /// So many a minute on average, and as many at once after a minute of silence. Zero counts
-    /// as one.
-    pub fn per_minute(count: u32) -> Self {
+    /// Creates a quota of `count` a minute, with a burst of as many. Zero counts as one.
+    pub(crate) fn per_minute(count: u32) -> Self {
         let count = u64::from(count.max(1));
         Quota {
             nanos_per_line: (60 * NANOS_PER_SECOND).div_ceil(count),
@@ -40,62 +37,58 @@ impl Quota {
     }
 }
 
-/// How far ahead of its rate one connection is.
+/// How much of its quota one client has used.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct RateLimiter {
-    /// When the lines so far would have been sent at exactly the rate, in nanoseconds of the
-    /// server's own time.
+    /// When the lines so far would all be sent at exactly the rate.
     due_nanos: u64,
 }
 
 impl RateLimiter {
-    /// Lines that may be sent now.
-    pub fn allowance(&self, rate: Quota, now: Duration) -> u64 {
+    /// Returns how many lines the client may send now.
+    pub(crate) fn allowance(&self, quota: Quota, now: Duration) -> u64 {
         let ahead = self.due_nanos.saturating_sub(nanos(now));
-        let used = ahead.div_ceil(rate.nanos_per_line);
-        rate.burst_lines.saturating_sub(used)
+        let used = ahead.div_ceil(quota.nanos_per_line);
+        quota.burst_lines.saturating_sub(used)
     }
 
-    /// Counts lines that were sent.
-    pub fn spend(&mut self, rate: Quota, now: Duration, lines: u64) {
-        self.due_nanos = self.due_nanos.max(nanos(now)) + lines * rate.nanos_per_line;
+    /// Counts sent lines.
+    pub(crate) fn spend(&mut self, quota: Quota, now: Duration, lines: u64) {
+        self.due_nanos = self.due_nanos.max(nanos(now)) + lines * quota.nanos_per_line;
     }
 
-    /// Whether there is anything to remember: otherwise it is as one that never sent.
-    pub fn is_ahead(&self, now: Duration) -> bool {
+    /// Returns whether the limiter differs from a new one.
+    fn is_ahead(&self, now: Duration) -> bool {
         self.due_nanos > nanos(now)
     }
 
-    /// How long to wait until a line may be sent; zero if one may be sent now.
-    pub fn wait(&self, rate: Quota, now: Duration) -> Duration {
-        let free_at = self
-            .due_nanos
-            .saturating_sub((rate.burst_lines - 1) * rate.nanos_per_line);
+    /// Returns the time until the client may send a line.
+    pub(crate) fn wait(&self, quota: Quota, now: Duration) -> Duration {
+        let burst_nanos = (quota.burst_lines - 1) * quota.nanos_per_line;
+        let free_at = self.due_nanos.saturating_sub(burst_nanos);
         Duration::from_nanos(free_at.saturating_sub(nanos(now)))
     }
 }
 
-/// Nanoseconds of the server's own time; good for 584 years.
+/// Enough for 584 years.
 fn nanos(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX / 2)
 }
 
-/// A pace for each address.
+/// A rate limiter for each address.
 #[derive(Debug)]
 pub struct KeyedRateLimiter {
-    rate: Quota,
-    paced: HashMap<IpAddr, RateLimiter>,
-    /// Of all those for whom there is no room in the table.
+    quota: Quota,
+    by_address: HashMap<IpAddr, RateLimiter>,
+    /// Shared by the addresses that find no room in the table.
     others: RateLimiter,
 }
 
 impl KeyedRateLimiter {
-    /// So many new connections a minute from one address, and as many at once after a minute
-    /// of silence.
-    pub fn new(connects_per_minute: u32) -> Self {
+    pub(crate) fn new(connects_per_minute: u32) -> Self {
         KeyedRateLimiter {
-            rate: Quota::per_minute(connects_per_minute),
-            paced: HashMap::new(),
+            quota: Quota::per_minute(connects_per_minute),
+            by_address: HashMap::new(),
             others: RateLimiter::default(),
         }
     }
@@ -103,29 +96,28 @@ impl KeyedRateLimiter {
     /// Counts a new connection.
     ///
     /// # Errors
-    /// It is one too many; how long its address has to wait for the next.
-    pub fn check(&mut self, address: IpAddr, now: Duration) -> Result<(), Duration> {
-        let rate = self.rate;
-        let pacer = self.pacer(limit_key(address), now);
-        let wait = pacer.wait(rate, now);
+    /// The address exceeds its rate; the error is the time until its next connection.
+    pub(crate) fn check(&mut self, address: IpAddr, now: Duration) -> Result<(), Duration> {
+        let quota = self.quota;
+        let limiter = self.limiter(limit_key(address), now);
+        let wait = limiter.wait(quota, now);
         if !wait.is_zero() {
             return Err(wait);
         }
-        pacer.spend(rate, now, 1);
+        limiter.spend(quota, now, 1);
         Ok(())
     }
 
-    fn pacer(&mut self, address: IpAddr, now: Duration) -> &mut RateLimiter {
-        let is_new = !self.paced.contains_key(&address);
-        if is_new && self.paced.len() >= MAX_RATE_LIMITED_ADDRESSES {
-            // Who has been silent long enough is as good as new.
-            self.paced.retain(|_, pacer| pacer.is_ahead(now));
+    fn limiter(&mut self, address: IpAddr, now: Duration) -> &mut RateLimiter {
+        let is_new = !self.by_address.contains_key(&address);
+        if is_new && self.by_address.len() >= MAX_RATE_LIMITED_ADDRESSES {
+            self.by_address.retain(|_, limiter| limiter.is_ahead(now));
         }
-        if is_new && self.paced.len() >= MAX_RATE_LIMITED_ADDRESSES {
-            // More addresses than that at once are no crowd of strangers, they are one attack.
+        if is_new && self.by_address.len() >= MAX_RATE_LIMITED_ADDRESSES {
+            // So many addresses at once are an attack, which gets one rate in all.
             return &mut self.others;
         }
-        self.paced.entry(address).or_default()
+        self.by_address.entry(address).or_default()
     }
 }
 
@@ -133,24 +125,24 @@ impl KeyedRateLimiter {
 mod tests {
     use super::*;
 
-    /// Sends as much as is allowed at every step and counts what was sent.
-    fn sent(rate: Quota, step: Duration, steps: u32) -> u64 {
-        let mut pacer = RateLimiter::default();
+    /// Sends as much as allowed at every step and returns the number of lines.
+    fn sent(quota: Quota, step: Duration, steps: u32) -> u64 {
+        let mut limiter = RateLimiter::default();
         let mut total = 0;
         for index in 0..=steps {
             let now = step * index;
-            let lines = pacer.allowance(rate, now);
-            pacer.spend(rate, now, lines);
+            let lines = limiter.allowance(quota, now);
+            limiter.spend(quota, now, lines);
             total += lines;
         }
         total
     }
 
     #[test]
-    fn a_burst_then_the_rate_in_any_pattern() {
-        let rate = Quota::new(100, 200);
+    fn burst_then_rate_for_any_step() {
+        let quota = Quota::new(100, 200);
         for (step, steps) in [(1, 10_000), (7, 1428), (100, 100), (1000, 10)] {
-            let total = sent(rate, Duration::from_millis(step), steps);
+            let total = sent(quota, Duration::from_millis(step), steps);
             assert!(
                 (1199..=1200).contains(&total),
                 "{total} lines in 10 s in steps of {step} ms"
@@ -159,50 +151,50 @@ mod tests {
     }
 
     #[test]
-    fn a_pause_gives_the_burst_back_and_not_more() {
-        let rate = Quota::new(10, 20);
-        let mut pacer = RateLimiter::default();
-        pacer.spend(rate, Duration::ZERO, 20);
-        assert_eq!(pacer.allowance(rate, Duration::ZERO), 0);
-        assert_eq!(pacer.allowance(rate, Duration::from_secs(1)), 10);
-        assert_eq!(pacer.allowance(rate, Duration::from_secs(3600)), 20);
+    fn pause_restores_at_most_the_burst() {
+        let quota = Quota::new(10, 20);
+        let mut limiter = RateLimiter::default();
+        limiter.spend(quota, Duration::ZERO, 20);
+        assert_eq!(limiter.allowance(quota, Duration::ZERO), 0);
+        assert_eq!(limiter.allowance(quota, Duration::from_secs(1)), 10);
+        assert_eq!(limiter.allowance(quota, Duration::from_secs(3600)), 20);
     }
 
     #[test]
-    fn the_wait_ends_when_a_line_may_be_sent() {
-        let rate = Quota::new(3, 2);
-        let mut pacer = RateLimiter::default();
-        assert_eq!(pacer.wait(rate, Duration::ZERO), Duration::ZERO);
-        pacer.spend(rate, Duration::ZERO, 2);
-        let wait = pacer.wait(rate, Duration::ZERO);
+    fn wait_ends_when_a_line_is_allowed() {
+        let quota = Quota::new(3, 2);
+        let mut limiter = RateLimiter::default();
+        assert_eq!(limiter.wait(quota, Duration::ZERO), Duration::ZERO);
+        limiter.spend(quota, Duration::ZERO, 2);
+        let wait = limiter.wait(quota, Duration::ZERO);
         assert!(wait > Duration::from_millis(333), "{wait:?}");
-        assert_eq!(pacer.allowance(rate, wait - Duration::from_nanos(1)), 0);
-        assert_eq!(pacer.allowance(rate, wait), 1);
+        assert_eq!(limiter.allowance(quota, wait - Duration::from_nanos(1)), 0);
+        assert_eq!(limiter.allowance(quota, wait), 1);
     }
 
     #[test]
-    fn the_largest_rate_is_a_real_rate() {
-        let rate = Quota::new(10_000_000, 1);
-        assert_eq!(sent(rate, Duration::from_nanos(100), 1000), 1001);
+    fn largest_rate_still_limits() {
+        let quota = Quota::new(10_000_000, 1);
+        assert_eq!(sent(quota, Duration::from_nanos(100), 1000), 1001);
     }
 
     proptest::proptest! {
         #[test]
-        fn no_pattern_of_sending_gets_more_than_was_promised(
+        fn no_pattern_exceeds_the_quota(
             lines_per_second in 1_u32..10_000,
             burst in 1_u32..1000,
             tries in proptest::collection::vec((0_u64..3_000_000_000, 0_u64..2000), 1..60),
         ) {
-            let rate = Quota::new(lines_per_second, burst);
-            let mut pacer = RateLimiter::default();
+            let quota = Quota::new(lines_per_second, burst);
+            let mut limiter = RateLimiter::default();
             let mut now = Duration::ZERO;
-            // When how many lines were sent in all.
+            // Times, and the lines sent up to then.
             let mut sent = vec![(Duration::ZERO, 0_u64)];
             for (gap, wanted) in tries {
                 now += Duration::from_nanos(gap);
-                let lines = pacer.allowance(rate, now).min(wanted);
-                proptest::prop_assert!(lines > 0 || wanted == 0 || !pacer.wait(rate, now).is_zero());
-                pacer.spend(rate, now, lines);
+                let lines = limiter.allowance(quota, now).min(wanted);
+                proptest::prop_assert!(lines > 0 || wanted == 0 || !limiter.wait(quota, now).is_zero());
+                limiter.spend(quota, now, lines);
                 sent.push((now, sent[sent.len() - 1].1 + lines));
             }
             for (first, &(from, _)) in sent.iter().enumerate().skip(1) {
@@ -216,23 +208,21 @@ mod tests {
         }
 
         #[test]
-        fn whoever_waits_as_long_as_told_may_send(
+        fn line_is_allowed_after_the_wait(
             lines_per_second in 1_u32..10_000,
             burst in 1_u32..1000,
             spent in 1_u64..5000,
         ) {
-            let rate = Quota::new(lines_per_second, burst);
-            let mut pacer = RateLimiter::default();
-            pacer.spend(rate, Duration::ZERO, spent);
-            let wait = pacer.wait(rate, Duration::ZERO);
-            proptest::prop_assert!(pacer.allowance(rate, wait) >= 1);
+            let quota = Quota::new(lines_per_second, burst);
+            let mut limiter = RateLimiter::default();
+            limiter.spend(quota, Duration::ZERO, spent);
+            let wait = limiter.wait(quota, Duration::ZERO);
+            proptest::prop_assert!(limiter.allowance(quota, wait) >= 1);
             if let Some(sooner) = wait.checked_sub(Duration::from_nanos(1)) {
-                proptest::prop_assert_eq!(pacer.allowance(rate, sooner), 0);
+                proptest::prop_assert_eq!(limiter.allowance(quota, sooner), 0);
             }
         }
     }
-
-    // Keyed by address
 
     fn ip(text: &str) -> IpAddr {
         text.parse().unwrap()
@@ -241,57 +231,60 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     #[test]
-    fn a_burst_and_then_one_at_its_time() {
-        let mut rate = KeyedRateLimiter::new(6);
+    fn address_gets_its_burst_and_then_its_rate() {
+        let mut limiter = KeyedRateLimiter::new(6);
         for _ in 0..6 {
-            assert_eq!(rate.check(ip("192.0.2.1"), SECOND), Ok(()));
+            assert_eq!(limiter.check(ip("192.0.2.1"), SECOND), Ok(()));
         }
-        assert_eq!(rate.check(ip("192.0.2.1"), SECOND), Err(SECOND * 10));
-        assert_eq!(rate.check(ip("192.0.2.1"), SECOND * 4), Err(SECOND * 7));
-        assert_eq!(rate.check(ip("192.0.2.1"), SECOND * 11), Ok(()));
-        assert_eq!(rate.check(ip("192.0.2.1"), SECOND * 11), Err(SECOND * 10));
+        assert_eq!(limiter.check(ip("192.0.2.1"), SECOND), Err(SECOND * 10));
+        assert_eq!(limiter.check(ip("192.0.2.1"), SECOND * 4), Err(SECOND * 7));
+        assert_eq!(limiter.check(ip("192.0.2.1"), SECOND * 11), Ok(()));
         assert_eq!(
-            rate.check(ip("192.0.2.2"), SECOND),
+            limiter.check(ip("192.0.2.1"), SECOND * 11),
+            Err(SECOND * 10)
+        );
+        assert_eq!(
+            limiter.check(ip("192.0.2.2"), SECOND),
             Ok(()),
-            "others are others"
+            "another address"
         );
     }
 
     #[test]
-    fn one_who_is_turned_away_does_not_wait_longer_for_having_tried() {
-        let mut rate = KeyedRateLimiter::new(1);
-        assert_eq!(rate.check(ip("192.0.2.1"), SECOND), Ok(()));
+    fn rejected_attempts_do_not_extend_the_wait() {
+        let mut limiter = KeyedRateLimiter::new(1);
+        assert_eq!(limiter.check(ip("192.0.2.1"), SECOND), Ok(()));
         for _ in 0..100 {
-            assert_eq!(rate.check(ip("192.0.2.1"), SECOND * 2), Err(SECOND * 59));
+            assert_eq!(limiter.check(ip("192.0.2.1"), SECOND * 2), Err(SECOND * 59));
         }
-        assert_eq!(rate.check(ip("192.0.2.1"), SECOND * 61), Ok(()));
+        assert_eq!(limiter.check(ip("192.0.2.1"), SECOND * 61), Ok(()));
     }
 
     #[test]
-    fn a_network_of_ipv6_and_a_mapped_address_count_once() {
-        let mut rate = KeyedRateLimiter::new(1);
-        assert_eq!(rate.check(ip("2001:db8::1"), SECOND), Ok(()));
-        assert!(rate.check(ip("2001:db8::ffff:2"), SECOND).is_err());
-        assert_eq!(rate.check(ip("2001:db8:0:1::1"), SECOND), Ok(()));
-        assert_eq!(rate.check(ip("192.0.2.1"), SECOND), Ok(()));
-        assert!(rate.check(ip("::ffff:192.0.2.1"), SECOND).is_err());
+    fn ipv6_networks_and_mapped_addresses_share_a_limiter() {
+        let mut limiter = KeyedRateLimiter::new(1);
+        assert_eq!(limiter.check(ip("2001:db8::1"), SECOND), Ok(()));
+        assert!(limiter.check(ip("2001:db8::ffff:2"), SECOND).is_err());
+        assert_eq!(limiter.check(ip("2001:db8:0:1::1"), SECOND), Ok(()));
+        assert_eq!(limiter.check(ip("192.0.2.1"), SECOND), Ok(()));
+        assert!(limiter.check(ip("::ffff:192.0.2.1"), SECOND).is_err());
     }
 
     #[test]
-    fn addresses_without_end_take_no_memory_without_end() {
-        let mut rate = KeyedRateLimiter::new(1);
+    fn table_of_addresses_is_bounded() {
+        let mut limiter = KeyedRateLimiter::new(1);
         let address = |number: u32| IpAddr::from(number.to_be_bytes());
         for number in 0..MAX_RATE_LIMITED_ADDRESSES as u32 {
-            assert_eq!(rate.check(address(number), SECOND), Ok(()));
+            assert_eq!(limiter.check(address(number), SECOND), Ok(()));
         }
         let beyond = MAX_RATE_LIMITED_ADDRESSES as u32;
-        assert_eq!(rate.check(address(beyond), SECOND), Ok(()));
+        assert_eq!(limiter.check(address(beyond), SECOND), Ok(()));
         assert!(
-            rate.check(address(beyond + 1), SECOND).is_err(),
-            "they share one"
+            limiter.check(address(beyond + 1), SECOND).is_err(),
+            "both share a limiter"
         );
-        assert_eq!(rate.paced.len(), MAX_RATE_LIMITED_ADDRESSES);
-        assert_eq!(rate.check(address(beyond + 2), SECOND * 62), Ok(()));
-        assert_eq!(rate.paced.len(), 1, "the silent are forgotten");
+        assert_eq!(limiter.by_address.len(), MAX_RATE_LIMITED_ADDRESSES);
+        assert_eq!(limiter.check(address(beyond + 2), SECOND * 62), Ok(()));
+        assert_eq!(limiter.by_address.len(), 1, "idle addresses are removed");
     }
 }
