@@ -430,6 +430,7 @@ fn scrolling_up_loads_what_was_said_before_without_a_jump() {
 }
 
 #[test]
+#[ignore = "slow"]
 fn a_stuck_tab_is_closed_by_its_bound_and_recovers() {
     let Some(browser) = Browser::start("stuck") else {
         return;

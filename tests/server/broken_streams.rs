@@ -207,68 +207,6 @@ fn half_close_after_every_byte_gets_every_answer() {
     }
 }
 
-#[test]
-fn writer_that_stops_at_every_byte_delays_nobody() {
-    let chat = chat();
-    let [mut observer] = chat.room(["observer"]);
-    let script = script();
-    for sent in 0..=script.len() {
-        let mut stream = connect(&chat);
-        let address = stream.local_addr().expect("an address").to_string();
-        stream.write_all(&script[..sent]).expect("it is taken");
-        let told = answers(&script, sent, &address, true);
-        // It stands still, in the midst of a line or not, and the others go on.
-        let so_far = answers(&script, sent, &address, false);
-        for (source, text) in public(&so_far) {
-            observer.expect(&source, &text);
-        }
-        observer.say_and_hear("meanwhile");
-        stream.shutdown(Shutdown::Write).expect("it can be ended");
-        let mut bytes = Vec::new();
-        stream.read_to_end(&mut bytes).expect("the end comes");
-        let mut lines = lines_of(&bytes);
-        let place = lines.iter().position(|line| line.1 == "meanwhile");
-        lines.remove(place.expect("everyone gets it"));
-        // A history that was asked for before is of before.
-        assert_eq!(lines, all(&told), "{sent} bytes");
-        let name = match public(&so_far).len() {
-            0..3 => address,
-            _ => "walker".to_owned(),
-        };
-        observer.expect_notice(&format!("{name} has left the chat"));
-    }
-}
-
-#[test]
-fn reader_that_stops_at_every_byte_delays_nobody() {
-    let chat = chat();
-    let [mut observer] = chat.room(["observer"]);
-    let script = script();
-    let mut received = 0;
-    loop {
-        let mut stream = connect(&chat);
-        let address = stream.local_addr().expect("an address").to_string();
-        let told = answers(&script, script.len(), &address, true);
-        stream.write_all(&script).expect("it is taken");
-        let mut bytes = vec![0; received];
-        stream.read_exact(&mut bytes).expect("so much comes");
-        for (source, text) in public(&told) {
-            observer.expect(&source, &text);
-        }
-        observer.say_and_hear("meanwhile");
-        stream.shutdown(Shutdown::Write).expect("it can be ended");
-        stream.read_to_end(&mut bytes).expect("the end comes");
-        let mut lines = lines_of(&bytes);
-        assert_eq!(lines.pop().expect("a last line").1, "meanwhile");
-        assert_eq!(lines, all(&told), "{received} bytes");
-        observer.expect_notice("walker has left the chat");
-        received += 1;
-        if received > bytes.len() - "meanwhile".len() - 80 {
-            break;
-        }
-    }
-}
-
 /// An address of this machine from which no other test connects, where loopback has several: a
 /// port of it that was given up is not taken by others at once.
 const HERE_ALONE: Ipv4Addr = match cfg!(target_os = "linux") {
