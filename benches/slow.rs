@@ -1,140 +1,71 @@
-//! Slow: whether receivers that never read cost the others anything.
-//!
-//! `cargo bench --bench slow -- --help` tells the options. The same load runs twice, once with
-//! everybody reading and once with one receiver in ten that never does; the figures are those
-//! of the others.
+//! Cost of receivers that never read, for those that do.
 
 #[cfg(target_os = "linux")]
 mod common;
 
 #[cfg(target_os = "linux")]
 mod slow {
-    use super::common::plan::{Pace, TalkPlan};
-    use super::common::table::{Goal, Metric, Sample, Table, Unit, Workload};
-    use super::common::{Options, Result, Target, interleave};
-
-    const SIDES: [&str; 2] = ["all read", "10 % never"];
+    use super::common::comparison::{Sample, Unit, Workload, print, run};
+    use super::common::load::{Schedule, TalkPlan};
+    use super::common::{Options, Result};
 
     const WINDOW: u64 = 16;
 
-    /// So many messages fill the sockets of those who never read: about 4 MB each in the
-    /// kernel. Filling them is the kernel's work and no part of the question.
+    /// Messages that fill the sockets of clients that never read: about 4 MB each in the kernel.
+    /// The kernel's work to fill them is not measured.
     const FILL_MESSAGES: u64 = 26_000;
 
-    /// Twice what one receiver may be behind by default: the log, and as much again for all else.
-    const MEMORY_LIMIT_BYTES: f64 = 8.0 * 1024.0 * 1024.0;
-
-    pub(super) fn measure(options: &Options) -> Result<Table> {
-        let mut workloads = Vec::new();
-        for target in [Target::Floor, Target::Server] {
-            workloads.push(busy(options, target));
-            workloads.push(paced(options, target));
-        }
-        interleave(options, SIDES, &mut workloads, |(target, plan), side| {
+    pub(super) fn measure(options: &Options) -> Result<()> {
+        let receivers = options.receivers_or(1000);
+        let plan = |schedule| {
+            let mut plan = TalkPlan::new(options, receivers, schedule, options.seconds_or(2.0));
+            plan.warm_up_schedule = Schedule::Window(WINDOW);
+            plan
+        };
+        let busy = [
+            ("CPU per delivery to a reader", Unit::Time),
+            ("time per message", Unit::Time),
+            ("maximum growth of memory", Unit::Bytes),
+        ];
+        let timed = [
+            ("latency, median", Unit::Time),
+            ("latency, 99th percentile", Unit::Time),
+        ];
+        let title = "200 messages a second".to_owned();
+        let mut workloads = vec![
+            Workload::new("busy".to_owned(), plan(Schedule::Window(WINDOW)), &busy),
+            Workload::new(title, plan(Schedule::Rate(200.0)), &timed),
+        ];
+        let names = ["all read", "10 % never"];
+        let title = "One receiver in ten never reads";
+        run(options, names, &mut workloads, |plan, side| {
             let mut plan = plan.clone();
             if side == 1 {
-                plan.deaf = plan.receivers / 10;
+                plan.non_readers = plan.receivers / 10;
                 plan.warm_up_messages = if options.quick { 0 } else { FILL_MESSAGES };
             }
-            sample(options, *target, &plan)
+            sample(options, &plan)
         })?;
-        let done = workloads
-            .into_iter()
-            .map(|(workload, _)| workload)
-            .collect();
-        Ok(Table::new("One receiver in ten never reads", SIDES, done))
+        print(title, names, &workloads);
+        Ok(())
     }
 
-    type Case = (Workload, (Target, TalkPlan));
-
-    fn busy(options: &Options, target: Target) -> Case {
-        let goal = goal(target, Goal::Times(1.1));
-        let metrics = vec![
-            Metric::new("CPU per delivery to a reader", Unit::Time, goal),
-            Metric::new("time for each message", Unit::Time, goal),
-            Metric::new(
-                "memory grown by, at most",
-                Unit::Bytes,
-                self::goal(target, Goal::AtMost(MEMORY_LIMIT_BYTES)),
-            ),
-            Metric::new("connections cut off", Unit::Number, Goal::Nothing),
-        ];
-        let title = format!("{}, as fast as it goes", name(target));
-        (
-            Workload::new(title, metrics),
-            (target, plan(options, Pace::Window(WINDOW))),
-        )
-    }
-
-    fn paced(options: &Options, target: Target) -> Case {
-        let goal = goal(target, Goal::Times(1.1));
-        let metrics = vec![
-            Metric::new("latency, median", Unit::Time, goal),
-            Metric::new("latency, 99th percentile", Unit::Time, goal),
-        ];
-        let title = format!("{}, 200 messages a second", name(target));
-        (
-            Workload::new(title, metrics),
-            (target, plan(options, Pace::Rate(200.0))),
-        )
-    }
-
-    fn plan(options: &Options, pace: Pace) -> TalkPlan {
-        let receivers = options.receivers_or(1000);
-        let mut plan = TalkPlan::new(receivers, options.talkers, pace, options.seconds_or(2.0));
-        plan.warm_up_pace = Pace::Window(WINDOW);
-        plan
-    }
-
-    fn sample(options: &Options, target: Target, plan: &TalkPlan) -> Result<Sample> {
-        let report = options.talk(target, plan)?;
-        let each = report.wall_nanos as f64 / report.messages.max(1) as f64;
+    fn sample(options: &Options, plan: &TalkPlan) -> Result<Sample> {
+        let report = options.talk(&options.target(1), plan)?;
         let growth = report.resident_peak.saturating_sub(report.resident_before);
-        let values = match plan.pace {
-            Pace::Rate(_) => vec![report.median_nanos as f64, report.p99_nanos as f64],
+        let values = match plan.schedule {
+            Schedule::Rate(_) => vec![report.median_nanos, report.p99_nanos],
             _ => vec![
                 report.cpu_per_delivery(),
-                each,
+                report.wall_nanos / report.messages.max(1) as f64,
                 growth as f64,
-                report.cut_off as f64,
             ],
         };
-        Ok(Sample {
-            values,
-            verified: report.verified,
-            waited: report.waited(),
-            remark: format!(
-                "{:.3} µs each, p99 {:.2} ms, {} cut off",
-                report.cpu_per_delivery() / 1e3,
-                report.p99_nanos as f64 / 1e6,
-                report.cut_off
-            ),
-        })
-    }
-
-    fn goal(target: Target, goal: Goal) -> Goal {
-        if target == Target::Server {
-            goal
-        } else {
-            Goal::Nothing
-        }
-    }
-
-    fn name(target: Target) -> &'static str {
-        if target == Target::Server {
-            "server"
-        } else {
-            "floor"
-        }
+        Ok((values, report.waited()))
     }
 }
 
-#[cfg(target_os = "linux")]
-fn main() -> std::process::ExitCode {
-    common::start("slow", slow::measure)
-}
-
-#[cfg(not(target_os = "linux"))]
 fn main() {
-    eprintln!("slow: this benchmark reads /proc and needs Linux");
+    #[cfg(target_os = "linux")]
+    common::run("slow", slow::measure);
 }

@@ -1,127 +1,84 @@
-//! The price of a store: the same talk with the chat in memory and in a file.
+//! The same load with and without `--db`.
 //!
-//! `cargo bench --bench store -- --help` tells the options. The reference is the same server
-//! without `--db`, in runs beside those with it. The file is in the folder for temporary files:
-//! `TMPDIR` chooses another disk.
+//! The database is in the folder for temporary files; `TMPDIR` chooses another disk. With
+//! `--reference PATH`, the sides are that server and the measured one, both with `--db`.
 
 #[cfg(target_os = "linux")]
 mod common;
 
 #[cfg(target_os = "linux")]
 mod store {
-    use super::common::plan::{Pace, TalkPlan};
-    use super::common::table::{Goal, Metric, Sample, Table, Unit, Workload};
-    use super::common::{Options, Result, Target, interleave};
-    use std::path::PathBuf;
+    use super::common::comparison::{Sample, Unit, Workload, print, run};
+    use super::common::load::{Schedule, TalkPlan};
+    use super::common::{Options, Result};
 
-    const SIDES: [&str; 2] = ["memory", "store"];
     const WINDOW: u64 = 16;
 
-    /// A talk, and how sure each commit is.
-    struct Plan {
+    const METRICS: [(&str, Unit); 3] = [
+        ("CPU per delivery", Unit::Time),
+        ("latency, median", Unit::Time),
+        ("latency, 99th percentile", Unit::Time),
+    ];
+
+    struct StorePlan {
         talk: TalkPlan,
         sync: &'static str,
-        /// Whether everybody talks as fast as possible: a latency is that of a queue then.
-        is_busy: bool,
     }
 
-    pub(super) fn measure(options: &Options) -> Result<Table> {
+    pub(super) fn measure(options: &Options) -> Result<()> {
+        let title = "The same load with and without a store, 100 bytes each";
+        let names = match options.reference {
+            Some(_) => options.side_names(),
+            None => ["memory", "store"],
+        };
         let mut workloads = workloads(options);
-        interleave(options, SIDES, &mut workloads, |plan, side| {
-            let folder = Folder::new();
-            let mut options = options.clone();
-            if side == 1 {
-                let file = folder.0.join("chat.db").display().to_string();
-                let arguments = ["--db", &file, "--db-sync", plan.sync];
-                options.server_arg.extend(arguments.map(str::to_owned));
-            }
-            let report = options.talk(Target::Server, &plan.talk)?;
-            let rate = report.deliveries as f64 / (report.wall_nanos as f64 / 1e9);
-            let mut values = vec![report.cpu_per_delivery()];
-            if !plan.is_busy {
-                values.extend([report.median_nanos as f64, report.p99_nanos as f64]);
-            }
-            Ok(Sample {
-                values,
-                verified: report.verified,
-                waited: report.waited(),
-                remark: format!(
-                    "{:.3} µs each, {:.0} deliveries a second, median {:.2} ms, p99 {:.2} ms",
-                    report.cpu_per_delivery() / 1e3,
-                    rate,
-                    report.median_nanos as f64 / 1e6,
-                    report.p99_nanos as f64 / 1e6
-                ),
-            })
+        run(options, names, &mut workloads, |plan, side| {
+            sample(options, plan, side)
         })?;
-        let done = workloads
-            .into_iter()
-            .map(|(workload, _)| workload)
-            .collect();
-        let title = "The same talk in memory and in a store, 100 bytes each";
-        Ok(Table::new(title, SIDES, done))
+        print(title, names, &workloads);
+        Ok(())
     }
 
-    fn workloads(options: &Options) -> Vec<(Workload, Plan)> {
+    fn workloads(options: &Options) -> Vec<Workload<StorePlan>> {
         let seconds = options.seconds_or(3.0);
         let receivers = options.receivers_or(100);
         let mut workloads = Vec::new();
         for sync in ["normal", "full"] {
-            for (words, pace, is_busy) in [
-                ("busy", Pace::Window(WINDOW), true),
-                ("20 messages a second", Pace::Rate(20.0), false),
+            // While all talkers send as fast as they can, a latency would be that of a queue.
+            for (words, schedule, metrics) in [
+                ("busy", Schedule::Window(WINDOW), &METRICS[..1]),
+                ("20 messages a second", Schedule::Rate(20.0), &METRICS[..]),
             ] {
                 let title = format!("{receivers} receivers, {words}, --db-sync {sync}");
-                let talk = TalkPlan::new(receivers, options.talkers, pace, seconds);
-                let plan = Plan {
-                    talk,
-                    sync,
-                    is_busy,
-                };
-                workloads.push((workload(title, is_busy), plan));
+                let talk = TalkPlan::new(options, receivers, schedule, seconds);
+                workloads.push(Workload::new(title, StorePlan { talk, sync }, metrics));
             }
         }
         workloads
     }
 
-    fn workload(title: String, is_busy: bool) -> Workload {
-        let names = [
-            "CPU per delivery",
-            "latency, median",
-            "latency, 99th percentile",
-        ];
-        let shown = if is_busy { 1 } else { names.len() };
-        let metric = |name: &&'static str| Metric::new(name, Unit::Time, Goal::Nothing);
-        Workload::new(title, names[..shown].iter().map(metric).collect())
-    }
-
-    /// A folder that goes with the run.
-    struct Folder(PathBuf);
-
-    impl Folder {
-        fn new() -> Self {
-            let name = format!("smolchat-bench-{}", std::process::id());
-            let path = std::env::temp_dir().join(name);
-            // Where it cannot be made, the server says so.
-            let _ = std::fs::create_dir_all(&path);
-            Folder(path)
+    fn sample(options: &Options, plan: &StorePlan, side: usize) -> Result<Sample> {
+        let has_reference = options.reference.is_some();
+        let target = options.target(if has_reference { side } else { 1 });
+        let folder = std::env::temp_dir().join(format!("smolchat-bench-{}", std::process::id()));
+        std::fs::create_dir_all(&folder)?;
+        let mut options = options.clone();
+        if side == 1 || has_reference {
+            let file = folder.join("chat.db").display().to_string();
+            let arguments = ["--db", &file, "--db-sync", plan.sync];
+            options.server_arg.extend(arguments.map(str::to_owned));
         }
-    }
-
-    impl Drop for Folder {
-        fn drop(&mut self) {
-            // What is left is in the folder for such things.
-            let _ = std::fs::remove_dir_all(&self.0);
-        }
+        let report = options.talk(&target, &plan.talk);
+        // What remains is in the folder for temporary files.
+        let _ = std::fs::remove_dir_all(&folder);
+        let report = report?;
+        let latencies = [report.median_nanos, report.p99_nanos];
+        let values = [&[report.cpu_per_delivery()][..], &latencies].concat();
+        Ok((values, report.waited()))
     }
 }
 
-#[cfg(target_os = "linux")]
-fn main() -> std::process::ExitCode {
-    common::start("store", store::measure)
-}
-
-#[cfg(not(target_os = "linux"))]
 fn main() {
-    eprintln!("store: this benchmark reads /proc and needs Linux");
+    #[cfg(target_os = "linux")]
+    common::run("store", store::measure);
 }

@@ -1,130 +1,143 @@
-//! Storm: thousands of clients connect as fast as they can, while some are there and talk.
-//!
-//! `cargo bench --bench storm -- --help` tells the options. Once every arrival is told to
-//! everybody (the server's `--announce-limit` is raised; the floor does the same), once as the
-//! server does it by default, in summary (the floor greets the newcomer alone).
+//! Thousands of clients connect as fast as they can while a few connected clients talk.
 
 #[cfg(target_os = "linux")]
 mod common;
 
 #[cfg(target_os = "linux")]
 mod storm {
-    use super::common::floor::Announce;
-    use super::common::joins::{self, JoinPlan, JoinReport};
-    use super::common::load;
-    use super::common::plan::{Pace, TalkPlan, TalkReport};
-    use super::common::table::{Goal, Metric, Sample, Table, Unit, Workload};
-    use super::common::{Options, Result, Target, interleave};
+    use super::common::comparison::{Sample, Unit, Workload, print, run};
+    use super::common::load::{self, Load, Schedule, TalkPlan, TalkReport};
+    use super::common::process::{Program, cpu_time, listen_overflows};
+    use super::common::{Options, Result, Target};
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::sync::mpsc::channel;
+    use std::time::Instant;
 
-    const SIDES: [&str; 2] = ["floor", "server"];
-    const TARGETS: [Target; 2] = [Target::Floor, Target::Server];
+    /// Receivers that are connected before the storm, besides the talkers.
+    const CONNECTED: usize = 16;
+    const MESSAGES_PER_SECOND: f64 = 10.0;
 
-    /// Those who are there before: besides the talkers, a few who only listen.
-    const PRESENT: usize = 16;
-    const MESSAGES_A_SECOND: f64 = 10.0;
+    /// Clients that start to connect before the others are read again.
+    const CONNECTS_PER_POLL: usize = 16;
 
-    pub(super) fn measure(options: &Options) -> Result<Table> {
+    const METRICS: [(&str, Unit); 5] = [
+        ("until all had joined", Unit::Time),
+        ("until the last join notice arrived", Unit::Time),
+        ("CPU in that time", Unit::Time),
+        ("latency of connected clients, 99th percentile", Unit::Time),
+        (
+            "connections while the kernel's queue was full",
+            Unit::Number,
+        ),
+    ];
+
+    pub(super) fn measure(options: &Options) -> Result<()> {
         let clients = options.receivers_or(10_000);
-        let mut workloads = vec![
-            (
-                workload(format!("{clients} joins, everybody told of each")),
-                Announce::Everyone,
-            ),
-            (
-                workload(format!("{clients} joins, told in summary")),
-                Announce::Newcomer,
-            ),
-        ];
-        interleave(options, SIDES, &mut workloads, |announce, side| {
-            let (joins, talk) = run(options, TARGETS[side], *announce, clients)?;
-            Ok(sample(&joins, &talk))
-        })?;
-        let done = workloads
-            .into_iter()
-            .map(|(workload, _)| workload)
-            .collect();
-        Ok(Table::new("Clients that connect all at once", SIDES, done))
-    }
-
-    fn workload(title: String) -> Workload {
-        let metrics = vec![
-            Metric::new("until all had joined", Unit::Time, Goal::AtMost(6e9)),
-            Metric::new("until all were told", Unit::Time, Goal::Nothing),
-            Metric::new("CPU in that time", Unit::Time, Goal::Nothing),
-            Metric::new(
-                "latency of those there, 99th percentile",
-                Unit::Time,
-                Goal::AtMost(250e6),
-            ),
-            Metric::new("refused", Unit::Number, Goal::AtMost(0.0)),
-            Metric::new("found the backlog full", Unit::Number, Goal::AtMost(0.0)),
-        ];
-        Workload::new(title, metrics)
-    }
-
-    fn sample(joins: &JoinReport, talk: &TalkReport) -> Sample {
-        Sample {
-            values: vec![
-                joins.joined_nanos as f64,
-                joins.told_nanos as f64,
-                joins.cpu_nanos as f64,
-                talk.p99_nanos as f64,
-                joins.refused as f64,
-                joins.full_backlogs as f64,
-            ],
-            verified: joins.verified + talk.verified,
-            // Two loads share a processor here, so waiting says nothing.
-            waited: 0.0,
-            remark: format!(
-                "joined in {:.2} s, told in {:.2} s, CPU {:.2} s, p99 {:.1} ms of {} messages, {} refused, {} times a full backlog",
-                joins.joined_nanos as f64 / 1e9,
-                joins.told_nanos as f64 / 1e9,
-                joins.cpu_nanos as f64 / 1e9,
-                talk.p99_nanos as f64 / 1e6,
-                talk.messages,
-                joins.refused,
-                joins.full_backlogs
-            ),
-        }
-    }
-
-    /// The talkers' process runs from before the storm until after it.
-    fn run(
-        options: &Options,
-        target: Target,
-        announce: Announce,
-        clients: usize,
-    ) -> Result<(JoinReport, TalkReport)> {
-        let program = options.start(target, announce)?;
-        let mut plan = TalkPlan::new(PRESENT, options.talkers, Pace::Rate(MESSAGES_A_SECOND), 0.0);
-        plan.until_stopped = true;
-        let storm_plan = JoinPlan {
-            address: program.address(),
-            pid: program.pid(),
-            clients,
-            everyone_is_told: announce == Announce::Everyone,
-            talkers: options.talkers,
+        let workload = |title, announce_to_all| {
+            Workload::new(
+                format!("{clients} joins, {title}"),
+                announce_to_all,
+                &METRICS,
+            )
         };
-        let deadline = options.deadline();
-        let outcome = options
-            .start_load(load::ROLE, &options.addressed(target, &plan, &program))
-            .and_then(|mut talk| {
-                talk.expect(load::READY, deadline)?;
-                let storm = options.start_load(joins::ROLE, &storm_plan)?;
-                storm.expect(joins::SETTLED, deadline)?;
-                talk.command(load::STOP)?;
-                Ok((storm.report(deadline)?, talk.report(deadline)?))
+        let mut workloads = vec![
+            workload("each announced to all", true),
+            workload("summarised", false),
+        ];
+        let names = options.side_names();
+        run(options, names, &mut workloads, |announce_to_all, side| {
+            sample(options, &options.target(side), *announce_to_all, clients)
+        })?;
+        print("Clients that connect at once", names, &workloads);
+        Ok(())
+    }
+
+    fn sample(
+        options: &Options,
+        target: &Target,
+        announce_to_all: bool,
+        clients: usize,
+    ) -> Result<Sample> {
+        let program = options.start(target, announce_to_all)?;
+        let plan = TalkPlan::new(options, CONNECTED, Schedule::Rate(MESSAGES_PER_SECOND), 0.0);
+        let stop = AtomicBool::new(false);
+        let (ready, connected) = channel();
+        let storm_plan = TalkPlan {
+            receivers: clients + 1,
+            talkers: 0,
+            ..plan.clone()
+        };
+        let outcome: Result<_> = std::thread::scope(|scope| {
+            // A thread of their own, so that their latency does not include the storm's reads.
+            let talk = scope.spawn(|| {
+                let ready = ready;
+                load::run_until(&plan, &program, &ready, &stop)
             });
-        program.explain(outcome)
+            let storm = match connected.recv() {
+                Ok(()) => storm(&storm_plan, &program, announce_to_all, &stop, plan.talkers),
+                Err(_) => Err("the connected clients failed".into()),
+            };
+            stop.store(true, Ordering::Relaxed);
+            let talk: Result<TalkReport> = talk.join().map_err(|_| "the load panicked")?;
+            Ok((talk?, storm?))
+        });
+        let (talk, mut values) = outcome?;
+        values.insert(3, talk.p99_nanos);
+        // Two loads share a processor, so the time that they wait says nothing.
+        Ok((values, 0.0))
+    }
+
+    /// Returns all figures but the latency. Sets `stop` when the last join notice has arrived.
+    ///
+    /// The first client joins before the others, and gets every line.
+    fn storm(
+        plan: &TalkPlan,
+        program: &Program,
+        announce_to_all: bool,
+        stop: &AtomicBool,
+        talkers: usize,
+    ) -> Result<Vec<f64>> {
+        let mut load = Load::new(plan, program)?;
+        load.tally.verifies_joins = announce_to_all;
+        load.clients.connect(program.address)?;
+        load.wait("the first client did not join", |load| {
+            load.clients.joined == 1
+        })?;
+        let overflows = listen_overflows()?;
+        let cpu = cpu_time(program.pid())?;
+        let begin = Instant::now();
+        for number in 1..plan.receivers {
+            load.clients.connect(program.address)?;
+            if number % CONNECTS_PER_POLL == 0 {
+                load.poll(Instant::now())?;
+            }
+        }
+        load.wait("not all clients joined", |load| {
+            load.clients.joined == plan.receivers
+        })?;
+        let joined_after = begin.elapsed();
+        load.wait("not all join notices arrived", |load| {
+            // The first client gets the notices of all, the last only its own.
+            let joined = plan.receivers as u64;
+            !announce_to_all || load.tally.join_notices >= joined * (joined + 1) / 2
+        })?;
+        let told_after = begin.elapsed();
+        let cpu = cpu_time(program.pid())?.saturating_sub(cpu);
+        stop.store(true, Ordering::Relaxed);
+        load.wait("the last messages did not arrive", |load| {
+            load.tally.last_messages >= talkers * plan.receivers
+        })?;
+        load.tally.verification.check(0..plan.receivers, true)?;
+        Ok(vec![
+            joined_after.as_nanos() as f64,
+            told_after.as_nanos() as f64,
+            cpu.as_nanos() as f64,
+            (listen_overflows()? - overflows) as f64,
+        ])
     }
 }
 
-#[cfg(target_os = "linux")]
-fn main() -> std::process::ExitCode {
-    common::start("storm", storm::measure)
-}
-
-#[cfg(not(target_os = "linux"))]
 fn main() {
-    eprintln!("storm: this benchmark reads /proc and needs Linux");
+    #[cfg(target_os = "linux")]
+    common::run("storm", storm::measure);
 }

@@ -1,16 +1,14 @@
-//! The lines of the load: how one is written, and how it is recognised when it arrives.
+//! Lines of the basic dialect that the load sends and recognises.
 //!
-//! The load ([`super::load`], [`super::joins`]) and the floor's greeting use it. A talker's
-//! line has one fixed length and its number at one fixed place, so that recognising it costs
-//! almost nothing. It must never parse JSON: it knows the bytes that PROTOCOL's basic dialect
-//! makes of these lines, and everything else is [`Line::Other`].
+//! A message has a fixed length and its number at a fixed place, so that the load need not
+//! parse JSON.
 
-use super::Target;
+use std::io::Write;
 
-/// Bytes of a message's text.
-pub(crate) const TEXT_BYTES: usize = 100;
+/// Length of a message's text.
+const TEXT_BYTES: usize = 100;
 
-/// Talkers that a number of two digits can tell apart.
+/// A message has two digits for its talker.
 pub(crate) const MAX_TALKERS: usize = 99;
 
 const HEAD: &[u8] = br#"{"type":"message","data":{"source":""#;
@@ -23,140 +21,100 @@ const ENTERED: &[u8] = br#" has entered the chat"}}"#;
 const TALKER_AT: usize = HEAD.len() + TALKER.len();
 const KEY_AT: usize = TALKER_AT + 2 + BETWEEN.len();
 const KEY_BYTES: usize = 16;
-const SAID_BYTES: usize = KEY_AT + TEXT_BYTES + TAIL.len();
+const MESSAGE_BYTES: usize = KEY_AT + TEXT_BYTES + TAIL.len();
 
-/// What a received line is.
+/// A received line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Line {
-    /// A message of the load.
-    Said(Key),
-    /// The client with this port has entered.
+pub(crate) enum ReceivedLine {
+    /// Message of the load.
+    Message(Key),
+    /// Join notice of the client with this port.
     Entered(u16),
-    /// Anything else, such as a summary of arrivals.
     Other,
 }
 
-/// The first bytes of a message's text: who says it (two digits), its number (thirteen
-/// digits), and `E` if it is the talker's last.
+/// Start of a message's text: talker (2 digits), number (13 digits), and `E` for its last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Key([u8; KEY_BYTES]);
 
 impl Key {
-    /// The key of message `number` of `talker`.
-    pub(crate) fn new(talker: usize, number: u64, last: bool) -> Self {
-        let mut bytes = [b'0'; KEY_BYTES];
-        write_digits(&mut bytes[..2], talker as u64);
-        write_digits(&mut bytes[2..15], number);
-        bytes[15] = if last { b'E' } else { b'.' };
+    pub(crate) fn new(talker: usize, number: u64, is_last: bool) -> Self {
+        let mut bytes = [0; KEY_BYTES];
+        let mark = if is_last { 'E' } else { '.' };
+        // Fails only for a number of more than 13 digits.
+        let _ = write!(&mut bytes[..], "{talker:02}{number:013}{mark}");
         Key(bytes)
     }
 
-    /// Who said it.
     pub(crate) fn talker(self) -> usize {
         read_digits(&self.0[..2]) as usize
     }
 
-    /// The how many-th message of its talker it is, from 0.
+    /// Returns how many messages the talker sent before this one.
     pub(crate) fn number(self) -> u64 {
         read_digits(&self.0[2..15])
     }
 
-    /// Whether its talker says nothing after it.
     pub(crate) fn is_last(self) -> bool {
         self.0[15] == b'E'
     }
 
-    /// A number for the ledger that no other message shares.
+    /// Returns an identifier for the verification.
     pub(crate) fn id(self) -> u64 {
         let whole = u128::from_le_bytes(self.0);
         (whole as u64) ^ ((whole >> 64) as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15)
     }
 }
 
-/// A number for the ledger for the arrival of the client with this port.
-pub(crate) fn arrival_id(port: u16) -> u64 {
-    u64::from(port)
+/// Returns the request that sets a talker's name.
+pub(crate) fn set_name_line(talker: usize) -> Vec<u8> {
+    format!("{{\"type\":\"set-name\",\"data\":\"talker-{talker:02}\"}}\n").into_bytes()
 }
 
-/// The name of a talker.
-pub(crate) fn talker_name(talker: usize) -> String {
-    format!("talker-{talker:02}")
-}
-
-/// The line by which a client takes a talker's name.
-pub(crate) fn naming_line(talker: usize) -> Vec<u8> {
-    format!(
-        "{{\"type\":\"set-name\",\"data\":\"{}\"}}\n",
-        talker_name(talker)
-    )
-    .into_bytes()
-}
-
-/// Appends the line that a talker sends: to the server what a client says, to the floor, which
-/// only relays, what the server would have made of it.
-pub(crate) fn push_message(out: &mut Vec<u8>, target: Target, talker: usize, key: Key) {
-    match target {
-        Target::Server => out.extend_from_slice(br#"{"type":"message","data":""#),
-        Target::Floor => {
-            out.extend_from_slice(HEAD);
-            out.extend_from_slice(TALKER);
-            out.extend_from_slice(&key.0[..2]);
-            out.extend_from_slice(BETWEEN);
-        }
+/// Appends a message: a request for the server; for the floor, the line that the server would
+/// send to all clients.
+pub(crate) fn push_message(out: &mut Vec<u8>, to_floor: bool, key: Key) {
+    if to_floor {
+        out.extend_from_slice(HEAD);
+        out.extend_from_slice(TALKER);
+        out.extend_from_slice(&key.0[..2]);
+        out.extend_from_slice(BETWEEN);
+    } else {
+        out.extend_from_slice(br#"{"type":"message","data":""#);
     }
-    debug_assert_eq!(key.talker(), talker);
     out.extend_from_slice(&key.0);
     out.resize(out.len() + TEXT_BYTES - KEY_BYTES, b'x');
-    out.extend_from_slice(if target == Target::Floor {
-        b"\"}}\n"
-    } else {
-        b"\"}\n"
-    });
+    out.extend_from_slice(if to_floor { b"\"}}\n" } else { b"\"}\n" });
 }
 
-/// Appends the line that announces the client with this port, as the server writes it.
-pub(crate) fn push_entered(out: &mut Vec<u8>, port: u16) {
-    out.extend_from_slice(HEAD);
-    out.extend_from_slice(SERVER);
-    out.extend_from_slice(port.to_string().as_bytes());
-    out.extend_from_slice(ENTERED);
-    out.extend_from_slice(b" \n");
+/// Returns a join notice as the server writes it.
+pub(crate) fn entered_line(port: u16) -> Vec<u8> {
+    let port = port.to_string();
+    [HEAD, SERVER, port.as_bytes(), ENTERED, b" \n"].concat()
 }
 
-/// Recognises a line, which is given without its newline.
-pub(crate) fn recognise(line: &[u8]) -> Line {
-    if line.len() == SAID_BYTES && line[HEAD.len()] == b't' {
-        return recognise_said(line).map_or(Line::Other, Line::Said);
+/// Recognises a line without its newline.
+pub(crate) fn recognise(line: &[u8]) -> ReceivedLine {
+    if line.len() == MESSAGE_BYTES && line[HEAD.len()] == b't' {
+        return message_key(line).map_or(ReceivedLine::Other, ReceivedLine::Message);
     }
-    recognise_entered(line).map_or(Line::Other, Line::Entered)
+    entered_port(line).map_or(ReceivedLine::Other, ReceivedLine::Entered)
 }
 
-fn recognise_said(line: &[u8]) -> Option<Key> {
+fn message_key(line: &[u8]) -> Option<Key> {
     let key: [u8; KEY_BYTES] = line[KEY_AT..KEY_AT + KEY_BYTES].try_into().ok()?;
-    let honest = line[TALKER_AT..TALKER_AT + 2] == key[..2];
-    honest.then_some(Key(key))
+    (line[TALKER_AT..TALKER_AT + 2] == key[..2]).then_some(Key(key))
 }
 
-fn recognise_entered(line: &[u8]) -> Option<u16> {
+fn entered_port(line: &[u8]) -> Option<u16> {
     let rest = line.strip_prefix(HEAD)?.strip_prefix(SERVER)?;
-    // A space after the brace is the mark of a server that speaks more than basic.
-    let port = rest
-        .strip_suffix(b" ")
-        .unwrap_or(rest)
-        .strip_suffix(ENTERED)?;
-    let known = (1..=5).contains(&port.len()) && port.iter().all(u8::is_ascii_digit);
-    known.then(|| u16::try_from(read_digits(port)).ok())?
+    // A space at the end says that the server supports the extended dialect.
+    let rest = rest.strip_suffix(b" ").unwrap_or(rest);
+    let port = rest.strip_suffix(ENTERED)?;
+    str::from_utf8(port).ok()?.parse().ok()
 }
 
 fn read_digits(digits: &[u8]) -> u64 {
-    digits.iter().fold(0, |number, digit| {
-        number * 10 + u64::from(digit.wrapping_sub(b'0'))
-    })
-}
-
-fn write_digits(digits: &mut [u8], mut number: u64) {
-    for digit in digits.iter_mut().rev() {
-        *digit = b'0' + (number % 10) as u8;
-        number /= 10;
-    }
+    let value = |digit: &u8| u64::from(digit.wrapping_sub(b'0'));
+    digits.iter().fold(0, |sum, digit| sum * 10 + value(digit))
 }

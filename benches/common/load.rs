@@ -1,436 +1,445 @@
-//! The load of a chat: clients that listen, and a few among them that talk.
+//! The load: clients that receive, and talkers that also send.
 //!
-//! The benchmarks describe it by a [`TalkPlan`] and run it as a process of its own, which gives
-//! a [`TalkReport`]. It counts every line at every receiver, and reads the costs of the
-//! program under load only while nothing is under way, so that they belong to the messages
-//! counted. It must never give figures of a run in which a receiver missed a message, got one
-//! twice or got two in another order than the rest.
+//! The costs of the program under load are read only while no message is in flight. A run
+//! fails if a receiver missed a message, got it twice, or got another order.
 
-use super::crowd::Crowd;
-use super::ledger::Ledger;
-use super::lines::{self, Key, Line};
-use super::plan::{Pace, TalkPlan, TalkReport};
-use super::process::{cpu_time, open_files, peak_resident_bytes, resident_bytes, waiting_time};
-use super::{Result, Target, fail};
+use super::clients::Clients;
+use super::lines::{self, Key, ReceivedLine};
+use super::process::{Program, cpu_time, peak_resident_bytes, resident_bytes, waiting_time};
+use super::verification::Verification;
+use super::{Options, Result, context};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
 
-/// The argument by which a benchmark executes itself as this load.
-pub(crate) const ROLE: &str = "role-load";
+/// Maximum time without progress.
+const STALL_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// What the benchmark is told once everybody is there.
-pub(crate) const READY: &str = "ready";
-/// What the load is told to end [`TalkPlan::until_stopped`].
-pub(crate) const STOP: &str = "stop";
+/// Maximum wait for data before the load checks its conditions again.
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
-/// How long nothing may arrive while something is under way.
-const SILENCE_LIMIT: Duration = Duration::from_secs(20);
+/// Clients that may be connecting at the same time.
+const CONNECTING: usize = 128;
 
-/// How long a wait without a reason of its own is.
-const PAUSE: Duration = Duration::from_millis(50);
+/// When the talkers send.
+#[derive(Clone, Copy)]
+pub(crate) enum Schedule {
+    /// Each talker keeps this many messages in flight.
+    Window(u64),
+    /// The next message is sent when all clients have the last one.
+    OneInFlight,
+    /// Messages per second of all talkers together, each sent at its due time.
+    Rate(f64),
+    Silent,
+}
 
-/// Does what the plan says.
-pub(crate) fn run(plan: &TalkPlan) -> Result<TalkReport> {
-    let resident_before = resident_bytes(plan.pid)?;
-    let mut load = Load::new(plan)?;
-    load.everybody_joins()?;
-    load.rest(Duration::from_secs_f64(plan.settle_seconds))?;
-    let resident_connected = resident_bytes(plan.pid)?;
-    let files = open_files(plan.pid)?;
-    if plan.until_stopped {
-        load.crowd.watch_commands()?;
-        println!("{READY}");
-    } else {
-        load.talk(
-            plan.warm_up_pace,
-            plan.warm_up_seconds,
-            plan.warm_up_messages,
-        )?;
-        load.rest(Duration::from_millis(20))?;
+#[derive(Clone)]
+pub(crate) struct TalkPlan {
+    pub(crate) receivers: usize,
+    /// How many of the receivers never read after they joined.
+    pub(crate) non_readers: usize,
+    pub(crate) talkers: usize,
+    pub(crate) schedule: Schedule,
+    /// Seconds between the last join and the first message.
+    pub(crate) settle_seconds: f64,
+    pub(crate) warm_up_schedule: Schedule,
+    pub(crate) warm_up_seconds: f64,
+    /// The warm-up lasts until this many messages were sent.
+    pub(crate) warm_up_messages: u64,
+    pub(crate) seconds: f64,
+}
+
+impl TalkPlan {
+    pub(crate) fn new(
+        options: &Options,
+        receivers: usize,
+        schedule: Schedule,
+        seconds: f64,
+    ) -> Self {
+        TalkPlan {
+            receivers,
+            non_readers: 0,
+            talkers: options.talkers,
+            schedule,
+            // The server summarises joins once a second, except in a small chat.
+            settle_seconds: if options.quick { 0.1 } else { 1.3 },
+            warm_up_schedule: schedule,
+            // The first messages over new connections cost half as much again.
+            warm_up_seconds: seconds.min(1.0),
+            warm_up_messages: 0,
+            seconds,
+        }
     }
-    load.book.forget_times();
-    let mut report = load.measure()?;
-    if matches!(plan.pace, Pace::Silence) {
-        // Whoever is still connected has to show it.
-        load.talk(Pace::Lockstep, 0.1, 0)?;
+
+    /// Returns the number of clients that read.
+    fn readers(&self) -> usize {
+        self.talkers + self.receivers - self.non_readers
     }
-    load.rest(Duration::from_millis(20))?;
-    report.verified = load.verify()?;
+
+    /// Returns whether a client reads; those that do not are spread evenly.
+    fn is_reader(&self, client: usize) -> bool {
+        client.checked_sub(self.talkers).is_none_or(|receiver| {
+            let before = |receiver: usize| receiver * self.non_readers / self.receivers;
+            before(receiver + 1) == before(receiver)
+        })
+    }
+}
+
+#[derive(Default)]
+pub(crate) struct TalkReport {
+    /// Clients that read, including the talkers.
+    pub(crate) readers: usize,
+    pub(crate) messages: u64,
+    /// Messages times readers.
+    pub(crate) deliveries: u64,
+    /// User and system time of the program.
+    pub(crate) cpu_nanos: f64,
+    pub(crate) wall_nanos: f64,
+    /// How long program and load waited for a processor.
+    waited_nanos: f64,
+    /// Median and 99th percentile of the time from a message's due time to its arrival.
+    pub(crate) median_nanos: f64,
+    pub(crate) p99_nanos: f64,
+    /// 99th percentile of the time from a message's due time to its send.
+    pub(crate) late_p99_nanos: f64,
+    /// Mean number of messages that a client gets in one read.
+    pub(crate) messages_per_read: f64,
+    /// Resident memory of the program before the first connection, and after the last join.
+    pub(crate) resident_before: u64,
+    pub(crate) resident_connected: u64,
+    pub(crate) resident_peak: u64,
+}
+
+impl TalkReport {
+    pub(crate) fn cpu_per_delivery(&self) -> f64 {
+        self.cpu_nanos / self.deliveries.max(1) as f64
+    }
+
+    /// Returns the share of the measurement in which program and load waited for a processor.
+    pub(crate) fn waited(&self) -> f64 {
+        self.waited_nanos / self.wall_nanos.max(1.0)
+    }
+}
+
+/// Connects the clients, warms up, measures, and verifies all deliveries.
+pub(crate) fn run(plan: &TalkPlan, program: &Program) -> Result<TalkReport> {
+    let resident_before = resident_bytes(program.pid())?;
+    let mut load = Load::new(plan, program)?;
+    load.join()?;
+    let resident_connected = resident_bytes(program.pid())?;
+    let after = |seconds| Instant::now() + Duration::from_secs_f64(seconds);
+    let (end, messages) = (after(plan.warm_up_seconds), plan.warm_up_messages);
+    load.talk(plan.warm_up_schedule, |now, sent| {
+        now >= end && sent >= messages
+    })?;
+    load.read_for(Duration::from_millis(20))?;
+    load.tally.latencies.clear();
+    load.tally.lateness.clear();
+    let end = after(plan.seconds);
+    let mut report = load.measure(|now, _| now >= end)?;
+    if matches!(plan.schedule, Schedule::Silent) {
+        // Verifies that all clients are still connected.
+        let end = after(0.1);
+        load.talk(Schedule::OneInFlight, |now, _| now >= end)?;
+    }
+    load.read_for(Duration::from_millis(20))?;
+    load.verify()?;
     report.resident_before = resident_before;
     report.resident_connected = resident_connected;
-    report.resident_peak = peak_resident_bytes(plan.pid)?;
-    report.cut_off = files.saturating_sub(open_files(plan.pid)?);
+    report.resident_peak = peak_resident_bytes(program.pid())?;
     Ok(report)
 }
 
-struct Load<'a> {
+/// Reports to `ready` when all clients have joined, and measures until `stop`. The last
+/// message of each talker is marked as such.
+pub(crate) fn run_until(
+    plan: &TalkPlan,
+    program: &Program,
+    ready: &Sender<()>,
+    stop: &AtomicBool,
+) -> Result<TalkReport> {
+    let mut load = Load::new(plan, program)?;
+    load.join()?;
+    ready.send(())?;
+    let report = load.measure(|_, _| stop.load(Ordering::Relaxed))?;
+    for talker in 0..plan.talkers {
+        load.send(talker, Instant::now(), true);
+    }
+    load.talk(Schedule::Silent, |_, _| true)?;
+    load.verify()?;
+    Ok(report)
+}
+
+pub(crate) struct Load<'a> {
     plan: &'a TalkPlan,
-    crowd: Crowd,
+    program: &'a Program,
+    pub(crate) clients: Clients,
+    pub(crate) tally: Tally,
+    sent: u64,
+    last_progress: Instant,
+}
+
+/// What arrived.
+pub(crate) struct Tally {
+    pub(crate) verification: Verification,
+    /// Verifies join notices too.
+    pub(crate) verifies_joins: bool,
+    lines: u64,
+    pub(crate) join_notices: u64,
+    deliveries: u64,
+    /// Deliveries of the last messages of talkers.
+    pub(crate) last_messages: usize,
     talkers: Vec<Talker>,
-    book: Book,
-    sent: u64,
-    readers: usize,
-}
-
-/// What is known of a talker; it is the client with the same number.
-#[derive(Default)]
-struct Talker {
-    sent: u64,
-    /// What its socket has not taken yet.
-    unsent: Vec<u8>,
-}
-
-/// What arrives.
-struct Book {
-    ledger: Ledger,
-    delivered: u64,
-    echoed: Vec<u64>,
-    /// The next number that receiver 0 is to get from each talker.
-    next: Vec<u64>,
-    due: Vec<DueTimes>,
+    is_timed: bool,
     latencies: Vec<u64>,
     lateness: Vec<u64>,
 }
 
-/// When the messages of a talker were due, from some number on; empty while nothing is timed.
+/// State of a talker, which is the client with the same number.
 #[derive(Default)]
-struct DueTimes {
-    first: u64,
-    times: Vec<Instant>,
+struct Talker {
+    sent: u64,
+    /// Bytes that the socket has not taken yet.
+    unsent: Vec<u8>,
+    echoed: u64,
+    /// Number of the next message that receiver 0 must get from this talker.
+    expected: u64,
+    /// Due times of all its messages.
+    due: Vec<Instant>,
 }
 
-impl Book {
-    fn new(clients: usize, talkers: usize) -> Self {
-        let mut ledger = Ledger::default();
-        (0..clients).for_each(|_| ledger.add_receiver());
-        Book {
-            ledger,
-            delivered: 0,
-            echoed: vec![0; talkers],
-            next: vec![0; talkers],
-            due: (0..talkers).map(|_| DueTimes::default()).collect(),
-            latencies: Vec::new(),
-            lateness: Vec::new(),
+impl Tally {
+    fn take(&mut self, client: usize, line: ReceivedLine, now: Instant) -> Result<()> {
+        self.lines += 1;
+        match line {
+            ReceivedLine::Message(key) => self.take_message(client, key, now)?,
+            ReceivedLine::Entered(port) => {
+                self.join_notices += 1;
+                // A client's own notice is its first line, so receiver 0 must have it too.
+                if self.verifies_joins {
+                    self.verification.record(client, port.into());
+                }
+            }
+            ReceivedLine::Other => {}
         }
+        Ok(())
     }
 
-    fn take(&mut self, client: usize, line: Line, now: Instant) -> Result<()> {
-        let Line::Said(key) = line else { return Ok(()) };
-        self.ledger.note(client, key.id());
-        self.delivered += 1;
-        if client < self.echoed.len() {
-            self.echoed[client] += u64::from(key.talker() == client);
+    fn take_message(&mut self, client: usize, key: Key, now: Instant) -> Result<()> {
+        self.verification.record(client, key.id());
+        self.deliveries += 1;
+        self.last_messages += usize::from(key.is_last());
+        let Some(talker) = self.talkers.get_mut(key.talker()) else {
+            return Ok(());
+        };
+        if client == key.talker() {
+            talker.echoed += 1;
         }
         if client == 0 {
-            self.check_number(key)?;
+            let (number, expected) = (key.number(), talker.expected);
+            if number != expected {
+                let error = format!("receiver 0 got message {number} instead of {expected}");
+                return Err(error.into());
+            }
+            talker.expected += 1;
         }
-        if !self.due[0].times.is_empty() {
-            self.take_time(key, now);
+        if self.is_timed
+            && let Some(due) = talker.due.get(key.number() as usize)
+        {
+            self.latencies.push(nanos_since(now, *due));
         }
         Ok(())
-    }
-
-    /// Receiver 0 gets each talker's messages by number; all others get what it gets.
-    fn check_number(&mut self, key: Key) -> Result<()> {
-        let Some(next) = self.next.get_mut(key.talker()) else {
-            return fail("somebody talks who is not of this load");
-        };
-        if key.number() != *next {
-            return fail(format!(
-                "receiver 0 got message {} of talker {} instead of message {next}",
-                key.number(),
-                key.talker()
-            ));
-        }
-        *next += 1;
-        Ok(())
-    }
-
-    fn take_time(&mut self, key: Key, now: Instant) {
-        let due = &self.due[key.talker()];
-        let index = key.number().checked_sub(due.first);
-        if let Some(due) = index.and_then(|index| due.times.get(index as usize)) {
-            self.latencies
-                .push(nanos(now.saturating_duration_since(*due)));
-        }
-    }
-
-    fn forget_times(&mut self) {
-        for due in &mut self.due {
-            due.first += due.times.len() as u64;
-            due.times.clear();
-        }
-        self.latencies.clear();
-        self.lateness.clear();
     }
 }
 
 impl<'a> Load<'a> {
-    fn new(plan: &'a TalkPlan) -> Result<Self> {
-        let clients = plan.talkers + plan.receivers;
+    /// Returns a load whose clients are not connected yet.
+    pub(crate) fn new(plan: &'a TalkPlan, program: &'a Program) -> Result<Self> {
         Ok(Load {
             plan,
-            crowd: Crowd::new()?,
-            talkers: (0..plan.talkers).map(|_| Talker::default()).collect(),
-            book: Book::new(clients, plan.talkers),
+            program,
+            clients: Clients::new()?,
+            tally: Tally {
+                verification: Verification::new(plan.talkers + plan.receivers),
+                verifies_joins: false,
+                lines: 0,
+                join_notices: 0,
+                deliveries: 0,
+                last_messages: 0,
+                talkers: (0..plan.talkers).map(|_| Talker::default()).collect(),
+                is_timed: false,
+                latencies: Vec::new(),
+                lateness: Vec::new(),
+            },
             sent: 0,
-            readers: clients - plan.deaf,
+            last_progress: Instant::now(),
         })
     }
 
-    /// Connects one after the other, a few at a time, and gives the talkers their names.
-    fn everybody_joins(&mut self) -> Result<()> {
-        const AT_A_TIME: usize = 128;
-        let clients = self.plan.talkers + self.plan.receivers;
-        let mut last = (0, Instant::now());
-        while self.crowd.joined() < clients {
-            while self.crowd.len() < clients && self.crowd.len() < self.crowd.joined() + AT_A_TIME {
-                self.crowd.connect(self.plan.address)?;
-            }
-            self.turn(Instant::now() + PAUSE)?;
-            if self.crowd.refused() > 0 {
-                return fail(format!("client {} was refused", self.crowd.len() - 1));
-            }
-            if self.crowd.joined() > last.0 {
-                last = (self.crowd.joined(), Instant::now());
-            } else if last.1.elapsed() > SILENCE_LIMIT {
-                return fail(format!("only {} of {clients} clients joined", last.0));
+    /// Connects all clients, names the talkers, and waits as long as the plan says.
+    fn join(&mut self) -> Result<()> {
+        let count = self.plan.talkers + self.plan.receivers;
+        for number in 0..count {
+            self.clients.connect(self.program.address)?;
+            self.wait("a client did not join", |load| {
+                number < load.clients.joined + CONNECTING
+            })?;
+        }
+        self.wait("a client did not join", |load| load.clients.joined == count)?;
+        for client in (0..count).filter(|client| !self.plan.is_reader(*client)) {
+            self.clients.stop_reading(client)?;
+        }
+        if !self.program.is_floor {
+            for (number, talker) in self.tally.talkers.iter_mut().enumerate() {
+                talker.unsent = lines::set_name_line(number);
             }
         }
-        for client in 0..clients {
-            if self.plan.is_deaf(client) {
-                self.crowd.ignore(client)?;
-            }
-        }
-        for talker in 0..self.talkers.len() {
-            if self.plan.target == Target::Server {
-                self.talkers[talker].unsent = lines::naming_line(talker);
-            }
-        }
-        self.flush()
+        self.flush()?;
+        self.read_for(Duration::from_secs_f64(self.plan.settle_seconds))
     }
 
-    /// Reads what arrives for a while.
-    fn rest(&mut self, time: Duration) -> Result<()> {
-        let end = Instant::now() + time;
-        while Instant::now() < end {
-            self.turn(end)?;
+    /// Reads until `is_done`.
+    pub(crate) fn wait(&mut self, failure: &str, is_done: impl Fn(&Self) -> bool) -> Result<()> {
+        self.last_progress = Instant::now();
+        while !is_done(self) {
+            let outcome = self.poll(Instant::now() + POLL_INTERVAL);
+            outcome.map_err(context(failure))?;
         }
         Ok(())
     }
 
-    fn measure(&mut self) -> Result<TalkReport> {
-        let (sent, reads) = (self.sent, self.crowd.reads());
-        let cpu = cpu_time(self.plan.pid)?;
-        let waited = self.waited()?;
+    fn read_for(&mut self, time: Duration) -> Result<()> {
+        let end = Instant::now() + time;
+        self.last_progress = end;
+        while Instant::now() < end {
+            self.poll(end)?;
+        }
+        Ok(())
+    }
+
+    fn measure(&mut self, is_over: impl Fn(Instant, u64) -> bool) -> Result<TalkReport> {
+        let (pid, own) = (self.program.pid(), std::process::id());
+        let waiting = || waiting_time(pid).and_then(|time| Ok(time + waiting_time(own)?));
+        let (sent, reads) = (self.sent, self.clients.reads);
+        let (cpu, waited) = (cpu_time(pid)?, waiting()?);
         let begin = Instant::now();
-        self.talk(self.plan.pace, self.plan.seconds, 0)?;
+        self.talk(self.plan.schedule, is_over)?;
         let wall = begin.elapsed();
-        let cpu = cpu_time(self.plan.pid)?.saturating_sub(cpu);
-        let waited = self.waited()?.saturating_sub(waited);
+        let cpu = cpu_time(pid)?.saturating_sub(cpu);
+        let waited = waiting()?.saturating_sub(waited);
         let messages = self.sent - sent;
-        let deliveries = messages * self.readers as u64;
-        let reads = self.crowd.reads() - reads;
-        let (latencies, lateness) = (&mut self.book.latencies, &mut self.book.lateness);
+        let deliveries = messages * self.plan.readers() as u64;
+        let reads = self.clients.reads - reads;
         Ok(TalkReport {
-            readers: self.readers,
+            readers: self.plan.readers(),
             messages,
             deliveries,
-            cpu_nanos: nanos(cpu),
-            wall_nanos: nanos(wall),
-            waited_nanos: nanos(waited),
-            median_nanos: percentile(latencies, 50),
-            p99_nanos: percentile(latencies, 99),
-            late_p99_nanos: percentile(lateness, 99),
-            lines_per_read: deliveries as f64 / reads.max(1) as f64,
+            cpu_nanos: cpu.as_nanos() as f64,
+            wall_nanos: wall.as_nanos() as f64,
+            waited_nanos: waited.as_nanos() as f64,
+            median_nanos: percentile(&mut self.tally.latencies, 50),
+            p99_nanos: percentile(&mut self.tally.latencies, 99),
+            late_p99_nanos: percentile(&mut self.tally.lateness, 99),
+            messages_per_read: deliveries as f64 / reads.max(1) as f64,
             ..TalkReport::default()
         })
     }
 
-    fn waited(&self) -> Result<Duration> {
-        Ok(waiting_time(self.plan.pid)? + waiting_time(std::process::id())?)
-    }
-
-    /// Talks for a while and until so many messages were said in all, then waits until
-    /// everybody has everything.
-    fn talk(&mut self, pace: Pace, seconds: f64, messages: u64) -> Result<()> {
+    /// Sends messages until `is_over` (of the time and the number of messages sent), then waits
+    /// until no message is in flight.
+    fn talk(&mut self, schedule: Schedule, is_over: impl Fn(Instant, u64) -> bool) -> Result<()> {
+        // With several messages in flight, a latency is that of a queue.
+        self.tally.is_timed = !matches!(schedule, Schedule::Window(_));
         let begin = Instant::now();
-        let mut end = begin + Duration::from_secs_f64(seconds);
-        let mut turns = Turns::new(pace, begin);
-        let mut open_end = self.plan.until_stopped;
-        let mut last = (self.book.delivered, begin);
+        let mut turns = 0;
         loop {
             let now = Instant::now();
-            let talking = open_end || now < end || self.sent < messages;
-            let owed = self.sent * self.readers as u64;
-            let Some(under_way) = owed.checked_sub(self.book.delivered) else {
-                return fail("more deliveries arrived than messages were said");
+            let owed = self.sent * self.plan.readers() as u64;
+            let Some(in_flight) = owed.checked_sub(self.tally.deliveries) else {
+                return Err("more deliveries arrived than messages were sent".into());
             };
-            if !talking && under_way == 0 {
-                return Ok(());
+            if in_flight == 0 {
+                self.last_progress = now;
             }
-            let wake = if talking {
-                self.say_what_is_due(&mut turns, now, under_way)?
-            } else {
-                None
-            };
-            self.flush()?;
-            let pause = now + PAUSE;
-            let until = if now < end && !open_end {
-                end.min(pause)
-            } else {
-                pause
-            };
-            let commanded = self.turn(wake.map_or(until, |wake| wake.min(until)))?;
-            if commanded && open_end {
-                read_stop()?;
-                open_end = false;
-                end = Instant::now();
-                self.say_last_words()?;
-            }
-            if self.book.delivered != last.0 || under_way == 0 {
-                last = (self.book.delivered, now);
-            } else if now - last.1 > SILENCE_LIMIT {
-                return fail(format!("{under_way} deliveries did not arrive"));
-            }
-        }
-    }
-
-    /// Lets those talk whose turn it is; gives the time of the next turn if it is known.
-    fn say_what_is_due(
-        &mut self,
-        turns: &mut Turns,
-        now: Instant,
-        under_way: u64,
-    ) -> Result<Option<Instant>> {
-        match turns.pace {
-            Pace::Window(window) => {
-                for talker in 0..self.talkers.len() {
-                    while self.talkers[talker].sent - self.book.echoed[talker] < window {
-                        self.say(talker, false);
+            let mut wake = now + POLL_INTERVAL;
+            if is_over(now, self.sent) {
+                if in_flight == 0 {
+                    return Ok(());
+                }
+            } else if let Schedule::Window(window) = schedule {
+                for talker in 0..self.plan.talkers {
+                    let state = &self.tally.talkers[talker];
+                    for _ in state.sent - state.echoed..window {
+                        self.send(talker, now, false);
                     }
                 }
-                Ok(None)
-            }
-            Pace::Lockstep => {
-                if under_way == 0 {
-                    self.say_timed(turns.next_talker(self.talkers.len()), now, now);
+            } else if let Schedule::Rate(rate) = schedule {
+                let due = |turns| begin + Duration::from_secs_f64(turns as f64 / rate);
+                while due(turns) <= now {
+                    self.tally.lateness.push(nanos_since(now, due(turns)));
+                    self.send(turns as usize % self.plan.talkers, due(turns), false);
+                    turns += 1;
                 }
-                Ok(None)
+                wake = wake.min(due(turns));
+            } else if matches!(schedule, Schedule::OneInFlight) && in_flight == 0 {
+                self.send(turns as usize % self.plan.talkers, now, false);
+                turns += 1;
             }
-            Pace::Rate(_) => {
-                while turns.due() <= now {
-                    let due = turns.due();
-                    self.say_timed(turns.next_talker(self.talkers.len()), due, now);
-                }
-                Ok(Some(turns.due()))
-            }
-            Pace::Silence => Ok(None),
+            self.flush()?;
+            self.poll(wake)?;
         }
     }
 
-    fn say(&mut self, talker: usize, last: bool) {
-        let state = &mut self.talkers[talker];
-        let key = Key::new(talker, state.sent, last);
-        lines::push_message(&mut state.unsent, self.plan.target, talker, key);
+    fn send(&mut self, talker: usize, due: Instant, is_last: bool) {
+        let state = &mut self.tally.talkers[talker];
+        let key = Key::new(talker, state.sent, is_last);
+        lines::push_message(&mut state.unsent, self.program.is_floor, key);
+        state.due.push(due);
         state.sent += 1;
         self.sent += 1;
     }
 
-    fn say_timed(&mut self, talker: usize, due: Instant, now: Instant) {
-        let times = &mut self.book.due[talker];
-        if times.times.is_empty() {
-            times.first = self.talkers[talker].sent;
-        }
-        times.times.push(due);
-        self.book.lateness.push(nanos(now - due));
-        self.say(talker, false);
-    }
-
-    fn say_last_words(&mut self) -> Result<()> {
-        for talker in 0..self.talkers.len() {
-            self.say(talker, true);
-        }
-        self.flush()
-    }
-
-    /// Gives the sockets what they take.
+    /// Writes to the sockets of the talkers what they take.
     fn flush(&mut self) -> Result<()> {
-        for (number, talker) in self.talkers.iter_mut().enumerate() {
+        for (number, talker) in self.tally.talkers.iter_mut().enumerate() {
             if !talker.unsent.is_empty() {
-                let sent = self.crowd.send(number, &talker.unsent)?;
+                let sent = self.clients.send(number, &talker.unsent)?;
                 talker.unsent.drain(..sent);
             }
         }
         Ok(())
     }
 
-    /// Reads a few clients; true if a command waits.
-    fn turn(&mut self, until: Instant) -> Result<bool> {
-        let Load { crowd, book, .. } = self;
-        crowd.turn(until, |client, line, now| book.take(client, line, now))
-    }
-
-    fn verify(&self) -> Result<u64> {
-        let said = self.sent as usize;
-        if self.book.ledger.lines() != said {
-            return fail(format!(
-                "receiver 0 got {} of {said} messages",
-                self.book.ledger.lines()
-            ));
+    /// Reads until `until` at most; fails if nothing has arrived for too long.
+    pub(crate) fn poll(&mut self, until: Instant) -> Result<()> {
+        let Load { clients, tally, .. } = self;
+        let lines = tally.lines;
+        clients.poll(until, |client, line, now| tally.take(client, line, now))?;
+        let now = Instant::now();
+        if tally.lines > lines {
+            self.last_progress = now;
+        } else if now.saturating_duration_since(self.last_progress) > STALL_TIMEOUT {
+            return Err("no line arrives".into());
         }
-        let readers = (0..self.crowd.len()).filter(|client| !self.plan.is_deaf(*client));
-        self.book.ledger.verify(readers, false)
+        Ok(())
+    }
+
+    fn verify(&self) -> Result<()> {
+        let clients = 0..self.plan.talkers + self.plan.receivers;
+        let readers = clients.filter(|client| self.plan.is_reader(*client));
+        self.tally.verification.check(readers, false)
     }
 }
 
-/// Whose turn it is, and when.
-struct Turns {
-    pace: Pace,
-    begin: Instant,
-    taken: u64,
+fn nanos_since(now: Instant, due: Instant) -> u64 {
+    now.saturating_duration_since(due).as_nanos() as u64
 }
 
-impl Turns {
-    fn new(pace: Pace, begin: Instant) -> Self {
-        Turns {
-            pace,
-            begin,
-            taken: 0,
-        }
-    }
-
-    fn due(&self) -> Instant {
-        match self.pace {
-            Pace::Rate(rate) => self.begin + Duration::from_secs_f64(self.taken as f64 / rate),
-            _ => self.begin,
-        }
-    }
-
-    fn next_talker(&mut self, talkers: usize) -> usize {
-        self.taken += 1;
-        ((self.taken - 1) % talkers as u64) as usize
-    }
-}
-
-fn read_stop() -> Result<()> {
-    let mut word = String::new();
-    match std::io::stdin().read_line(&mut word) {
-        Ok(_) if word.trim() == STOP => Ok(()),
-        _ => fail("the benchmark ended before the load did"),
-    }
-}
-
-fn nanos(time: Duration) -> u64 {
-    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
-}
-
-/// The smallest value that is not exceeded by this share of all; 0 of none.
-fn percentile(values: &mut [u64], percent: usize) -> u64 {
+/// Returns the smallest value that this share of all values does not exceed; 0 for no values.
+pub(crate) fn percentile(values: &mut [u64], percent: usize) -> f64 {
     if values.is_empty() {
-        return 0;
+        return 0.0;
     }
-    let rank = (values.len() * percent)
-        .div_ceil(100)
-        .clamp(1, values.len());
-    *values.select_nth_unstable(rank - 1).1
+    let rank = (values.len() * percent).div_ceil(100).max(1);
+    *values.select_nth_unstable(rank - 1).1 as f64
 }
