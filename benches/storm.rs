@@ -25,20 +25,14 @@ mod storm {
         ("until the last join notice arrived", Unit::Time),
         ("CPU in that time", Unit::Time),
         ("latency of connected clients, 99th percentile", Unit::Time),
-        (
-            "connections while the kernel's queue was full",
-            Unit::Number,
-        ),
+        ("overflows of the kernel's queue", Unit::Number),
     ];
 
     pub(super) fn measure(options: &Options) -> Result<()> {
         let clients = options.receivers_or(10_000);
         let workload = |title, announce_to_all| {
-            Workload::new(
-                format!("{clients} joins, {title}"),
-                announce_to_all,
-                &METRICS,
-            )
+            let title = format!("{clients} joins, {title}");
+            Workload::new(title, announce_to_all, &METRICS)
         };
         let mut workloads = vec![
             workload("each announced to all", true),

@@ -4,7 +4,7 @@
 //! edge-triggered epoll, large reads, no allocation per line.
 
 use super::lines::{ReceivedLine, recognise};
-use super::{Result, context};
+use super::{Error, Result, context};
 use rustix::event::epoll;
 use rustix::io::Errno;
 use rustix::time::{Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec};
@@ -103,10 +103,8 @@ impl Clients {
         self.wait(&mut events, until)?;
         for event in events.drain(..).filter(|event| event.data.u64() != TIMER) {
             let client = event.data.u64() as usize;
-            while self
-                .read(client, &mut on_line)
-                .map_err(context(format!("client {client}")))?
-            {}
+            let name_client = |error: Error| context(format!("client {client}"))(error);
+            while self.read(client, &mut on_line).map_err(name_client)? {}
         }
         self.events = events;
         Ok(())
