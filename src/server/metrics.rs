@@ -1,9 +1,6 @@
-//! What the operator can count.
+//! The metrics of a server and their text in the OpenMetrics format.
 //!
-//! What lives here: [`Metrics`], every counter, gauge and histogram of a server, and their text
-//! in the OpenMetrics format. Everything in the server may count; the page's `/metrics` reads.
-//! It must never hold a name, an address or a word that somebody said, and counting must never
-//! wait for anything but a few steps in memory.
+//! A metric never contains a name, an address or a message.
 
 use crate::server::close_reason::CloseReason;
 use prometheus_client::encoding::EncodeLabelSet;
@@ -18,19 +15,17 @@ use std::fmt;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
-/// The label of what is counted by reason.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ByReason {
     reason: &'static str,
 }
 
-/// The label of what is counted by state.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ByState {
     state: &'static str,
 }
 
-/// Everything that a server counts. Counters only ever grow.
+/// The counters, gauges and histograms of a server.
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
@@ -58,28 +53,27 @@ pub struct Metrics {
     uptime: Gauge<f64, AtomicU64>,
 }
 
-/// One batch of the broker.
+/// The figures of one batch of the broker.
 #[derive(Clone, Copy, Debug)]
 pub struct BatchFigures {
-    /// Inputs that it took.
+    /// Commands in the batch.
     pub inputs: usize,
-    /// Bytes of lines that it published.
+    /// Bytes of published lines.
     pub bytes: usize,
-    /// From the reading of its oldest line to the last write of the sweep; none if no line of a
-    /// client was in it.
+    /// Time from the read of the oldest line to the last write; `None` without a line of a client.
     pub fanout: Option<Duration>,
 }
 
-/// Connections by state, as they are after a batch.
+/// Connections by state after a batch.
 #[derive(Clone, Copy, Debug)]
 pub struct ConnectionFigures {
-    /// Users who are here.
+    /// Connected users.
     pub users: usize,
-    /// Connections that belong to users.
+    /// Connections of users.
     pub linked: usize,
-    /// Connections, those included that are being closed.
+    /// Connections, including those that are closing.
     pub connections: usize,
-    /// Connections that a task of their own writes to, since they are behind.
+    /// Connections of slow consumers.
     pub behind: usize,
 }
 
@@ -90,27 +84,27 @@ impl Default for Metrics {
 }
 
 impl Metrics {
-    /// Counts of a server whose log skipped as many lines as this gauge says.
+    /// Creates the metrics; `log_skipped` counts the lost lines of the log.
     pub fn with_log(log_skipped: &Gauge) -> Self {
         let mut registry = Registry::with_prefix("smolchat");
         let all = &mut registry;
         let build = Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]);
         all.register("build", "The program", build);
         let uptime = Gauge::default();
-        let help = "How long the server has been running";
+        let help = "Time since the start of the server";
         all.register_with_unit("uptime", help, Unit::Seconds, uptime.clone());
         let connections = Family::<ByState, Gauge>::default();
         all.register("connections", "Connections by state", connections.clone());
         let in_state = |state| connections.get_or_create_owned(&ByState { state });
-        let help = "Connections that were not let in, by reason";
+        let help = "Rejected connections by reason";
         let reasons = CloseReason::of_chat();
         let at_the_door = reasons.clone().filter(|reason| {
-            // Who waits to be let in when the server stops is told so.
+            // A server that stops rejects the waiting connections.
             reason.is_rejection() || *reason == CloseReason::Shutdown
         });
         let words = at_the_door.map(CloseReason::word);
         let refused = by_reason(all, "connections_refused", help, words);
-        let help = "Connections of users that ended, by reason";
+        let help = "Ended connections of users by reason";
         let inside = reasons.filter(|reason| !reason.is_rejection());
         let ended = by_reason(
             all,
@@ -118,46 +112,38 @@ impl Metrics {
             help,
             inside.map(CloseReason::word),
         );
-        let help = "Connections of the page that ended, by reason";
+        let help = "Ended HTTP connections by reason";
         let words = CloseReason::of_http().map(CloseReason::word);
         let web_ended = by_reason(all, "web_ended", help, words);
-        let help = "From the reading of a line to the last write of its batch to those who keep up";
+        let help = "Time from the read of a line to the last direct write of its batch";
         // 16 microseconds to 4 seconds.
         let fanout = Histogram::new(exponential_buckets(0.000_016, 4.0, 10));
         all.register_with_unit("delivery", help, Unit::Seconds, fanout.clone());
-        let help = "How far the readers who are behind are, whenever they are looked at";
+        let help = "Lag of slow consumers at each lag check";
         let lag = Histogram::new(exponential_buckets(1024.0, 8.0, 6));
         all.register_with_unit("lag", help, Unit::Bytes, lag.clone());
         let batch_bytes = Histogram::new(exponential_buckets(64.0, 8.0, 6));
-        let help = "Lines that a batch published";
+        let help = "Published bytes of a batch";
         all.register_with_unit("batch", help, Unit::Bytes, batch_bytes.clone());
         let batch_inputs = Histogram::new(exponential_buckets(1.0, 4.0, 6));
-        all.register(
-            "batch_inputs",
-            "Inputs that a batch took",
-            batch_inputs.clone(),
-        );
-        let help = "Lines of the log that standard error did not take";
+        all.register("batch_inputs", "Commands in a batch", batch_inputs.clone());
+        let help = "Log lines that standard error did not take";
         all.register("log_skipped_lines", help, log_skipped.clone());
         Metrics {
-            accepted: counter(
-                all,
-                "connections_accepted",
-                "Connections that were accepted",
-            ),
-            users: gauge(all, "users", "Users who are here"),
+            accepted: counter(all, "connections_accepted", "Accepted connections"),
+            users: gauge(all, "users", "Connected users"),
             present: in_state("present"),
             closing: in_state("closing"),
             behind: in_state("behind"),
             waiting: in_state("waiting"),
-            lines_in: counter(all, "lines_in", "Lines of clients"),
-            lines_refused: counter(all, "lines_refused", "Lines of clients that were refused"),
+            lines_in: counter(all, "lines_in", "Lines read from clients"),
+            lines_refused: counter(all, "lines_refused", "Rejected lines of clients"),
             lines_out: counter(all, "lines_out", "Lines written to clients"),
             bytes_in: counter(all, "bytes_in", "Bytes read from clients"),
             bytes_out: counter(all, "bytes_out", "Bytes written to clients"),
-            lag_most_bytes: gauge(all, "lag_most_bytes", "The most bytes a reader is behind"),
+            lag_most_bytes: gauge(all, "lag_most_bytes", "Largest lag of a slow consumer"),
             web_ended,
-            inbox_waiting: gauge(all, "inbox_waiting", "Inputs that wait for the broker"),
+            inbox_waiting: gauge(all, "inbox_waiting", "Commands that wait for the broker"),
             transcript_skipped: gauge(
                 all,
                 "transcript_skipped_lines",
@@ -187,8 +173,7 @@ fn gauge(registry: &mut Registry, name: &str, help: &str) -> Gauge {
     gauge
 }
 
-/// A counter that has every reason that can be from the start, so that none is missing until it
-/// happens.
+/// Registers a counter with every reason, so that each is visible before it first happens.
 fn by_reason(
     registry: &mut Registry,
     name: &str,
@@ -204,73 +189,73 @@ fn by_reason(
 }
 
 impl Metrics {
-    /// A connection was accepted.
+    /// Counts an accepted connection.
     pub fn count_accepted(&self) {
         self.accepted.inc();
     }
 
-    /// A connection was not let in.
+    /// Counts a rejected connection.
     pub fn count_refused(&self, reason: CloseReason) {
         self.refused_by(reason).inc();
     }
 
-    /// The counter of connections that were not let in for this reason.
+    /// Returns the counter of connections rejected for this reason.
     pub fn refused_by(&self, reason: CloseReason) -> Counter {
         let reason = reason.word();
         self.refused.get_or_create_owned(&ByReason { reason })
     }
 
-    /// The counter of accepted connections.
+    /// Returns the counter of accepted connections.
     pub fn accepted(&self) -> Counter {
         self.accepted.clone()
     }
 
-    /// A connection of the page ended, or will when the answer is written.
+    /// Counts an ended HTTP connection, perhaps before its answer is written.
     pub fn count_web_ended(&self, reason: CloseReason) {
         self.web_ended_by(reason).inc();
     }
 
-    /// The counter of connections of the page that ended for this reason.
+    /// Returns the counter of HTTP connections that ended for this reason.
     pub fn web_ended_by(&self, reason: CloseReason) -> Counter {
         let reason = reason.word();
         self.web_ended.get_or_create_owned(&ByReason { reason })
     }
 
-    /// A user's connection ended, or will when what is owed is written.
+    /// Counts an ended connection of a user, perhaps before its last lines are written.
     pub fn count_ended(&self, reason: CloseReason) {
         let reason = reason.word();
         self.ended.get_or_create(&ByReason { reason }).inc();
     }
 
-    /// Bytes were read from a client.
+    /// Counts bytes read from a client.
     pub fn count_read(&self, bytes: usize) {
         self.bytes_in.inc_by(bytes as u64);
     }
 
-    /// Lines of a client were done, of which so many were refused.
+    /// Counts processed lines and how many of them were rejected.
     pub fn count_lines(&self, lines: usize, refused: usize) {
         self.lines_in.inc_by(lines as u64);
         self.lines_refused.inc_by(refused as u64);
     }
 
-    /// Bytes were written to clients, and so many line ends with them.
+    /// Counts bytes and line ends written to clients.
     pub fn count_written(&self, bytes: u64, lines: u64) {
         self.bytes_out.inc_by(bytes);
         self.lines_out.inc_by(lines);
     }
 
-    /// So many accepted connections wait to be let in.
+    /// Sets the length of the admission queue.
     pub fn set_waiting(&self, waiting: usize) {
         self.waiting.set(signed(waiting));
     }
 
-    /// So many transcript lines were skipped up to now.
+    /// Sets the number of transcript lines skipped so far.
     pub fn set_transcript_skipped(&self, lines: u64) {
         self.transcript_skipped
             .set(i64::try_from(lines).unwrap_or(i64::MAX));
     }
 
-    /// A batch was delivered.
+    /// Records a delivered batch.
     pub fn observe_batch(&self, batch: BatchFigures) {
         self.batch_inputs.observe(batch.inputs as f64);
         if batch.bytes > 0 {
@@ -281,7 +266,7 @@ impl Metrics {
         }
     }
 
-    /// How many connections there are now.
+    /// Sets the numbers of connections.
     pub fn set_connections(&self, now: ConnectionFigures) {
         self.users.set(signed(now.users));
         self.present.set(signed(now.users));
@@ -290,7 +275,7 @@ impl Metrics {
         self.behind.set(signed(now.behind));
     }
 
-    /// How far the readers are behind who are behind at all.
+    /// Records the lag of every slow consumer.
     pub fn observe_lags(&self, lags: impl Iterator<Item = u64>) {
         let mut most = 0;
         for lag in lags {
@@ -301,10 +286,10 @@ impl Metrics {
             .set(i64::try_from(most).unwrap_or(i64::MAX));
     }
 
-    /// Everything as OpenMetrics text; what is looked up only now is given.
+    /// Returns all metrics as OpenMetrics text.
     ///
     /// # Errors
-    /// There is no memory for it.
+    /// The text cannot be formatted.
     pub fn text(&self, inbox_waiting: usize, uptime: Duration) -> Result<String, fmt::Error> {
         self.inbox_waiting.set(signed(inbox_waiting));
         self.uptime.set(uptime.as_secs_f64());
@@ -323,7 +308,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn everything_counted_is_in_the_text_and_every_reason_is_there_from_the_start() {
+    fn text_has_all_counts_and_every_reason() {
         let log_skipped = Gauge::default();
         let metrics = Metrics::with_log(&log_skipped);
         log_skipped.inc_by(3);
