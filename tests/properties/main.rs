@@ -2,6 +2,7 @@
 
 #[path = "../support/cases.rs"]
 mod cases;
+mod layout;
 #[path = "../support/line_model.rs"]
 mod line_model;
 mod lines;
