@@ -26,7 +26,7 @@ impl Chat<'_> {
     /// Waits for a line of the input, and for room in the session's queue; none at the end of the
     /// input. Cancel-safe.
     pub(crate) async fn next_line(&self) -> Option<InputLine> {
-        if !self.state.borrow().session.has_room() {
+        if !self.state.borrow().session.queue.has_room() {
             return pending().await;
         }
         self.io.input.recv().await.ok()
@@ -42,7 +42,7 @@ impl Chat<'_> {
                 NextStep::Continue => {}
                 step => return step,
             }
-            if bytes < WRITE_BATCH_BYTES && self.state.borrow().session.has_room() {
+            if bytes < WRITE_BATCH_BYTES && self.state.borrow().session.queue.has_room() {
                 next = self.io.input.try_recv().ok();
             }
         }
@@ -66,12 +66,7 @@ impl Chat<'_> {
             Command::Reconnect if self.config.reconnect => return NextStep::Reconnect,
             Command::Request(request, nonce) => return self.request(request, nonce).await,
             Command::Reply(text) => {
-                let sender = self
-                    .state
-                    .borrow()
-                    .formatter
-                    .last_private()
-                    .map(str::to_owned);
+                let sender = self.state.borrow().formatter.last_private.clone();
                 match sender {
                     Some(target) => {
                         return self
@@ -152,14 +147,14 @@ impl Chat<'_> {
     fn info(&self) -> String {
         let state = self.state.borrow();
         let session = &state.session;
-        let name = session.name().unwrap_or("(not known yet)");
+        let name = session.name.as_deref().unwrap_or("(not known yet)");
         let mut text = format!(
             "You are {} at {} port {}",
             for_terminal(name),
             self.config.host,
             self.config.port
         );
-        if let Some(time) = session.round_trip() {
+        if let Some(time) = session.heartbeat.round_trip {
             text.push_str(&format!(", {:.1} ms away", time.as_secs_f64() * 1000.0));
         }
         text.push_str(match self.is_connected.get() {
@@ -167,7 +162,7 @@ impl Chat<'_> {
             true if session.is_extended() => "; extended dialect",
             true => "; basic dialect",
         });
-        match session.queued() {
+        match session.queue.len() {
             0 => {}
             1 => text.push_str("; 1 line waits"),
             count => text.push_str(&format!("; {count} lines wait")),

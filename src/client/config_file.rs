@@ -7,13 +7,15 @@ use serde::{Deserialize, Deserializer};
 use std::ffi::OsString;
 use std::fs;
 use std::io;
+use std::num::NonZeroU16;
 use std::path::PathBuf;
 
 /// Largest configuration file, in bytes.
 const MAX_FILE_BYTES: u64 = 64 * 1024;
 
 /// Key bindings of the line editor.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub(crate) enum KeyBindings {
     #[default]
     Emacs,
@@ -25,27 +27,15 @@ pub(crate) enum KeyBindings {
 #[serde(default, deny_unknown_fields)]
 pub struct FileSettings {
     pub(crate) host: Option<String>,
-    #[serde(deserialize_with = "port")]
-    pub(crate) port: Option<u16>,
+    pub(crate) port: Option<NonZeroU16>,
     pub(crate) name: Option<String>,
     #[serde(deserialize_with = "colours")]
     pub(crate) color: Option<ColourChoice>,
     pub(crate) time: bool,
     pub(crate) bell: bool,
     pub(crate) reconnect: bool,
-    #[serde(deserialize_with = "keys")]
     pub(crate) keys: KeyBindings,
     pub(crate) max_message: Option<usize>,
-}
-
-fn port<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u16>, D::Error> {
-    let number = i64::deserialize(deserializer)?;
-    match u16::try_from(number) {
-        Ok(port) if port != 0 => Ok(Some(port)),
-        _ => Err(serde::de::Error::custom(format!(
-            "port cannot be {number}: use a number from 1 to 65535"
-        ))),
-    }
 }
 
 fn colours<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<ColourChoice>, D::Error> {
@@ -54,18 +44,6 @@ fn colours<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<ColourCh
         serde::de::Error::custom(format!("color cannot be {}: {reason}", quoted(&word)))
     })?;
     Ok(Some(choice))
-}
-
-fn keys<'de, D: Deserializer<'de>>(deserializer: D) -> Result<KeyBindings, D::Error> {
-    let word = String::deserialize(deserializer)?;
-    match word.as_str() {
-        "emacs" => Ok(KeyBindings::Emacs),
-        "vi" => Ok(KeyBindings::Vi),
-        _ => Err(serde::de::Error::custom(format!(
-            "keys cannot be {}: use \"emacs\" or \"vi\"",
-            quoted(&word)
-        ))),
-    }
 }
 
 /// Reads the configuration file; also returns whether it exists.
@@ -155,7 +133,7 @@ mod tests {
         );
         let expected = FileSettings {
             host: Some("chat.lab".into()),
-            port: Some(5000),
+            port: NonZeroU16::new(5000),
             name: Some("al".into()),
             color: Some(ColourChoice::Only(Style::Colours16)),
             time: true,
@@ -172,10 +150,14 @@ mod tests {
     fn error_names_its_line() {
         for (text, line, part) in [
             ("nmae = \"x\"", 1, "unknown field \"nmae\""),
-            ("\nport = 0", 2, "port cannot be 0"),
+            ("\nport = 0", 2, "nonzero u16"),
             ("port = \"5555\"", 1, "invalid type"),
             ("color = \"blue\"", 1, "auto, always"),
-            ("time = true\nkeys = \"nano\"", 2, "\"emacs\" or \"vi\""),
+            (
+                "time = true\nkeys = \"nano\"",
+                2,
+                "expected \"emacs\" or \"vi\"",
+            ),
             ("host = ", 1, ""),
         ] {
             let error = parse(text).unwrap_err();

@@ -49,9 +49,6 @@ impl fmt::Display for ConnectError {
 impl std::error::Error for ConnectError {}
 
 /// Connects to the first address of the host that answers.
-///
-/// # Errors
-/// The host has no address, or none of them answers.
 pub(crate) async fn connect(config: &ClientConfig) -> Result<TcpStream, ConnectError> {
     let error = |cause| ConnectError {
         host: config.host.clone(),

@@ -158,7 +158,7 @@ impl Chat<'_> {
             // A shown line is hardly ever longer than the received one.
             output.lines.reserve(bytes.len());
         }
-        let own_name = state.session.name().map(str::to_owned);
+        let own_name = state.session.name.clone();
         let is_saying = self.config.say.is_some();
         let mut say_lines = Vec::new();
         let mut is_welcome = false;
@@ -174,15 +174,15 @@ impl Chat<'_> {
         });
         if is_welcome && self.io.format == OutputFormat::Items {
             // Completion needs the names of the users who are already here.
-            formatter.hide_next_user_list();
+            formatter.hidden_user_lists += 1;
             let users = UserRequest::Users;
             state.session.request(users, None, now, &mut |_, _| {});
         }
         let name_rejection = match state.awaits_name {
-            true => state.session.name_rejection().map(str::to_owned),
+            true => state.session.name_rejection.clone(),
             false => None,
         };
-        state.awaits_name &= !state.session.has_chosen_name();
+        state.awaits_name &= !state.session.has_chosen_name;
         let is_done = state.formatter.is_done();
         drop(state_guard);
         if is_saying {
@@ -221,7 +221,7 @@ impl Chat<'_> {
                 yield_now().await;
                 continue;
             }
-            if is_leaving && self.state.borrow().session.queued() == 0 {
+            if is_leaving && self.state.borrow().session.queue.len() == 0 {
                 break;
             }
             let step = match self.next_send_event(leaves_at).await {

@@ -16,11 +16,11 @@ pub(crate) enum LinkStatus {
 }
 
 pub(crate) fn status_line(session: &Session, link: &LinkStatus, now: Instant) -> String {
-    let mut parts: Vec<String> = session.name().map(str::to_owned).into_iter().collect();
+    let mut parts: Vec<String> = session.name.iter().cloned().collect();
     match link {
         LinkStatus::Connecting => parts.push("connecting".to_owned()),
         LinkStatus::Up => {
-            let time = session.round_trip();
+            let time = session.heartbeat.round_trip;
             parts.extend(time.map(|time| format!("{:.1} ms", time.as_secs_f64() * 1000.0)));
         }
         LinkStatus::Down { until, .. } => {
@@ -28,7 +28,7 @@ pub(crate) fn status_line(session: &Session, link: &LinkStatus, now: Instant) ->
             parts.push(format!("reconnecting in {seconds} s"));
         }
     }
-    match session.queued() {
+    match session.queue.len() {
         0 => {}
         1 => parts.push("1 line waits".to_owned()),
         count => parts.push(format!("{count} lines wait")),

@@ -5,8 +5,11 @@ use crate::cli::args::parse_number;
 use crate::cli::generate::{GeneratedDoc, parse_generated_doc};
 use crate::cli::style::ColourChoice;
 use crate::client::config_file::{FileSettings, KeyBindings};
+use crate::client::session::history_replay::Since;
 use crate::limits::{DEFAULT_MAX_MESSAGE_BYTES, DEFAULT_PORT, MAX_MESSAGE_RANGE};
 use argh::{ArgsInfo, FromArgs};
+use jiff::Timestamp;
+use std::num::NonZeroU16;
 use std::time::Duration;
 
 const DEFAULT_HOST: &str = "localhost";
@@ -52,7 +55,7 @@ pub struct ClientOptions {
     pub(crate) json: bool,
     /// first print the messages after the event of this number, or of the last 90s, 5m, 2h or 1d
     #[argh(option, arg_name = "id or duration", from_str_fn(parse_since))]
-    pub(crate) since: Option<SinceOption>,
+    pub(crate) since: Option<Since>,
     /// exit after this time, for example 90, 90s, 5m or 2h
     #[argh(option, arg_name = "duration", from_str_fn(parse_duration))]
     pub(crate) r#for: Option<Duration>,
@@ -88,7 +91,7 @@ pub struct ClientConfig {
     pub(crate) reconnect: bool,
     pub(crate) say: Option<String>,
     pub(crate) json: bool,
-    pub(crate) since: Option<SinceOption>,
+    pub(crate) since: Option<Since>,
     /// Time limit of the run.
     pub(crate) time: Option<Duration>,
     pub(crate) count: Option<u64>,
@@ -100,23 +103,19 @@ pub struct ClientConfig {
     pub(crate) keys: KeyBindings,
 }
 
-/// Value of `--since`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum SinceOption {
-    /// After the event with this number.
-    After(u64),
-    /// Not older than this.
-    Within(Duration),
+fn parse_since(value: &str) -> Result<Since, String> {
+    since(value, Timestamp::now())
 }
 
-fn parse_since(value: &str) -> Result<SinceOption, String> {
+/// Parses the number of an event, or an age.
+fn since(value: &str, now: Timestamp) -> Result<Since, String> {
     if let Ok(number) = value.parse() {
-        return Ok(SinceOption::After(number));
+        return Ok(Since::Event(number));
     }
-    let duration = parse_duration(value).map_err(|_| {
+    let age = parse_duration(value).map_err(|_| {
         "use the number of an event, or a time with s, m, h or d, like 90s, 5m or 2h".to_owned()
     })?;
-    Ok(SinceOption::Within(duration))
+    Ok(Since::Time(now.checked_sub(age).unwrap_or(Timestamp::MIN)))
 }
 
 fn parse_colours(value: &str) -> Result<ColourChoice, String> {
@@ -152,7 +151,7 @@ impl ClientOptions {
             Some(port) => checked_port(port)?,
             // The port of the file belongs to the host of the file.
             None if !self.server.is_empty() => DEFAULT_PORT,
-            None => settings.port.unwrap_or(DEFAULT_PORT),
+            None => settings.port.map_or(DEFAULT_PORT, NonZeroU16::get),
         };
         let host = self.server.into_iter().next().or(settings.host);
         let host = host.unwrap_or_else(|| DEFAULT_HOST.to_owned());
@@ -254,11 +253,16 @@ mod tests {
         for bad in ["", "0", "m", "1w", "-1", "1.5h", "99999999d", "é"] {
             assert!(parse_duration(bad).is_err(), "{bad}");
         }
-        assert_eq!(parse_since("12"), Ok(SinceOption::After(12)));
-        let two_minutes = SinceOption::Within(Duration::from_secs(120));
-        assert_eq!(parse_since("2m"), Ok(two_minutes));
+    }
+
+    #[test]
+    fn since_is_an_event_or_an_age() {
+        let now: Timestamp = "2026-01-31T12:00:00Z".parse().unwrap();
+        assert_eq!(since("7", now), Ok(Since::Event(7)));
+        let hour_ago = "2026-01-31T11:00:00Z".parse().unwrap();
+        assert_eq!(since("1h", now), Ok(Since::Time(hour_ago)));
         for bad in ["", "x", "-1", "0s"] {
-            assert!(parse_since(bad).is_err(), "{bad}");
+            assert!(since(bad, now).is_err(), "{bad}");
         }
     }
 
@@ -266,7 +270,7 @@ mod tests {
     fn command_line_overrides_the_file() {
         let file = FileSettings {
             host: Some("[::1]".into()),
-            port: Some(6000),
+            port: NonZeroU16::new(6000),
             name: Some("al".into()),
             max_message: Some(10),
             ..FileSettings::default()

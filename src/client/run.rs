@@ -125,7 +125,7 @@ async fn chat_with_reconnects(chat: &Chat<'_>) -> Result<(), ClientError> {
             Ok(stream) => {
                 chat.set_link(LinkStatus::Up);
                 let end = chat.use_connection(&stream).await;
-                if chat.state.borrow().session.is_admitted() {
+                if chat.state.borrow().session.is_admitted {
                     attempts = 0;
                     last_error.clear();
                 }
@@ -161,17 +161,18 @@ async fn chat_with_reconnects(chat: &Chat<'_>) -> Result<(), ClientError> {
 async fn end_connection(chat: &Chat<'_>) -> Option<Bye> {
     let end = chat.apply(|session, on_update| {
         session.disconnected(on_update);
-        session.take_bye()
+        session.bye.take()
     });
     let bye = end.await;
-    chat.state.borrow_mut().formatter.connection_lost();
+    // A new connection does not bring the lists that this one owes.
+    chat.state.borrow_mut().formatter.hidden_user_lists = 0;
     bye
 }
 
 fn reconnects(chat: &Chat<'_>, end: &ConnectionEnd, bye: Option<&Bye>) -> bool {
     let input = &chat.io.input;
     let has_work =
-        !input.is_closed() || !input.is_empty() || chat.state.borrow().session.queued() > 0;
+        !input.is_closed() || !input.is_empty() || chat.state.borrow().session.queue.len() > 0;
     end.is_broken() && chat.config.reconnect && bye.is_none_or(|bye| bye.reconnect) && has_work
 }
 
@@ -185,7 +186,7 @@ async fn finish(chat: &Chat<'_>, end: ConnectionEnd) -> Result<(), ClientError> 
     if !end.is_broken() || chat.io.input.is_closed() {
         return chat.check_all_sent().map_err(ClientError::Rejected);
     }
-    let queued = chat.state.borrow().session.queued();
+    let queued = chat.state.borrow().session.queue.len();
     if queued > 0 {
         chat.io.screen.notify(unacknowledged_sentence(queued)).await;
     }

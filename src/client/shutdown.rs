@@ -24,9 +24,6 @@ pub(crate) struct Interrupts {
 
 impl Interrupts {
     /// Starts to listen for signals; the receiver gets a value at the first one.
-    ///
-    /// # Errors
-    /// The system accepts no handler or cannot create a thread.
     pub(crate) fn listen() -> io::Result<(Arc<Self>, Receiver<()>)> {
         let (sender, receiver) = async_channel::bounded(1);
         let count = AtomicUsize::new(0);

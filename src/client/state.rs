@@ -3,16 +3,14 @@
 use crate::chat::SERVER_SOURCE;
 use crate::chat::sanitize::{clean_message, one_line};
 use crate::client::link_status::{LinkStatus, status_line};
-use crate::client::options::{ClientConfig, SinceOption};
+use crate::client::options::ClientConfig;
 use crate::client::output::formatter::{FormattedOutput, Formatter, OutputFormat};
 use crate::client::session::Session;
-use crate::client::session::history_replay::Since;
 use crate::client::session::request::UserRequest;
 use crate::client::session::update::OnUpdate;
 use crate::client::setup::{ClientIo, InputKind};
 use crate::protocol::server_line::ServerLine;
 use async_channel::{Receiver, Sender};
-use jiff::Timestamp;
 use std::cell::{Cell, RefCell};
 use std::time::Instant;
 
@@ -52,7 +50,7 @@ impl<'a> Chat<'a> {
             session.request(request, None, Instant::now(), &mut |_, _| {});
         };
         if let Some(since) = config.since {
-            request(UserRequest::Since(replay_start(since, Timestamp::now())));
+            request(UserRequest::Since(since));
         }
         if let Some(text) = &config.say {
             let (text, action) = (text.clone(), false);
@@ -81,7 +79,7 @@ impl<'a> Chat<'a> {
         let mut output = FormattedOutput::default();
         let result = {
             let state = &mut *self.state.borrow_mut();
-            let own_name = state.session.name().map(str::to_owned);
+            let own_name = state.session.name.clone();
             let formatter = &mut state.formatter;
             action(&mut state.session, &mut |update, raw| {
                 formatter.format(update, raw, own_name.as_deref(), &mut output);
@@ -129,7 +127,7 @@ impl<'a> Chat<'a> {
     /// in the basic dialect, or a rejection.
     pub(crate) fn note_say_result(&self, lines: Vec<ServerLine>) {
         let state = &mut *self.state.borrow_mut();
-        let own_name = state.session.name().map(str::to_owned);
+        let own_name = state.session.name.clone();
         for line in lines {
             match line {
                 ServerLine::Ack(_) => state.is_said = true,
@@ -149,12 +147,9 @@ impl<'a> Chat<'a> {
     }
 
     /// Checks that the server has everything it was to get.
-    ///
-    /// # Errors
-    /// Lines are unacknowledged, or the text of `--say` was rejected; a sentence.
     pub(crate) fn check_all_sent(&self) -> Result<(), String> {
         let state = self.state.borrow();
-        let queued = state.session.queued();
+        let queued = state.session.queue.len();
         match &self.config.say {
             None if queued > 0 => Err(unacknowledged_sentence(queued)),
             Some(_) if !state.is_said => Err(state.rejection.clone().unwrap_or_else(|| {
@@ -172,28 +167,4 @@ pub(crate) fn unacknowledged_sentence(lines: usize) -> String {
         count => format!("{count} lines"),
     };
     format!("{lines} may not have arrived: the server did not acknowledge; --reconnect resends")
-}
-
-fn replay_start(since: SinceOption, now: Timestamp) -> Since {
-    match since {
-        SinceOption::After(number) => Since::Event(number),
-        SinceOption::Within(age) => Since::Time(now.checked_sub(age).unwrap_or(Timestamp::MIN)),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::time::Duration;
-
-    #[test]
-    fn replay_starts_at_an_event_or_at_an_age() {
-        let now: Timestamp = "2026-01-31T12:00:00Z".parse().unwrap();
-        assert_eq!(replay_start(SinceOption::After(7), now), Since::Event(7));
-        let within = |seconds| SinceOption::Within(Duration::from_secs(seconds));
-        let hour_ago = "2026-01-31T11:00:00Z".parse().unwrap();
-        assert_eq!(replay_start(within(3600), now), Since::Time(hour_ago));
-        let too_long = within(u64::from(u32::MAX) * 1000);
-        assert_eq!(replay_start(too_long, now), Since::Time(Timestamp::MIN));
-    }
 }

@@ -9,13 +9,12 @@ struct CommandSpec {
     /// Names of the command; help lists the first one.
     names: &'static [&'static str],
     argument: Argument,
-    completes: Completes,
     help: &'static str,
     /// Makes the command of the name as typed, the argument, and the limit of a message in bytes.
     parse: fn(&str, &str, usize) -> Command,
 }
 
-/// What Tab completes behind a command.
+/// What Tab completes in an argument.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Completes {
     Nothing,
@@ -30,113 +29,98 @@ pub(crate) enum Completes {
 #[derive(Clone, Copy, Debug)]
 enum Argument {
     Nothing,
-    Optional(&'static str),
-    Required(&'static str),
+    Optional(&'static str, Completes),
+    Required(&'static str, Completes),
 }
 
 const COMMANDS: [CommandSpec; 15] = [
     CommandSpec {
         names: &["/help"],
-        argument: Argument::Optional("[COMMAND]"),
-        completes: Completes::Command,
+        argument: Argument::Optional("[COMMAND]", Completes::Command),
         help: "explain all commands, or one of them",
         parse: |_, command, _| help(command),
     },
     CommandSpec {
         names: &["/setname", "/nick"],
-        argument: Argument::Required("NAME"),
-        completes: Completes::Nothing,
+        argument: Argument::Required("NAME", Completes::Nothing),
         help: "change your name",
         parse: |_, name, _| request(UserRequest::SetName(name.to_owned())),
     },
     CommandSpec {
         names: &["/users"],
         argument: Argument::Nothing,
-        completes: Completes::Nothing,
         help: "list the connected users",
         parse: |_, _, _| request(UserRequest::Users),
     },
     CommandSpec {
         names: &["/history"],
-        argument: Argument::Optional("[N]"),
-        completes: Completes::Nothing,
+        argument: Argument::Optional("[N]", Completes::Nothing),
         help: "replay the recent messages, or the last N of them",
         parse: |word, count, _| history(word, count),
     },
     CommandSpec {
         names: &["/search"],
-        argument: Argument::Required("WORDS"),
-        completes: Completes::Search,
+        argument: Argument::Required("WORDS", Completes::Search),
         help: "find messages; filters: \"several words\", from:NAME, after:2026-01-31, before:2026-01-31",
         parse: |_, query, _| request(UserRequest::Search(query.to_owned())),
     },
     CommandSpec {
         names: &["/msg"],
-        argument: Argument::Required("NAME TEXT"),
-        completes: Completes::NameAndText,
+        argument: Argument::Required("NAME TEXT", Completes::NameAndText),
         help: "send TEXT to NAME alone; put a name with spaces in \"quotes\"",
         parse: private,
     },
     CommandSpec {
         names: &["/reply"],
-        argument: Argument::Required("TEXT"),
-        completes: Completes::Text,
+        argument: Argument::Required("TEXT", Completes::Text),
         help: "answer the last private message",
         parse: |_, text, limit| within_limit(text, limit, Command::Reply),
     },
     CommandSpec {
         names: &["/me"],
-        argument: Argument::Required("TEXT"),
-        completes: Completes::Text,
+        argument: Argument::Required("TEXT", Completes::Text),
         help: "send an action, such as /me waves",
         parse: |_, text, limit| say(text, true, limit),
     },
     CommandSpec {
         names: &["/ignore"],
-        argument: Argument::Required("NAME"),
-        completes: Completes::Name,
+        argument: Argument::Required("NAME", Completes::Name),
         help: "hide the messages of NAME",
         parse: |_, name, _| Command::SetIgnored(name.to_owned(), true),
     },
     CommandSpec {
         names: &["/unignore"],
-        argument: Argument::Required("NAME"),
-        completes: Completes::Name,
+        argument: Argument::Required("NAME", Completes::Name),
         help: "show the messages of NAME again",
         parse: |_, name, _| Command::SetIgnored(name.to_owned(), false),
     },
     CommandSpec {
         names: &["/mentions"],
         argument: Argument::Nothing,
-        completes: Completes::Nothing,
         help: "list your mentions and private messages (terminal only)",
         parse: |_, _, _| Command::ListMentions,
     },
     CommandSpec {
         names: &["/clear"],
         argument: Argument::Nothing,
-        completes: Completes::Nothing,
         help: "clear the screen (terminal only)",
         parse: |_, _, _| Command::Clear,
     },
     CommandSpec {
         names: &["/info"],
         argument: Argument::Nothing,
-        completes: Completes::Nothing,
         help: "show your name, the server and the round-trip time",
         parse: |_, _, _| Command::Info,
     },
     CommandSpec {
         names: &["/reconnect"],
         argument: Argument::Nothing,
-        completes: Completes::Nothing,
         help: "reconnect now (with --reconnect)",
         parse: |_, _, _| Command::Reconnect,
     },
     CommandSpec {
         names: &["/quit"],
         argument: Argument::Nothing,
-        completes: Completes::Nothing,
         help: "leave",
         parse: |_, _, _| Command::Quit,
     },
@@ -215,7 +199,10 @@ pub(crate) fn names_with_prefix(prefix: &str) -> Vec<&'static str> {
 }
 
 pub(crate) fn completes(word: &str) -> Completes {
-    find(word).map_or(Completes::Nothing, |command| command.completes)
+    match find(word).map(|command| command.argument) {
+        Some(Argument::Optional(_, completes) | Argument::Required(_, completes)) => completes,
+        Some(Argument::Nothing) | None => Completes::Nothing,
+    }
 }
 
 pub(crate) fn takes_argument(word: &str) -> bool {
@@ -229,7 +216,7 @@ fn parse_command(line: &str, limit: usize) -> Command {
         return Command::Invalid(unknown_command(word));
     };
     match (command.argument, argument.is_empty()) {
-        (Argument::Required(required), true) => {
+        (Argument::Required(required, _), true) => {
             Command::Invalid(format!("{word} needs an argument: {word} {required}"))
         }
         (Argument::Nothing, false) => Command::Invalid(format!("{word} takes no argument")),
@@ -291,7 +278,7 @@ fn unknown_command(word: &str) -> String {
 fn explanation(command: &CommandSpec) -> String {
     let usage = match command.argument {
         Argument::Nothing => command.names[0].to_owned(),
-        Argument::Optional(argument) | Argument::Required(argument) => {
+        Argument::Optional(argument, _) | Argument::Required(argument, _) => {
             format!("{} {argument}", command.names[0])
         }
     };

@@ -48,19 +48,9 @@ mod tests {
             Command::Request(UserRequest::Say { text, action }, nonce)
         };
         let search = r#"{"type":"search","data":{"query":"x"}}"#;
+        let message = r#"{"type":"message","data":{"message":"hi","action":true,"nonce":"n"}}"#;
         for (line, command) in [
-            (
-                r#"{"type":"message","data":{"message":"hi","action":true}}"#,
-                say(None),
-            ),
-            (
-                r#"{"type":"message","data":{"message":"hi","action":true,"nonce":"n"}}"#,
-                say(Nonce::new("n")),
-            ),
-            (
-                r#"{"type":"set-name","data":"al"}"#,
-                Command::Request(UserRequest::SetName("al".to_owned()), None),
-            ),
+            (message, say(Nonce::new("n"))),
             (
                 search,
                 Command::Request(UserRequest::Line(search.to_owned()), None),

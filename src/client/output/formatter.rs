@@ -44,11 +44,11 @@ pub(crate) struct Formatter {
     /// Lower-case names of ignored users.
     ignored: BTreeSet<String>,
     /// Sender of the last private message.
-    last_private: Option<String>,
+    pub(crate) last_private: Option<String>,
     messages: u64,
     max_messages: u64,
-    /// Number of expected user lists that are not shown.
-    hidden_user_lists: usize,
+    /// Number of expected user lists that only feed completion.
+    pub(crate) hidden_user_lists: usize,
     /// Name that the last [`ViewItem::OwnName`] carried.
     own_name: Option<String>,
 }
@@ -72,11 +72,6 @@ impl Formatter {
         self.messages >= self.max_messages
     }
 
-    /// Returns the sender of the last private message.
-    pub(crate) fn last_private(&self) -> Option<&str> {
-        self.last_private.as_deref()
-    }
-
     /// Hides or shows the messages of a user; returns whether that is a change.
     pub(crate) fn set_ignored(&mut self, name: &str, is_ignored: bool) -> bool {
         let name = name.to_lowercase();
@@ -84,16 +79,6 @@ impl Formatter {
             true => self.ignored.insert(name),
             false => self.ignored.remove(&name),
         }
-    }
-
-    /// Uses the next list of users for completion only.
-    pub(crate) fn hide_next_user_list(&mut self) {
-        self.hidden_user_lists += 1;
-    }
-
-    /// Forgets the expected lists, which a new connection does not bring.
-    pub(crate) fn connection_lost(&mut self) {
-        self.hidden_user_lists = 0;
     }
 
     /// Appends what to show of an update. `raw` is the line of the server, if there is one.

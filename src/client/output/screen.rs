@@ -9,22 +9,23 @@ use async_channel::{Receiver, Sender};
 use std::io::{self, Write, stderr, stdout};
 use std::thread;
 
+#[derive(Debug)]
+pub(crate) enum ScreenCommand {
+    /// Print chat lines, each with its newline.
+    Print(String),
+    /// Show a sentence of the client.
+    Notify(String),
+    /// Draw items; only a terminal view gets any.
+    Draw(Vec<ViewItem>),
+    /// Show the status of the connection, if the screen has a place for it.
+    SetStatus(String),
+}
+
 /// Output of the client. One thread calls it, and each call may block.
 pub(crate) trait Screen: Send {
-    /// Prints chat lines, each with its newline.
-    ///
     /// # Errors
     /// The output is closed or cannot be written.
-    fn print(&mut self, lines: &str) -> io::Result<()>;
-
-    /// Shows a sentence of the client.
-    fn notify(&mut self, sentence: &str);
-
-    /// Draws items; only a terminal view gets any.
-    fn draw(&mut self, _items: Vec<ViewItem>) {}
-
-    /// Shows the status of the connection, if the screen has a place for it.
-    fn set_status(&mut self, _status: &str) {}
+    fn execute(&mut self, command: ScreenCommand) -> io::Result<()>;
 
     fn finish(&mut self) {}
 }
@@ -34,23 +35,21 @@ pub(crate) trait Screen: Send {
 pub(crate) struct PlainScreen;
 
 impl Screen for PlainScreen {
-    fn print(&mut self, lines: &str) -> io::Result<()> {
-        let mut output = stdout().lock();
-        output.write_all(lines.as_bytes())?;
-        output.flush()
+    fn execute(&mut self, command: ScreenCommand) -> io::Result<()> {
+        match command {
+            ScreenCommand::Print(lines) => {
+                let mut output = stdout().lock();
+                output.write_all(lines.as_bytes())?;
+                output.flush()
+            }
+            ScreenCommand::Notify(sentence) => {
+                // A closed standard error leaves no place to report its failure.
+                let _ = writeln!(stderr(), "{sentence}");
+                Ok(())
+            }
+            ScreenCommand::Draw(_) | ScreenCommand::SetStatus(_) => Ok(()),
+        }
     }
-
-    fn notify(&mut self, sentence: &str) {
-        // A closed standard error leaves no place to report its failure.
-        let _ = writeln!(stderr(), "{sentence}");
-    }
-}
-
-enum ScreenCommand {
-    Print(String),
-    Notify(String),
-    Draw(Vec<ViewItem>),
-    SetStatus(String),
 }
 
 /// Bounded queue to a screen in its thread.
@@ -62,9 +61,6 @@ pub(crate) struct ScreenHandle {
 
 impl ScreenHandle {
     /// Starts the thread of a screen.
-    ///
-    /// # Errors
-    /// The system cannot create a thread.
     pub(crate) fn start(mut screen: Box<dyn Screen>) -> io::Result<Self> {
         let (queue, commands) = async_channel::bounded(SCREEN_QUEUE);
         let (sender, result) = async_channel::bounded(1);
@@ -110,9 +106,6 @@ impl ScreenHandle {
     }
 
     /// Waits for the end of the screen. Cancel-safe; to be awaited once.
-    ///
-    /// # Errors
-    /// The output is closed or cannot be written.
     pub(crate) async fn ended(&self) -> io::Result<()> {
         let result = self.result.recv().await;
         result.unwrap_or_else(|_| Err(io::Error::other("the screen thread is gone")))
@@ -121,12 +114,7 @@ impl ScreenHandle {
 
 fn run_commands(commands: &Receiver<ScreenCommand>, screen: &mut dyn Screen) -> io::Result<()> {
     while let Ok(command) = commands.recv_blocking() {
-        match command {
-            ScreenCommand::Print(lines) => screen.print(&lines)?,
-            ScreenCommand::Notify(sentence) => screen.notify(&sentence),
-            ScreenCommand::Draw(items) => screen.draw(items),
-            ScreenCommand::SetStatus(status) => screen.set_status(&status),
-        }
+        screen.execute(command)?;
     }
     Ok(())
 }
@@ -140,13 +128,9 @@ mod tests {
     struct ForwardingScreen(mpsc::Sender<String>);
 
     impl Screen for ForwardingScreen {
-        fn print(&mut self, lines: &str) -> io::Result<()> {
-            let sent = self.0.send(lines.to_owned());
+        fn execute(&mut self, command: ScreenCommand) -> io::Result<()> {
+            let sent = self.0.send(format!("{command:?}"));
             sent.map_err(|_| io::ErrorKind::BrokenPipe.into())
-        }
-
-        fn notify(&mut self, sentence: &str) {
-            self.0.send(format!("notice: {sentence}\n")).unwrap();
         }
     }
 
@@ -156,14 +140,15 @@ mod tests {
         let screen = ScreenHandle::start(Box::new(ForwardingScreen(sender))).unwrap();
         smol::block_on(async {
             for number in 0..100 {
-                screen.print(format!("{number}\n")).await;
+                screen.print(number.to_string()).await;
             }
             screen.notify("why").await;
             screen.close();
             screen.ended().await.unwrap();
         });
-        let numbers: String = (0..100).map(|number| format!("{number}\n")).collect();
-        assert_eq!(output.iter().collect::<String>(), numbers + "notice: why\n");
+        let mut expected: Vec<String> = (0..100).map(|n| format!("Print(\"{n}\")")).collect();
+        expected.push("Notify(\"why\")".to_owned());
+        assert!(output.iter().eq(expected));
     }
 
     #[test]

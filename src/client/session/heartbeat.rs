@@ -5,13 +5,13 @@ use crate::protocol::client_line::encode_ping;
 use std::time::{Duration, Instant};
 
 #[derive(Debug, Default)]
-pub(super) struct Heartbeat {
+pub(crate) struct Heartbeat {
     pings: u64,
     /// Time of the ping whose answer is still missing.
     pinged_at: Option<Instant>,
     next_ping: Option<Instant>,
     received_at: Option<Instant>,
-    round_trip: Option<Duration>,
+    pub(crate) round_trip: Option<Duration>,
 }
 
 impl Heartbeat {
@@ -44,10 +44,6 @@ impl Heartbeat {
             Some(at) => Some(at.max(self.received_at.unwrap_or(at)) + PONG_TIMEOUT),
             None => self.next_ping,
         }
-    }
-
-    pub(super) fn round_trip(&self) -> Option<Duration> {
-        self.round_trip
     }
 
     pub(super) fn stop(&mut self) {

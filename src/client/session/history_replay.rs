@@ -147,7 +147,7 @@ impl HistoryReplay {
         self.held.push(line, raw);
     }
 
-    /// Shows the held events, without messages up to the event `newest`, which the replay contained.
+    /// Shows the held events, without the messages up to event `newest`: the replay had those.
     pub(super) fn release(&mut self, newest: u64, on_update: OnUpdate<'_>) {
         self.holds_events = false;
         for (line, raw) in self.held.take() {

@@ -25,7 +25,7 @@ use crate::protocol::client_line::{self, Introduction};
 use crate::protocol::framing::{DecodedLine, LineDecoder};
 use crate::protocol::server_line;
 use crate::protocol::server_line::{ErrorLine, Said, ServerLine, Welcome};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// Name and version that the hello carries.
 const CLIENT_VERSION: &str = concat!("smolchat-client/", env!("CARGO_PKG_VERSION"));
@@ -68,23 +68,27 @@ pub struct Session {
     /// Whether the first line carried the mark of the extended dialect.
     offers_extended: bool,
     has_received_line: bool,
-    is_admitted: bool,
-    name: Option<String>,
+    /// Whether the server admitted the latest connection; a rejected client gets a sentence only.
+    pub(crate) is_admitted: bool,
+    pub(crate) name: Option<String>,
     /// Address that named this connection until it resumed as an earlier user. Its arrival and
     /// departure are not shown.
     temporary_name: Option<String>,
     chosen_name: Option<String>,
-    has_chosen_name: bool,
-    name_rejection: Option<String>,
+    /// Whether the server has given this user a requested name.
+    pub(crate) has_chosen_name: bool,
+    /// Why the server rejected the last requested name.
+    pub(crate) name_rejection: Option<String>,
     identity: Option<Identity>,
     recovery: Option<Recovery>,
     replay: HistoryReplay,
-    queue: ResendQueue,
-    heartbeat: Heartbeat,
+    pub(crate) queue: ResendQueue,
+    pub(crate) heartbeat: Heartbeat,
     output: Vec<u8>,
     received_lines: u64,
     decoded_lines: u64,
-    bye: Option<server_line::Bye>,
+    /// The server's announcement of the end of the connection.
+    pub(crate) bye: Option<server_line::Bye>,
 }
 
 impl Session {
@@ -123,46 +127,8 @@ impl Session {
         self.received_lines > 0 && self.decoded_lines == 0
     }
 
-    pub(crate) fn name(&self) -> Option<&str> {
-        self.name.as_deref()
-    }
-
-    /// Returns whether the server has given this user a requested name.
-    pub(crate) fn has_chosen_name(&self) -> bool {
-        self.has_chosen_name
-    }
-
-    /// Returns why the server rejected the last requested name.
-    pub(crate) fn name_rejection(&self) -> Option<&str> {
-        self.name_rejection.as_deref()
-    }
-
-    pub(crate) fn round_trip(&self) -> Option<Duration> {
-        self.heartbeat.round_trip()
-    }
-
-    /// Returns how many requests are not sent or not acknowledged yet.
-    pub(crate) fn queued(&self) -> usize {
-        self.queue.len()
-    }
-
-    pub(crate) fn has_room(&self) -> bool {
-        self.queue.has_room()
-    }
-
     pub(crate) fn is_extended(&self) -> bool {
         self.phase == Phase::Extended
-    }
-
-    /// Returns whether the server admitted the latest connection to the chat; a rejected client
-    /// gets a sentence only.
-    pub(crate) fn is_admitted(&self) -> bool {
-        self.is_admitted
-    }
-
-    /// Takes the server's announcement of the end of the connection.
-    pub(crate) fn take_bye(&mut self) -> Option<server_line::Bye> {
-        self.bye.take()
     }
 
     /// Takes the bytes to send now; they count as sent.

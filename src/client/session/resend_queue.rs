@@ -15,7 +15,7 @@ struct QueuedRequest {
 }
 
 #[derive(Debug)]
-pub(super) struct ResendQueue {
+pub(crate) struct ResendQueue {
     requests: VecDeque<QueuedRequest>,
     bytes: usize,
     in_flight: usize,
@@ -34,11 +34,11 @@ impl ResendQueue {
         }
     }
 
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.requests.len()
     }
 
-    pub(super) fn has_room(&self) -> bool {
+    pub(crate) fn has_room(&self) -> bool {
         self.requests.len() < MAX_QUEUED && self.bytes < MAX_QUEUED_BYTES
     }
 

@@ -11,7 +11,7 @@ use crate::client::input::known_names::KnownNames;
 use crate::client::input::stdin::InputLine;
 use crate::client::limits::{INPUT_HISTORY, INPUT_LINES};
 use crate::client::output::item::ViewItem;
-use crate::client::output::screen::Screen;
+use crate::client::output::screen::{Screen, ScreenCommand};
 use crate::client::terminal::draw_queue::DrawQueue;
 use crate::client::terminal::keys;
 use crate::client::terminal::shared::{TerminalState, lock, size};
@@ -76,9 +76,6 @@ pub(crate) struct LineEditor {
 
 /// Starts a line editor on the terminal of standard input and output. Ctrl-C on an empty line and
 /// signals call `interrupt`.
-///
-/// # Errors
-/// The terminal cannot be used, or the system cannot create a thread.
 pub(crate) fn start(
     options: EditorOptions,
     interrupt: impl Fn() + Send + 'static,
@@ -322,29 +319,7 @@ pub(crate) struct TerminalScreen {
 }
 
 impl TerminalScreen {
-    fn refresh_status(&self) {
-        let shared = &self.terminal.shared;
-        let mentions = match lock(&shared.view).unseen_mentions() {
-            0 => String::new(),
-            1 => " · 1 mention".to_owned(),
-            count => format!(" · {count} mentions"),
-        };
-        let status = format!("{}{mentions}", self.link_status);
-        shared.draw_queue.set_status(status);
-    }
-}
-
-impl Screen for TerminalScreen {
-    fn print(&mut self, lines: &str) -> io::Result<()> {
-        self.terminal.shared.draw_queue.add(lines);
-        Ok(())
-    }
-
-    fn notify(&mut self, sentence: &str) {
-        self.draw(vec![ViewItem::Notice(sentence.to_owned())]);
-    }
-
-    fn draw(&mut self, items: Vec<ViewItem>) {
+    fn draw(&self, items: Vec<ViewItem>) {
         let shared = &self.terminal.shared;
         shared.check_size();
         let now = Timestamp::now();
@@ -360,9 +335,30 @@ impl Screen for TerminalScreen {
         shared.draw_queue.wait_for_room();
     }
 
-    fn set_status(&mut self, status: &str) {
-        self.link_status = status.to_owned();
-        self.refresh_status();
+    fn refresh_status(&self) {
+        let shared = &self.terminal.shared;
+        let mentions = match lock(&shared.view).unseen_mentions {
+            0 => String::new(),
+            1 => " · 1 mention".to_owned(),
+            count => format!(" · {count} mentions"),
+        };
+        let status = format!("{}{mentions}", self.link_status);
+        shared.draw_queue.set_status(status);
+    }
+}
+
+impl Screen for TerminalScreen {
+    fn execute(&mut self, command: ScreenCommand) -> io::Result<()> {
+        match command {
+            ScreenCommand::Print(lines) => self.terminal.shared.draw_queue.add(&lines),
+            ScreenCommand::Notify(sentence) => self.draw(vec![ViewItem::Notice(sentence)]),
+            ScreenCommand::Draw(items) => self.draw(items),
+            ScreenCommand::SetStatus(status) => {
+                self.link_status = status;
+                self.refresh_status();
+            }
+        }
+        Ok(())
     }
 
     fn finish(&mut self) {

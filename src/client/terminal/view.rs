@@ -93,7 +93,8 @@ pub(crate) struct TerminalView {
     own_name: String,
     names: KnownNames,
     mentions: VecDeque<Mention>,
-    unseen_mentions: usize,
+    /// Mentions since the last entered line.
+    pub(crate) unseen_mentions: usize,
 }
 
 impl TerminalView {
@@ -121,11 +122,6 @@ impl TerminalView {
             mentions: VecDeque::new(),
             unseen_mentions: 0,
         }
-    }
-
-    /// Returns the number of mentions since the last entered line.
-    pub(crate) fn unseen_mentions(&self) -> usize {
-        self.unseen_mentions
     }
 
     /// Appends the text that draws an item.

@@ -74,7 +74,7 @@ fn both_dialects_look_the_same() {
     }
     // Three public messages, a private one, and two pages of two.
     assert_eq!(formatter.messages, 8);
-    assert_eq!(formatter.last_private(), Some("al"));
+    assert_eq!(formatter.last_private.as_deref(), Some("al"));
 }
 
 #[test]
@@ -146,7 +146,7 @@ fn nothing_is_shown_beyond_the_message_limit() {
 #[test]
 fn hidden_user_list_only_feeds_completion() {
     let mut formatter = Formatter::new(OutputFormat::Items, u64::MAX);
-    formatter.hide_next_user_list();
+    formatter.hidden_user_lists = 1;
     let list = line("users", r#"[{"name":"al"}]"#);
     let present = ViewItem::PresentUsers(vec!["al".into()]);
     let items = format(&mut formatter, &list).items;

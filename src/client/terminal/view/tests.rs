@@ -102,26 +102,10 @@ fn foreign_text_is_escaped_in_every_item() {
 }
 
 #[test]
-fn presence_changes_are_grouped_until_another_item() {
+fn presence_group_is_replaced_until_another_item() {
     let view = &mut view(|_| {});
-    for (item, expected) in [
-        (entered("al"), "[Server]: al has entered the chat\n"),
-        (
-            ViewItem::Server("bo has entered the chat".into()),
-            "\u{1b}[1A\u{1b}[J[Server]: al and bo entered\n",
-        ),
-        (said("al", "hi"), "al: hi\n"),
-        (entered("cy"), "[Server]: cy has entered the chat\n"),
-        (ViewItem::Notice("x".into()), "x\n"),
-        (entered("di"), "[Server]: di has entered the chat\n"),
-    ] {
-        assert_eq!(drawn(view, item), expected);
-    }
-}
-
-#[test]
-fn group_of_several_rows_is_replaced_also_after_a_resize() {
-    let view = &mut view(|_| {});
+    drawn(view, entered("al"));
+    drawn(view, said("al", "hi"));
     drawn(view, entered("a-name-that-is-long"));
     let second = drawn(view, entered("another-name-that-is-long"));
     let rows = second.lines().count();
@@ -154,13 +138,13 @@ fn mentions_are_marked_counted_and_listed() {
     ] {
         assert_eq!(drawn(view, item), expected);
     }
-    assert_eq!(view.unseen_mentions(), 1);
+    assert_eq!(view.unseen_mentions, 1);
     let listed = drawn(view, ViewItem::ListMentions);
     assert_eq!(
         listed,
         "You were mentioned once\n24 Nov 12:00 al: Me, too\n"
     );
-    assert_eq!(view.unseen_mentions(), 0);
+    assert_eq!(view.unseen_mentions, 0);
     for number in 0..MAX_MENTIONS * 2 {
         drawn(view, said("al", &format!("me {number}")));
     }
@@ -168,7 +152,7 @@ fn mentions_are_marked_counted_and_listed() {
     assert_eq!(listed.matches("al: me").count(), MAX_MENTIONS);
     drawn(view, said("al", "me"));
     drawn(view, ViewItem::InputEntered);
-    assert_eq!(view.unseen_mentions(), 0);
+    assert_eq!(view.unseen_mentions, 0);
 }
 
 #[test]
