@@ -1,11 +1,7 @@
-//! The dialect of the page: server-sent events and JSON documents.
+//! The encoding for browsers: server-sent events and JSON documents.
 //!
-//! What lives here: pure functions from events and snapshots to text. The broker encodes live
-//! events with it, once for all streams; the page its documents. It must never write HTML.
-//!
-//! Each frame has `event:`, `data:` (one line of JSON) and, for a public event, `id:`: the epoch,
-//! a colon and the event's number, so that what a browser sends back as `Last-Event-ID` is never
-//! mistaken for an event of another life of the server.
+//! The `id` of a public event is the log epoch, a colon and the event number. A browser sends the
+//! id back as `Last-Event-ID`, so an id of another run of the server is recognised.
 
 use crate::chat::event::{Event, EventKind};
 use crate::chat::message::Message;
@@ -107,13 +103,13 @@ struct NoticeDocument<'a> {
     message: Option<&'a str>,
 }
 
-/// A time as the protocol writes it: RFC 3339, UTC, milliseconds.
+/// Formats a time as RFC 3339 in UTC with milliseconds.
 pub(crate) fn rfc3339(time: Timestamp) -> String {
     format!("{time:.3}")
 }
 
-/// Appends the frame of a public event.
-pub(crate) fn encode_event(frames: &mut Vec<u8>, epoch: &str, event: &Event) {
+/// Appends a public event.
+pub(crate) fn encode_event(out: &mut Vec<u8>, epoch: &str, event: &Event) {
     let (kind, data) = match &event.kind {
         EventKind::Said(message) => ("message", json(&message_document(message))),
         EventKind::Joined { name, .. } => ("joined", change(event, name.as_str(), None)),
@@ -122,11 +118,11 @@ pub(crate) fn encode_event(frames: &mut Vec<u8>, epoch: &str, event: &Event) {
             ("renamed", change(event, old.as_str(), Some(new.as_str())))
         }
     };
-    let frame = format!("id: {epoch}:{}\nevent: {kind}\ndata: {data}\n\n", event.id);
-    frames.extend_from_slice(frame.as_bytes());
+    let encoded = format!("id: {epoch}:{}\nevent: {kind}\ndata: {data}\n\n", event.id);
+    out.extend_from_slice(encoded.as_bytes());
 }
 
-/// Reads what a browser has got last, as the `id` of a frame tells it; none if it is none.
+/// Parses the `id` of an event, which a browser sends back as `Last-Event-ID`.
 pub(crate) fn parse_event_id(id: &str) -> Option<EventCursor> {
     let (epoch, number) = id.rsplit_once(':')?;
     let is_number = !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit());
@@ -136,25 +132,25 @@ pub(crate) fn parse_event_id(id: &str) -> Option<EventCursor> {
     })
 }
 
-/// The frames of these messages.
+/// Encodes messages as events.
 pub(crate) fn message_events(epoch: &str, messages: &[Arc<Message>]) -> String {
-    let mut frames = String::new();
+    let mut out = String::new();
     for message in messages {
         let data = json(&message_document(message));
         let id = message.id;
-        // Writing to a string does not fail.
-        let _ = write!(frames, "id: {epoch}:{id}\nevent: message\ndata: {data}\n\n");
+        // Writing to a string cannot fail.
+        let _ = write!(out, "id: {epoch}:{id}\nevent: message\ndata: {data}\n\n");
     }
-    frames
+    out
 }
 
-/// The frame that tells whose stream it is: who listens is this user, or nobody.
+/// Encodes the name of the user of a stream; `None` means that the browser has not joined.
 pub(crate) fn session_event(name: Option<&str>) -> Arc<[u8]> {
     let data = json(&SessionDocument { name });
     Arc::from(format!("event: session\ndata: {data}\n\n").as_bytes())
 }
 
-/// The frame of what was said to one user alone, or of its sender's copy.
+/// Encodes a private message for its target or its sender.
 pub(crate) fn private_event(copy: &PrivateCopy) -> Arc<[u8]> {
     let message = &copy.message;
     let data = json(&PrivateDocument {
@@ -168,7 +164,7 @@ pub(crate) fn private_event(copy: &PrivateCopy) -> Arc<[u8]> {
     Arc::from(format!("event: private\ndata: {data}\n\n").as_bytes())
 }
 
-/// The frame of one sentence of the server for one user.
+/// Encodes a sentence for one user.
 pub(crate) fn error_event(code: &str, sentence: &str) -> Arc<[u8]> {
     let data = json(&ToldDocument {
         code,
@@ -177,7 +173,7 @@ pub(crate) fn error_event(code: &str, sentence: &str) -> Arc<[u8]> {
     Arc::from(format!("event: error\ndata: {data}\n\n").as_bytes())
 }
 
-/// The frame that tells one who comes back what it gets of what it missed.
+/// Encodes whether a resumed stream has all missed events.
 pub(crate) fn resumed_event(resumed: ResumeOutcome) -> String {
     let document = match resumed {
         ResumeOutcome::Complete { missed } => ResumedDocument {
@@ -194,29 +190,29 @@ pub(crate) fn resumed_event(resumed: ResumeOutcome) -> String {
     format!("event: resumed\ndata: {}\n\n", json(&document))
 }
 
-/// The last frame of a stream that is ended for this reason.
+/// Encodes the last event of a stream that the server ends.
 pub(crate) fn bye_event(reason: &str) -> Arc<[u8]> {
     let data = json(&ByeDocument { reason });
     Arc::from(format!("event: bye\ndata: {data}\n\n").as_bytes())
 }
 
-/// Appends the frame of what everyone should know from now on; none if there is nothing any more.
-pub(crate) fn encode_notice(frames: &mut Vec<u8>, message: Option<&str>) {
+/// Appends a warning for all users; `None` removes the last one.
+pub(crate) fn encode_notice(out: &mut Vec<u8>, message: Option<&str>) {
     let data = json(&NoticeDocument { message });
-    frames.extend_from_slice(format!("event: notice\ndata: {data}\n\n").as_bytes());
+    out.extend_from_slice(format!("event: notice\ndata: {data}\n\n").as_bytes());
 }
 
-/// The first frame of a stream: everything up to where it begins.
+/// Encodes the first event of a new stream: users and messages.
 pub(crate) fn snapshot_event(snapshot: &Snapshot) -> String {
-    frame_with(snapshot, message_documents(snapshot))
+    room_event(snapshot, message_documents(snapshot))
 }
 
-/// The same without what was said, for one who has that.
+/// Encodes the first event of a resumed stream: users without messages.
 pub(crate) fn presence_event(snapshot: &Snapshot) -> String {
-    frame_with(snapshot, Vec::new())
+    room_event(snapshot, Vec::new())
 }
 
-fn frame_with(snapshot: &Snapshot, messages: Vec<MessageDocument<'_>>) -> String {
+fn room_event(snapshot: &Snapshot, messages: Vec<MessageDocument<'_>>) -> String {
     let (epoch, last) = (&*snapshot.epoch, snapshot.last);
     let document = SnapshotDocument {
         epoch,
@@ -231,14 +227,14 @@ fn frame_with(snapshot: &Snapshot, messages: Vec<MessageDocument<'_>>) -> String
     )
 }
 
-/// Who is here, as a JSON document.
+/// Encodes the users as a JSON document.
 pub(crate) fn users_document(snapshot: &Snapshot) -> String {
     json(&UsersDocument {
         users: user_documents(snapshot),
     })
 }
 
-/// These messages, oldest first, as a JSON document, and whether there are more of them.
+/// Encodes messages as a JSON document, and whether there are more.
 pub(crate) fn messages_document(messages: &[Arc<Message>], more: bool) -> String {
     let messages = messages.iter().map(|message| message_document(message));
     json(&MessagesDocument {
@@ -283,6 +279,6 @@ fn change(event: &Event, name: &str, new_name: Option<&str>) -> String {
 }
 
 fn json(document: &impl Serialize) -> String {
-    // Texts, numbers and lists of them, with keys that are texts: nothing that JSON lacks.
+    // Strings, numbers and lists of them always have a JSON form.
     serde_json::to_string(document).expect("plain documents are always writable")
 }

@@ -81,26 +81,11 @@ mod tests {
     #[test]
     fn addresses_localhost_and_the_given_names_are_allowed() {
         let given = AllowedHosts::new(names(&["Box", "box.local", "chat.example.org."]));
-        for good in [
-            "127.0.0.1",
-            "127.0.0.1:8080",
-            "192.168.1.7:1",
-            "[::1]",
-            "[::1]:8080",
-            "[FE80::1%25eth0]:80",
-            "[::ffff:10.0.0.1]",
-            "localhost",
-            "LocalHost:8080",
-            "localhost.",
-            "localhost.:8080",
-            "localhost:",
-            "box",
-            "BOX:65535",
-            "box.local:8080",
-            "box.local.",
-            "chat.example.org",
-            "Chat.Example.Org.:80",
-        ] {
+        let cases = "127.0.0.1 127.0.0.1:8080 192.168.1.7:1 [::1] [::1]:8080 [FE80::1%25eth0]:80 \
+             [::ffff:10.0.0.1] localhost LocalHost:8080 localhost. localhost.:8080 \
+             localhost: box BOX:65535 box.local:8080 box.local. chat.example.org \
+             Chat.Example.Org.:80";
+        for good in cases.split(' ') {
             assert_eq!(given.check(good), Ok(()), "{good}");
         }
     }

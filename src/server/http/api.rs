@@ -9,11 +9,11 @@ use crate::chat::request::{
 use crate::limits::MAX_QUERY_BYTES;
 use crate::protocol::{decode, sse};
 use crate::server::command::{BrowserCommand, BrowserError, BrowserReply, BrowserRequest};
-use crate::server::http::HttpState;
-use crate::server::http::connection::RequestContext;
+use crate::server::http::endpoint::{
+    HttpState, RequestContext, RouteResult, request_context, route,
+};
 use crate::server::http::problem::Problem;
 use crate::server::http::response::{JSON, document, shared_document};
-use crate::server::http::routes::{RouteResult, route};
 use crate::server::limits::WEB_COOKIE_LIFETIME;
 use crate::storage::MessagePage;
 use serde::Deserialize;
@@ -55,15 +55,6 @@ async fn get_description(request: Request<HttpState>) -> RouteResult {
     let context = request_context(&request)?;
     let text = OPENAPI.replace(EXAMPLE_COOKIE, &context.info.cookie);
     Ok(document(text, JSON))
-}
-
-/// Returns the client and body of a request.
-///
-/// # Errors
-/// The connection did not attach them, which is a bug.
-pub(crate) fn request_context(request: &Request<HttpState>) -> Result<&RequestContext, Problem> {
-    let bug = || Problem::new(500, "fault", "The request could not be answered");
-    request.ext::<RequestContext>().ok_or_else(bug)
 }
 
 async fn get_users(request: Request<HttpState>) -> RouteResult {

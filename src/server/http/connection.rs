@@ -3,11 +3,10 @@
 use crate::server::close_reason::CloseReason;
 use crate::server::connection::reject::linger;
 use crate::server::connection_counter::Permit;
-use crate::server::http::HttpState;
+use crate::server::http::endpoint::{HttpState, RequestContext};
 use crate::server::http::events::StreamStartup;
 use crate::server::http::problem::Problem;
-use crate::server::http::request_head::{ConnectionEnd, RequestHead, RequestReader};
-use crate::server::http::request_info::RequestInfo;
+use crate::server::http::request_head::{HttpConnectionEnd, RequestHead, RequestReader};
 use crate::server::http::response::{encode_last, problem_response, write_all, write_response};
 use crate::server::http::{events, routes};
 use crate::server::limits::{LINGER_TIMEOUT, WEB_BODY_OVERHEAD_BYTES};
@@ -15,23 +14,12 @@ use crate::server::rate_limit::RateLimiter;
 use crate::server::timeout::timeout;
 use futures_lite::FutureExt;
 use smol::{Async, Timer};
-use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::panic::AssertUnwindSafe;
 use tide::http::{self, Method};
 
 /// Bytes of the longest JSON escape of one byte.
 const MAX_ESCAPE_BYTES: usize = 6;
-
-/// The client and body of a request, as the routes see them.
-#[derive(Clone, Debug)]
-pub(crate) struct RequestContext {
-    /// Address of the client.
-    pub(crate) address: IpAddr,
-    /// What the header fields say about the client.
-    pub(crate) info: RequestInfo,
-    /// The body.
-    pub(crate) body: Vec<u8>,
-}
 
 /// One HTTP connection.
 #[derive(Debug)]
@@ -90,7 +78,7 @@ impl HttpConnection {
     async fn serve_requests(
         &self,
         socket: &Async<TcpStream>,
-    ) -> Result<StreamStartup, ConnectionEnd> {
+    ) -> Result<StreamStartup, HttpConnectionEnd> {
         let context = &self.state.context;
         let max_message_bytes = context.limits.max_message_bytes;
         let max_body_bytes = max_message_bytes * MAX_ESCAPE_BYTES + WEB_BODY_OVERHEAD_BYTES;
@@ -99,7 +87,7 @@ impl HttpConnection {
         loop {
             let head = reader.next_head().await?;
             let (is_head, is_api) = (head.method == Method::Head, head.is_api);
-            let end = |reason| ConnectionEnd {
+            let end = |reason| HttpConnectionEnd {
                 reason,
                 is_head,
                 is_api,

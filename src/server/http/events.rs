@@ -17,8 +17,8 @@ use crate::server::fanout::handle::ConnectionHandle;
 use crate::server::fanout::outbox::{
     LogPosition, Outbox, QueuedReply, ReplyBody, StoredRange, StreamStart,
 };
-use crate::server::http::HttpState;
 use crate::server::http::document_cache::CachedDocument;
+use crate::server::http::endpoint::HttpState;
 use crate::server::http::problem::{Problem, RETRY_AFTER};
 use crate::server::http::request_info::RequestInfo;
 use crate::server::http::response::SECURITY_HEADERS;

@@ -9,6 +9,7 @@ pub(crate) mod assets;
 pub(crate) mod connection;
 pub(crate) mod connection_limits;
 pub(crate) mod document_cache;
+pub(crate) mod endpoint;
 pub(crate) mod events;
 pub(crate) mod html;
 pub(crate) mod problem;
@@ -17,59 +18,15 @@ pub(crate) mod request_info;
 pub(crate) mod response;
 pub(crate) mod routes;
 
-use crate::chat::room::snapshot::Snapshot;
-use crate::server::broker::BrokerHandle;
 use crate::server::close_reason::CloseReason;
-use crate::server::config::WebConfig;
 use crate::server::connection::reject::Rejector;
-use crate::server::context::ServerContext;
 use crate::server::context::SharedExecutor;
-use crate::server::http::assets::Assets;
 use crate::server::http::connection::HttpConnection;
-use crate::server::http::connection_limits::ConnectionLimits;
-use crate::server::http::document_cache::DocumentCache;
-use crate::server::http::problem::Problem;
-use crate::server::limits::WEB_MAX_DOCUMENT_BYTES;
+use crate::server::http::endpoint::HttpState;
 use crate::server::listener::Bound;
 use crate::server::listener::accept::{Acceptor, RejectNotice, ReserveDescriptor};
 use std::future::{pending, ready};
 use std::net::SocketAddr;
-use std::sync::Arc;
-
-/// State that all requests share.
-#[derive(Clone, Debug)]
-pub(crate) struct HttpState {
-    broker: BrokerHandle,
-    context: Arc<ServerContext>,
-    assets: Arc<Assets>,
-    limits: Arc<ConnectionLimits>,
-    documents: Arc<DocumentCache>,
-    web: Arc<WebConfig>,
-}
-
-impl HttpState {
-    /// Creates the state of a server that has not served a request.
-    pub(crate) fn new(
-        context: Arc<ServerContext>,
-        limits: Arc<ConnectionLimits>,
-        web: WebConfig,
-    ) -> Self {
-        HttpState {
-            broker: BrokerHandle::new(context.inbox.clone()),
-            context,
-            assets: Arc::new(Assets::prepare()),
-            limits,
-            documents: Arc::new(DocumentCache::new(WEB_MAX_DOCUMENT_BYTES)),
-            web: Arc::new(web),
-        }
-    }
-
-    /// Returns the room at this moment.
-    async fn snapshot(&self) -> Result<Arc<Snapshot>, Problem> {
-        let snapshot = self.broker.snapshot().await;
-        snapshot.map_err(|_| Problem::stopping())
-    }
-}
 
 /// Accepts HTTP connections until this future is dropped. Their tasks have limits in number and
 /// time, so none of them is awaited.

@@ -5,7 +5,6 @@
 use crate::chat::error::RequestError;
 use crate::chat::room::JoinError;
 use crate::server::command::BrowserError;
-use crate::server::http::response::STOPPING;
 use serde::Serialize;
 use std::time::Duration;
 
@@ -129,6 +128,9 @@ fn status_of(error: &RequestError) -> u16 {
         _ => 400,
     }
 }
+
+/// Sentence for requests that arrive while the server stops.
+pub(crate) const STOPPING: &str = "The server is stopping";
 
 /// Time after which a rejected client can try again.
 pub(crate) const RETRY_AFTER: Duration = Duration::from_secs(5);

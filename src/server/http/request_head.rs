@@ -56,7 +56,7 @@ pub(crate) struct RequestHead {
 
 /// The end of a connection, with what its last response depends on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct ConnectionEnd {
+pub(crate) struct HttpConnectionEnd {
     /// Why the connection ends.
     pub(crate) reason: CloseReason,
     /// Whether the request uses HEAD, as far as it arrived. Its response has no body.
@@ -65,10 +65,10 @@ pub(crate) struct ConnectionEnd {
     pub(crate) is_api: bool,
 }
 
-impl From<CloseReason> for ConnectionEnd {
+impl From<CloseReason> for HttpConnectionEnd {
     /// Creates the end of a connection without a request.
     fn from(reason: CloseReason) -> Self {
-        ConnectionEnd {
+        HttpConnectionEnd {
             reason,
             is_head: false,
             is_api: false,
@@ -105,9 +105,9 @@ impl<'a> RequestReader<'a> {
     ///
     /// # Errors
     /// The connection ends, or the head is not valid.
-    pub(crate) async fn next_head(&mut self) -> Result<RequestHead, ConnectionEnd> {
+    pub(crate) async fn next_head(&mut self) -> Result<RequestHead, HttpConnectionEnd> {
         let head = self.wait_for_head().await;
-        head.map_err(|reason| ConnectionEnd {
+        head.map_err(|reason| HttpConnectionEnd {
             reason,
             is_head: is_head_request(&self.bytes),
             is_api: is_api_request(&self.bytes),

@@ -3,7 +3,7 @@
 use crate::server::close_reason::CloseReason;
 use crate::server::http::document_cache::CachedDocument;
 use crate::server::http::problem::{PROBLEM_JSON, Problem, RETRY_AFTER, title_of};
-use crate::server::http::request_head::{API, ConnectionEnd};
+use crate::server::http::request_head::{API, HttpConnectionEnd};
 use crate::server::timeout::timeout;
 use futures_lite::{AsyncBufReadExt, AsyncWriteExt};
 use smol::Async;
@@ -36,9 +36,6 @@ pub(crate) const SECURITY_HEADERS: [(&str, &str); 7] = [
 pub(crate) const HTML: &str = "text/html; charset=utf-8";
 pub(crate) const JSON: &str = "application/json";
 const TEXT: &str = "text/plain; charset=utf-8";
-
-/// Sentence for requests that arrive while the server stops.
-pub(crate) const STOPPING: &str = "The server is stopping";
 
 /// Creates a response with this text.
 pub(crate) fn document(text: String, media_type: &str) -> Response {
@@ -144,7 +141,7 @@ fn empty_error(path: &str, status: StatusCode, allowed_methods: &str) -> Respons
 }
 
 /// Encodes the last response of a connection. Most reasons have none.
-pub(crate) fn encode_last(end: ConnectionEnd) -> Vec<u8> {
+pub(crate) fn encode_last(end: HttpConnectionEnd) -> Vec<u8> {
     let Some((status, detail)) = last_sentence(end.reason) else {
         return Vec::new();
     };
@@ -290,20 +287,20 @@ async fn write_some(
 mod tests {
     use super::*;
 
-    fn last_text(end: ConnectionEnd) -> String {
+    fn last_text(end: HttpConnectionEnd) -> String {
         String::from_utf8(encode_last(end)).unwrap()
     }
 
     #[test]
     fn last_response_to_head_has_the_length_of_its_body_and_no_body() {
         for reason in CloseReason::of_http() {
-            let end = ConnectionEnd::from(reason);
+            let end = HttpConnectionEnd::from(reason);
             let whole = last_text(end);
-            let head = last_text(ConnectionEnd {
+            let head = last_text(HttpConnectionEnd {
                 is_head: true,
                 ..end
             });
-            let problem = last_text(ConnectionEnd {
+            let problem = last_text(HttpConnectionEnd {
                 is_api: true,
                 ..end
             });

@@ -1,23 +1,20 @@
 //! The tide app: the pages for browsers, health and metrics, and what all responses share.
 
 use crate::limits::DEFAULT_PAGE_MESSAGES;
-use crate::server::http::connection::RequestContext;
-use crate::server::http::html::{self, HistoryView};
-use crate::server::http::problem::Problem;
-use crate::server::http::request_head::STREAM_PATH;
-use crate::server::http::response::{
-    HTML, STOPPING, document, problem_response, sentence, shared_document, unavailable,
+use crate::server::http::endpoint::{
+    HttpState, RequestContext, RouteResult, request_context, route,
 };
-use crate::server::http::{HttpState, api, events, response};
+use crate::server::http::html::{self, HistoryView};
+use crate::server::http::problem::STOPPING;
+use crate::server::http::request_head::STREAM_PATH;
+use crate::server::http::response::{HTML, document, sentence, shared_document, unavailable};
+use crate::server::http::{api, events, response};
 use crate::server::timeout::timeout;
 use std::net::IpAddr;
-use tide::{Endpoint, Request, Response, StatusCode, http};
+use tide::{Request, Response, StatusCode, http};
 
 /// Media type of the metrics.
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-
-/// What a route returns. A problem becomes a document for the API and a sentence for browsers.
-pub(crate) type RouteResult = Result<Response, Problem>;
 
 /// Creates the app, which answers all requests but those for live streams.
 pub(crate) fn app(state: HttpState) -> tide::Server<HttpState> {
@@ -33,21 +30,6 @@ pub(crate) fn app(state: HttpState) -> tide::Server<HttpState> {
         app.at(path).get(route(get_asset, false));
     }
     app
-}
-
-/// Turns a function into an endpoint.
-pub(crate) fn route<F, Answer>(function: F, is_api: bool) -> impl Endpoint<HttpState>
-where
-    F: Fn(Request<HttpState>) -> Answer + Send + Sync + 'static,
-    Answer: Future<Output = RouteResult> + Send + 'static,
-{
-    move |request| {
-        let answer = function(request);
-        async move {
-            let problem = |problem| problem_response(&problem, is_api);
-            Ok(answer.await.unwrap_or_else(problem))
-        }
-    }
 }
 
 /// Completes the response to a request for this path.
@@ -153,7 +135,7 @@ fn is_this_machine(peer: IpAddr) -> bool {
 
 /// Returns the headers of a live stream, for HEAD. A stream itself does not reach the app.
 async fn get_events(request: Request<HttpState>) -> RouteResult {
-    let context = api::request_context(&request)?;
+    let context = request_context(&request)?;
     let _permit = events::acquire_permit(request.state(), context.address)?;
     Ok(document(String::new(), "text/event-stream"))
 }

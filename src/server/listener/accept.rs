@@ -2,11 +2,13 @@
 //!
 //! An acceptor never ends because of an error, and never retries an error in a busy loop.
 
+use crate::cli::socket;
 use crate::server::close_reason::CloseReason;
 use crate::server::limits::{ACCEPT_FIRST_PAUSE, ACCEPT_LAST_PAUSE, MAX_ACCEPTS_PER_TURN};
 use futures_lite::FutureExt;
 use prometheus_client::metrics::counter::Counter;
 use smol::{Async, Timer};
+use socket2::SockRef;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -117,6 +119,7 @@ impl Acceptor {
             let Some((socket, address)) = next else {
                 return;
             };
+            socket::prepare(&SockRef::from(&socket));
             admit(socket, address).await;
         }
     }

@@ -2,7 +2,6 @@
 //!
 //! A connection storm never delays present users.
 
-use crate::cli::socket;
 use crate::protocol::basic::notice_line;
 use crate::server::close_reason::CloseReason;
 use crate::server::command::{BrokerCommand, Newcomer};
@@ -15,7 +14,6 @@ use crate::server::rate_limit::KeyedRateLimiter;
 use async_channel::{Receiver, Sender};
 use smol::Async;
 use smol::lock::Semaphore;
-use socket2::SockRef;
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 
@@ -91,7 +89,6 @@ pub(crate) async fn admit_waiting(
             continue;
         }
         let permit = permits.acquire_arc().await;
-        socket::prepare(&SockRef::from(&socket));
         let newcomer = Newcomer {
             socket,
             address,

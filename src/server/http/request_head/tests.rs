@@ -1,5 +1,6 @@
 use super::*;
 use crate::server::host_name::HostName;
+use proptest::prelude::*;
 
 /// Validates a head for the host names `x` and `chat.example`.
 fn validated(head: &str) -> Result<RequestHead, CloseReason> {
@@ -177,20 +178,10 @@ fn request_must_name_a_host_of_this_server() {
 
 #[test]
 fn every_spelling_of_the_stream_path_is_recognised() {
-    for path in [
-        "/api/events",
-        "/api/events?since=1",
-        "/./api/events",
-        "/api/./events",
-        "/api/%2e/events",
-        "/x/../api/events",
-        "/x/%2E%2e/api/events",
-        "/../api/events",
-        "/api\\events",
-        "/api\\.\\events",
-        "http://x/api/events",
-        "http://x/api/x/..\\events",
-    ] {
+    let cases = "/api/events /api/events?since=1 /./api/events /api/./events /api/%2e/events \
+         /x/../api/events /x/%2E%2e/api/events /../api/events /api\\events \
+         /api\\.\\events http://x/api/events http://x/api/x/..\\events";
+    for path in cases.split(' ') {
         let new = validated(&format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n"));
         assert_eq!(new.map(|head| head.is_stream), Ok(true), "{path}");
         let old = validated(&format!("GET {path} HTTP/1.0\r\n\r\n"));
@@ -201,22 +192,10 @@ fn every_spelling_of_the_stream_path_is_recognised() {
 /// Other paths get a response deadline and are allowed in HTTP/1.0.
 #[test]
 fn no_other_path_is_a_stream() {
-    for path in [
-        "/",
-        "/?/api/events",
-        "/api/users?x=/api/events",
-        "/x/api/events",
-        "/api/eventsx",
-        "/api/events/",
-        "/api/events/x",
-        "/api/events/../users",
-        "//api/events",
-        "/api//events",
-        "/API/EVENTS",
-        "/api/%65vents",
-        "/api%2fevents",
-        "/api%5Cevents",
-    ] {
+    let cases = "/ /?/api/events /api/users?x=/api/events /x/api/events /api/eventsx \
+         /api/events/ /api/events/x /api/events/../users //api/events /api//events \
+         /API/EVENTS /api/%65vents /api%2fevents /api%5Cevents";
+    for path in cases.split(' ') {
         for version in ["1.0", "1.1"] {
             let head = validated(&format!("GET {path} HTTP/{version}\r\nHost: x\r\n\r\n"));
             assert_eq!(head.map(|head| head.is_stream), Ok(false), "{path}");
@@ -258,5 +237,20 @@ fn head_method_is_recognised_in_a_partial_request() {
         ("", false),
     ] {
         assert_eq!(is_head_request(bytes.as_bytes()), expected, "{bytes:?}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn any_bytes_are_validated_or_rejected(
+        method in "GET|HEAD|POST|\\PC{0,4}",
+        target in "/|/api/events|(/|http://x)\\PC{0,40}",
+        fields in "(Host: x\r\n)?(\\PC{0,20}: \\PC{0,20}\r\n){0,3}",
+    ) {
+        let head = format!("{method} {target} HTTP/1.1\r\n{fields}\r\n");
+        if let Ok(valid) = validated(&head) {
+            prop_assert!(valid.url.as_str().is_ascii());
+            prop_assert_eq!(head_length(head.as_bytes()), Some(head.len()));
+        }
     }
 }
