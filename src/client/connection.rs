@@ -33,7 +33,7 @@ const NO_ANSWER: &str = "The server does not answer any more";
 
 /// Why a connection ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum ConnectionEnd {
+pub(crate) enum DisconnectReason {
     /// The server closed or reset the connection.
     ServerClosed,
     /// The server does not answer pings.
@@ -48,11 +48,13 @@ pub(crate) enum ConnectionEnd {
     Rejected(String),
 }
 
-impl ConnectionEnd {
+impl DisconnectReason {
     pub(crate) fn is_broken(&self) -> bool {
         matches!(
             self,
-            ConnectionEnd::ServerClosed | ConnectionEnd::TimedOut | ConnectionEnd::Reconnect
+            DisconnectReason::ServerClosed
+                | DisconnectReason::TimedOut
+                | DisconnectReason::Reconnect
         )
     }
 }
@@ -74,7 +76,7 @@ enum SendEvent {
 
 impl Chat<'_> {
     /// Chats over one connection until its end.
-    pub(crate) async fn use_connection(&self, stream: &TcpStream) -> ConnectionEnd {
+    pub(crate) async fn use_connection(&self, stream: &TcpStream) -> DisconnectReason {
         self.is_connected.set(true);
         self.state.borrow_mut().session.connected(Instant::now());
         self.wake_sender();
@@ -86,7 +88,7 @@ impl Chat<'_> {
         let end = or(self.receive(stream.clone(), &sender_done), sending).await;
         if matches!(
             end,
-            ConnectionEnd::CountReached | ConnectionEnd::Rejected(_)
+            DisconnectReason::CountReached | DisconnectReason::Rejected(_)
         ) {
             self.shut_down_sending(stream.clone()).await;
         }
@@ -96,7 +98,7 @@ impl Chat<'_> {
         end
     }
 
-    async fn receive(&self, mut stream: TcpStream, done: &Receiver<NextStep>) -> ConnectionEnd {
+    async fn receive(&self, mut stream: TcpStream, done: &Receiver<NextStep>) -> DisconnectReason {
         let mut buffer = vec![0; READ_BUFFER_BYTES];
         let mut sent_at = None;
         let mut last_line = Instant::now();
@@ -131,10 +133,10 @@ impl Chat<'_> {
                     }
                     yield_now().await;
                 }
-                ReadEvent::Read(_) => return ConnectionEnd::ServerClosed,
-                ReadEvent::SenderDone(NextStep::Reconnect) => return ConnectionEnd::Reconnect,
+                ReadEvent::Read(_) => return DisconnectReason::ServerClosed,
+                ReadEvent::SenderDone(NextStep::Reconnect) => return DisconnectReason::Reconnect,
                 ReadEvent::SenderDone(_) => sent_at = Some(Instant::now()),
-                ReadEvent::Idle => return ConnectionEnd::Idle,
+                ReadEvent::Idle => return DisconnectReason::Idle,
                 ReadEvent::Timer => {
                     let outcome = self
                         .apply(|session, on_update| session.on_timer(Instant::now(), on_update));
@@ -142,7 +144,7 @@ impl Chat<'_> {
                     self.wake_sender();
                     if outcome == TimerOutcome::Dead {
                         self.io.screen.notify(NO_ANSWER).await;
-                        return ConnectionEnd::TimedOut;
+                        return DisconnectReason::TimedOut;
                     }
                 }
             }
@@ -150,7 +152,7 @@ impl Chat<'_> {
     }
 
     /// Hands bytes to the session; returns what to show, and the end if these bytes cause it.
-    fn receive_bytes(&self, bytes: &[u8]) -> (FormattedOutput, Option<ConnectionEnd>) {
+    fn receive_bytes(&self, bytes: &[u8]) -> (FormattedOutput, Option<DisconnectReason>) {
         let mut state_guard = self.state.borrow_mut();
         let state = &mut *state_guard;
         let mut output = FormattedOutput::default();
@@ -190,8 +192,8 @@ impl Chat<'_> {
             self.note_say_result(say_lines);
         }
         let end = match name_rejection {
-            Some(reason) => Some(ConnectionEnd::Rejected(reason)),
-            None => is_done.then_some(ConnectionEnd::CountReached),
+            Some(reason) => Some(DisconnectReason::Rejected(reason)),
+            None => is_done.then_some(DisconnectReason::CountReached),
         };
         (output, end)
     }

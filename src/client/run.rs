@@ -2,7 +2,7 @@
 
 use crate::client::actions::NextStep;
 use crate::client::connect::{ConnectError, connect};
-use crate::client::connection::ConnectionEnd;
+use crate::client::connection::DisconnectReason;
 use crate::client::limits::{LEAVE_TIMEOUT, MAX_RETRY_DELAY, MIN_RETRY_DELAY};
 use crate::client::link_status::LinkStatus;
 use crate::client::options::ClientConfig;
@@ -138,7 +138,7 @@ async fn chat_with_reconnects(chat: &Chat<'_>) -> Result<(), ClientError> {
                     chat.io.screen.notify(sentence.as_str()).await;
                     last_error = sentence;
                 }
-                (ConnectionEnd::ServerClosed, Some(error.to_string()))
+                (DisconnectReason::ServerClosed, Some(error.to_string()))
             }
         };
         let bye = end_connection(chat).await;
@@ -152,7 +152,7 @@ async fn chat_with_reconnects(chat: &Chat<'_>) -> Result<(), ClientError> {
         attempts += 1;
         chat.set_link(LinkStatus::Down { until, reason });
         if wait_offline(chat, until).await == NextStep::Leave {
-            return finish(chat, ConnectionEnd::Idle).await;
+            return finish(chat, DisconnectReason::Idle).await;
         }
     }
 }
@@ -169,17 +169,17 @@ async fn end_connection(chat: &Chat<'_>) -> Option<Bye> {
     bye
 }
 
-fn reconnects(chat: &Chat<'_>, end: &ConnectionEnd, bye: Option<&Bye>) -> bool {
+fn reconnects(chat: &Chat<'_>, end: &DisconnectReason, bye: Option<&Bye>) -> bool {
     let input = &chat.io.input;
     let has_work =
         !input.is_closed() || !input.is_empty() || chat.state.borrow().session.queue.len() > 0;
     end.is_broken() && chat.config.reconnect && bye.is_none_or(|bye| bye.reconnect) && has_work
 }
 
-async fn finish(chat: &Chat<'_>, end: ConnectionEnd) -> Result<(), ClientError> {
+async fn finish(chat: &Chat<'_>, end: DisconnectReason) -> Result<(), ClientError> {
     let abandoned = chat.apply(|session, on_update| session.abandon_replay(on_update));
     abandoned.await;
-    if let ConnectionEnd::Rejected(sentence) = end {
+    if let DisconnectReason::Rejected(sentence) = end {
         return Err(ClientError::Rejected(sentence));
     }
     // A closed input has ended, even if not all of it was sent.
@@ -230,8 +230,8 @@ async fn wait_offline(chat: &Chat<'_>, deadline: Instant) -> NextStep {
     }
 }
 
-fn reconnect_delay(end: &ConnectionEnd, bye: Option<Bye>, attempts: u32) -> Duration {
-    if *end == ConnectionEnd::Reconnect {
+fn reconnect_delay(end: &DisconnectReason, bye: Option<Bye>, attempts: u32) -> Duration {
+    if *end == DisconnectReason::Reconnect {
         return Duration::ZERO;
     }
     let requested = bye.map_or(0, |bye| bye.retry_after_ms);
