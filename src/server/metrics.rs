@@ -69,11 +69,9 @@ pub struct BatchFigures {
 pub struct ConnectionFigures {
     /// Connected users.
     pub users: usize,
-    /// Connections of users.
-    pub linked: usize,
-    /// Connections, including those that are closing.
-    pub connections: usize,
-    /// Connections of slow consumers.
+    /// Client connections whose user has left.
+    pub closing: usize,
+    /// Connections that a task of their own writes to, since they are behind.
     pub behind: usize,
 }
 
@@ -270,8 +268,7 @@ impl Metrics {
     pub fn set_connections(&self, now: ConnectionFigures) {
         self.users.set(signed(now.users));
         self.present.set(signed(now.users));
-        self.closing
-            .set(signed(now.connections.saturating_sub(now.linked)));
+        self.closing.set(signed(now.closing));
         self.behind.set(signed(now.behind));
     }
 

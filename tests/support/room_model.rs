@@ -9,9 +9,8 @@ use jiff::Timestamp;
 use smolchat::chat::error::RequestError;
 use smolchat::chat::event::{Event, EventKind, LeaveReason};
 use smolchat::chat::request::{Hello, Nonce, Request, SendMessage, SendPrivate};
-use smolchat::chat::room::browser::NotJoined;
 use smolchat::chat::room::limits::RoomLimits;
-use smolchat::chat::room::{Effect, JoinError, Reply, Room, UserId, WelcomeData};
+use smolchat::chat::room::{BrowserJoinError, Effect, JoinError, Reply, Room, UserId, WelcomeData};
 use smolchat::chat::token::Token;
 use smolchat::chat::username::{NameError, Username, UsernameKey};
 use smolchat::limits::{MAX_HISTORY_BYTES, MAX_REFUSALS_IN_A_ROW};
@@ -318,7 +317,7 @@ impl Model {
     fn lose(&mut self, room: &mut Room, place: usize) {
         let mut effects = Vec::new();
         let id = self.here[place].id;
-        room.leave(id, LeaveReason::Closed, self.now, &mut effects);
+        room.disconnect(id, LeaveReason::Closed, self.now, &mut effects);
         match self.here[place].token {
             Some(token) => {
                 assert!(
@@ -348,9 +347,9 @@ impl Model {
         assert_eq!(event_notice(&kind), Some(told));
         for (sender, _) in person.kept {
             match effects.remove(0) {
-                Effect::Tell(user, Reply::Refused { refusal, .. }) => {
+                Effect::Tell(user, Reply::Rejected(rejected)) => {
                     assert_eq!(user, sender);
-                    assert_eq!(refusal.code(), "not-delivered");
+                    assert_eq!(rejected.error.code(), "not-delivered");
                 }
                 other => panic!("{other:?}, but the sender was to be told"),
             }
@@ -477,7 +476,7 @@ impl Model {
         let (name, keys) = match parsed(name, None) {
             Ok(parsed) => parsed,
             Err(error) => {
-                let refused = NotJoined::Refused(RequestError::Name(error));
+                let refused = BrowserJoinError::Rejected(RequestError::Name(error));
                 assert_eq!(joined.expect_err("no name"), refused);
                 return assert!(effects.is_empty(), "{effects:?}");
             }
@@ -486,13 +485,13 @@ impl Model {
             let refused = joined.expect_err("somebody has the name");
             assert!(matches!(
                 refused,
-                NotJoined::Refused(RequestError::NameTaken(_))
+                BrowserJoinError::Rejected(RequestError::NameTaken(_))
             ));
             return assert!(effects.is_empty(), "{effects:?}");
         }
         if let Some(no_entry) = self.no_place(address) {
             let refused = joined.expect_err("there is no place");
-            assert_eq!(refused, NotJoined::NoEntry(no_entry));
+            assert_eq!(refused, BrowserJoinError::NoSlot(no_entry));
             return assert!(effects.is_empty(), "{effects:?}");
         }
         let joined = joined.expect("there is a place");
@@ -592,7 +591,7 @@ impl Model {
     fn detach_stream(&mut self, room: &mut Room, place: usize) {
         let id = self.here[place].id;
         let mut effects = Vec::new();
-        room.detach_stream(id, self.now, &mut effects);
+        room.disconnect(id, LeaveReason::Closed, self.now, &mut effects);
         assert!(effects.is_empty(), "it has its grace time: {effects:?}");
         if self.is_at(place) {
             let person = &mut self.here[place];
@@ -606,7 +605,7 @@ impl Model {
     fn quit(&mut self, room: &mut Room, place: usize) {
         let id = self.here[place].id;
         let mut effects = Vec::new();
-        room.leave(id, LeaveReason::Quit, self.now, &mut effects);
+        room.disconnect(id, LeaveReason::Quit, self.now, &mut effects);
         self.gone(place, LeaveReason::Quit, &mut effects);
         assert!(effects.is_empty(), "{effects:?}");
     }
@@ -721,11 +720,7 @@ impl Model {
     fn resume(&mut self, place: usize, earlier: usize, number: usize, mut effects: Vec<Effect>) {
         let many = self.here.len() > self.limits.announce_limit;
         let user = self.here[earlier].id;
-        let was_away = self.here[earlier].away.is_some();
-        assert!(
-            matches!(effects.remove(0), Effect::Became { user: told, replaced }
-                if told == user && replaced != was_away)
-        );
+        assert!(matches!(effects.remove(0), Effect::Resumed(told) if told == user));
         let temporary = self.here.remove(place);
         let earlier = if place < earlier {
             earlier - 1
@@ -803,14 +798,14 @@ impl Model {
         let person = &mut self.here[place];
         person.refusals += 1;
         match effect {
-            Effect::Reply(Reply::Refused { refusal, .. }) => {
-                assert_eq!(refusal.code(), code, "{refusal}");
+            Effect::Reply(Reply::Rejected(rejected)) => {
+                assert_eq!(rejected.error.code(), code, "{}", rejected.error);
                 assert!(person.refusals <= MAX_REFUSALS_IN_A_ROW);
             }
             Effect::Close(_) => {
                 assert_eq!(person.refusals, MAX_REFUSALS_IN_A_ROW + 1);
                 let mut effects = Vec::new();
-                room.leave(person.id, LeaveReason::Refused, self.now, &mut effects);
+                room.disconnect(person.id, LeaveReason::Refused, self.now, &mut effects);
                 self.gone(place, LeaveReason::Refused, &mut effects);
                 assert!(effects.is_empty(), "{effects:?}");
             }
@@ -820,7 +815,7 @@ impl Model {
 
     fn refuse(&mut self, room: &mut Room, place: usize, refusal: &RequestError) {
         let mut effects = Vec::new();
-        assert!(room.refuse(self.here[place].id, refusal.clone(), None, &mut effects));
+        assert!(room.reject(self.here[place].id, refusal.clone().into(), &mut effects));
         self.take_refusal(room, place, Self::only(effects), refusal.code());
     }
 
@@ -1006,8 +1001,8 @@ impl Model {
             let mut effects = Vec::new();
             let mut draw = || unreachable!("nobody is here");
             assert!(!room.request(id, request, &mut draw, self.now, &mut effects));
-            assert!(!room.refuse(id, RequestError::NotJson, None, &mut effects));
-            room.leave(id, LeaveReason::Closed, self.now, &mut effects);
+            assert!(!room.reject(id, RequestError::NotJson.into(), &mut effects));
+            room.disconnect(id, LeaveReason::Closed, self.now, &mut effects);
             assert!(effects.is_empty(), "{effects:?}");
         }
     }

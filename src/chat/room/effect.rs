@@ -1,103 +1,91 @@
-//! What comes of what happens in the room.
-//!
-//! What lives here: [`Effect`] and its parts, plain data. The room makes them, the broker carries
-//! them out in order. It must never hold what is not meant for the one whom an effect names.
+//! Results of room operations. The broker carries them out in order.
 
-use crate::chat::error::RequestError;
+use crate::chat::error::{RejectedRequest, RequestError};
 use crate::chat::event::Event;
 use crate::chat::message::Message;
 use crate::chat::request::Nonce;
 use crate::chat::room::mailbox::PrivateCopy;
-use crate::chat::room::user::UserId;
+use crate::chat::room::roster::UserId;
 use crate::chat::token::Token;
 use crate::chat::username::Username;
 use jiff::Timestamp;
 use std::fmt;
 use std::sync::Arc;
 
-/// Something that comes of a request, a departure or the passing of time.
+/// A result of a request, a disconnect or an expired timer.
 #[derive(Clone, Debug)]
 pub enum Effect {
-    /// Everyone learns this.
+    /// A public event.
     Public(Event),
-    /// The asker alone gets this.
+    /// A reply to the requesting user.
     Reply(Reply),
-    /// This user alone gets this.
+    /// A reply to another user.
     Tell(UserId, Reply),
-    /// This user gets what was said to it alone, or a copy of what it said.
+    /// A private message for this user, its sender or its receiver.
     Private(UserId, PrivateCopy),
-    /// The asker is this earlier user from now on.
-    Became {
-        /// The earlier user.
-        user: UserId,
-        /// Whether that still has another connection, which ends without a word to others.
-        replaced: bool,
-    },
-    /// The asker's connection ends, and it leaves.
+    /// From now on the requesting connection belongs to this earlier user. Other connections of
+    /// that user close without an event.
+    Resumed(UserId),
+    /// The requesting connection closes and its user leaves.
     Close(Ending),
 }
 
-/// An answer to one user.
+/// A reply to one user.
 #[derive(Clone, Debug)]
 pub enum Reply {
-    /// One sentence of the server.
+    /// A sentence of the server.
     Notice(String),
-    /// A line was refused.
-    Refused {
-        /// Why.
-        refusal: RequestError,
-        /// The type of the line, as far as it is known.
-        kind: Option<Box<str>>,
-    },
-    /// These messages, oldest first.
+    /// The line was rejected.
+    Rejected(RejectedRequest),
+    /// Messages, oldest first.
     History(Vec<Arc<Message>>),
-    /// These users, in the order of their arrival, and since when they are here.
+    /// Users in order of arrival, with the time of each arrival.
     Users(Arc<[(Username, Timestamp)]>),
-    /// What was sent under this nonce is said, as the event with this number if it is public.
+    /// The message with this nonce was accepted.
     Ack {
-        /// The nonce.
+        /// Nonce of the message.
         nonce: Nonce,
-        /// The number.
+        /// Number of its event, if the message is public.
         id: Option<u64>,
     },
-    /// The JSON value that was sent.
+    /// The JSON value of a ping.
     Pong(Box<str>),
     /// The extended dialect begins.
     Welcome(WelcomeData),
 }
 
-/// What one who says hello is told.
+/// Answer to a hello.
 #[derive(Clone, Debug)]
 pub struct WelcomeData {
-    /// Its name from now on.
+    /// Name of the user from now on.
     pub name: Username,
-    /// By which it is the same user again.
+    /// Token with which the client can resume the session.
     pub token: Token,
     /// Number of the newest event.
     pub last: u64,
-    /// Users who are here.
+    /// Number of users in the room.
     pub users: usize,
 }
 
-/// Why the room ends a connection.
+/// Reason for which the room closes a connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Ending {
-    /// The client asked for it.
+    /// The client quit.
     Quit,
-    /// Too many of its lines in a row were refused; this is its last sentence.
-    Refused(String),
+    /// Too many lines in a row were rejected; the sentence is the last line to the client.
+    Rejected(String),
 }
 
-/// Why a newcomer cannot come in. Its `Display` is the sentence that it gets.
+/// Reason for which a newcomer gets no slot. `Display` gives the sentence for the newcomer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum JoinError {
-    /// So many users are here, and no more may be.
+    /// The room has its maximum of this many connected users.
     Full(usize),
-    /// Its address has as many connections as one address may have.
+    /// The address has its maximum of connected users.
     AddressFull,
-    /// This user has the same address and port, and so the name that it would have. A machine can
-    /// use one port for two connections if they lead to two addresses of the server; mostly the
-    /// user's connection was reset and nobody has noticed yet.
+    /// This connected user has the same address and port, and therefore the newcomer's name. A
+    /// machine can use one port for connections to two addresses of the server. More often the
+    /// user's connection was reset and the server has not noticed yet.
     AddressInUse(UserId),
 }
 
@@ -118,4 +106,36 @@ impl fmt::Display for JoinError {
             ),
         }
     }
+}
+
+/// Reason for which a browser cannot join.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum BrowserJoinError {
+    /// The name is not available.
+    Rejected(RequestError),
+    /// No slot is free.
+    NoSlot(JoinError),
+}
+
+impl From<RequestError> for BrowserJoinError {
+    fn from(error: RequestError) -> Self {
+        BrowserJoinError::Rejected(error)
+    }
+}
+
+impl From<JoinError> for BrowserJoinError {
+    fn from(error: JoinError) -> Self {
+        BrowserJoinError::NoSlot(error)
+    }
+}
+
+/// A browser user that has just joined.
+#[derive(Clone, Debug)]
+pub struct BrowserJoin {
+    /// The new user.
+    pub user: UserId,
+    /// Its name.
+    pub name: Username,
+    /// Token of its session.
+    pub token: Token,
 }

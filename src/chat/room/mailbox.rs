@@ -3,7 +3,7 @@
 //! A write to a live stream does not prove that the browser has it. So each stream begins with the
 //! whole mailbox, and the browser skips the numbers that it has shown.
 
-use crate::chat::room::user::PrivateMessage;
+use crate::chat::room::messages::PrivateMessage;
 use crate::limits::{MAX_MAILBOX_BYTES, MAX_MAILBOX_MESSAGES};
 use jiff::Timestamp;
 use std::collections::VecDeque;

@@ -1,13 +1,9 @@
-//! Which names are taken.
-//!
-//! What lives here: `TakenNames`, the chosen names by both of their keys. The room alone uses it.
-//! It must never hold an address: no one else may choose what reads as one.
+//! Names that users have chosen, by both comparison keys.
 
-use crate::chat::room::user::UserId;
+use crate::chat::room::roster::UserId;
 use crate::chat::username::UsernameKey;
 use std::collections::HashMap;
 
-/// The chosen names by both of their keys.
 #[derive(Debug, Default)]
 pub(super) struct TakenNames {
     folded_first: HashMap<Box<str>, UserId>,
@@ -15,32 +11,24 @@ pub(super) struct TakenNames {
 }
 
 impl TakenNames {
-    pub(super) fn is_taken_by_another(&self, keys: &UsernameKey, user: Option<UserId>) -> bool {
-        self.owners(keys).any(|owner| Some(owner) != user)
-    }
-
-    /// The user who has this name, or one that counts as the same.
-    pub(super) fn owner(&self, keys: &UsernameKey) -> Option<UserId> {
-        self.owners(keys).next()
-    }
-
-    fn owners(&self, keys: &UsernameKey) -> impl Iterator<Item = UserId> {
+    /// Returns the users whose name has one of the keys in common.
+    pub(super) fn owners(&self, key: &UsernameKey) -> impl Iterator<Item = UserId> {
         let owners = [
-            self.folded_first.get(&keys.folded_first),
-            self.folded_last.get(&keys.folded_last),
+            self.folded_first.get(&key.folded_first),
+            self.folded_last.get(&key.folded_last),
         ];
         owners.into_iter().flatten().copied()
     }
 
-    pub(super) fn take(&mut self, keys: UsernameKey, user: UserId) {
-        self.folded_first.insert(keys.folded_first, user);
-        self.folded_last.insert(keys.folded_last, user);
+    pub(super) fn insert(&mut self, key: UsernameKey, user: UserId) {
+        self.folded_first.insert(key.folded_first, user);
+        self.folded_last.insert(key.folded_last, user);
     }
 
-    pub(super) fn free(&mut self, keys: &UsernameKey, user: UserId) {
+    pub(super) fn remove(&mut self, key: &UsernameKey, user: UserId) {
         for (names, key) in [
-            (&mut self.folded_first, &keys.folded_first),
-            (&mut self.folded_last, &keys.folded_last),
+            (&mut self.folded_first, &key.folded_first),
+            (&mut self.folded_last, &key.folded_last),
         ] {
             if names.get(key) == Some(&user) {
                 names.remove(key);

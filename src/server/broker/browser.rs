@@ -9,8 +9,7 @@ use crate::chat::error::RequestError;
 use crate::chat::event::EventKind;
 use crate::chat::event::LeaveReason;
 use crate::chat::request::Request;
-use crate::chat::room::browser::NotJoined;
-use crate::chat::room::{Effect, Ending, Reply, UserId};
+use crate::chat::room::{BrowserJoinError, Effect, Ending, JoinError, Reply, UserId};
 use crate::chat::token::Token;
 use crate::protocol::sse;
 use crate::protocol::sse::HEARTBEAT;
@@ -48,7 +47,7 @@ impl Broker {
     ) -> BrowserReply {
         let user = session
             .as_ref()
-            .and_then(|token| self.room.page_user(token, self.now));
+            .and_then(|token| self.room.browser_user(token, self.now));
         let Some(user) = user else {
             return match asked {
                 BrowserCommand::Join(name) => self.join(session, address, &name),
@@ -63,7 +62,7 @@ impl Broker {
             self.end_page_user(user, LeaveReason::Quit);
             return BrowserReply::Left;
         }
-        if let Err(wait) = self.page.count_request(user, self.uptime) {
+        if let Err(wait) = self.browser_limits.count_request(user, self.uptime) {
             return BrowserReply::Not(BrowserError::TooFast(wait));
         }
         if let Err(no_entry) = self.room.touch(user, address, self.now) {
@@ -94,13 +93,12 @@ impl Broker {
         if self.is_failing() {
             return BrowserReply::Not(BrowserError::Refused(RequestError::NotStored));
         }
-        if let Err(wait) = self.page.count_join(address, self.uptime) {
+        if let Err(wait) = self.browser_limits.count_join(address, self.uptime) {
             return BrowserReply::Not(BrowserError::TooFast(wait));
         }
         let mut effects = Vec::new();
         let (who, fresh) = ((session, address), &mut new_token);
         let joined = self.room.join(who, name, fresh, self.now, &mut effects);
-        self.snapshot = None;
         for effect in effects {
             self.apply_for_none(effect);
         }
@@ -110,8 +108,12 @@ impl Broker {
                 token: joined.token,
                 is_new: true,
             },
-            Err(NotJoined::Refused(refusal)) => BrowserReply::Not(BrowserError::Refused(refusal)),
-            Err(NotJoined::NoEntry(no_entry)) => BrowserReply::Not(BrowserError::NoEntry(no_entry)),
+            Err(BrowserJoinError::Rejected(refusal)) => {
+                BrowserReply::Not(BrowserError::Refused(refusal))
+            }
+            Err(BrowserJoinError::NoSlot(no_entry)) => {
+                BrowserReply::Not(BrowserError::NoEntry(no_entry))
+            }
         }
     }
 
@@ -128,8 +130,7 @@ impl Broker {
                     .request(user, request, fresh, self.now, &mut effects);
             }
             ClientLine::Refused(refused) => {
-                let kind = refused.kind;
-                self.room.refuse(user, refused.error, kind, &mut effects);
+                self.room.reject(user, refused, &mut effects);
             }
             // Only connections of the chat have these.
             ClientLine::Hello(..) | ClientLine::Answer(_) => {}
@@ -138,11 +139,11 @@ impl Broker {
         for effect in effects {
             match effect {
                 Effect::Reply(Reply::Ack { id, .. }) => answer = BrowserReply::Done(id),
-                Effect::Reply(Reply::Refused { refusal, .. }) => {
-                    answer = BrowserReply::Not(BrowserError::Refused(refusal));
+                Effect::Reply(Reply::Rejected(rejected)) => {
+                    answer = BrowserReply::Not(BrowserError::Refused(rejected.error));
                 }
                 Effect::Close(ending) => {
-                    if let Ending::Refused(sentence) = ending {
+                    if let Ending::Rejected(sentence) = ending {
                         answer = BrowserReply::Not(BrowserError::Ended(sentence));
                     }
                     self.end_page_user(user, LeaveReason::Refused);
@@ -159,17 +160,14 @@ impl Broker {
         answer
     }
 
-    /// A user of the page leaves for good; its streams go on as anybody's.
+    /// Removes a browser user. Its streams go on without a user.
     fn end_page_user(&mut self, user: UserId, reason: LeaveReason) {
-        for key in self.page.remove(user) {
+        self.browser_limits.remove(user);
+        for key in self.connections_by_user.remove(&user).unwrap_or_default() {
+            self.publisher.fanout.take_user(key);
             self.step(Action::Bytes(key, sse::session_event(None), 0));
         }
-        let mut effects = Vec::new();
-        self.room.leave(user, reason, self.now, &mut effects);
-        self.snapshot = None;
-        for effect in effects {
-            self.apply_for_none(effect);
-        }
+        self.disconnect_user(user, reason);
     }
 
     // Live streams
@@ -180,56 +178,42 @@ impl Broker {
         if self.is_stopping {
             return;
         }
-        let address = stream.peer.address().ip();
-        let fanout = &mut self.publisher.fanout;
-        let key = fanout.connect_stream(stream.peer, stream.outbox);
         self.heartbeat_at
             .get_or_insert(self.uptime + WEB_HEARTBEAT_INTERVAL);
-        let user = stream
-            .session
-            .and_then(|token| self.room.page_user(&token, self.now));
-        let attended = user.map(|user| self.room.attach_stream(user, address, self.now));
-        let (user, copies) = match (user, attended) {
-            (Some(user), Some(Ok(copies))) => (Some(user), copies),
-            (_, Some(Err(no_entry))) => {
-                let told = sse::error_event("full", &no_entry.to_string());
-                self.reply_to_stream(key, told);
-                (None, Vec::new())
-            }
-            _ => (None, Vec::new()),
+        let address = stream.peer.address().ip();
+        let token = stream.session.as_ref();
+        let user = token.and_then(|token| self.room.browser_user(token, self.now));
+        let attached = user.map(|user| {
+            let copies = self.room.attach_stream(user, address, self.now)?;
+            Ok::<_, JoinError>((user, copies))
+        });
+        let (attached, error) = match attached {
+            Some(Ok(attached)) => (Some(attached), None),
+            Some(Err(error)) => (None, Some(error)),
+            None => (None, None),
         };
+        let (user, copies) = attached.unzip();
+        let fanout = &mut self.publisher.fanout;
+        let key = fanout.connect_stream(stream.peer, stream.outbox, user);
+        if let Some(user) = user {
+            self.connections_by_user.entry(user).or_default().push(key);
+        }
+        if let Some(error) = error {
+            self.reply_to_stream(key, sse::error_event("full", &error.to_string()));
+        }
         let name = user.and_then(|user| self.room.name(user));
         let frame = sse::session_event(name.map(|name| name.as_str()));
         self.reply_to_stream(key, frame);
-        for copy in copies {
+        for copy in copies.unwrap_or_default() {
             self.reply_to_stream(key, sse::private_event(&copy));
         }
-        if let Some(user) = user {
-            self.page.begin_stream(user, key);
-        }
-        // One who has hung up meanwhile sends its end all the same.
+        // The task of a stream that has hung up meanwhile sends its end all the same.
         let _ = stream.key.try_send(key);
     }
 
     fn reply_to_stream(&mut self, key: ClientKey, frame: std::sync::Arc<[u8]>) {
         let fanout = &mut self.publisher.fanout;
         fanout.reply(key, ReplyBody::Bytes(frame), 0);
-    }
-
-    /// A connection has ended, which may have been the last stream of a user of the page.
-    pub(super) fn end_stream(&mut self, key: ClientKey) {
-        let Some(user) = self.page.end_stream(key) else {
-            return;
-        };
-        if self.is_stopping {
-            // As with connections: who was here at the end is here again when the server is.
-            return;
-        }
-        let mut effects = Vec::new();
-        self.room.detach_stream(user, self.now, &mut effects);
-        for effect in effects {
-            self.apply_for_none(effect);
-        }
     }
 
     /// When the streams are to be shown that the server is there.

@@ -6,7 +6,6 @@
 //! by then. It must never wait.
 
 use crate::chat::SERVER_SOURCE;
-use crate::chat::error::RejectedRequest;
 use crate::chat::message::Message;
 use crate::chat::request::EventCursor;
 use crate::chat::room::snapshot::Snapshot;
@@ -360,7 +359,7 @@ impl ActionExecutor {
 fn basic_reply(reply: Reply) -> Option<String> {
     match reply {
         Reply::Notice(sentence) => Some(sentence),
-        Reply::Refused { refusal, .. } => Some(refusal.to_string()),
+        Reply::Rejected(rejected) => Some(rejected.error.to_string()),
         Reply::Pong(data) => Some(basic::pong(&data)),
         // These have forms of their own, or are never for basic clients.
         Reply::History(_) | Reply::Users(_) | Reply::Ack { .. } | Reply::Welcome(_) => None,
@@ -371,8 +370,9 @@ fn basic_reply(reply: Reply) -> Option<String> {
 fn page_reply(reply: Reply) -> Option<Arc<[u8]>> {
     match reply {
         Reply::Notice(sentence) => Some(sse::error_event("notice", &sentence)),
-        Reply::Refused { refusal, .. } => {
-            Some(sse::error_event(refusal.code(), &refusal.to_string()))
+        Reply::Rejected(rejected) => {
+            let error = rejected.error;
+            Some(sse::error_event(error.code(), &error.to_string()))
         }
         Reply::History(_)
         | Reply::Users(_)
@@ -386,12 +386,7 @@ fn extended_reply(reply: Reply) -> Arc<[u8]> {
     let mut line = Vec::new();
     match reply {
         Reply::Notice(sentence) => extended::encode_notice(&mut line, &sentence),
-        Reply::Refused {
-            refusal: error,
-            kind,
-        } => {
-            extended::encode_error(&mut line, &RejectedRequest { error, kind });
-        }
+        Reply::Rejected(rejected) => extended::encode_error(&mut line, &rejected),
         Reply::Pong(data) => extended::encode_pong(&mut line, &data),
         Reply::Ack { nonce, id } => extended::encode_ack(&mut line, &nonce, id),
         // These have forms of their own.

@@ -13,13 +13,13 @@
 //! answered.
 
 pub mod browser;
-pub mod browser_streams;
+pub mod browser_limits;
 pub mod commit_queue;
 pub mod execute;
 pub mod presence_summary;
 
 use crate::chat::error::RequestError;
-use crate::chat::event::{Event, EventKind};
+use crate::chat::event::{Event, EventKind, LeaveReason};
 use crate::chat::message::Message;
 use crate::chat::record::Record;
 use crate::chat::request::Request;
@@ -30,8 +30,8 @@ use crate::chat::token::Token;
 use crate::limits::MAX_PAGE_MESSAGES;
 use crate::protocol::basic::notice_line;
 use crate::protocol::sse;
-use crate::protocol::{basic, extended};
-use crate::server::broker::browser_streams::BrowserStreams;
+use crate::protocol::{Dialect, basic, extended};
+use crate::server::broker::browser_limits::BrowserLimits;
 use crate::server::broker::commit_queue::{Batch, CommitQueue};
 use crate::server::broker::execute::{
     Action, ActionExecutor, HelloReply, LastLine, Lines, TranscriptLine,
@@ -130,8 +130,9 @@ impl BrokerHandle {
 pub struct Broker {
     room: Room,
     publisher: ActionExecutor,
-    /// The connections of the users who are connected.
-    links: HashMap<UserId, ClientKey>,
+    /// Open connections of each attached user: one of a client, any number of a browser's.
+    connections_by_user: HashMap<UserId, Vec<ClientKey>>,
+    browser_limits: BrowserLimits,
     context: Arc<ServerContext>,
     inbox: Receiver<BrokerCommand>,
     epoch: Arc<str>,
@@ -146,7 +147,6 @@ pub struct Broker {
     batch_bytes: usize,
     /// Held once more by each live stream of the page that is about to begin.
     page_reader: Arc<()>,
-    page: BrowserStreams,
     /// When the live streams are to be shown that the server is there; none without streams.
     heartbeat_at: Option<Duration>,
     snapshot: Option<Arc<Snapshot>>,
@@ -208,11 +208,12 @@ impl Broker {
         publisher: ActionExecutor,
         rejector: Rejector,
     ) -> Self {
-        let page = BrowserStreams::new(&context.limits);
+        let browser_limits = BrowserLimits::new(&context.limits);
         let mut broker = Broker {
             room: beginning.room,
             publisher,
-            links: HashMap::new(),
+            connections_by_user: HashMap::new(),
+            browser_limits,
             uptime: context.now(),
             context,
             inbox,
@@ -223,7 +224,6 @@ impl Broker {
             lines: Lines::default(),
             batch_bytes: 0,
             page_reader: Arc::new(()),
-            page,
             heartbeat_at: None,
             snapshot: None,
             last_committed: 0,
@@ -339,7 +339,7 @@ impl Broker {
                 self.apply_for_none(effect);
             }
             let room = &self.room;
-            self.page.retain(|user| room.name(user).is_some());
+            self.browser_limits.retain(|user| room.name(user).is_some());
         }
         self.finish_batch(events);
         self.permits.clear();
@@ -348,7 +348,7 @@ impl Broker {
 
     fn count_connections(&self) {
         let users = self.room.connected_count();
-        let figures = self.publisher.fanout.figures(users, self.links.len());
+        let figures = self.publisher.fanout.figures(users);
         self.context.metrics.set_connections(figures);
     }
 
@@ -440,7 +440,8 @@ impl Broker {
         }
         if records.is_empty() && (commit_queue.is_empty() || failing) {
             self.perform(batch);
-            // Those who were too slow have left by this.
+            // Slow connections may have ended by this.
+            self.records.append(&mut self.room.take_records());
             return match self.records.is_empty() {
                 true => {}
                 false => self.finish_batch(0),
@@ -520,7 +521,9 @@ impl Broker {
     /// Tells each client by itself, beside the log of public events, and the page what stays true.
     fn tell_everyone(&mut self, sentence: &str, on_the_page: Option<&str>) {
         for key in self.publisher.fanout.keys() {
-            if self.publisher.fanout.user(key).is_some() {
+            // Streams learn it from a frame of their log.
+            let is_client = self.publisher.fanout.dialect(key) != Dialect::Page;
+            if is_client && self.publisher.fanout.user(key).is_some() {
                 let notice = Reply::Notice(sentence.to_owned());
                 self.publisher.perform(Action::Reply(key, notice));
             }
@@ -555,11 +558,11 @@ impl Broker {
                     has_replies = true;
                     self.step(Action::Reply(key, reply));
                 }
-                Effect::Became { user, replaced } => self.replace(key, user, replaced),
+                Effect::Resumed(user) => self.resume(key, user),
                 Effect::Close(Ending::Quit) => {
                     self.end(key, CloseReason::Quit, LastLine::Nothing);
                 }
-                Effect::Close(Ending::Refused(sentence)) => {
+                Effect::Close(Ending::Rejected(sentence)) => {
                     self.end(key, CloseReason::Refused, LastLine::Refused(sentence));
                 }
                 other => self.apply_for_none(other),
@@ -573,40 +576,41 @@ impl Broker {
         match effect {
             Effect::Public(event) => self.publish(event),
             Effect::Tell(user, reply) => {
-                if let Some(&key) = self.links.get(&user) {
-                    return self.step(Action::Reply(key, reply));
-                }
-                for key in self.page.streams(user).to_vec() {
-                    self.step(Action::Reply(key, reply.clone()));
-                }
+                self.step_for_each(user, |key| Action::Reply(key, reply.clone()));
             }
             Effect::Private(user, copy) => {
-                if let Some(&key) = self.links.get(&user) {
-                    return self.step(Action::Private(key, copy));
-                }
-                for key in self.page.streams(user).to_vec() {
-                    self.step(Action::Private(key, copy.clone()));
-                }
+                self.step_for_each(user, |key| Action::Private(key, copy.clone()));
             }
             // They answer somebody.
-            Effect::Reply(_) | Effect::Became { .. } | Effect::Close(_) => {}
+            Effect::Reply(_) | Effect::Resumed(_) | Effect::Close(_) => {}
         }
     }
 
-    /// A connection is an earlier user's from now on; another one that this still has ends.
-    fn replace(&mut self, key: ClientKey, user: UserId, replaced: bool) {
-        if let Some(temporary) = self.publisher.fanout.user(key) {
-            self.links.remove(&temporary);
+    /// Adds an action for each connection of a user.
+    fn step_for_each(&mut self, user: UserId, action: impl Fn(ClientKey) -> Action) {
+        let Some(connections) = self.connections_by_user.get(&user) else {
+            return;
+        };
+        if !self.lines.is_empty() {
+            self.steps
+                .push(Action::Lines(std::mem::take(&mut self.lines)));
         }
-        if replaced
-            && let Some(before) = self.links.get(&user).copied()
-            && let Some((_, address)) = self.publisher.fanout.take_user(before)
-        {
-            self.note_end(user, address, CloseReason::Resumed);
-            self.step(Action::Close(before, LastLine::Nothing));
+        self.steps.extend(connections.iter().copied().map(action));
+    }
+
+    /// Gives a connection to an earlier user, whose other connection closes.
+    fn resume(&mut self, key: ClientKey, user: UserId) {
+        if let Some(temporary) = self.publisher.fanout.user(key) {
+            self.connections_by_user.remove(&temporary);
+        }
+        for replaced in self.connections_by_user.remove(&user).unwrap_or_default() {
+            if let Some((_, address)) = self.publisher.fanout.take_user(replaced) {
+                self.note_end(user, address, CloseReason::Resumed);
+                self.step(Action::Close(replaced, LastLine::Nothing));
+            }
         }
         self.publisher.fanout.set_user(key, user);
-        self.links.insert(user, key);
+        self.connections_by_user.insert(user, vec![key]);
     }
 
     // Arrivals and ends
@@ -634,7 +638,7 @@ impl Broker {
             Err(error) => return self.reject(peer, error.into(), &error.to_string()),
         };
         let key = self.publisher.fanout.connect(peer, user);
-        self.links.insert(user, key);
+        self.connections_by_user.insert(user, vec![key]);
         // The arrival is last; what was told before it is not for the newcomer.
         let arrival = effects.pop();
         for effect in effects {
@@ -671,7 +675,8 @@ impl Broker {
     ) -> Result<UserId, JoinError> {
         match self.room.enter(address, self.now, effects) {
             Err(JoinError::AddressInUse(holder)) => {
-                let key = self.links.get(&holder).copied();
+                let connections = self.connections_by_user.get(&holder);
+                let key = connections.and_then(|keys| keys.first().copied());
                 let gone = key.filter(|key| self.publisher.fanout.is_gone(*key));
                 let key = gone.ok_or(JoinError::AddressInUse(holder))?;
                 self.end(key, CloseReason::Reset, LastLine::Nothing);
@@ -694,21 +699,38 @@ impl Broker {
         self.leave(key, reason);
     }
 
-    /// Takes a user out of the room and tells everyone; the connection may have to be written on.
+    /// Parts a connection, which may have to be written on, from its user. Without any other
+    /// connection the user is detached or leaves.
     fn leave(&mut self, key: ClientKey, reason: CloseReason) {
+        let is_stream = self.publisher.fanout.dialect(key) == Dialect::Page;
         let Some((user, address)) = self.publisher.fanout.take_user(key) else {
             return;
         };
-        self.links.remove(&user);
-        self.note_end(user, address, reason);
-        if self.is_stopping {
-            // Who was here at the end is here again when the server is.
+        let left = self.connections_by_user.get_mut(&user).map(|connections| {
+            connections.retain(|other| *other != key);
+            connections.len()
+        });
+        if !is_stream {
+            self.note_end(user, address, reason);
+        }
+        if left.is_some_and(|left| left > 0) {
             return;
         }
+        self.connections_by_user.remove(&user);
+        if self.is_stopping {
+            // Users who are present at the end are present again after the restart.
+            return;
+        }
+        let reason = match is_stream {
+            true => LeaveReason::Closed,
+            false => reason.leave_reason(),
+        };
+        self.disconnect_user(user, reason);
+    }
+
+    fn disconnect_user(&mut self, user: UserId, reason: LeaveReason) {
         let mut effects = Vec::new();
-        self.room
-            .leave(user, reason.leave_reason(), self.now, &mut effects);
-        self.snapshot = None;
+        self.room.disconnect(user, reason, self.now, &mut effects);
         for effect in effects {
             self.apply_for_none(effect);
         }
@@ -738,7 +760,6 @@ impl Broker {
     /// Forgets a connection whose task has ended.
     fn forget(&mut self, key: ClientKey, reason: CloseReason) {
         self.leave(key, reason);
-        self.end_stream(key);
         self.step(Action::Forget(key));
     }
 
@@ -796,11 +817,8 @@ impl Broker {
     /// Does what one line asks; true if there is an answer.
     fn take_line(&mut self, key: ClientKey, user: UserId, line: ClientLine) -> bool {
         if self.is_failing() && !can_be_done_without_a_store(&line) {
-            let refusal = Reply::Refused {
-                refusal: RequestError::NotStored,
-                kind: None,
-            };
-            self.step(Action::Reply(key, refusal));
+            let rejected = Reply::Rejected(RequestError::NotStored.into());
+            self.step(Action::Reply(key, rejected));
             return true;
         }
         let mut effects = Vec::new();
@@ -820,11 +838,10 @@ impl Broker {
                     .request(user, request, fresh, self.now, &mut effects);
             }
             ClientLine::Refused(refused) => {
-                let crate::chat::error::RejectedRequest { error, kind } = refused;
-                self.room.refuse(user, error, kind, &mut effects);
+                self.room.reject(user, refused, &mut effects);
             }
             ClientLine::Answer(bytes) => {
-                self.room.answer_elsewhere(user);
+                self.room.reset_rejections(user);
                 self.step(Action::Bytes(key, bytes, 0));
                 return true;
             }

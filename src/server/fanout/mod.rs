@@ -94,6 +94,8 @@ pub struct Fanout {
     slow_count: usize,
     /// Connections that are live streams of the web page.
     stream_count: usize,
+    /// Client connections whose user has left.
+    closing_count: usize,
     next_lag_check: Option<Duration>,
 }
 
@@ -118,6 +120,7 @@ impl Fanout {
             answered: Vec::new(),
             slow_count: 0,
             stream_count: 0,
+            closing_count: 0,
             next_lag_check: None,
         }
     }
@@ -151,10 +154,11 @@ impl Fanout {
         &mut self,
         handle: Arc<ConnectionHandle>,
         outbox: Outbox,
+        user: Option<UserId>,
     ) -> ClientKey {
         let client = ConnectedClient {
             handle,
-            user: None,
+            user,
             dialect: Dialect::Page,
             output: Output::Pending(Box::new(outbox)),
         };
@@ -208,7 +212,9 @@ impl Fanout {
     /// Separates a connection from its user, and returns the user and the address.
     pub(crate) fn take_user(&mut self, key: ClientKey) -> Option<(UserId, SocketAddr)> {
         let client = self.clients.get_mut(key.0)?;
-        Some((client.user.take()?, client.handle.address()))
+        let user = client.user.take()?;
+        self.closing_count += usize::from(client.dialect != Dialect::Page);
+        Some((user, client.handle.address()))
     }
 
     /// Closes a connection after everything up to here and the last line.
@@ -264,6 +270,8 @@ impl Fanout {
         }
         if client.dialect == Dialect::Page {
             self.stream_count -= 1;
+        } else if client.user.is_none() {
+            self.closing_count -= 1;
         }
     }
 
@@ -451,11 +459,10 @@ impl Fanout {
     }
 
     /// Returns the connection counts for the metrics; live streams are not included.
-    pub(crate) fn figures(&self, users: usize, linked: usize) -> ConnectionFigures {
+    pub(crate) fn figures(&self, users: usize) -> ConnectionFigures {
         ConnectionFigures {
             users,
-            linked,
-            connections: self.clients.len() - self.stream_count,
+            closing: self.closing_count,
             behind: self.slow_count,
         }
     }

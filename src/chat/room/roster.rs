@@ -1,0 +1,341 @@
+//! Users of the room, with their names, addresses and slots.
+//!
+//! A slot counts towards the limits on connected users. An attached user has one; a detached user
+//! has one only while it is reserved.
+
+use crate::chat::address::limit_key;
+use crate::chat::event::LeaveReason;
+use crate::chat::room::effect::JoinError;
+use crate::chat::room::limits::RoomLimits;
+use crate::chat::room::mailbox::Mailbox;
+use crate::chat::room::session::Detached;
+use crate::chat::room::taken_names::TakenNames;
+use crate::chat::username::{Username, UsernameKey};
+use hashbrown::HashTable;
+use jiff::Timestamp;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::hash::{BuildHasher, RandomState};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+/// Number of a user, in order of arrival. A number is never reused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct UserId(pub(super) u64);
+
+#[derive(Debug)]
+pub(super) struct User {
+    pub(super) name: Username,
+    pub(super) address: SocketAddr,
+    pub(super) since: Timestamp,
+    pub(super) rejections_in_a_row: u32,
+    /// False while the name is the user's address. Nobody else can choose such a name, so it is
+    /// not among the taken names.
+    pub(super) has_chosen: bool,
+    /// Number of the session of an extended client or a browser.
+    pub(super) session: Option<u64>,
+    /// Some for a browser user, which never has an address as its name.
+    pub(super) mailbox: Option<Box<Mailbox>>,
+    /// Some while the user has no connection.
+    pub(super) detached: Option<Box<Detached>>,
+}
+
+impl User {
+    /// Makes an attached user of the basic dialect, whose name is `address`.
+    pub(super) fn new(address: SocketAddr, now: Timestamp) -> Self {
+        User {
+            name: Username::from_address(address),
+            address,
+            since: now,
+            rejections_in_a_row: 0,
+            has_chosen: false,
+            session: None,
+            mailbox: None,
+            detached: None,
+        }
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Roster {
+    max_clients: usize,
+    max_clients_per_address: Option<usize>,
+    /// Boxed, since the nodes of the tree are half empty when keys only ever grow.
+    users: BTreeMap<UserId, Box<User>>,
+    names: TakenNames,
+    /// Attached clients, and detached ones named after their address. The keys are the addresses
+    /// in `users`.
+    addresses: HashTable<UserId>,
+    hasher: RandomState,
+    slots_by_address: HashMap<IpAddr, usize>,
+    /// Detached users by the end of their grace time.
+    detached: BTreeSet<(Timestamp, UserId)>,
+    reserved_slots: usize,
+    last_user: u64,
+    user_list: Option<Arc<[(Username, Timestamp)]>>,
+}
+
+impl Roster {
+    pub(super) fn new(limits: &RoomLimits) -> Self {
+        Roster {
+            max_clients: limits.max_clients,
+            max_clients_per_address: limits.max_clients_per_address,
+            users: BTreeMap::new(),
+            names: TakenNames::default(),
+            addresses: HashTable::new(),
+            hasher: RandomState::new(),
+            slots_by_address: HashMap::new(),
+            detached: BTreeSet::new(),
+            reserved_slots: 0,
+            last_user: 0,
+            user_list: None,
+        }
+    }
+
+    pub(super) fn get(&self, id: UserId) -> Option<&User> {
+        self.users.get(&id).map(Box::as_ref)
+    }
+
+    /// Returns a user for changes of anything but its name, address and detachment.
+    pub(super) fn get_mut(&mut self, id: UserId) -> Option<&mut User> {
+        self.users.get_mut(&id).map(Box::as_mut)
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.users.len()
+    }
+
+    /// Returns the number of slots in use.
+    pub(super) fn connected_count(&self) -> usize {
+        self.users.len() - self.detached.len() + self.reserved_slots
+    }
+
+    /// Returns the users in order of arrival.
+    pub(super) fn iter(&self) -> impl ExactSizeIterator<Item = (&Username, Timestamp)> {
+        self.users.values().map(|user| (&user.name, user.since))
+    }
+
+    /// Returns the users in order of arrival. The list is shared until the next change.
+    pub(super) fn user_list(&mut self) -> Arc<[(Username, Timestamp)]> {
+        let users = &self.users;
+        let list = || users.values().map(|user| (user.name.clone(), user.since));
+        self.user_list
+            .get_or_insert_with(|| list().collect())
+            .clone()
+    }
+
+    // Arrival, departure, connections
+
+    /// Adds a user. `key` is that of its chosen name, if it has chosen one. If the user has a slot,
+    /// the caller has reserved it.
+    pub(super) fn add(&mut self, user: User, key: Option<UsernameKey>) -> UserId {
+        self.last_user += 1;
+        let id = UserId(self.last_user);
+        let address = user.address;
+        if let Some(detached) = &user.detached {
+            self.detached.insert((detached.until, id));
+            self.reserved_slots += usize::from(detached.has_reserved_slot);
+        }
+        self.users.insert(id, Box::new(user));
+        match key {
+            Some(key) => self.names.insert(key, id),
+            None => self.index_address(id, address),
+        }
+        self.user_list = None;
+        id
+    }
+
+    /// Removes a user with its name, address and slot.
+    pub(super) fn remove(&mut self, id: UserId) -> Option<User> {
+        self.unindex_address(id);
+        let user = *self.users.remove(&id)?;
+        self.user_list = None;
+        let mut has_slot = true;
+        if let Some(detached) = &user.detached {
+            self.detached.remove(&(detached.until, id));
+            has_slot = detached.has_reserved_slot;
+            self.reserved_slots -= usize::from(has_slot);
+        }
+        if has_slot {
+            self.release_slot(user.address.ip());
+        }
+        if user.has_chosen {
+            self.names.remove(&user.name.key(), id);
+        }
+        Some(user)
+    }
+
+    /// Marks an attached user as detached and releases its slot. The user keeps its name.
+    pub(super) fn detach(&mut self, id: UserId, until: Timestamp, reason: LeaveReason) {
+        let Some(user) = self.users.get_mut(&id) else {
+            return;
+        };
+        user.detached = Some(Box::new(Detached::new(until, reason)));
+        let (address, has_chosen) = (user.address, user.has_chosen);
+        self.detached.insert((until, id));
+        self.release_slot(address.ip());
+        if has_chosen {
+            self.unindex_address(id);
+        }
+    }
+
+    /// Marks a detached user as attached. Its slot is already reserved.
+    pub(super) fn attach(&mut self, id: UserId) -> Option<Box<Detached>> {
+        let detached = self.users.get_mut(&id)?.detached.take()?;
+        self.detached.remove(&(detached.until, id));
+        self.reserved_slots -= usize::from(detached.has_reserved_slot);
+        Some(detached)
+    }
+
+    /// Gives the address and the slot of `temporary` to `earlier`, and removes `temporary`.
+    pub(super) fn take_over(&mut self, temporary: UserId, earlier: UserId) -> Option<User> {
+        self.unindex_address(temporary);
+        self.unindex_address(earlier);
+        let removed = *self.users.remove(&temporary)?;
+        self.user_list = None;
+        if removed.has_chosen {
+            self.names.remove(&removed.name.key(), temporary);
+        }
+        let user = self.users.get_mut(&earlier)?;
+        let address = std::mem::replace(&mut user.address, removed.address);
+        let detached = user.detached.as_ref();
+        if detached.is_none_or(|detached| detached.has_reserved_slot) {
+            self.release_slot(address.ip());
+        }
+        self.index_address(earlier, removed.address);
+        Some(removed)
+    }
+
+    /// Returns the detached user whose grace time ends first.
+    pub(super) fn first_grace_end(&self) -> Option<(Timestamp, UserId)> {
+        self.detached.first().copied()
+    }
+
+    /// Moves the end of a detached user's grace time.
+    pub(super) fn set_grace_end(&mut self, id: UserId, until: Timestamp) {
+        let user = self.users.get_mut(&id);
+        if let Some(detached) = user.and_then(|user| user.detached.as_mut()) {
+            self.detached.remove(&(detached.until, id));
+            self.detached.insert((until, id));
+            detached.until = until;
+        }
+    }
+
+    // Names
+
+    /// Returns whether a user other than `except` has an equal name.
+    pub(super) fn is_taken(&self, key: &UsernameKey, except: Option<UserId>) -> bool {
+        self.names.owners(key).any(|owner| Some(owner) != except)
+    }
+
+    /// Returns the user with this name or an equal one.
+    pub(super) fn find_by_name(&self, name: &str) -> Option<UserId> {
+        if let Ok(address) = name.parse() {
+            let user = self.find_by_address(address)?;
+            return self.get(user).filter(|user| !user.has_chosen).map(|_| user);
+        }
+        self.names.owners(&UsernameKey::of_typed(name)?).next()
+    }
+
+    /// Gives a user a name and returns the old one. `key` is `None` if the name is its address.
+    pub(super) fn rename(
+        &mut self,
+        id: UserId,
+        name: &Username,
+        key: Option<UsernameKey>,
+    ) -> Option<Username> {
+        let user = self.users.get_mut(&id)?;
+        let old = std::mem::replace(&mut user.name, name.clone());
+        if std::mem::replace(&mut user.has_chosen, key.is_some()) {
+            self.names.remove(&old.key(), id);
+        }
+        if let Some(key) = key {
+            self.names.insert(key, id);
+        }
+        self.user_list = None;
+        Some(old)
+    }
+
+    // Addresses
+
+    /// Returns the user with this address and port. An IPv4-mapped address equals its IPv4 form.
+    pub(super) fn find_by_address(&self, address: SocketAddr) -> Option<UserId> {
+        let has_address = |id: &UserId| self.canonical_address(*id) == Some(canonical(address));
+        let hash = self.hasher.hash_one(Some(canonical(address)));
+        self.addresses.find(hash, has_address).copied()
+    }
+
+    fn canonical_address(&self, user: UserId) -> Option<(IpAddr, u16)> {
+        self.users.get(&user).map(|user| canonical(user.address))
+    }
+
+    fn index_address(&mut self, user: UserId, address: SocketAddr) {
+        let (users, hasher) = (&self.users, &self.hasher);
+        let hash_of = |id: &UserId| hasher.hash_one(users.get(id).map(|u| canonical(u.address)));
+        let hash = hasher.hash_one(Some(canonical(address)));
+        self.addresses.insert_unique(hash, user, hash_of);
+    }
+
+    fn unindex_address(&mut self, user: UserId) {
+        let hash = self.hasher.hash_one(self.canonical_address(user));
+        if let Ok(entry) = self.addresses.find_entry(hash, |id| *id == user) {
+            entry.remove();
+        }
+    }
+
+    // Slots
+
+    /// Reserves a slot for a newcomer from this address.
+    ///
+    /// # Errors
+    /// The room or the address has its maximum of connected users.
+    pub(super) fn reserve_slot(&mut self, address: IpAddr) -> Result<(), JoinError> {
+        if self.connected_count() >= self.max_clients {
+            return Err(JoinError::Full(self.max_clients));
+        }
+        let Some(limit) = self.max_clients_per_address else {
+            return Ok(());
+        };
+        let count = self.slots_by_address.entry(limit_key(address)).or_insert(0);
+        if *count >= limit {
+            return Err(JoinError::AddressFull);
+        }
+        *count += 1;
+        Ok(())
+    }
+
+    fn release_slot(&mut self, address: IpAddr) {
+        let address = limit_key(address);
+        let Some(count) = self.slots_by_address.get_mut(&address) else {
+            return;
+        };
+        *count -= 1;
+        if *count == 0 {
+            self.slots_by_address.remove(&address);
+        }
+    }
+
+    /// Reserves a slot for a detached user that has none. An attached user has one.
+    ///
+    /// # Errors
+    /// The room or the address has its maximum of connected users.
+    pub(super) fn ensure_slot(&mut self, id: UserId, address: IpAddr) -> Result<(), JoinError> {
+        let detached = self.get(id).and_then(|user| user.detached.as_ref());
+        if detached.is_none_or(|detached| detached.has_reserved_slot) {
+            return Ok(());
+        }
+        self.reserve_slot(address)?;
+        if let Some(user) = self.users.get_mut(&id) {
+            user.address = SocketAddr::new(address, 0);
+            if let Some(detached) = &mut user.detached {
+                detached.has_reserved_slot = true;
+                self.reserved_slots += 1;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Returns the address, an IPv4-mapped one as IPv4, and the port.
+fn canonical(address: SocketAddr) -> (IpAddr, u16) {
+    (address.ip().to_canonical(), address.port())
+}

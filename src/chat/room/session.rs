@@ -1,0 +1,557 @@
+//! Users that outlive their connections: hello, browser join, attach, detach, resume, restore.
+//!
+//! A user with a session is attached while it has a connection: the one of an extended client, or
+//! any number of a browser's live streams. After its last connection it is detached: it keeps its
+//! name, and private messages wait for it, until it is attached again or its grace time ends.
+
+use crate::chat::error::{RejectedRequest, RequestError};
+use crate::chat::event::{EventKind, LeaveReason};
+use crate::chat::record::{Record, RestoredState, SessionRecord};
+use crate::chat::request::Hello;
+use crate::chat::room::effect::{
+    BrowserJoin, BrowserJoinError, Effect, JoinError, Reply, WelcomeData,
+};
+use crate::chat::room::limits::RoomLimits;
+use crate::chat::room::mailbox::{Mailbox, PrivateCopy};
+use crate::chat::room::messages::PrivateMessage;
+use crate::chat::room::roster::{User, UserId};
+use crate::chat::room::{Room, TokenSource};
+use crate::chat::token::{Token, TokenHash};
+use crate::chat::username::Username;
+use crate::limits::{MAX_KEPT_PRIVATE_BYTES, MAX_KEPT_PRIVATE_MESSAGES};
+use jiff::{SignedDuration, Timestamp};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+
+/// State of a user without a connection.
+#[derive(Debug)]
+pub(super) struct Detached {
+    /// End of the grace time.
+    pub(super) until: Timestamp,
+    /// Reason to announce if the user does not come back.
+    pub(super) reason: LeaveReason,
+    pub(super) has_reserved_slot: bool,
+    /// Private messages for the user, each with its sender.
+    pub(super) pending: Vec<(UserId, Arc<PrivateMessage>)>,
+    pending_bytes: usize,
+}
+
+impl Detached {
+    pub(super) fn new(until: Timestamp, reason: LeaveReason) -> Self {
+        Detached {
+            until,
+            reason,
+            has_reserved_slot: false,
+            pending: Vec::new(),
+            pending_bytes: 0,
+        }
+    }
+
+    /// Adds a private message. Returns false if it does not fit.
+    pub(super) fn add(&mut self, sender: UserId, message: &Arc<PrivateMessage>) -> bool {
+        let bytes = self.pending_bytes + message.text.len();
+        if self.pending.len() >= MAX_KEPT_PRIVATE_MESSAGES || bytes > MAX_KEPT_PRIVATE_BYTES {
+            return false;
+        }
+        self.pending_bytes = bytes;
+        self.pending.push((sender, message.clone()));
+        true
+    }
+}
+
+/// Number of a session that was found by its token, and the token.
+type KnownSession = Option<(u64, Token)>;
+
+impl Room {
+    // A client's hello
+
+    pub(super) fn hello(
+        &mut self,
+        user: UserId,
+        hello: Hello,
+        new_token: TokenSource<'_>,
+        now: Timestamp,
+        effects: &mut Vec<Effect>,
+    ) {
+        self.reset_rejections(user);
+        let asker = self.roster.get(user);
+        if asker.is_some_and(|user| user.session.is_some()) {
+            let rejected = RejectedRequest {
+                error: RequestError::HelloTwice,
+                kind: Some("hello".into()),
+            };
+            self.reject(user, rejected, effects);
+            return;
+        }
+        let known = self.find_session(hello.token, Token::hash, now);
+        let session = known
+            .as_ref()
+            .and_then(|(number, _)| self.sessions.get(*number));
+        match (session.and_then(|session| session.user), known) {
+            (Some(earlier), Some(known)) => self.resume(user, earlier, known, now, effects),
+            (_, known) => self.start_session(user, known, new_token, now, effects),
+        }
+    }
+
+    fn find_session(
+        &self,
+        token: Option<Token>,
+        hash: fn(&Token) -> TokenHash,
+        now: Timestamp,
+    ) -> KnownSession {
+        let token = token?;
+        Some((self.sessions.find(&hash(&token), now)?, token))
+    }
+
+    /// Gives the asking user a new session, or a known one whose user has left. The user then gets
+    /// the session's name back if it is free.
+    fn start_session(
+        &mut self,
+        id: UserId,
+        known: KnownSession,
+        new_token: TokenSource<'_>,
+        now: Timestamp,
+        effects: &mut Vec<Effect>,
+    ) {
+        let Some(user) = self.roster.get(id) else {
+            return;
+        };
+        let session = known
+            .as_ref()
+            .and_then(|(number, _)| self.sessions.get(*number));
+        // A name chosen before the hello has priority over the session's.
+        let wanted = session
+            .filter(|session| session.has_chosen && !user.has_chosen)
+            .map(|session| session.name.clone());
+        let key = wanted.as_ref().map(Username::key);
+        let free = key.filter(|key| !self.roster.is_taken(key, Some(id)));
+        let name = wanted.as_ref().filter(|_| free.is_some());
+        let name = name.unwrap_or(&user.name).clone();
+        let own = (user.name.clone(), user.has_chosen);
+        let (session, token) = self.open_session(id, own, known, Token::hash, new_token, now);
+        self.welcome(name, token, effects);
+        self.record_session(session);
+        self.remove_sessions_over_capacity(now, effects);
+        match (wanted, free) {
+            (Some(wanted), Some(key)) => self.rename(id, &wanted, Some(key), now, effects),
+            (Some(wanted), None) => {
+                let sentence = format!(
+                    "Your name {wanted} is taken by now; choose another, or keep your address"
+                );
+                effects.push(Effect::Reply(Reply::Notice(sentence)));
+            }
+            (None, _) => {}
+        }
+    }
+
+    /// Connects a user with a known session or a new one. Returns the session and its token.
+    fn open_session(
+        &mut self,
+        id: UserId,
+        (name, has_chosen): (Username, bool),
+        known: KnownSession,
+        hash: fn(&Token) -> TokenHash,
+        new_token: TokenSource<'_>,
+        now: Timestamp,
+    ) -> (u64, Token) {
+        let (number, token) = known.unwrap_or_else(|| {
+            loop {
+                let token = new_token();
+                let session = SessionRecord {
+                    token: hash(&token),
+                    name: name.clone(),
+                    has_chosen,
+                    is_present: true,
+                    used: now,
+                };
+                if let Some(number) = self.sessions.add(session, Some(id)) {
+                    break (number, token);
+                }
+            }
+        });
+        if let Some(session) = self.sessions.get_mut(number) {
+            (session.name, session.has_chosen) = (name, has_chosen);
+            session.user = Some(id);
+        }
+        if let Some(user) = self.roster.get_mut(id) {
+            user.session = Some(number);
+            self.sessions.touch(number, user.detached.is_none(), now);
+        }
+        (number, token)
+    }
+
+    fn welcome(&self, name: Username, token: Token, effects: &mut Vec<Effect>) {
+        effects.push(Effect::Reply(Reply::Welcome(WelcomeData {
+            name,
+            token,
+            last: self.last_event,
+            users: self.roster.len(),
+        })));
+    }
+
+    /// Gives the asking user's connection to the session's user, and removes the asking user. The
+    /// welcome comes first and describes the state after the events that follow.
+    fn resume(
+        &mut self,
+        asker: UserId,
+        earlier: UserId,
+        (session, token): (u64, Token),
+        now: Timestamp,
+        effects: &mut Vec<Effect>,
+    ) {
+        let is_summarised = self.is_over_announce_limit();
+        let Some(temporary) = self.roster.take_over(asker, earlier) else {
+            return;
+        };
+        let detached = self.roster.attach(earlier);
+        let Some(user) = self.roster.get_mut(earlier) else {
+            return;
+        };
+        user.rejections_in_a_row = 0;
+        let name = match user.has_chosen {
+            true => user.name.clone(),
+            false => Username::from_address(user.address),
+        };
+        let is_renamed = name != user.name;
+        self.sessions.touch(session, true, now);
+        self.record_session(session);
+        effects.push(Effect::Resumed(earlier));
+        self.welcome(name.clone(), token, effects);
+        let left = EventKind::Left {
+            name: temporary.name,
+            is_summarised,
+            reason: LeaveReason::Resumed,
+        };
+        self.publish(left, now, effects);
+        if is_renamed {
+            self.rename(earlier, &name, None, now, effects);
+        }
+        for (_, message) in detached.into_iter().flat_map(|detached| detached.pending) {
+            let copy = PrivateCopy::unnumbered(message);
+            effects.push(Effect::Private(earlier, copy));
+        }
+    }
+
+    // Browsers
+
+    /// Returns the user of a browser's token, while it is in the room.
+    pub fn browser_user(&self, token: &Token, now: Timestamp) -> Option<UserId> {
+        let session = self.sessions.find(&token.page_hash(), now)?;
+        self.sessions.get(session)?.user
+    }
+
+    /// Adds a browser user. A known token continues its session. The user is detached with a
+    /// reserved slot until [`Room::attach_stream`].
+    ///
+    /// # Errors
+    /// The name is not available, or no slot is free.
+    pub fn join(
+        &mut self,
+        (token, address): (Option<Token>, IpAddr),
+        requested: &str,
+        new_token: TokenSource<'_>,
+        now: Timestamp,
+        effects: &mut Vec<Effect>,
+    ) -> Result<BrowserJoin, BrowserJoinError> {
+        let name = Username::parse_without_address(requested).map_err(RequestError::Name)?;
+        let key = name.key();
+        if self.roster.is_taken(&key, None) {
+            return Err(RequestError::NameTaken(name.as_str().into()).into());
+        }
+        self.roster.reserve_slot(address)?;
+        let mut detached = Detached::new(self.grace_end(now), LeaveReason::Closed);
+        detached.has_reserved_slot = true;
+        let user = User {
+            name: name.clone(),
+            has_chosen: true,
+            mailbox: Some(Box::new(Mailbox::new(now))),
+            detached: Some(Box::new(detached)),
+            ..User::new(SocketAddr::new(address, 0), now)
+        };
+        let user = self.roster.add(user, Some(key));
+        let (own, hash) = ((name.clone(), true), Token::page_hash);
+        let known = self.find_session(token, hash, now);
+        let (session, token) = self.open_session(user, own, known, hash, new_token, now);
+        self.record_session(session);
+        self.remove_sessions_over_capacity(now, effects);
+        let joined = EventKind::Joined {
+            name: name.clone(),
+            is_summarised: self.is_over_announce_limit(),
+        };
+        self.publish(joined, now, effects);
+        Ok(BrowserJoin { user, name, token })
+    }
+
+    /// Attaches a browser user for a new live stream. Returns the private messages with which the
+    /// stream begins.
+    ///
+    /// # Errors
+    /// The user is detached without a slot, and none is free.
+    pub fn attach_stream(
+        &mut self,
+        id: UserId,
+        address: IpAddr,
+        now: Timestamp,
+    ) -> Result<Vec<PrivateCopy>, JoinError> {
+        self.ensure_slot(id, address, now)?;
+        let detached = self.roster.attach(id);
+        let was_detached = detached.is_some();
+        let Some(user) = self.roster.get_mut(id) else {
+            return Ok(Vec::new());
+        };
+        let session = user.session.filter(|_| was_detached);
+        let pending = detached.into_iter().flat_map(|detached| detached.pending);
+        let mailbox = user.mailbox.as_mut();
+        let copies = mailbox.map(|mailbox| {
+            mailbox.take_kept(pending.map(|(_, message)| message));
+            mailbox.copies()
+        });
+        if let Some(session) = session {
+            self.sessions.touch(session, true, now);
+            self.record_session(session);
+        }
+        Ok(copies.unwrap_or_default())
+    }
+
+    /// Restarts the grace time of a detached browser user at a request, and reserves a slot.
+    ///
+    /// # Errors
+    /// The user is detached without a slot, and none is free.
+    pub fn touch(
+        &mut self,
+        user: UserId,
+        address: IpAddr,
+        now: Timestamp,
+    ) -> Result<(), JoinError> {
+        self.ensure_slot(user, address, now)?;
+        self.roster.set_grace_end(user, self.grace_end(now));
+        Ok(())
+    }
+
+    fn ensure_slot(
+        &mut self,
+        user: UserId,
+        address: IpAddr,
+        now: Timestamp,
+    ) -> Result<(), JoinError> {
+        self.roster.ensure_slot(user, address)?;
+        // A restored browser user has no mailbox before its first request.
+        if let Some(user) = self
+            .roster
+            .get_mut(user)
+            .filter(|user| user.detached.is_some())
+        {
+            user.mailbox
+                .get_or_insert_with(|| Box::new(Mailbox::new(now)));
+        }
+        Ok(())
+    }
+
+    // Detached users
+
+    /// Reports that a user's last connection ended. If a user with a session closed or lost it,
+    /// the user is detached; otherwise the user leaves.
+    pub fn disconnect(
+        &mut self,
+        id: UserId,
+        reason: LeaveReason,
+        now: Timestamp,
+        effects: &mut Vec<Effect>,
+    ) {
+        let Some(user) = self.roster.get(id) else {
+            return;
+        };
+        let may_come_back = matches!(reason, LeaveReason::Closed | LeaveReason::Lost);
+        match user.session.filter(|_| may_come_back) {
+            None => self.remove_user(id, reason, now, effects),
+            Some(session) if user.detached.is_none() => {
+                self.roster.detach(id, self.grace_end(now), reason);
+                self.sessions.touch(session, false, now);
+                self.record_session(session);
+            }
+            Some(_) => {}
+        }
+    }
+
+    fn grace_end(&self, now: Timestamp) -> Timestamp {
+        let grace = SignedDuration::try_from(self.limits.grace).unwrap_or(SignedDuration::MAX);
+        now.saturating_add(grace).unwrap_or(Timestamp::MAX)
+    }
+
+    /// Removes a user. The senders of its pending messages get an error.
+    pub(super) fn remove_user(
+        &mut self,
+        id: UserId,
+        reason: LeaveReason,
+        now: Timestamp,
+        effects: &mut Vec<Effect>,
+    ) {
+        let is_summarised = self.is_over_announce_limit();
+        let Some(user) = self.roster.remove(id) else {
+            return;
+        };
+        if let Some(number) = user.session {
+            if user.detached.is_none() {
+                self.sessions.touch(number, false, now);
+            }
+            if let Some(session) = self.sessions.get_mut(number) {
+                session.user = None;
+            }
+            self.record_session(number);
+        }
+        let target = user.name.clone();
+        let left = EventKind::Left {
+            name: user.name,
+            is_summarised,
+            reason,
+        };
+        self.publish(left, now, effects);
+        for (sender, _) in user
+            .detached
+            .into_iter()
+            .flat_map(|detached| detached.pending)
+        {
+            let rejected = RejectedRequest {
+                error: RequestError::NotDelivered(target.as_str().into()),
+                kind: Some("private".into()),
+            };
+            effects.push(Effect::Tell(sender, Reply::Rejected(rejected)));
+        }
+    }
+
+    /// Removes a detached user with the reason of its disconnect.
+    pub(super) fn end_grace(&mut self, id: UserId, now: Timestamp, effects: &mut Vec<Effect>) {
+        let user = self.roster.get(id);
+        let detached = user.and_then(|user| user.detached.as_ref());
+        let reason = detached.map_or(LeaveReason::Lost, |detached| detached.reason);
+        self.remove_user(id, reason, now, effects);
+    }
+
+    fn remove_sessions_over_capacity(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
+        while let Some(session) = self.sessions.least_recent_over_capacity() {
+            self.remove_session(session, now, effects);
+        }
+    }
+
+    pub(super) fn remove_session(
+        &mut self,
+        number: u64,
+        now: Timestamp,
+        effects: &mut Vec<Effect>,
+    ) {
+        // Only sessions of detached users expire or are over capacity.
+        if let Some(user) = self.sessions.get(number).and_then(|session| session.user) {
+            self.end_grace(user, now, effects);
+        }
+        if let Some(token) = self.sessions.remove(number)
+            && let Some(records) = &mut self.records
+        {
+            records.push(Record::SessionForgotten(token));
+        }
+    }
+
+    pub(super) fn record_session(&mut self, number: u64) {
+        if let Some(records) = &mut self.records
+            && let Some(session) = self.sessions.get(number)
+        {
+            records.push(Record::Session(session.record()));
+        }
+    }
+
+    // Restart
+
+    /// Makes a room from stored state that records its changes. Users with a session are detached;
+    /// the effects announce that the others have left.
+    pub fn restore(
+        limits: RoomLimits,
+        stored: RestoredState,
+        now: Timestamp,
+        effects: &mut Vec<Effect>,
+    ) -> Self {
+        let mut room = Room::new(limits);
+        room.records = Some(Vec::new());
+        room.last_event = stored.last_event;
+        for message in stored.messages {
+            room.history.push(message);
+        }
+        let mut present: Vec<_> = stored.present.into_iter().map(Some).collect();
+        for session in stored.sessions {
+            let has_name = |user: &&mut Option<(Username, Timestamp)>| {
+                user.as_ref().is_some_and(|(name, _)| *name == session.name)
+            };
+            let user = present.iter_mut().find(has_name);
+            let user = user.filter(|_| session.is_present).and_then(Option::take);
+            let id = user.and_then(|(_, since)| room.restore_user(&session, since, now));
+            room.sessions.add(session, id);
+        }
+        for nonce in &stored.nonces {
+            room.sessions.restore_nonce(nonce);
+        }
+        for (name, _) in present.into_iter().flatten() {
+            let left = EventKind::Left {
+                name,
+                is_summarised: false,
+                reason: LeaveReason::Shutdown,
+            };
+            room.publish(left, now, effects);
+        }
+        room
+    }
+
+    fn restore_user(
+        &mut self,
+        session: &SessionRecord,
+        since: Timestamp,
+        now: Timestamp,
+    ) -> Option<UserId> {
+        let name = session.name.clone();
+        // The address of a user with a chosen name matters only once it is attached again.
+        let address = match session.has_chosen {
+            true => SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)),
+            false => name.as_str().parse().ok()?,
+        };
+        let key = session.has_chosen.then(|| name.key());
+        let detached = Detached::new(self.grace_end(now), LeaveReason::Shutdown);
+        let user = User {
+            name,
+            has_chosen: session.has_chosen,
+            session: Some(session.token.prefix()),
+            detached: Some(Box::new(detached)),
+            ..User::new(address, since)
+        };
+        Some(self.roster.add(user, key))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message(bytes: usize) -> Arc<PrivateMessage> {
+        Arc::new(PrivateMessage {
+            time: Timestamp::UNIX_EPOCH,
+            source: Username::from_stored("a"),
+            target: Username::from_stored("b"),
+            text: "x".repeat(bytes).into(),
+        })
+    }
+
+    #[test]
+    fn pending_messages_are_bounded_in_number_and_bytes() {
+        let detached = || Detached::new(Timestamp::UNIX_EPOCH, LeaveReason::Lost);
+        let mut many = detached();
+        for _ in 0..MAX_KEPT_PRIVATE_MESSAGES {
+            assert!(many.add(UserId(1), &message(1)));
+        }
+        assert!(!many.add(UserId(1), &message(1)));
+        assert_eq!(many.pending.len(), MAX_KEPT_PRIVATE_MESSAGES);
+        let mut large = detached();
+        assert!(large.add(UserId(1), &message(MAX_KEPT_PRIVATE_BYTES - 1)));
+        assert!(!large.add(UserId(1), &message(2)));
+        assert!(
+            large.add(UserId(1), &message(1)),
+            "a smaller one still fits"
+        );
+        assert!(!large.add(UserId(1), &message(1)));
+    }
+}
