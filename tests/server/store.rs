@@ -102,7 +102,7 @@ fn options_of_a_store_need_one() {
     ] {
         let ran = run_to_end(RealServer::bare_command(&option));
         assert_eq!(ran.code, Some(2), "{}", ran.stderr);
-        assert!(ran.stderr.contains("give --db FILE too"), "{}", ran.stderr);
+        assert!(ran.stderr.contains("add --db FILE"), "{}", ran.stderr);
     }
 }
 
