@@ -1,6 +1,6 @@
 //! Storage of events, and pages of messages from the store or from memory.
 //!
-//! The broker writes through [`StoreWriter`]; connections read through [`Archive`].
+//! The broker writes through `StoreWriter`; connections read through `Archive`.
 
 pub(crate) mod limits;
 mod memory;

@@ -1,6 +1,6 @@
 //! The ledger: what was decided and waits for the store.
 //!
-//! What lives here: [`CommitQueue`], the batches whose records are not yet committed, in order, with
+//! What lives here: `CommitQueue`, the batches whose records are not yet committed, in order, with
 //! what is to be done when they are. The broker alone owns it. It must never wait: the store has
 //! a thread of its own, which reports.
 //!
