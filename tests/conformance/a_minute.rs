@@ -1,9 +1,6 @@
-//! The rows in which nothing happens for long: a minute, half a minute.
+//! Silence and slow lines, at the real timeouts of the protocol.
 //!
-//! A list of the conformance tests. They wait for the real times of the protocol, which nobody
-//! can change from outside; by the name of this file they begin first, and the others run
-//! meanwhile. It must never wait without saying something in time where silence would hide a
-//! fault.
+//! The name of this file sorts first, so that the other tests run meanwhile.
 
 use crate::bench::{Nothing, SERVER, Trial, request};
 use std::time::{Duration, Instant};

@@ -1,8 +1,6 @@
-//! What an enemy does: odd cuts of the stream, huge and deep lines, half-closes and resets in
-//! every state, readers that stop and talkers that flood.
+//! Hostile clients: cut, huge and deep lines, resets in every state, stuck readers and floods.
 //!
-//! A list of the conformance tests. It must never do to a server that others use what would end
-//! or starve them: floods are of a size that the pacing lets through, crowds come in small groups.
+//! Floods stay small, because the server may be one that others use.
 
 use crate::bench::{Client, PATIENCE, Pair, SERVER, Trial, request, unique};
 use std::collections::HashSet;

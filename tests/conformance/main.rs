@@ -1,14 +1,11 @@
-//! Whether a server speaks the basic dialect: one test for each row of the protocol, over
-//! sockets alone.
+//! Conformance tests of the basic dialect, over sockets alone.
 //!
 //! `cargo test --test conformance` starts the server of this package. With
-//! `SMOLCHAT_TARGET=host:port` the same tests judge a server that runs already, with the default
-//! limits, at most some 400 users and no address translation on the way; what needs a server of
-//! its own is then skipped, and says so. Others may be present and talk: the tests pass over
-//! what is not about them, and do nothing that ends or starves anybody but their own clients.
+//! `SMOLCHAT_TARGET=host:port` the tests use a running server with the default limits, at most some
+//! 400 users and no address translation on the way, and skip those that need a server of their own.
+//! Other users may talk meanwhile. The tests ignore their lines and do them no harm.
 //!
-//! Here are the rows about requests, events, order and ends; what is refused, what an enemy
-//! does, and what an operator may choose are in the folder.
+//! This file has requests, events, order and disconnects.
 
 mod a_minute;
 mod adversary;
@@ -86,9 +83,7 @@ fn history_replays_what_was_said_in_order_with_the_names_of_then_and_nothing_els
     history_is_what_was_said(&trial, &mut asker);
 }
 
-/// What was just said is replayed as it was: between the asker's own words stands what was said
-/// between them then, with the names of then, no notice of the server and nothing that others
-/// say meanwhile.
+/// Requests the history, which has the messages with the names of their time and no notices.
 #[track_caller]
 fn history_is_what_was_said(trial: &Trial, asker: &mut Client) {
     // A busy chat may have forgotten the first line by then: it is tried again.

@@ -1,8 +1,6 @@
-//! The row about names, and names that lie: look-alikes of the server, of addresses, of those
-//! who are here, of notices, and of the form in which a line is printed.
+//! Names that are accepted and names that imitate the server, an address, a user or a notice.
 //!
-//! A list of the conformance tests. It must never use a name that somebody else could have:
-//! whatever is accepted ends in letters and digits of its own.
+//! Accepted names end in unique letters and digits, because the server may be one that others use.
 
 use crate::bench::{SERVER, Trial, unique};
 

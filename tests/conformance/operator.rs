@@ -1,8 +1,4 @@
-//! The rows that an operator's options decide, and those that need a server without anybody
-//! else: each starts its own.
-//!
-//! A list of the conformance tests. It must never touch a server that is not its own: with
-//! `SMOLCHAT_TARGET` all of it is skipped, and says so.
+//! Effects of options. Each test starts its own server; `SMOLCHAT_TARGET` skips all of them.
 
 use crate::bench::{Line, SERVER, Trial, request, unique};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};

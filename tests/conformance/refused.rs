@@ -1,8 +1,7 @@
-//! The rows of "What is refused", but for names: one sentence to the culprit alone, and then all
-//! goes on as if nothing had happened; [`Pair::refused`] checks both.
+//! Rejected requests other than names.
 //!
-//! A list of the conformance tests. It must never judge the words of a sentence: the protocol
-//! leaves them to the server.
+//! A rejected request has one sentence for its sender and no other effect. [`Pair::refused`] checks
+//! both. The protocol leaves the words to the server.
 
 use crate::bench::{Line, Pair, SERVER, Trial, request};
 

@@ -1,5 +1,6 @@
-//! The layers of `src`.
+//! The layers and type names of `src`, and the sizes of folders.
 
+use std::collections::HashMap;
 use std::fs;
 use std::path::PathBuf;
 
@@ -12,6 +13,9 @@ const LAYERS: [(&str, &str); 2] = [
          fanout command context supervise connection listener,broker http",
     ),
 ];
+
+/// Ceilings for the lines of Rust in folders. They only go down.
+const MAX_LINES: [(&[&str], usize); 2] = [(&["src"], 31_000), (&["tests", "benches"], 22_300)];
 
 /// Returns path and text of each Rust file of a folder.
 fn files(folder: &str) -> Vec<(String, String)> {
@@ -81,4 +85,31 @@ fn modules_import_lower_layers_only() {
         }
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[test]
+fn type_names_are_unique() {
+    let mut places: HashMap<String, Vec<String>> = HashMap::new();
+    for (module, code) in modules() {
+        for line in code.lines() {
+            let visible = ["pub(crate) ", "pub(super) ", "pub "];
+            let item = visible.iter().find_map(|start| line.strip_prefix(start));
+            let mut words = item.unwrap_or(line).split(|c: char| !c.is_alphanumeric());
+            if matches!(words.next(), Some("struct" | "enum" | "trait" | "type")) {
+                let name = words.next().unwrap_or_default().to_owned();
+                places.entry(name).or_default().push(module.clone());
+            }
+        }
+    }
+    places.retain(|_, modules| modules.len() > 1);
+    assert!(places.is_empty(), "{places:#?}");
+}
+
+#[test]
+fn folders_do_not_grow() {
+    for (folders, max) in MAX_LINES {
+        let files = folders.iter().flat_map(|folder| files(folder));
+        let sum: usize = files.map(|(_, text)| text.lines().count()).sum();
+        assert!(sum <= max, "{folders:?}: {sum} lines, more than {max}");
+    }
 }

@@ -7,6 +7,6 @@ mod layout;
 mod line_model;
 mod lines;
 mod room;
-#[path = "../support/room_model.rs"]
+#[path = "../support/room_model/mod.rs"]
 mod room_model;
 mod usernames;

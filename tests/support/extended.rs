@@ -1,7 +1,4 @@
-//! A client of the extended dialect, and folders for stores.
-//!
-//! What lives here: [`Extended`], which speaks it line by line, and [`Folder`], which is removed
-//! with all that is in it. Tests use them. It must never know how the server works.
+//! A client of the extended dialect, and temporary folders for stores.
 
 use super::{Chat, LineClient, PATIENCE, Site, eventually};
 use serde_json::{Value, json};

@@ -1,8 +1,6 @@
-//! What a splitter of lines should do, in the simplest way.
+//! Slow, simple model of a line splitter.
 //!
-//! What lives here: [`Feed`], and [`check`], which feeds a splitter and a model that looks at one
-//! byte at a time, and compares them. The property tests of framing and their fuzz target include
-//! this file by its path. It must never need anything of the harness beside it.
+//! The property tests of framing and their fuzz target include this file by its path.
 
 use smolchat::protocol::framing::{DecodedLine, LineDecoder};
 

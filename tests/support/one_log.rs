@@ -1,10 +1,9 @@
-//! What a whole chat should look like: one log, of which every reader gets a piece.
+//! Model of a chat as one log, of which every reader receives a piece.
 //!
-//! [`Book`] is the log as one reader saw it who was there from the first to the last line.
-//! [`Reader`] takes the bytes of any other connection and goes along the book with them: each
-//! line is either the next one of the log, or the reply to the oldest request that is not yet
-//! answered. [`Book::close`] goes over the finished log once more, with everyone who was there.
-//! Everything here fails the test at the first difference.
+//! [`Book`] is the log of an observer that is connected from the first to the last line.
+//! [`Reader`] compares the bytes of another connection with it. Each line is either the next line
+//! of the log or the reply to the oldest unanswered request. [`Book::close`] checks the complete
+//! log against the users that were connected. The first difference fails the test.
 
 use super::{Said, decode};
 use std::collections::{BTreeMap, HashMap, VecDeque};
@@ -12,18 +11,16 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 /// A public line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Public {
-    /// Somebody came, by this name, which is an address.
     Entered(String),
-    /// Somebody with this name went.
     Left(String),
-    /// Somebody changed the first name for the second.
+    /// Old name and new name.
     Renamed(String, String),
-    /// Somebody with this name said this.
+    /// Author and text.
     Said(String, String),
 }
 
 impl Public {
-    /// What a line tells everyone; none if it is a reply to one.
+    /// Returns the public line; none for a reply.
     pub fn of((source, text): &Said) -> Option<Self> {
         if source != "[Server]" {
             return Some(Public::Said(source.clone(), text.clone()));
@@ -39,38 +36,34 @@ impl Public {
     }
 }
 
-/// What a client asked for, in the order in which it is answered.
+/// A request of a client.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Request {
-    /// To say this.
     Say(String),
-    /// To have this name.
     SetName(String),
-    /// To know who is here.
     Users,
-    /// What was said.
     History,
-    /// Nothing that is understood; the answer contains this.
+    /// An invalid request, whose answer contains this.
     Refused(&'static str),
 }
 
-/// Something that must be true of who was there when so many lines were in the log.
+/// A condition on the users after a number of lines.
 #[derive(Clone, Debug)]
 enum Check {
-    /// This was the answer to who is here.
+    /// The reply to `users`.
     Users(String),
-    /// This name was said to belong to somebody else than this reader.
+    /// The name belongs to another user than this reader.
     Taken(usize, String),
-    /// This name was said to be this reader's own.
+    /// The name belongs to this reader.
     Own(usize, String),
 }
 
-/// The text of a message: who says it, which of its messages it is, and what else.
+/// Returns the text of a message, which begins with its author and number.
 pub fn text_of(reader: usize, number: usize, rest: &str) -> String {
     format!("{reader}.{number} {rest}")
 }
 
-/// Who says a text of [`text_of`], and which of its messages it is.
+/// Returns author and number of a text of [`text_of`].
 fn author_of(text: &str) -> (usize, usize) {
     let parse = || {
         let (reader, rest) = text.split_once('.')?;
@@ -80,25 +73,23 @@ fn author_of(text: &str) -> (usize, usize) {
     parse().unwrap_or_else(|| panic!("a message that nobody of the test wrote: {text:?}"))
 }
 
-/// The log.
 #[derive(Debug, Default)]
 pub struct Book {
     bytes: Vec<u8>,
-    /// Where each line ends.
+    /// End of each line.
     ends: Vec<usize>,
     events: Vec<Public>,
-    /// The lines that are messages.
     said: Vec<usize>,
-    /// The lines with which an address came, for each.
+    /// Lines of arrival of each address.
     arrivals: HashMap<String, Vec<usize>>,
-    /// What was said before this book, newest last.
+    /// Messages before this log, newest last.
     past: VecDeque<Vec<u8>>,
     kept_messages: usize,
     checks: BTreeMap<usize, Vec<Check>>,
 }
 
 impl Book {
-    /// An empty log of a server that keeps so many messages; `past` of them were there before.
+    /// Returns an empty log of a server that keeps this many messages, with `past` before the log.
     pub fn new(kept_messages: usize, past: VecDeque<Vec<u8>>) -> Self {
         Book {
             past,
@@ -107,29 +98,25 @@ impl Book {
         }
     }
 
-    /// The number of lines.
     pub fn len(&self) -> usize {
         self.ends.len()
     }
 
-    /// Whether nothing has happened.
     pub fn is_empty(&self) -> bool {
         self.ends.is_empty()
     }
 
-    /// The size of it all.
     pub fn byte_count(&self) -> usize {
         self.bytes.len()
     }
 
-    /// A line, with its newline.
+    /// Returns a line with its newline.
     fn line(&self, index: usize) -> &[u8] {
         let start = index.checked_sub(1).map_or(0, |before| self.ends[before]);
         &self.bytes[start..self.ends[index]]
     }
 
-    /// Takes the next line that the one reader got who is there all the time; gives the list of
-    /// those who are here, if it is that.
+    /// Takes the next line of the observer; returns the names if it is the reply to `users`.
     pub fn append(&mut self, line: &[u8]) -> Option<String> {
         let said = decode(line);
         let said = said.unwrap_or_else(|| {
@@ -159,12 +146,12 @@ impl Book {
         None
     }
 
-    /// Something to look at when the log is complete: that it was so after so many lines.
+    /// Records a condition, which [`Book::close`] checks.
     fn expect(&mut self, check: Check, after: usize) {
         self.checks.entry(after).or_default().push(check);
     }
 
-    /// What `history` is answered with after so many lines.
+    /// Returns the reply to `history` after this many lines.
     fn history(&self, after: usize) -> VecDeque<Vec<u8>> {
         let here = self.said.partition_point(|&index| index < after);
         let first = here.saturating_sub(self.kept_messages);
@@ -179,8 +166,7 @@ impl Book {
         past.cloned().chain(new).collect()
     }
 
-    /// Goes over the log with everyone who was there, the observer from the first to the last
-    /// line; gives what the next book begins with.
+    /// Checks the log against all readers; returns the start of the next log.
     pub fn close(mut self, observer: &str, readers: &mut [Reader]) -> VecDeque<Vec<u8>> {
         // As they came, which is also the order of those who had one address one after the other.
         readers.sort_by_key(|reader| reader.id);
@@ -304,45 +290,39 @@ impl Check {
     }
 }
 
-/// How a connection ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
-    /// It is still there.
     Open,
-    /// Its client ended its sending side, and read everything that came then.
+    /// The client closed its sending side and read to the end.
     Clean,
-    /// Its client broke it off.
+    /// The client reset the connection.
     BrokenOff,
 }
 
-/// One connection, and how far it has come in the book.
+/// A connection and its position in the log.
 #[derive(Debug)]
 pub struct Reader {
-    /// Its number, which no other has.
+    /// Unique number.
     pub id: usize,
-    /// The address from which it comes.
     pub address: String,
-    /// How many came from this address before it.
+    /// Number of earlier arrivals from this address.
     pub ordinal: usize,
-    /// Its name, as far as it was told.
+    /// Name in the last line received.
     pub name: String,
-    /// How it ended.
     pub end: End,
-    /// Messages that it sent.
     pub said: usize,
-    /// Those of them that it got back.
+    /// Own messages received.
     pub echoed: usize,
-    /// Lines of the log and replies that it got, and that were right.
+    /// Correct lines and replies received.
     pub lines: u64,
     bytes: Vec<u8>,
     requests: VecDeque<Request>,
-    /// What is left of a history that has begun.
+    /// Remaining lines of the reply to `history`.
     history: VecDeque<Vec<u8>>,
     cursor: Option<usize>,
 }
 
 impl Reader {
-    /// A connection that got nothing yet.
     pub fn new(id: usize, address: String, ordinal: usize) -> Self {
         Reader {
             id,
@@ -360,29 +340,26 @@ impl Reader {
         }
     }
 
-    /// Whether it saw its own arrival.
     pub fn has_arrived(&self) -> bool {
         self.cursor.is_some()
     }
 
-    /// Whether everything is answered.
+    /// Returns whether the server has answered every request.
     pub fn is_answered(&self) -> bool {
         self.requests.is_empty() && self.history.is_empty()
     }
 
-    /// Notes what it asks for.
     pub fn ask(&mut self, request: Request) {
         self.said += usize::from(matches!(request, Request::Say(_)));
         self.requests.push_back(request);
     }
 
-    /// Takes what it got, as far as the book goes.
+    /// Takes received bytes and compares them as far as the log goes.
     pub fn take(&mut self, bytes: &[u8], book: &mut Book) {
         self.bytes.extend_from_slice(bytes);
         self.follow(book);
     }
 
-    /// Goes on as far as the book does.
     pub fn follow(&mut self, book: &mut Book) {
         let bytes = std::mem::take(&mut self.bytes);
         let mut done = 0;
@@ -396,7 +373,7 @@ impl Reader {
         self.bytes = bytes[done..].to_vec();
     }
 
-    /// Takes one line from the front; gives its length, or 0 if it cannot be judged yet.
+    /// Takes the first line; returns its length, or 0 if the log is too short.
     fn next(&mut self, bytes: &[u8], book: &mut Book) -> usize {
         // The common case first: thousands of readers get the same line.
         if self.history.is_empty()
@@ -450,7 +427,7 @@ impl Reader {
         0
     }
 
-    /// Looks at a line of the log for what is the reader's own.
+    /// Applies a line of the log to the reader's own state.
     fn see(&mut self, event: &Public) {
         match event {
             Public::Renamed(old, new) if *old == self.name => {
@@ -477,7 +454,7 @@ impl Reader {
         }
     }
 
-    /// Whether a line is the reply to the oldest request, or the first line of one.
+    /// Returns whether a line is the reply to the oldest request, or its first line.
     fn answers(&mut self, said: &Said, line: &[u8], cursor: usize, book: &mut Book) -> bool {
         let (source, text) = said;
         let is_notice = source == "[Server]" && Public::of(said).is_none();
@@ -515,7 +492,7 @@ impl Reader {
         is_answer
     }
 
-    /// That nothing is left open but what its end explains.
+    /// Checks that all is received, apart from what a reset lost.
     fn check_end(&self, book: &Book) {
         let whole_lines = self.bytes.contains(&b'\n');
         let who = format!("reader {} ({}, {:?})", self.id, self.address, self.end);

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 /// A session of an extended client or a browser.
 #[derive(Debug)]
-pub(super) struct Session {
+pub(super) struct UserSession {
     token: TokenHash,
     /// Name of its user, or of its last user.
     pub(super) name: Username,
@@ -25,7 +25,7 @@ pub(super) struct Session {
     nonces: Nonces,
 }
 
-impl Session {
+impl UserSession {
     pub(super) fn record(&self) -> SessionRecord {
         SessionRecord {
             token: self.token,
@@ -46,7 +46,7 @@ struct Nonces {
 
 #[derive(Debug)]
 pub(super) struct SessionTable {
-    sessions: HashMap<u64, Session>,
+    sessions: HashMap<u64, UserSession>,
     /// Sessions without a connection, by the time of their last use.
     idle: BTreeSet<(Timestamp, u64)>,
     capacity: usize,
@@ -83,11 +83,11 @@ impl SessionTable {
         (session.token == *token && is_alive).then_some(number)
     }
 
-    pub(super) fn get(&self, number: u64) -> Option<&Session> {
+    pub(super) fn get(&self, number: u64) -> Option<&UserSession> {
         self.sessions.get(&number)
     }
 
-    pub(super) fn get_mut(&mut self, number: u64) -> Option<&mut Session> {
+    pub(super) fn get_mut(&mut self, number: u64) -> Option<&mut UserSession> {
         self.sessions.get_mut(&number)
     }
 
@@ -99,7 +99,7 @@ impl SessionTable {
             return None;
         }
         self.idle.insert((session.used, number));
-        let session = Session {
+        let session = UserSession {
             token: session.token,
             name: session.name,
             has_chosen: session.has_chosen,

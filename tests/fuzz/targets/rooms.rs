@@ -5,7 +5,7 @@
 
 #![no_main]
 
-#[path = "../../support/room_model.rs"]
+#[path = "../../support/room_model/mod.rs"]
 mod room_model;
 
 use libfuzzer_sys::fuzz_target;

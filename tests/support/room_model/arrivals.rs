@@ -1,0 +1,219 @@
+//! Connections and browsers that come and go.
+
+use super::{Model, Person, collide, network, parsed, token};
+use smolchat::chat::error::RequestError;
+use smolchat::chat::event::{EventKind, LeaveReason};
+use smolchat::chat::room::{BrowserJoinError, Effect, JoinError, Room, UserId};
+use smolchat::chat::username::{Username, UsernameKey};
+use std::net::SocketAddr;
+
+impl Model {
+    pub(super) fn enter(&mut self, room: &mut Room, address: SocketAddr) {
+        let name = Username::from_address(address);
+        let is_from_there = |person: &Person| Username::from_address(person.address) == name;
+        let holder = self.connected().find(|person| is_from_there(person));
+        let refused = match holder {
+            Some(holder) => Some(JoinError::AddressInUse(holder.id)),
+            None => self.no_place(address),
+        };
+        let mut effects = Vec::new();
+        match (room.enter(address, self.now, &mut effects), refused) {
+            (Err(told), Some(expected)) => {
+                assert_eq!(told, expected);
+                assert!(effects.is_empty(), "{effects:?}");
+            }
+            (Ok(id), None) => self.entered(id, address, name, effects),
+            (told, expected) => panic!("{address}: {told:?}, but {expected:?} was expected"),
+        }
+    }
+
+    /// Returns why a newcomer from this address is rejected, if it is.
+    fn no_place(&self, address: SocketAddr) -> Option<JoinError> {
+        let is_neighbour = |person: &&Person| network(person.address) == network(address);
+        let neighbours = self.placed().filter(is_neighbour).count();
+        let most_neighbours = self.limits.max_clients_per_address.unwrap_or(usize::MAX);
+        if self.placed().count() >= self.limits.max_clients {
+            Some(JoinError::Full(self.limits.max_clients))
+        } else {
+            (neighbours >= most_neighbours).then_some(JoinError::AddressFull)
+        }
+    }
+
+    fn entered(
+        &mut self,
+        id: UserId,
+        address: SocketAddr,
+        name: Username,
+        mut effects: Vec<Effect>,
+    ) {
+        let away = |person: &Person| person.away.is_some() && person.name == name;
+        if let Some(place) = self.here.iter().position(away) {
+            self.gone(place, LeaveReason::Closed, &mut effects);
+        }
+        let kind = self.next_event(&mut effects);
+        assert!(effects.is_empty(), "{effects:?}");
+        assert!(!self.gone.contains(&id), "a number was used twice");
+        let many = self.here.len() + 1 > self.limits.announce_limit;
+        assert!(
+            matches!(&kind, EventKind::Joined { name: told, is_summarised }
+                if *told == name && *is_summarised == many)
+        );
+        let (_, keys) = parsed(name.as_str(), Some(address)).expect("a valid own address");
+        let person = Person::new(id, address, (name, keys), self.now);
+        self.here.push(person);
+    }
+
+    pub(super) fn join(
+        &mut self,
+        room: &mut Room,
+        address: SocketAddr,
+        asked: Option<usize>,
+        name: &str,
+    ) {
+        let is_of_a_browser = |number: &usize| {
+            let known = self.tokens.get(*number);
+            known.is_some_and(|known| known.is_of_page && !known.is_forgotten)
+        };
+        let known = asked.filter(is_of_a_browser);
+        // A browser that is present is renamed instead.
+        if known.is_some() && self.here.iter().any(|person| person.token == known) {
+            return;
+        }
+        let number = known.unwrap_or(self.tokens.len());
+        let mut effects = Vec::new();
+        let mut draw = || {
+            assert!(known.is_none(), "a token that is known is given back");
+            token(number)
+        };
+        let ip = address.ip();
+        let asked = asked.map(token);
+        let joined = room.join((asked, ip), name, &mut draw, self.now, &mut effects);
+        let (name, keys) = match parsed(name, None) {
+            Ok(parsed) => parsed,
+            Err(error) => {
+                let refused = BrowserJoinError::Rejected(RequestError::Name(error));
+                assert_eq!(joined.expect_err("no name"), refused);
+                return assert!(effects.is_empty(), "{effects:?}");
+            }
+        };
+        if self.here.iter().any(|person| collide(&person.keys, &keys)) {
+            let refused = joined.expect_err("the name is taken");
+            assert!(matches!(
+                refused,
+                BrowserJoinError::Rejected(RequestError::NameTaken(_))
+            ));
+            return assert!(effects.is_empty(), "{effects:?}");
+        }
+        if let Some(no_entry) = self.no_place(address) {
+            let refused = joined.expect_err("there is no place");
+            assert_eq!(refused, BrowserJoinError::NoSlot(no_entry));
+            return assert!(effects.is_empty(), "{effects:?}");
+        }
+        let joined = joined.expect("there is a place");
+        assert_eq!((&joined.name, &joined.token), (&name, &token(number)));
+        assert!(!self.gone.contains(&joined.user), "a number was used twice");
+        self.joined(joined.user, address, (name, keys), number, effects);
+    }
+
+    fn joined(
+        &mut self,
+        id: UserId,
+        address: SocketAddr,
+        (name, keys): (Username, UsernameKey),
+        number: usize,
+        mut effects: Vec<Effect>,
+    ) {
+        self.here.push(Person {
+            token: Some(number),
+            away: Some(self.now + self.limits.grace),
+            is_of_page: true,
+            has_reserved_slot: true,
+            ..Person::new(id, address, (name.clone(), keys), self.now)
+        });
+        if number == self.tokens.len() {
+            self.know_token(name.clone(), true, true);
+            self.forget_idle_token(&mut effects);
+        } else {
+            let known = &mut self.tokens[number];
+            (known.name, known.used) = (name.clone(), self.now);
+        }
+        let many = self.here.len() > self.limits.announce_limit;
+        let kind = self.next_event(&mut effects);
+        assert!(
+            matches!(&kind, EventKind::Joined { name: told, is_summarised }
+                if *told == name && *is_summarised == many)
+        );
+        assert!(effects.is_empty(), "{effects:?}");
+    }
+
+    /// Reserves a slot for a browser without one; the room must answer the same.
+    fn ensure_slot(&mut self, place: usize, address: SocketAddr, told: Option<JoinError>) -> bool {
+        let has_place = self.here[place].has_place();
+        let expected = self.no_place(address).filter(|_| !has_place);
+        assert_eq!(told, expected);
+        if !has_place && expected.is_none() {
+            let person = &mut self.here[place];
+            (person.has_reserved_slot, person.address) = (true, address);
+        }
+        expected.is_none()
+    }
+
+    pub(super) fn attach_stream(&mut self, room: &mut Room, place: usize, address: SocketAddr) {
+        let id = self.here[place].id;
+        let attended = room.attach_stream(id, address.ip(), self.now);
+        if !self.ensure_slot(place, address, attended.as_ref().err().cloned()) {
+            return;
+        }
+        let person = &mut self.here[place];
+        let was_away = person.away.take().is_some();
+        person.has_reserved_slot = false;
+        let kept = std::mem::take(&mut person.kept);
+        let kept = kept.into_iter().map(|(_, text)| (text, false));
+        person.mailbox.extend(kept);
+        let copies = attended.expect("it has a place");
+        let told = copies.iter();
+        let told: Vec<_> = told
+            .map(|copy| (copy.message.text.to_string(), copy.is_own))
+            .collect();
+        assert_eq!(told, person.mailbox);
+        let first = copies.first().and_then(|copy| copy.number);
+        for (copy, number) in copies.iter().zip(first.unwrap_or(0)..) {
+            assert_eq!(copy.number, Some(number));
+        }
+        if let Some(number) = person.token.filter(|_| was_away) {
+            self.tokens[number].used = self.now;
+        }
+    }
+
+    pub(super) fn touch(&mut self, room: &mut Room, place: usize, address: SocketAddr) {
+        let id = self.here[place].id;
+        let told = room.touch(id, address.ip(), self.now).err();
+        let has_place = self.ensure_slot(place, address, told);
+        let until = self.now + self.limits.grace;
+        if let Some(away) = self.here[place].away.as_mut().filter(|_| has_place) {
+            *away = until;
+        }
+    }
+
+    pub(super) fn detach_stream(&mut self, room: &mut Room, place: usize) {
+        let id = self.here[place].id;
+        let mut effects = Vec::new();
+        room.disconnect(id, LeaveReason::Closed, self.now, &mut effects);
+        assert!(effects.is_empty(), "it has its grace time: {effects:?}");
+        if self.is_at(place) {
+            let person = &mut self.here[place];
+            person.away = Some(self.now + self.limits.grace);
+            if let Some(number) = person.token {
+                self.tokens[number].used = self.now;
+            }
+        }
+    }
+
+    pub(super) fn quit(&mut self, room: &mut Room, place: usize) {
+        let id = self.here[place].id;
+        let mut effects = Vec::new();
+        room.disconnect(id, LeaveReason::Quit, self.now, &mut effects);
+        self.gone(place, LeaveReason::Quit, &mut effects);
+        assert!(effects.is_empty(), "{effects:?}");
+    }
+}

@@ -1,0 +1,231 @@
+//! Requests of users.
+
+use super::{Model, Person, collide, parsed};
+use smolchat::chat::error::RequestError;
+use smolchat::chat::event::{EventKind, LeaveReason};
+use smolchat::chat::request::{Nonce, Request, SendMessage, SendPrivate};
+use smolchat::chat::room::{Effect, Reply, Room};
+use smolchat::chat::username::{Username, UsernameKey};
+use smolchat::limits::MAX_REFUSALS_IN_A_ROW;
+use smolchat::protocol::basic::event_notice;
+
+impl Model {
+    /// Checks the next refusal, or the close that follows too many.
+    pub(super) fn take_refusal(
+        &mut self,
+        room: &mut Room,
+        place: usize,
+        effect: Effect,
+        code: &str,
+    ) {
+        let person = &mut self.here[place];
+        person.refusals += 1;
+        match effect {
+            Effect::Reply(Reply::Rejected(rejected)) => {
+                assert_eq!(rejected.error.code(), code, "{}", rejected.error);
+                assert!(person.refusals <= MAX_REFUSALS_IN_A_ROW);
+            }
+            Effect::Close(_) => {
+                assert_eq!(person.refusals, MAX_REFUSALS_IN_A_ROW + 1);
+                let mut effects = Vec::new();
+                room.disconnect(person.id, LeaveReason::Refused, self.now, &mut effects);
+                self.gone(place, LeaveReason::Refused, &mut effects);
+                assert!(effects.is_empty(), "{effects:?}");
+            }
+            other => panic!("{other:?}, but a refusal was expected: {code}"),
+        }
+    }
+
+    pub(super) fn refuse(&mut self, room: &mut Room, place: usize, refusal: &RequestError) {
+        let mut effects = Vec::new();
+        assert!(room.reject(self.here[place].id, refusal.clone().into(), &mut effects));
+        self.take_refusal(room, place, Self::only(effects), refusal.code());
+    }
+
+    pub(super) fn ask(&mut self, room: &mut Room, place: usize, request: Request) {
+        let id = self.here[place].id;
+        let mut effects = Vec::new();
+        let mut draw = || unreachable!("this request is no hello");
+        let asked = request.clone();
+        assert!(room.request(id, asked, &mut draw, self.now, &mut effects));
+        match request {
+            Request::Say(say) => self.take_said(place, say, effects),
+            Request::Private(private) => self.take_private(room, place, private, effects),
+            Request::SetName(requested) => {
+                self.take_rename(room, place, &requested, Self::only(effects));
+            }
+            Request::History => {
+                self.here[place].refusals = 0;
+                let kept = self.kept();
+                match Self::only(effects) {
+                    Effect::Reply(Reply::History(messages)) => {
+                        assert!(!kept.is_empty());
+                        let ids: Vec<u64> = messages.iter().map(|message| message.id).collect();
+                        let expected: Vec<u64> = kept.iter().map(|(id, ..)| *id).collect();
+                        assert_eq!(ids, expected, "oldest first");
+                    }
+                    Effect::Reply(Reply::Notice(told)) => {
+                        assert_eq!((told.as_str(), kept.len()), ("No messages yet", 0));
+                    }
+                    other => panic!("{other:?}"),
+                }
+            }
+            Request::Users => {
+                self.here[place].refusals = 0;
+                let Effect::Reply(Reply::Users(users)) = Self::only(effects) else {
+                    panic!("the users were expected")
+                };
+                let names: Vec<String> = users.iter().map(|(name, _)| name.to_string()).collect();
+                assert_eq!(names, self.names());
+            }
+            other => panic!("{other:?} is no step"),
+        }
+    }
+
+    /// Checks the acknowledgement of this nonce, if there is one.
+    fn take_ack(
+        &mut self,
+        place: usize,
+        nonce: Option<&Nonce>,
+        id: Option<u64>,
+        effects: &mut Vec<Effect>,
+    ) {
+        let (Some(token), Some(nonce)) = (self.here[place].token, nonce) else {
+            return assert!(effects.is_empty(), "{effects:?}");
+        };
+        let said = &mut self.tokens[token].said;
+        let id = *said.entry(nonce.as_str().to_owned()).or_insert(id);
+        match Self::only(std::mem::take(effects)) {
+            Effect::Reply(Reply::Ack {
+                nonce: told,
+                id: number,
+            }) => {
+                assert_eq!((told, number), (nonce.clone(), id));
+            }
+            other => panic!("{other:?}, but an acknowledgement was expected"),
+        }
+    }
+
+    fn was_said(&self, place: usize, nonce: Option<&Nonce>) -> bool {
+        let known = self.here[place].token.zip(nonce);
+        known.is_some_and(|(token, nonce)| self.tokens[token].said.contains_key(nonce.as_str()))
+    }
+
+    fn take_said(&mut self, place: usize, say: SendMessage, mut effects: Vec<Effect>) {
+        self.here[place].refusals = 0;
+        if self.was_said(place, say.nonce.as_ref()) {
+            return self.take_ack(place, say.nonce.as_ref(), None, &mut effects);
+        }
+        let EventKind::Said(message) = self.next_event(&mut effects) else {
+            panic!("a message was expected")
+        };
+        let person = &self.here[place];
+        assert_eq!((message.id, message.time), (self.events, self.now));
+        assert_eq!(message.source, person.name);
+        assert_eq!((&message.text, message.action), (&say.text, say.action));
+        let said = (self.events, person.name.to_string(), say.text.into());
+        self.said.push(said);
+        self.take_ack(place, say.nonce.as_ref(), Some(self.events), &mut effects);
+    }
+
+    fn take_private(
+        &mut self,
+        room: &mut Room,
+        place: usize,
+        private: SendPrivate,
+        mut effects: Vec<Effect>,
+    ) {
+        let nonce = private.nonce.as_ref();
+        if self.was_said(place, nonce) {
+            self.here[place].refusals = 0;
+            return self.take_ack(place, nonce, None, &mut effects);
+        }
+        let meant = UsernameKey::of_typed(&private.target);
+        let is_meant = |person: &&mut Person| match private.target.parse() {
+            Ok(address) => person.name == Username::from_address(address),
+            Err(_) => meant
+                .as_ref()
+                .is_some_and(|keys| collide(keys, &person.keys)),
+        };
+        let sender = self.here[place].id;
+        let Some(target) = self.here.iter_mut().find(is_meant) else {
+            return self.take_refusal(room, place, Self::only(effects), "no-such-user");
+        };
+        let (id, is_away) = (target.id, target.away.is_some() && target.id != sender);
+        if is_away && target.kept.len() >= 100 {
+            return self.take_refusal(room, place, Self::only(effects), "mailbox-full");
+        }
+        if is_away {
+            target.kept.push((sender, private.text.to_string()));
+        }
+        self.here[place].refusals = 0;
+        let mut receivers = vec![sender];
+        if !is_away && id != sender {
+            receivers.push(id);
+        }
+        for receiver in receivers {
+            let Effect::Private(user, copy) = effects.remove(0) else {
+                panic!("a private message was expected")
+            };
+            assert_eq!((user, &copy.message.text), (receiver, &private.text));
+            let mut here = self.here.iter_mut();
+            let person = here.find(|person| person.id == user).expect("it is here");
+            assert_eq!(copy.number.is_some(), person.is_of_page);
+            if person.is_of_page {
+                let (text, is_own) = (private.text.to_string(), user == sender);
+                assert_eq!(copy.is_own, is_own);
+                person.mailbox.push((text, is_own));
+                // Each text is short.
+                let surplus = person.mailbox.len().saturating_sub(100);
+                person.mailbox.drain(..surplus);
+            }
+        }
+        self.take_ack(place, nonce, None, &mut effects);
+    }
+
+    fn take_rename(&mut self, room: &mut Room, place: usize, requested: &str, effect: Effect) {
+        let person = &self.here[place];
+        let (new, keys) = match parsed(requested, person.own_name()) {
+            Ok(new) => new,
+            Err(_) => return self.take_refusal(room, place, effect, "bad-name"),
+        };
+        if new == person.name {
+            self.here[place].refusals = 0;
+            let Effect::Reply(Reply::Notice(told)) = effect else {
+                panic!("{effect:?}")
+            };
+            assert_eq!(told, format!("Your name is already {new}"));
+            return;
+        }
+        let mut others = self.here.iter().filter(|other| other.id != person.id);
+        if others.any(|other| collide(&other.keys, &keys)) {
+            return self.take_refusal(room, place, effect, "name-taken");
+        }
+        let kind = self.next_event(&mut vec![effect]);
+        let person = &mut self.here[place];
+        person.refusals = 0;
+        assert!(matches!(&kind, EventKind::Renamed { old, new: told }
+                if *old == person.name && *told == new));
+        assert_eq!(
+            event_notice(&kind),
+            Some(format!("{} renamed to {new}", person.name))
+        );
+        (person.name, person.keys) = (new, keys);
+        if let Some(token) = person.token {
+            let (name, has_chosen) = (person.name.clone(), person.has_chosen());
+            let known = &mut self.tokens[token];
+            (known.name, known.has_chosen) = (name, has_chosen);
+        }
+    }
+
+    pub(super) fn ask_from_outside(&self, room: &mut Room, place: usize, request: Request) {
+        if let Some(&id) = self.gone.get(place) {
+            let mut effects = Vec::new();
+            let mut draw = || unreachable!("the user has left");
+            assert!(!room.request(id, request, &mut draw, self.now, &mut effects));
+            assert!(!room.reject(id, RequestError::NotJson.into(), &mut effects));
+            room.disconnect(id, LeaveReason::Closed, self.now, &mut effects);
+            assert!(effects.is_empty(), "{effects:?}");
+        }
+    }
+}

@@ -1,0 +1,188 @@
+//! Tokens: hello, resumption and expiry.
+
+use super::{Known, Model, collide, token};
+use smolchat::chat::event::{EventKind, LeaveReason};
+use smolchat::chat::request::{Hello, Request};
+use smolchat::chat::room::{Effect, Reply, Room, WelcomeData};
+use smolchat::chat::username::Username;
+use std::collections::HashMap;
+
+impl Model {
+    pub(super) fn hello(&mut self, room: &mut Room, place: usize, asked: Option<usize>) {
+        let id = self.here[place].id;
+        let hello = Hello {
+            client: "model".into(),
+            token: asked.map(token),
+            after: None,
+        };
+        let mut effects = Vec::new();
+        let fresh = self.tokens.len();
+        let mut drawn = false;
+        let mut draw = || {
+            drawn = true;
+            token(fresh)
+        };
+        let request = Request::Hello(hello);
+        assert!(room.request(id, request, &mut draw, self.now, &mut effects));
+        if self.here[place].token.is_some() {
+            self.here[place].refusals = 0;
+            return self.take_refusal(room, place, Self::only(effects), "hello-twice");
+        }
+        self.here[place].refusals = 0;
+        let known = asked.filter(|number| {
+            let known = self.tokens.get(*number);
+            known.is_some_and(|known| !known.is_forgotten && !known.is_of_page)
+        });
+        let Some(number) = known else {
+            assert!(drawn, "a token that is not known is not given back");
+            return self.begin(place, effects);
+        };
+        assert!(!drawn, "a token that is known is given back");
+        let earlier = self
+            .here
+            .iter()
+            .position(|person| person.token == Some(number));
+        match earlier {
+            Some(earlier) => self.resume(place, earlier, number, effects),
+            None => self.renew(place, number, effects),
+        }
+    }
+
+    fn begin(&mut self, place: usize, mut effects: Vec<Effect>) {
+        let number = self.tokens.len();
+        let person = &mut self.here[place];
+        person.token = Some(number);
+        let (name, has_chosen) = (person.name.clone(), person.has_chosen());
+        self.know_token(name, has_chosen, false);
+        self.take_welcome(&mut effects, place, number);
+        self.forget_idle_token(&mut effects);
+        assert!(effects.is_empty(), "{effects:?}");
+    }
+
+    pub(super) fn know_token(&mut self, name: Username, has_chosen: bool, is_of_page: bool) {
+        self.tokens.push(Known {
+            name,
+            has_chosen,
+            is_of_page,
+            used: self.now,
+            is_forgotten: false,
+            said: HashMap::new(),
+        });
+    }
+
+    /// Forgets the least recently used token above the limit.
+    pub(super) fn forget_idle_token(&mut self, effects: &mut Vec<Effect>) {
+        let most = 10 * self.limits.max_clients;
+        let alive = self
+            .tokens
+            .iter()
+            .filter(|known| !known.is_forgotten)
+            .count();
+        if alive > most {
+            let idle = self.tokens.iter().enumerate().filter(|(number, known)| {
+                let mut connected = self.connected();
+                !known.is_forgotten && !connected.any(|person| person.token == Some(*number))
+            });
+            let (oldest, _) = idle
+                .min_by_key(|(_, known)| known.used)
+                .expect("an idle one");
+            self.tokens[oldest].is_forgotten = true;
+            let away = self
+                .here
+                .iter()
+                .position(|person| person.token == Some(oldest));
+            if let Some(place) = away {
+                self.gone(place, LeaveReason::Closed, effects);
+            }
+        }
+    }
+
+    fn take_welcome(&self, effects: &mut Vec<Effect>, place: usize, number: usize) {
+        let Effect::Reply(Reply::Welcome(welcome)) = effects.remove(0) else {
+            panic!("a welcome was expected")
+        };
+        let WelcomeData {
+            name,
+            token: told,
+            last,
+            users,
+        } = welcome;
+        assert_eq!(name, self.here[place].name);
+        assert_eq!(told, token(number));
+        assert_eq!((last, users), (self.events, self.here.len()));
+    }
+
+    fn resume(&mut self, place: usize, earlier: usize, number: usize, mut effects: Vec<Effect>) {
+        let many = self.here.len() > self.limits.announce_limit;
+        let user = self.here[earlier].id;
+        assert!(matches!(effects.remove(0), Effect::Resumed(told) if told == user));
+        let temporary = self.here.remove(place);
+        let earlier = if place < earlier {
+            earlier - 1
+        } else {
+            earlier
+        };
+        let person = &mut self.here[earlier];
+        let has_chosen = person.has_chosen();
+        let before = person.name.clone();
+        person.address = temporary.address;
+        person.away = None;
+        person.refusals = 0;
+        let kept = std::mem::take(&mut person.kept);
+        if !has_chosen {
+            person.name = Username::from_address(person.address);
+            person.keys = person.name.key();
+        }
+        let name = person.name.clone();
+        self.tokens[number].used = self.now;
+        self.tokens[number].name = name.clone();
+        self.take_welcome(&mut effects, earlier, number);
+        let left = self.next_event(&mut effects);
+        assert!(
+            matches!(&left, EventKind::Left { name, reason: LeaveReason::Resumed, is_summarised }
+                if *name == temporary.name && *is_summarised == many)
+        );
+        self.gone.push(temporary.id);
+        if name != before {
+            let renamed = self.next_event(&mut effects);
+            assert!(matches!(&renamed, EventKind::Renamed { old, new }
+                    if *old == before && *new == name));
+        }
+        for (_, text) in kept {
+            let Effect::Private(target, copy) = effects.remove(0) else {
+                panic!("what was kept was expected")
+            };
+            assert_eq!((target, &*copy.message.text), (user, text.as_str()));
+        }
+        assert!(effects.is_empty(), "{effects:?}");
+    }
+
+    fn renew(&mut self, place: usize, number: usize, mut effects: Vec<Effect>) {
+        let known = &self.tokens[number];
+        let person = &self.here[place];
+        let wanted = (known.has_chosen && !person.has_chosen()).then(|| known.name.clone());
+        let keys = wanted.as_ref().map(Username::key);
+        let is_taken = keys.as_ref().is_some_and(|keys| {
+            let mut others = self.here.iter().filter(|other| other.id != person.id);
+            others.any(|other| collide(&other.keys, keys))
+        });
+        let before = person.name.clone();
+        if let (Some(wanted), Some(keys), false) = (&wanted, keys, is_taken) {
+            (self.here[place].name, self.here[place].keys) = (wanted.clone(), keys);
+        }
+        self.here[place].token = Some(number);
+        let name = self.here[place].name.clone();
+        let has_chosen = self.here[place].has_chosen();
+        let known = &mut self.tokens[number];
+        (known.name, known.has_chosen, known.used) = (name.clone(), has_chosen, self.now);
+        self.take_welcome(&mut effects, place, number);
+        if name != before {
+            let renamed = self.next_event(&mut effects);
+            assert!(matches!(&renamed, EventKind::Renamed { old, new }
+                    if *old == before && *new == name));
+        } else if is_taken {
+            assert!(matches!(effects.remove(0), Effect::Reply(Reply::Notice(_))));
+        }
+        assert!(effects.is_empty(), "{effects:?}");
+    }
+}
