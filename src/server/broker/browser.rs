@@ -4,7 +4,6 @@
 //! a part of the broker: the same room, the same order, the same steps; only the answer goes to
 //! whoever asked by HTTP, when it is committed, and not to a connection of the chat.
 
-use super::{Broker, can_be_done_without_a_store, new_token};
 use crate::chat::error::RequestError;
 use crate::chat::event::EventKind;
 use crate::chat::event::LeaveReason;
@@ -13,7 +12,9 @@ use crate::chat::room::{BrowserJoinError, Effect, Ending, JoinError, Reply, User
 use crate::chat::token::Token;
 use crate::protocol::sse;
 use crate::protocol::sse::HEARTBEAT;
+use crate::server::broker::Broker;
 use crate::server::broker::execute::{Action, Lines};
+use crate::server::broker::requests::{can_be_done_without_a_store, new_token};
 use crate::server::command::{
     BrowserCommand, BrowserError, BrowserReply, BrowserRequest, ClientLine, NewStream,
 };

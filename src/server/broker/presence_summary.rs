@@ -10,7 +10,7 @@ use std::time::Duration;
 
 /// Counts arrivals and departures that nobody was told yet.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Summary {
+pub(super) struct Summary {
     entered: usize,
     left: usize,
     due: Option<Duration>,
@@ -18,24 +18,24 @@ pub struct Summary {
 
 impl Summary {
     /// Counts an arrival at this time.
-    pub fn count_entered(&mut self, now: Duration) {
+    pub(super) fn count_entered(&mut self, now: Duration) {
         self.entered += 1;
         self.due.get_or_insert(now + SUMMARY_INTERVAL);
     }
 
     /// Counts a departure at this time.
-    pub fn count_left(&mut self, now: Duration) {
+    pub(super) fn count_left(&mut self, now: Duration) {
         self.left += 1;
         self.due.get_or_insert(now + SUMMARY_INTERVAL);
     }
 
     /// When the summary is to be told; none while there is nothing to tell.
-    pub fn due(&self) -> Option<Duration> {
+    pub(super) fn due(&self) -> Option<Duration> {
         self.due
     }
 
     /// Takes the counts, to be told now: arrivals and departures.
-    pub fn take(&mut self) -> (usize, usize) {
+    pub(super) fn take(&mut self) -> (usize, usize) {
         let counts = (self.entered, self.left);
         *self = Summary::default();
         counts
@@ -43,7 +43,7 @@ impl Summary {
 }
 
 /// The sentence of a summary; none if both parts are zero.
-pub fn sentence(entered: usize, left: usize) -> Option<String> {
+pub(super) fn sentence(entered: usize, left: usize) -> Option<String> {
     let entered = part(entered, "entered");
     let left = match (left, entered.is_some()) {
         (0, _) => None,

@@ -1,7 +1,7 @@
 //! What all routes share: the state of the server, the context of a request, and the result.
 
 use crate::chat::room::snapshot::Snapshot;
-use crate::server::broker::BrokerHandle;
+use crate::server::broker::handle::BrokerHandle;
 use crate::server::config::WebConfig;
 use crate::server::context::ServerContext;
 use crate::server::http::assets::Assets;
