@@ -44,7 +44,7 @@ pub(crate) fn wait_for_message(browser: &Browser, text: &str) {
 }
 
 #[test]
-fn two_browsers_and_a_client_talk_and_lose_nothing_when_the_server_is_killed() {
+fn killed_server_loses_no_message_of_browsers_and_client() {
     let (Some(one), Some(two)) = (Browser::start("one"), Browser::start("two")) else {
         return;
     };
@@ -138,7 +138,7 @@ fn without_a_store_a_browser_joins_the_next_server_by_itself() {
 }
 
 #[test]
-fn offline_and_back_nothing_is_lost() {
+fn reconnected_page_loses_nothing() {
     let Some(browser) = Browser::start("offline") else {
         return;
     };
@@ -163,7 +163,7 @@ fn offline_and_back_nothing_is_lost() {
 }
 
 #[test]
-fn what_is_refused_is_told_beside_the_field() {
+fn rejection_is_shown_beside_the_field() {
     let Some(browser) = Browser::start("refused") else {
         return;
     };
@@ -192,7 +192,7 @@ fn what_is_refused_is_told_beside_the_field() {
 }
 
 #[test]
-fn commands_do_what_they_do_in_the_terminal() {
+fn commands_work_as_in_the_terminal() {
     let Some(browser) = Browser::start("commands") else {
         return;
     };
@@ -288,7 +288,7 @@ fn a_draft_survives_and_tabs_are_one_user() {
 }
 
 #[test]
-fn what_came_out_of_sight_is_counted_and_marked() {
+fn hidden_messages_are_counted_and_marked() {
     let Some(browser) = Browser::start("unread") else {
         return;
     };
@@ -321,7 +321,7 @@ fn what_came_out_of_sight_is_counted_and_marked() {
 }
 
 #[test]
-fn who_wants_it_is_notified_of_what_speaks_of_them_out_of_sight() {
+fn mentions_notify_a_hidden_page_if_enabled() {
     let Some(browser) = Browser::start("notified") else {
         return;
     };
@@ -363,7 +363,7 @@ fn who_wants_it_is_notified_of_what_speaks_of_them_out_of_sight() {
 }
 
 #[test]
-fn scrolling_up_loads_what_was_said_before_without_a_jump() {
+fn scrolling_up_loads_older_messages_without_a_jump() {
     let Some(browser) = Browser::start("scroll") else {
         return;
     };

@@ -102,7 +102,7 @@ fn scripted_basic() -> (u16, thread::JoinHandle<String>) {
 // --say and --name
 
 #[test]
-fn what_is_to_be_said_is_said_once_and_nothing_is_printed() {
+fn say_sends_once_and_prints_nothing() {
     let server = RealServer::start(&[]);
     let mut listener = server.join("listener");
     let said = run_to_end(client_of(
@@ -118,7 +118,7 @@ fn what_is_to_be_said_is_said_once_and_nothing_is_printed() {
 }
 
 #[test]
-fn what_cannot_be_said_is_status_1_and_the_servers_sentence() {
+fn rejected_say_prints_the_reason_with_status_1() {
     let server = RealServer::start(&[]);
     let _bob = server.join("bob");
     let port = server.address.port();
@@ -227,7 +227,7 @@ fn two_clients_do_everything_that_commands_can_do() {
 // Coming back
 
 #[test]
-fn after_a_cut_what_was_missed_is_shown_and_what_was_typed_is_said_once() {
+fn reconnect_shows_missed_messages_and_sends_input_once() {
     let server = RealServer::start(&[]);
     let link = Link::to(server.address);
     let mut other = server.join("other");
@@ -273,7 +273,7 @@ fn after_a_cut_what_was_missed_is_shown_and_what_was_typed_is_said_once() {
 }
 
 #[test]
-fn a_server_that_is_killed_and_started_again_loses_nothing_of_a_pipe() {
+fn restarted_server_gets_all_input_of_a_pipe() {
     let folder = crate::support::extended::Folder::new();
     let file = folder.file("chat.db");
     let file = file.to_str().expect("a path in UTF-8");
@@ -304,7 +304,7 @@ fn a_server_that_is_killed_and_started_again_loses_nothing_of_a_pipe() {
 }
 
 #[test]
-fn without_the_option_the_end_is_the_end() {
+fn client_without_reconnect_ends_with_the_server() {
     let mut server = RealServer::start(&[]);
     let mut client = Program::client(server.address.port(), &["--name", "al"]);
     client.stdout.wait_for("renamed to al");
@@ -363,7 +363,7 @@ fn json_goes_in_and_out() {
 }
 
 #[test]
-fn it_ends_after_so_many_messages_or_so_much_time() {
+fn client_ends_after_a_count_or_a_time() {
     let server = RealServer::start(&[]);
     let port = server.address.port();
     let mut other = server.join("other");
@@ -400,7 +400,7 @@ fn a_million_bytes_in_a_pipe_are_said_at_the_servers_pace() {
 }
 
 #[test]
-fn standard_input_is_left_alone_by_say() {
+fn say_does_not_read_standard_input() {
     let server = RealServer::start(&[]);
     let mut shell = Command::new("sh");
     shell.args([

@@ -69,7 +69,7 @@ fn the_past_comes_first_and_each_message_once() {
 }
 
 #[test]
-fn a_server_that_knows_no_past_is_told_of() {
+fn server_without_history_is_reported() {
     let listening = Listening::start();
     let client = Program::client(listening.port(), &["--since", "5m"]);
     let mut server = listening.accept();
@@ -100,7 +100,7 @@ fn the_configuration_file_says_where_and_who() {
 }
 
 #[test]
-fn a_mistake_in_the_file_is_one_sentence_with_its_line() {
+fn configuration_error_names_its_line() {
     let home = Home::with("name = \"Al\"\ncolour = \"16\"\n");
     let failed = run_to_end(home.client(&["127.0.0.1", "1"]));
     assert_eq!((failed.code, failed.stdout.as_str()), (Some(2), ""));
@@ -111,7 +111,7 @@ fn a_mistake_in_the_file_is_one_sentence_with_its_line() {
 }
 
 #[test]
-fn who_starts_it_for_the_first_time_is_told_what_to_type() {
+fn first_start_explains_what_to_type() {
     // Whether there is a server or not.
     let first = run_to_end({
         let mut command = client_command();
@@ -171,7 +171,7 @@ fn is_a_script_of_bash(text: &str) {
 // Statuses
 
 #[test]
-fn what_only_a_terminal_can_do_is_refused_in_a_pipe() {
+fn terminal_options_are_rejected_in_a_pipe() {
     for option in ["--time", "--bell"] {
         let refused = run_to_end(client_of(1, &[option]));
         assert_eq!((refused.code, refused.stdout.as_str()), (Some(2), ""));

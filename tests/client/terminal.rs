@@ -124,7 +124,7 @@ fn keys_edit_the_line() {
 }
 
 #[test]
-fn keys_may_be_those_of_vi() {
+fn vi_keys_edit_the_line() {
     let server = RealServer::start(&[]);
     let mut bob = server.join("bob");
     let home = new_home();
@@ -152,7 +152,7 @@ fn keys_may_be_those_of_vi() {
 }
 
 #[test]
-fn what_was_typed_is_there_in_the_next_run() {
+fn input_history_survives_a_restart() {
     let server = RealServer::start(&[]);
     let home = new_home();
     let start = || Start {
@@ -181,7 +181,7 @@ fn what_was_typed_is_there_in_the_next_run() {
 }
 
 #[test]
-fn several_pasted_lines_are_asked_about_and_are_one_message() {
+fn pasted_lines_are_confirmed_and_sent_as_one_message() {
     let server = RealServer::start(&[]);
     let mut bob = server.join("bob");
     let mut terminal = joined(&server, &[], (60, 12));
@@ -217,7 +217,7 @@ fn several_pasted_lines_are_asked_about_and_are_one_message() {
 }
 
 #[test]
-fn the_tab_key_completes() {
+fn tab_key_completes() {
     let server = RealServer::start(&[]);
     let mut ann = server.join("Ann Lee");
     let _anna = server.join("anna");
@@ -292,7 +292,7 @@ fn another_size_leaves_the_screen_whole() {
 }
 
 #[test]
-fn comings_and_goings_are_one_line_while_nobody_speaks() {
+fn arrivals_and_departures_share_a_line_between_messages() {
     let server = RealServer::start(&[]);
     let terminal = joined(&server, &[], (60, 10));
     let mut bob = server.join("bob");
@@ -352,7 +352,7 @@ fn times_are_shown_at_the_side() {
 }
 
 #[test]
-fn colours_are_those_that_are_wanted() {
+fn colours_follow_the_options() {
     let (mut server, terminal) = scripted(Start::default());
     server.say("bob", "hi");
     terminal.sees_row("bob: hi");
@@ -399,7 +399,7 @@ fn addresses_are_links_where_the_terminal_knows_them() {
 }
 
 #[test]
-fn what_a_stranger_sends_cannot_do_anything() {
+fn received_text_cannot_control_the_terminal() {
     let (mut server, terminal) = scripted(Start::default());
     let attacks = [
         (

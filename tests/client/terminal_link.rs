@@ -36,7 +36,7 @@ fn a_server_without_the_mark_never_sees_a_hello() {
 }
 
 #[test]
-fn a_link_that_breaks_is_told_and_nothing_typed_is_lost() {
+fn broken_link_is_reported_and_loses_no_input() {
     let listening = Listening::start();
     let port = listening.port();
     let mut terminal = AtTerminal::start(
@@ -98,7 +98,7 @@ fn signals_leave_the_terminal_as_it_was() {
 }
 
 #[test]
-fn a_key_that_waits_for_another_does_not_hold_up_the_end() {
+fn unfinished_key_does_not_delay_the_end() {
     let (mut server, mut terminal) = scripted(Start::default());
     server.say("bob", "hi");
     terminal.sees_row("bob: hi");
@@ -113,7 +113,7 @@ fn a_key_that_waits_for_another_does_not_hold_up_the_end() {
 }
 
 #[test]
-fn nobody_there_is_one_sentence_and_status_1() {
+fn refused_connection_is_explained_with_status_1() {
     let port = Listening::start().port();
     let mut terminal = AtTerminal::start(port, Start::default());
     assert_eq!(terminal.ends(), Some(1));
@@ -124,7 +124,7 @@ fn nobody_there_is_one_sentence_and_status_1() {
 }
 
 #[test]
-fn a_flood_does_not_hold_up_typing_nor_memory_and_nothing_is_lost() {
+fn flood_delays_no_typing_and_loses_nothing() {
     const LINES: usize = 100_000;
     let (mut server, mut terminal) = scripted(Start {
         arguments: &["--name", "me"],
@@ -188,7 +188,7 @@ fn a_terminal_that_can_only_print_sends_leaves_and_interrupts() {
 }
 
 #[test]
-fn a_terminal_that_can_only_print_does_not_hold_up_the_end() {
+fn print_only_terminal_does_not_delay_the_end() {
     let (server, mut terminal) = at_a_dumb_terminal();
     terminal.types("half a line");
     terminal.sees("what is typed", |terminal| {

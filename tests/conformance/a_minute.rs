@@ -48,7 +48,7 @@ fn a_half_line_without_a_byte_for_a_minute_is_refused_and_silence_is_not() {
 
 #[test]
 #[ignore = "waits for the real times of the protocol; the slow group runs it"]
-fn a_reader_that_takes_nothing_is_closed_in_time_and_nobody_waits_for_it() {
+fn stuck_reader_is_closed_in_time_and_delays_no_client() {
     let trial = Trial::new();
     let [mut alice, mut bob] = trial.room(["alice", "bob"]);
     let text = "t".repeat(4000);

@@ -21,7 +21,7 @@ fn still_serves(trial: &Trial) {
 // How the stream is cut
 
 #[test]
-fn one_byte_at_a_time() {
+fn single_bytes() {
     let trial = Trial::new();
     let mut pair = trial.pair();
     let lines = [
@@ -396,7 +396,7 @@ fn reset_right_after_a_rename_and_a_message() {
 }
 
 #[test]
-fn a_thousand_connects_and_resets_leave_nobody_behind() {
+fn thousand_connects_and_resets_leave_no_user() {
     let trial = Trial::new();
     let mut witness = trial.join("witness");
     // In small groups: others have to find room too.
@@ -443,7 +443,7 @@ fn a_thousand_connects_and_resets_leave_nobody_behind() {
 // Readers that stop, talkers that flood
 
 #[test]
-fn a_reader_that_stops_holds_up_nobody() {
+fn stopped_reader_delays_no_client() {
     let trial = Trial::new();
     let [mut alice, mut bob] = trial.room(["alice", "bob"]);
     let mut stuck = trial.connect_narrow("stuck");
@@ -479,7 +479,7 @@ fn a_reader_that_stops_holds_up_nobody() {
 }
 
 #[test]
-fn a_client_faster_than_its_share_is_held_back_and_nothing_is_lost() {
+fn fast_client_is_throttled_without_loss() {
     let trial = Trial::new();
     let mut fast = trial.join("fast");
     let line = request("set-name", &fast.name);
@@ -496,7 +496,7 @@ fn a_client_faster_than_its_share_is_held_back_and_nothing_is_lost() {
 }
 
 #[test]
-fn talkers_that_flood_lose_nothing_and_hold_up_nobody() {
+fn flooding_talkers_lose_nothing_and_delay_no_client() {
     let trial = Trial::new();
     let [mut quiet, mut first, mut second] = trial.room(["quiet", "first", "second"]);
     let flood = |word: &str| -> Vec<u8> {
@@ -527,7 +527,7 @@ fn talkers_that_flood_lose_nothing_and_hold_up_nobody() {
 }
 
 #[test]
-fn a_flooder_who_never_reads_ends_nobody_but_itself() {
+fn flooder_that_never_reads_closes_only_itself() {
     let trial = Trial::new();
     let [mut alice] = trial.room(["alice"]);
     let mut flooder = trial.connect_narrow("flooder");
@@ -546,7 +546,7 @@ fn a_flooder_who_never_reads_ends_nobody_but_itself() {
 }
 
 #[test]
-fn what_speaks_another_protocol_is_refused_line_by_line() {
+fn other_protocol_is_rejected_line_by_line() {
     let trial = Trial::new();
     let mut browser = trial.connect_raw("browser");
     browser.arrive();

@@ -22,7 +22,7 @@ use bench::{Client, Line, SERVER, Trial, request, unique};
 // Requests
 
 #[test]
-fn message_is_said_to_everyone_the_sender_included() {
+fn message_reaches_every_user_and_its_sender() {
     let trial = Trial::new();
     let [mut alice, mut bob, mut carol] = trial.room(["alice", "bob", "carol"]);
     for text in [
@@ -51,7 +51,7 @@ fn a_message_is_delivered_untrimmed() {
 }
 
 #[test]
-fn set_name_renames_and_everyone_is_told_the_renamed_one_included() {
+fn set_name_is_announced_to_every_user() {
     let trial = Trial::new();
     let [mut bob] = trial.room(["bob"]);
     let mut guest = trial.connect("guest");
@@ -77,15 +77,15 @@ fn a_user_without_a_name_speaks_by_its_address() {
 }
 
 #[test]
-fn history_replays_what_was_said_in_order_with_the_names_of_then_and_nothing_else() {
+fn history_replays_messages_in_order_with_their_names() {
     let trial = Trial::new();
     let mut asker = trial.join("asker");
-    history_is_what_was_said(&trial, &mut asker);
+    check_history(&trial, &mut asker);
 }
 
 /// Requests the history, which has the messages with the names of their time and no notices.
 #[track_caller]
-fn history_is_what_was_said(trial: &Trial, asker: &mut Client) {
+fn check_history(trial: &Trial, asker: &mut Client) {
     // A busy chat may have forgotten the first line by then: it is tried again.
     for _ in 0..5 {
         let [first, last, end] =
@@ -125,7 +125,7 @@ fn history_is_what_was_said(trial: &Trial, asker: &mut Client) {
 }
 
 #[test]
-fn users_tells_the_asker_who_is_here_in_order_of_arrival() {
+fn users_lists_names_in_order_of_arrival() {
     let trial = Trial::new();
     let [mut alice, mut bob, carol] = trial.room(["alice", "bob", "carol"]);
     let old = bob.name.clone();
@@ -275,7 +275,7 @@ fn many_lines_in_one_write_are_many_lines_and_their_replies_come_in_order() {
 // Events
 
 #[test]
-fn a_client_that_connects_is_announced_to_everyone_the_newcomer_included() {
+fn arrival_is_announced_to_every_user() {
     let trial = Trial::new();
     let [mut alice, mut bob] = trial.room(["alice", "bob"]);
     // That the newcomer hears it first, by its address, is checked by `connect`.
@@ -287,7 +287,7 @@ fn a_client_that_connects_is_announced_to_everyone_the_newcomer_included() {
 }
 
 #[test]
-fn a_client_that_closes_is_gone_and_everyone_who_is_left_is_told() {
+fn departure_is_announced_to_every_user() {
     let trial = Trial::new();
     let [alice, mut bob, mut carol] = trial.room(["alice", "bob", "carol"]);
     let left = format!("{} has left the chat", alice.name);
@@ -346,7 +346,7 @@ fn a_name_is_free_after_its_user_has_left_and_after_a_rename() {
 }
 
 #[test]
-fn the_name_one_already_has_is_told_to_the_asker_alone() {
+fn own_name_is_answered_to_the_sender_only() {
     let trial = Trial::new();
     let mut pair = trial.pair();
     let name = pair.culprit.name.clone();
@@ -364,7 +364,7 @@ fn the_name_one_already_has_is_told_to_the_asker_alone() {
 // Order
 
 #[test]
-fn everyone_sees_the_same_lines_in_the_same_order() {
+fn all_users_receive_the_same_order() {
     let trial = Trial::new();
     let mut clients = trial.room(["a", "b", "c", "d", "e", "f"]);
     let start = format!("start {}", unique());
@@ -409,7 +409,7 @@ fn everyone_sees_the_same_lines_in_the_same_order() {
 }
 
 #[test]
-fn what_one_client_says_stays_in_its_order() {
+fn messages_of_a_client_stay_in_order() {
     let trial = Trial::new();
     let [mut alice, mut bob, mut carol] = trial.room(["alice", "bob", "carol"]);
     for index in 0..50 {
@@ -431,7 +431,7 @@ fn what_one_client_says_stays_in_its_order() {
 }
 
 #[test]
-fn replies_come_in_the_order_of_the_requests_and_after_what_was_said_before() {
+fn replies_come_in_the_order_of_the_requests() {
     let trial = Trial::new();
     let [mut alice, mut bob] = trial.room(["alice", "bob"]);
     let (old, new) = (alice.name.clone(), trial.name("other"));
@@ -482,6 +482,6 @@ fn a_reply_of_several_lines_is_contiguous_while_others_talk() {
                 talker.say(&format!("talk {round} {index}"));
             }
         }
-        history_is_what_was_said(&trial, &mut asker);
+        check_history(&trial, &mut asker);
     }
 }

@@ -4,7 +4,7 @@ use crate::bench::{Line, SERVER, Trial, request, unique};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 
 #[test]
-fn history_of_nothing_says_so() {
+fn empty_history_says_so() {
     let Some(trial) = Trial::own(&[]) else { return };
     let mut alice = trial.join("alice");
     alice.request("history", "");
@@ -32,7 +32,7 @@ fn history_keeps_as_many_messages_as_the_operator_says() {
 }
 
 #[test]
-fn users_is_told_word_for_word() {
+fn users_reply_has_exact_words() {
     let Some(trial) = Trial::own(&[]) else { return };
     let mut guest = trial.connect("guest");
     guest.request("users", "");
@@ -56,7 +56,7 @@ fn users_is_told_word_for_word() {
 }
 
 #[test]
-fn no_room_for_one_more_is_told_to_the_newcomer_who_is_never_announced() {
+fn full_room_rejects_newcomer_unannounced() {
     let Some(trial) = Trial::own(&["--max-clients", "2"]) else {
         return;
     };
@@ -81,7 +81,7 @@ fn no_room_for_one_more_is_told_to_the_newcomer_who_is_never_announced() {
 }
 
 #[test]
-fn too_many_connections_from_one_address_are_told_and_never_announced() {
+fn surplus_connection_from_an_address_is_rejected_unannounced() {
     let Some(trial) = Trial::own(&["--max-clients-per-address", "2"]) else {
         return;
     };
@@ -131,7 +131,7 @@ fn messages_before_the_stop_precede_the_farewell() {
 }
 
 #[test]
-fn the_server_stops_and_everyone_is_told_last_and_closed() {
+fn stop_is_the_last_line_of_every_client() {
     let Some(trial) = Trial::own(&[]) else { return };
     let mut clients = trial.room(["alice", "bob", "carol"]);
     let speaker = clients[0].name.clone();

@@ -23,7 +23,7 @@ fn message(data: &str) -> Vec<u8> {
 }
 
 #[test]
-fn what_is_not_json() {
+fn invalid_json() {
     all_are_refused([
         "hello",
         "{",
@@ -45,7 +45,7 @@ fn what_is_not_json() {
 }
 
 #[test]
-fn what_is_no_object() {
+fn json_that_is_no_object() {
     all_are_refused([
         "[]",
         "[{\"type\":\"message\",\"data\":\"x\"}]",
@@ -92,7 +92,7 @@ fn data_of_the_wrong_json_type_or_none_where_it_is_needed() {
 }
 
 #[test]
-fn a_type_that_nobody_knows() {
+fn unknown_type() {
     let long = "k".repeat(5000);
     let types = [
         "", "kick", "Message", "MESSAGE", " message", "message ", "setname", &long,
@@ -143,7 +143,7 @@ fn invalid_utf8() {
 }
 
 #[test]
-fn half_of_a_surrogate_pair_is_no_text() {
+fn unpaired_surrogate_is_rejected() {
     let escapes = ["\\ud800", "\\udc00", "\\ud83d\\ud83d", "\\ud800x"];
     all_are_refused(
         escapes.map(|escape| format!("{{\"type\":\"message\",\"data\":\"x{escape}\"}}")),
@@ -274,7 +274,7 @@ fn a_half_line_at_the_end_of_the_stream_is_refused_after_the_replies_owed() {
 }
 
 #[test]
-fn nothing_is_refused_where_the_stream_ends_after_a_whole_line() {
+fn end_after_a_complete_line_is_no_refusal() {
     let trial = Trial::new();
     for end in ["\n", "\n\n", "\r\n", "\r\n\r\n"] {
         let mut alice = trial.join("alice");
@@ -307,7 +307,7 @@ fn the_seventeenth_refusal_in_a_row_closes() {
 }
 
 #[test]
-fn after_the_closing_sentence_nothing_is_read() {
+fn no_line_is_read_after_the_closing_sentence() {
     let trial = Trial::new();
     let Pair {
         mut culprit,

@@ -325,7 +325,7 @@ proptest! {
     }
 
     #[test]
-    fn a_line_that_was_given_up_leaves_nothing_behind(half in vec(any::<u8>(), 0..MAX_LINE), rest in stream()) {
+    fn abandoned_line_leaves_no_bytes(half in vec(any::<u8>(), 0..MAX_LINE), rest in stream()) {
         let half: Vec<u8> = half.into_iter().filter(|&byte| byte != b'\n').collect();
         let mut splitter = LineDecoder::new(MAX_LINE);
         prop_assert_eq!(splitter.next_line(&mut half.as_slice()), None);
@@ -345,7 +345,7 @@ proptest! {
     }
 
     #[test]
-    fn whatever_happens_to_a_splitter_it_is_what_one_byte_after_the_other_would_give(
+    fn splitter_matches_the_model_at_any_chunking(
         feeds in feeds(), most in 0usize..20,
     ) {
         crate::line_model::check(&feeds, most);
@@ -381,7 +381,7 @@ proptest! {
 
     /// Order of keys, white space, unknown keys and escapes mean nothing.
     #[test]
-    fn however_a_request_is_written_it_is_the_same(
+    fn spelling_of_a_request_does_not_matter(
         kind in prop::sample::select(&["message", "set-name", "history", "users", "message ", "Users"][..]),
         text in any_text(),
         others in vec(("[a-z]{5,8}", any_json()), 0..4),

@@ -143,7 +143,7 @@ proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(crate::cases::cases(2000)) })]
 
     #[test]
-    fn the_room_is_what_the_model_says(limits in limits(), steps in steps()) {
+    fn room_matches_the_model(limits in limits(), steps in steps()) {
         let mut room = Room::new(limits.clone());
         let mut model = Model::new(limits);
         for step in steps {

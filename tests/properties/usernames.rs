@@ -249,7 +249,7 @@ proptest! {
     }
 
     #[test]
-    fn a_name_is_one_visible_line(requested in anything()) {
+    fn name_is_a_visible_line(requested in anything()) {
         if let Ok(name) = Username::parse(&requested, own()) {
             let line_ends = ['\n', '\r', '\u{85}', '\u{2028}', '\u{2029}'];
             prop_assert!(!name.as_str().contains(line_ends));
@@ -287,7 +287,7 @@ proptest! {
     }
 
     #[test]
-    fn nobody_takes_a_source_apart(requested in anything()) {
+    fn sources_are_unambiguous(requested in anything()) {
         if let Ok(name) = Username::parse(&requested, own()) {
             let name = name.as_str();
             prop_assert!(!name.contains(": "));
@@ -300,7 +300,7 @@ proptest! {
     }
 
     #[test]
-    fn an_address_is_ones_own(requested in anything()) {
+    fn address_belongs_to_its_user(requested in anything()) {
         if let Ok(name) = Username::parse(&requested, own())
             && name != Username::from_address(own())
         {
@@ -350,7 +350,7 @@ proptest! {
     }
 
     #[test]
-    fn nothing_hidden_goes_into_a_name(
+    fn names_have_no_hidden_characters(
         requested in anything(), place: prop::sample::Index,
         hidden in prop::sample::select(&[
             '\0', '\n', '\u{1B}', '\u{7F}', '\u{9B}', '\u{AD}', '\u{34F}', '\u{61C}', '\u{180E}',

@@ -56,7 +56,7 @@ fn a_hello_is_answered_by_a_welcome_with_all_that_it_has() {
 }
 
 #[test]
-fn everyone_gets_the_same_bytes_in_the_same_order_in_both_dialects() {
+fn both_dialects_have_the_same_order() {
     over_both(Limits::default(), |site| {
         let mut basic = site.connect("basic");
         let mut one = Extended::connect(site, "one");
@@ -87,7 +87,7 @@ fn everyone_gets_the_same_bytes_in_the_same_order_in_both_dialects() {
 }
 
 #[test]
-fn a_newline_stays_one_for_those_who_can_read_it() {
+fn extended_dialect_keeps_newlines() {
     over_both(Limits::default(), |site| {
         let mut basic = site.connect("basic");
         let mut client = Extended::join(site, "alice");
@@ -127,7 +127,7 @@ fn a_nonce_is_acknowledged_and_said_once() {
 }
 
 #[test]
-fn what_is_said_to_one_alone_is_for_the_two_only() {
+fn private_message_reaches_sender_and_receiver_only() {
     over_both(Limits::default(), |site| {
         let mut alice = Extended::join(site, "alice");
         let mut bob = site.join("bob");
@@ -210,7 +210,7 @@ fn pages_go_back_to_the_beginning() {
 }
 
 #[test]
-fn what_is_searched_for_is_found_newest_first_by_the_same_rules() {
+fn search_finds_newest_first() {
     over_both(Limits::default(), |site| {
         let mut alice = Extended::join(site, "Älice");
         let mut bob = Extended::join(site, "bob");
@@ -380,7 +380,7 @@ fn users_are_told_with_the_time_of_their_arrival() {
 }
 
 #[test]
-fn at_the_end_each_is_told_when_to_come_back() {
+fn stop_names_the_time_to_reconnect() {
     let mut chat = Chat::start();
     let mut clients: Vec<_> = (0..50)
         .map(|number| Extended::connect(&chat, &format!("client {number}")))

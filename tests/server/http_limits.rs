@@ -74,7 +74,7 @@ pub(crate) fn is_a_refusal(answer: &Answer, status: u16, words: &str) {
 }
 
 #[test]
-fn nothing_but_reading_does_anything() {
+fn methods_other_than_reading_have_no_effect() {
     let (chat, web) = start(WebLimits::default());
     let mut alice = chat.join("alice");
     for method in ["POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "get"] {
@@ -98,7 +98,7 @@ fn nothing_but_reading_does_anything() {
 }
 
 #[test]
-fn a_head_that_does_not_end_in_time_is_told() {
+fn unfinished_head_is_answered_at_its_timeout() {
     let (_chat, web) = start(WebLimits {
         head_timeout: SHORT,
         idle_timeout: LONG,
@@ -173,7 +173,7 @@ fn a_response_without_progress_is_dropped() {
 }
 
 #[test]
-fn a_response_that_takes_too_long_is_dropped() {
+fn response_over_its_time_limit_is_dropped() {
     check_that_a_stuck_reader_is_dropped(WebLimits {
         write_stall_timeout: LONG,
         response_deadline: Duration::from_millis(300),
@@ -220,7 +220,7 @@ fn a_stream_has_no_deadline_however_its_address_is_written() {
 }
 
 #[test]
-fn one_who_goes_on_sending_after_the_answer_is_cut_off_and_holds_up_nobody() {
+fn client_that_sends_after_the_answer_is_closed() {
     let (chat, web) = start(WebLimits::default());
     let mut alice = chat.join("alice");
     let mut stream = Http::connect(web);
@@ -315,7 +315,7 @@ fn live_streams_to_one_address_can_be_bounded() {
 }
 
 #[test]
-fn one_who_is_refused_at_the_door_hears_why_however_late_it_asks() {
+fn rejected_connection_gets_the_reason_at_any_time() {
     let (_chat, web) = start(WebLimits {
         connections_per_address: Some(1),
         ..WebLimits::default()
@@ -411,7 +411,7 @@ fn the_program_knows_its_machine_and_the_names_it_is_given() {
 }
 
 #[test]
-fn a_web_name_that_is_none_is_told() {
+fn invalid_web_name_is_reported() {
     for wrong in ["http://chat.example.org/", "chat:8080", "*.example.org", ""] {
         let finished = run_to_end(RealServer::bare_command(&["--web-name", wrong]));
         assert_eq!(finished.code, Some(2), "{finished:?}");

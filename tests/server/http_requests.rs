@@ -313,7 +313,7 @@ fn a_head_with_other_line_ends_is_refused_at_once() {
 }
 
 #[test]
-fn a_length_that_is_none_or_two_makes_a_request_malformed() {
+fn invalid_or_repeated_length_is_malformed() {
     let (_chat, web) = start(WebLimits::default());
     for (fields, status) in [
         ("Content-Length: abc\r\n", 400),
@@ -388,7 +388,7 @@ fn http_1_0_gets_no_stream_however_its_address_is_written() {
 
 /// A letter that is written as a number is another letter here, in every version.
 #[test]
-fn an_encoded_letter_leads_to_nothing() {
+fn encoded_letters_are_not_decoded() {
     let (_chat, web) = start(WebLimits::default());
     for version in ["1.0", "1.1"] {
         for path in [

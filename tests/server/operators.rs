@@ -57,7 +57,7 @@ fn every_end_is_logged_once_with_address_name_and_reason() {
 }
 
 #[test]
-fn the_log_for_programs_is_one_object_a_line_and_holds_nothing_that_was_said() {
+fn json_log_has_one_object_per_line_and_no_message() {
     let server = RealServer::start(&["--log", "trace", "--log-format", "json"]);
     let mut talker = server.join("talker");
     talker.say_and_hear("a secret between us");
@@ -84,7 +84,7 @@ fn the_log_for_programs_is_one_object_a_line_and_holds_nothing_that_was_said() {
 }
 
 #[test]
-fn a_failing_start_is_one_object_too_in_the_format_for_programs() {
+fn failed_start_is_logged_as_json() {
     let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
     let port = taken.local_addr().expect("its address").port().to_string();
     let arguments = [
@@ -132,7 +132,7 @@ fn a_failure_inside_ends_the_program_with_status_70_and_a_sentence() {
 }
 
 #[test]
-fn who_connects_too_often_is_told_and_closed_and_never_announced() {
+fn address_that_connects_too_often_is_rejected_unannounced() {
     let server = RealServer::start(&["--connect-rate", "3"]);
     let mut first = server.join("first");
     let second = server.connect("second");
@@ -177,7 +177,7 @@ fn value(text: &str, name: &str) -> f64 {
 }
 
 #[test]
-fn the_counts_are_those_of_what_happened() {
+fn metrics_count_each_event() {
     let server = RealServer::start(&["--log", "debug", "--max-clients", "3"]);
     end_in_each_way(&server);
     eventually(PATIENCE, "everyone has left", || {
@@ -267,7 +267,7 @@ fn every_end_of_a_connection_of_the_page_has_a_reason_and_is_logged_and_counted_
 }
 
 #[test]
-fn who_comes_when_no_descriptor_is_left_is_counted_as_accepted_and_as_refused() {
+fn connection_without_descriptor_counts_as_accepted_and_rejected() {
     let command = RealServer::command(&[]);
     let mut shell = Command::new("sh");
     // The shell becomes the server.
@@ -372,7 +372,7 @@ cat /mnt/log
 
 #[test]
 #[cfg(target_os = "linux")]
-fn after_a_full_disk_the_log_goes_on_in_lines_of_their_own_and_the_missing_are_counted() {
+fn log_continues_after_a_full_disk_and_counts_lost_lines() {
     let mut command = Command::new("timeout");
     command.args(["60", "unshare", "-rm", "bash", "-c", LIFE_WITH_A_FULL_DISK]);
     let ran = command.arg(env!("CARGO_BIN_EXE_smolchat-server")).output();

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::io::Write;
 use std::thread;
 
-fn one_order_for_all(threads: usize) {
+fn check_same_order(threads: usize) {
     const CLIENTS: usize = 50;
     const MESSAGES: usize = 40;
     let chat = Chat::with_config(ServerConfig {
@@ -84,12 +84,12 @@ fn one_order_for_all(threads: usize) {
 
 #[test]
 fn fifty_talkers_see_one_order() {
-    one_order_for_all(1);
+    check_same_order(1);
 }
 
 #[test]
 fn fifty_talkers_see_one_order_on_several_threads() {
-    one_order_for_all(3);
+    check_same_order(3);
 }
 
 #[test]

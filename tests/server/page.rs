@@ -83,7 +83,7 @@ fn api_users_has_names_and_times_in_order_of_arrival() {
 }
 
 #[test]
-fn api_messages_has_what_was_said_oldest_first() {
+fn api_messages_lists_messages_oldest_first() {
     let (chat, web) = Chat::with_page(Limits {
         history_messages: 3,
         ..Limits::default()
@@ -152,7 +152,7 @@ fn healthz_tells_that_the_chat_is_alive() {
 }
 
 #[test]
-fn the_files_of_the_page_are_there_and_nothing_is_loaded_from_elsewhere() {
+fn page_serves_all_its_files() {
     let (_chat, web) = Chat::with_page(Limits::default());
     let html = get(web, "/").text();
     let mut found = 0;

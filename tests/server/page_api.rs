@@ -12,7 +12,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 #[test]
-fn one_of_the_page_is_a_user_like_any_other() {
+fn browser_is_a_user_like_any_other() {
     let (chat, web) = Chat::with_page(Limits::default());
     let mut alice = chat.join("alice");
     let mut eve = Browser::join(web, "Eve");
@@ -66,7 +66,7 @@ fn one_of_the_page_is_a_user_like_any_other() {
 }
 
 #[test]
-fn what_is_refused_is_refused_as_in_the_chat() {
+fn api_rejects_what_the_chat_rejects() {
     let (chat, web) = Chat::with_page(Limits::default());
     let mut alice = chat.join("alice");
     let mut eve = Browser::new(web);
@@ -195,7 +195,7 @@ fn only_the_page_itself_may_act() {
 }
 
 #[test]
-fn what_is_said_again_under_its_nonce_is_said_once() {
+fn repeated_nonce_is_said_once() {
     let (chat, web) = Chat::with_page(Limits {
         grace: SHORT,
         ..Limits::default()
@@ -292,7 +292,7 @@ fn private_messages_reach_every_stream_and_wait_for_the_next_one() {
 }
 
 #[test]
-fn tabs_are_one_user_who_leaves_within_the_grace_time_after_the_last() {
+fn tabs_share_a_user_that_leaves_after_the_last_closes() {
     let (chat, web) = Chat::with_page(Limits {
         grace: SHORT,
         ..Limits::default()
@@ -323,7 +323,7 @@ fn tabs_are_one_user_who_leaves_within_the_grace_time_after_the_last() {
 }
 
 #[test]
-fn one_who_never_listens_is_gone_after_the_grace_time() {
+fn browser_without_stream_leaves_after_the_grace_time() {
     let (chat, web) = Chat::with_page(Limits {
         grace: SHORT,
         ..Limits::default()
@@ -349,7 +349,7 @@ fn one_who_never_listens_is_gone_after_the_grace_time() {
 }
 
 #[test]
-fn one_of_the_page_takes_a_place() {
+fn browser_uses_a_slot() {
     let (chat, web) = Chat::with_page(Limits {
         max_clients: 2,
         ..Limits::default()
@@ -376,7 +376,7 @@ fn one_of_the_page_takes_a_place() {
 }
 
 #[test]
-fn the_bounds_of_one_address_hold() {
+fn limits_per_address_apply_to_browsers() {
     let (_chat, web) = Chat::with_page(Limits {
         max_clients_per_address: Some(1),
         ..Limits::default()
@@ -403,7 +403,7 @@ fn the_bounds_of_one_address_hold() {
 }
 
 #[test]
-fn who_sends_too_fast_is_told_when_it_may_go_on() {
+fn rate_limited_browser_gets_a_retry_time() {
     let (chat, web) = Chat::with_page(Limits {
         rate_per_second: 1,
         burst_lines: 3,
@@ -423,7 +423,7 @@ fn who_sends_too_fast_is_told_when_it_may_go_on() {
 }
 
 #[test]
-fn a_page_for_reading_only_lets_nobody_talk() {
+fn read_only_page_rejects_requests_to_talk() {
     let chat = Chat::with_config(ServerConfig {
         web: Some(WebConfig {
             is_read_only: true,
@@ -449,7 +449,7 @@ fn a_page_for_reading_only_lets_nobody_talk() {
 }
 
 #[test]
-fn a_secret_of_a_browser_is_none_of_the_chat() {
+fn browser_token_is_invalid_in_the_chat() {
     let (chat, web) = Chat::with_page(Limits::default());
     let eve = Browser::join(web, "eve");
     let token = eve.cookie.split_once('=').expect("a value").1;
@@ -563,7 +563,7 @@ fn a_fuzzer_made_from_the_description_finds_nothing() {
 }
 
 #[test]
-fn what_an_open_page_means_is_said_at_the_start() {
+fn open_page_warns_at_the_start() {
     for (arguments, sentence) in [
         (
             &["--web-host", "0.0.0.0"][..],

@@ -126,7 +126,7 @@ fn without_scripts_the_past_is_read_by_links_and_a_form() {
 }
 
 #[test]
-fn files_come_compressed_to_those_who_take_it() {
+fn files_are_compressed_on_request() {
     let (_chat, web) = Chat::with_page(Limits::default());
     let page = get(web, "/").text();
     let addresses: Vec<&str> = page
@@ -156,7 +156,7 @@ fn files_come_compressed_to_those_who_take_it() {
 }
 
 #[test]
-fn one_who_comes_back_gets_what_it_missed() {
+fn reconnected_stream_gets_missed_events() {
     let (chat, web) = Chat::with_page(Limits::default());
     let mut alice = chat.join("alice");
     let mut events = Events::open(web);
@@ -210,7 +210,7 @@ fn one_who_comes_back_gets_what_it_missed() {
 }
 
 #[test]
-fn what_is_not_kept_any_more_is_told() {
+fn dropped_events_are_reported_as_a_gap() {
     let (chat, web) = Chat::with_page(Limits {
         history_messages: 5,
         ..Limits::default()
@@ -238,7 +238,7 @@ fn what_is_not_kept_any_more_is_told() {
 }
 
 #[test]
-fn with_a_store_everything_is_there_after_a_restart() {
+fn store_restores_everything_after_a_restart() {
     let folder = std::env::temp_dir().join(format!("smolchat-page-{}", std::process::id()));
     std::fs::create_dir_all(&folder).expect("a folder");
     let file = folder.join("chat.db");

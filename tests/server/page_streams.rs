@@ -123,7 +123,7 @@ fn the_stream_says_bye_when_the_server_stops() {
 }
 
 #[test]
-fn too_many_streams_are_told_and_a_gone_one_makes_room() {
+fn surplus_stream_is_rejected_until_another_ends() {
     rlimit::increase_nofile_limit(u64::MAX).expect("the limit of open files can be raised");
     let (chat, web) = Chat::with_page(Limits::default());
     let mut alice = chat.join("alice");

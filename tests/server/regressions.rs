@@ -28,7 +28,7 @@ fn flood_with_requests(web: std::net::SocketAddr, stop: Arc<AtomicBool>) -> thre
 
 /// The loop over the requests of a connection never let anything else run.
 #[test]
-fn a_reader_of_the_page_who_never_waits_holds_up_neither_the_chat_nor_the_end() {
+fn fast_page_reader_delays_neither_chat_nor_stop() {
     let mut server = RealServer::start(&["--threads", "1"]);
     let stop = Arc::new(AtomicBool::new(false));
     let flood = flood_with_requests(server.web.expect("a page"), stop.clone());
@@ -47,7 +47,7 @@ fn a_reader_of_the_page_who_never_waits_holds_up_neither_the_chat_nor_the_end() 
 
 /// A failed write made the connection's task forget what it had not read yet.
 #[test]
-fn what_was_said_before_a_close_with_unread_echoes_is_heard() {
+fn messages_before_a_close_with_unread_echoes_are_delivered() {
     const CLIENTS: usize = 120;
     const LINES: usize = 8;
     let chat = Chat::with(Limits {

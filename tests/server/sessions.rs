@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use smolchat::server::limits::Limits;
 
 #[test]
-fn one_who_is_back_in_time_was_never_away() {
+fn resumption_in_the_grace_time_is_unannounced() {
     over_both(Limits::default(), |site| {
         let mut witness = Extended::join(site, "witness");
         let alice = Extended::join(site, "alice");
@@ -41,7 +41,7 @@ fn one_who_is_back_in_time_was_never_away() {
 }
 
 #[test]
-fn one_without_a_name_takes_its_new_address() {
+fn resumed_user_without_name_takes_the_new_address() {
     over_both(Limits::default(), |site| {
         let mut witness = Extended::join(site, "witness");
         let client = Extended::connect(site, "client");
@@ -60,7 +60,7 @@ fn one_without_a_name_takes_its_new_address() {
 }
 
 #[test]
-fn one_who_is_still_connected_moves_to_the_new_connection() {
+fn connected_user_moves_to_the_new_connection() {
     over_both(Limits::default(), |site| {
         let mut witness = Extended::join(site, "witness");
         let mut first = Extended::join(site, "alice");
@@ -111,7 +111,7 @@ fn after_the_grace_time_the_name_is_free_and_given_back_if_it_still_is() {
 }
 
 #[test]
-fn who_says_quit_or_is_sent_away_has_no_grace() {
+fn quit_and_eviction_have_no_grace_time() {
     over_both(Limits::default(), |site| {
         let mut witness = Extended::join(site, "witness");
         let mut alice = Extended::join(site, "alice");
@@ -125,7 +125,7 @@ fn who_says_quit_or_is_sent_away_has_no_grace() {
 }
 
 #[test]
-fn one_in_its_grace_time_takes_no_place() {
+fn user_in_the_grace_time_uses_no_slot() {
     let limits = Limits {
         max_clients: 2,
         ..Limits::default()
@@ -155,7 +155,7 @@ fn one_in_its_grace_time_takes_no_place() {
 }
 
 #[test]
-fn a_past_that_is_not_known_is_told_and_given_as_far_as_there_is_one() {
+fn unknown_history_is_reported_and_replayed_as_far_as_kept() {
     over_both(Limits::default(), |site| {
         let mut alice = Extended::join(site, "alice");
         alice.say("one");

@@ -27,7 +27,7 @@ pub(crate) fn stop(server: &mut RealServer, signal: &str) {
 }
 
 #[track_caller]
-fn everyone_is_told(signal: &str) {
+fn check_stop_is_announced(signal: &str) {
     let mut server = RealServer::start(&[]);
     let mut clients = server.room(["alice", "bob", "carol"]);
     server.signal(signal);
@@ -46,13 +46,13 @@ fn everyone_is_told(signal: &str) {
 }
 
 #[test]
-fn sigint_tells_everyone_and_ends_with_status_0() {
-    everyone_is_told("INT");
+fn sigint_is_announced_and_ends_with_status_0() {
+    check_stop_is_announced("INT");
 }
 
 #[test]
-fn sigterm_tells_everyone_and_ends_with_status_0() {
-    everyone_is_told("TERM");
+fn sigterm_is_announced_and_ends_with_status_0() {
+    check_stop_is_announced("TERM");
 }
 
 #[test]
@@ -66,7 +66,7 @@ fn an_idle_server_ends_at_once() {
 }
 
 #[test]
-fn clients_who_stay_do_not_hold_up_the_end() {
+fn idle_clients_do_not_delay_the_stop() {
     let mut server = RealServer::start(&[]);
     let mut clients = server.room(["alice", "bob"]);
     let start = Instant::now();
@@ -80,7 +80,7 @@ fn clients_who_stay_do_not_hold_up_the_end() {
 }
 
 #[test]
-fn readers_who_stand_still_do_not_hold_up_the_end() {
+fn stuck_readers_do_not_delay_the_stop() {
     let mut server = RealServer::start(&[
         "--rate",
         "10000000",
@@ -112,7 +112,7 @@ fn readers_who_stand_still_do_not_hold_up_the_end() {
 }
 
 #[test]
-fn senders_who_are_held_back_do_not_hold_up_the_end() {
+fn throttled_senders_do_not_delay_the_stop() {
     let mut server = RealServer::start(&["--rate", "1", "--burst", "1"]);
     let mut flooder = server.connect("flooder");
     let lines = crate::support::request("message", "again").repeat(5000);
@@ -126,7 +126,7 @@ fn senders_who_are_held_back_do_not_hold_up_the_end() {
 }
 
 #[test]
-fn newcomers_during_the_end_do_not_hold_it_up() {
+fn newcomers_do_not_delay_the_stop() {
     let mut server = RealServer::start(&[]);
     let clients = server.room(["alice", "bob"]);
     server.signal("TERM");
@@ -148,7 +148,7 @@ fn newcomers_during_the_end_do_not_hold_it_up() {
 }
 
 #[test]
-fn readers_of_the_page_do_not_hold_up_the_end() {
+fn page_readers_do_not_delay_the_stop() {
     let mut server = RealServer::start(&[]);
     let web = server.web.expect("a page");
     let readers: Vec<std::net::TcpStream> = (0..5)
@@ -166,7 +166,7 @@ fn readers_of_the_page_do_not_hold_up_the_end() {
 }
 
 #[test]
-fn a_talking_crowd_does_not_hold_up_the_end() {
+fn flood_does_not_delay_the_stop() {
     let mut server = RealServer::start(&["--rate", "10000000", "--burst", "10000000"]);
     let clients: Vec<LineClient> = (0..10)
         .map(|number| server.join(&format!("talker{number}")))
@@ -212,7 +212,7 @@ fn last_two_lines(client: &LineClient) -> Vec<String> {
 }
 
 #[test]
-fn at_the_end_a_thousand_talkers_have_one_and_the_same_last_message() {
+fn thousand_talkers_receive_the_same_last_message() {
     const CLIENTS: usize = 1000;
     rlimit::increase_nofile_limit(u64::MAX).expect("the limit of open files can be raised");
     let mut server = RealServer::start(&["--announce-limit", "0", "--max-clients", "1001"]);
@@ -279,7 +279,7 @@ fn talk_to_the_end(client: LineClient) -> Vec<String> {
 }
 
 #[test]
-fn at_the_end_all_who_read_have_one_last_message_while_others_stand_still_and_talk_on() {
+fn active_readers_receive_the_same_last_message_beside_stuck_ones() {
     const STUCK: usize = 10;
     const LISTENERS: usize = 20;
     const TALKERS: usize = 40;

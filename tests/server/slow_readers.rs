@@ -141,7 +141,7 @@ fn half_of_the_lag_limit_is_allowed_without_timeout() {
 }
 
 #[test]
-fn write_timeout_is_told_as_last_line() {
+fn write_timeout_is_the_last_line() {
     const STALL: Duration = Duration::from_secs(2);
     let mut backlog = Backlog::start(64 * 1024 * 1024, NEVER, STALL);
     if backlog.start.elapsed() < STALL / 2 {

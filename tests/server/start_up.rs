@@ -12,7 +12,7 @@ fn refused(arguments: &[&str]) -> Finished {
 }
 
 #[test]
-fn a_closed_standard_output_does_not_stop_the_chat_and_the_skipped_lines_are_told() {
+fn closed_standard_output_skips_lines_and_keeps_the_chat() {
     let mut command = RealServer::command(&[]);
     // A pipe whose reading end is gone before the first line.
     let (reader, writer) = std::io::pipe().expect("a pipe");
@@ -31,7 +31,7 @@ fn a_closed_standard_output_does_not_stop_the_chat_and_the_skipped_lines_are_tol
 }
 
 #[test]
-fn a_full_standard_output_does_not_stop_the_chat_and_the_skipped_lines_are_told() {
+fn full_standard_output_skips_lines_and_keeps_the_chat() {
     let mut command = RealServer::command(&["--rate", "10000000", "--burst", "10000000"]);
     // A pipe that nobody reads.
     let (reader, writer) = std::io::pipe().expect("a pipe");
@@ -64,7 +64,7 @@ fn skipped_lines(stderr: &str) -> Option<u64> {
 }
 
 #[test]
-fn the_transcript_is_plain_in_a_pipe_and_nothing_else_stands_there() {
+fn transcript_in_a_pipe_is_plain() {
     let mut server = RealServer::start(&["--log", "trace"]);
     let mut alice = server.join("alice");
     alice.say("a\u{1b}[31m\nb");
@@ -110,7 +110,7 @@ fn the_start_up_lines_say_how_to_open_the_chat_to_the_network() {
 }
 
 #[test]
-fn a_taken_port_is_one_sentence_with_the_address_and_a_remedy_and_status_1() {
+fn port_in_use_is_explained_with_status_1() {
     let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
     let address = taken.local_addr().expect("an address").to_string();
     let port = taken.local_addr().expect("an address").port().to_string();
@@ -132,7 +132,7 @@ fn a_taken_port_is_one_sentence_with_the_address_and_a_remedy_and_status_1() {
 }
 
 #[test]
-fn an_address_that_cannot_be_bound_is_one_sentence_and_status_1() {
+fn invalid_address_is_explained_with_status_1() {
     // An address for documentation: no machine has it.
     for (arguments, remedy) in [
         (&["--host", "192.0.2.1", "--port", "0"][..], "--host"),
@@ -160,7 +160,7 @@ fn an_address_that_cannot_be_bound_is_one_sentence_and_status_1() {
 }
 
 #[test]
-fn a_privileged_port_is_one_sentence_with_the_address_and_a_remedy_and_status_1() {
+fn privileged_port_is_explained_with_status_1() {
     if TcpListener::bind((Ipv4Addr::LOCALHOST, 1)).is_ok() {
         return skip("this user may listen on privileged ports");
     }
@@ -188,7 +188,7 @@ fn two_servers_start_on_one_machine_with_the_default_web_port() {
 }
 
 #[test]
-fn port_0_takes_a_free_one_for_both() {
+fn port_0_takes_free_ports() {
     let (first, second) = (RealServer::start(&[]), RealServer::start(&[]));
     assert_ne!(first.address, second.address);
     assert_ne!(first.web, second.web);
@@ -207,7 +207,7 @@ fn the_page_has_a_host_of_its_own() {
 }
 
 #[test]
-fn wrong_use_is_status_2_and_says_what_is_wrong() {
+fn wrong_usage_is_explained_with_status_2() {
     for arguments in [
         &["--no-such-option"][..],
         &["--no-such-option", "1"],
@@ -232,7 +232,7 @@ fn wrong_use_is_status_2_and_says_what_is_wrong() {
 }
 
 #[test]
-fn a_value_out_of_range_is_status_2_and_one_sentence_with_option_value_and_range() {
+fn value_out_of_range_is_explained_with_status_2() {
     for (option, value, least, most) in [
         ("--max-clients", "0", "1", "1000000"),
         ("--max-clients", "1000001", "1", "1000000"),

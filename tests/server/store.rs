@@ -52,7 +52,7 @@ fn does_not_start(file: &Path, words: &str) {
 }
 
 #[test]
-fn what_is_wrong_with_the_file_is_told_at_the_start() {
+fn invalid_store_is_reported_at_the_start() {
     let folder = Folder::new();
     let file = folder.file("chat.db");
     std::fs::write(&file, "a letter to somebody, of some length").expect("written");
@@ -75,7 +75,7 @@ fn what_is_wrong_with_the_file_is_told_at_the_start() {
 
 #[cfg(unix)]
 #[test]
-fn a_file_that_may_only_be_read_is_told() {
+fn read_only_store_is_reported() {
     use std::os::unix::fs::PermissionsExt;
     let folder = Folder::new();
     let file = folder.file("chat.db");
@@ -127,7 +127,7 @@ fn talk_until_broken(
 }
 
 #[test]
-fn what_anybody_has_seen_is_in_the_file_after_a_kill_in_the_middle_of_a_storm() {
+fn delivered_messages_survive_a_kill_during_a_flood() {
     let folder = Folder::new();
     let file = folder.file("chat.db");
     let mut last = 0;
@@ -196,7 +196,7 @@ fn what_anybody_has_seen_is_in_the_file_after_a_kill_in_the_middle_of_a_storm() 
 /// That somebody was too slow is found when others are published to, and has its own place in the
 /// order of what is committed.
 #[test]
-fn those_who_are_too_slow_leave_in_the_order_of_the_store() {
+fn slow_readers_leave_in_the_order_of_the_store() {
     let folder = Folder::new();
     let file = folder.file("chat.db");
     let mut command = command(&file);
@@ -323,7 +323,7 @@ fn get(server: &RealServer, path: &str) -> (u16, String) {
 /// A limit of file sizes stands for a full disk: it can be lifted while the server runs.
 #[cfg(target_os = "linux")]
 #[test]
-fn while_the_disk_takes_nothing_nobody_is_acknowledged_and_it_goes_on_when_it_does() {
+fn full_disk_delays_acknowledgements_until_it_has_space() {
     if Command::new("prlimit").arg("--version").output().is_err() {
         return skip("there is no prlimit");
     }
@@ -428,7 +428,7 @@ fn while_the_disk_takes_nothing_nobody_is_acknowledged_and_it_goes_on_when_it_do
 }
 
 #[test]
-fn another_programs_lock_is_told_and_waited_for() {
+fn lock_of_another_program_is_reported_and_awaited() {
     let folder = Folder::new();
     let file = folder.file("chat.db");
     let server = start(&file);
@@ -454,7 +454,7 @@ fn another_programs_lock_is_told_and_waited_for() {
 /// While nothing can be stored, a stop is one in order all the same, and what waited is not there
 /// afterwards: nobody had seen it.
 #[test]
-fn a_stop_while_nothing_can_be_stored_is_told_to_everyone() {
+fn stop_during_a_full_disk_is_announced() {
     let folder = Folder::new();
     let file = folder.file("chat.db");
     let mut server = start(&file);
@@ -477,7 +477,7 @@ fn a_stop_while_nothing_can_be_stored_is_told_to_everyone() {
 }
 
 #[test]
-fn a_stop_keeps_everything_and_a_start_goes_on() {
+fn restart_continues_with_everything() {
     let folder = Folder::new();
     let file = folder.file("chat.db");
     let mut server = start(&file);

@@ -350,7 +350,7 @@ fn time_to_run() -> Duration {
 
 #[test]
 #[ignore = "slow"]
-fn five_hundred_at_random_get_one_log_and_leave_nothing_behind() {
+fn five_hundred_random_clients_share_a_log_and_free_everything() {
     rlimit::increase_nofile_limit(u64::MAX).expect("the limit of open files can be raised");
     let seed = Random::seed_from("SMOLCHAT_SOAK_SEED");
     let mut random = Random::new(seed);

@@ -436,7 +436,7 @@ fn check(clients: &[Client], stored: &BTreeMap<u64, (String, String)>) {
 
 #[test]
 #[ignore = "slow"]
-fn everyone_has_everything_once_whatever_breaks() {
+fn each_client_gets_each_message_once_despite_faults() {
     let seed = Random::seed_from("SMOLCHAT_TORTURE_SEED");
     let seconds = std::env::var("SMOLCHAT_TORTURE_SECONDS").ok();
     let seconds = seconds.map(|seconds| seconds.parse().expect("a number of seconds"));

@@ -197,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn modules_follow_those_that_they_import() {
+    fn modules_follow_their_imports() {
         let script = bundle(&MODULES);
         assert!(!script.contains("import ") && !script.contains("export "));
         for (position, (name, content)) in MODULES.iter().enumerate() {

@@ -161,7 +161,7 @@ fn own_address_is_accepted_in_any_spelling() {
 }
 
 #[test]
-fn every_decimal_digit_is_read_as_one() {
+fn every_decimal_digit_has_its_value() {
     let is_digit = |character: &char| category(*character) == GeneralCategory::DecimalNumber;
     for digit in ('\0'..='\u{1FFFF}').filter(is_digit) {
         check_refused(&format!("{digit}.0.0.1:80"), &NameError::LooksLikeAddress);

@@ -233,7 +233,7 @@ fn rows_of_one_author_are_grouped() {
 }
 
 #[test]
-fn hues_are_those_of_the_script() {
+fn hues_match_the_script() {
     // FNV-1a, 32 bits: its published test values, modulo 12.
     assert_eq!(hue(""), 0x811c_9dc5 % 12);
     assert_eq!(hue("a"), 0xe40c_292c % 12);
