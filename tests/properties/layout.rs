@@ -1,4 +1,4 @@
-//! The layers and type names of `src`, and the sizes of folders.
+//! The layers and type names of `src`, and the sizes of files and folders.
 
 use std::collections::HashMap;
 use std::fs;
@@ -16,6 +16,7 @@ const LAYERS: [(&str, &str); 2] = [
 
 /// Ceilings for the lines of Rust in folders. They only go down.
 const MAX_LINES: [(&[&str], usize); 2] = [(&["src"], 31_000), (&["tests", "benches"], 22_300)];
+const MAX_FILE_LINES: usize = 600;
 
 /// Returns path and text of each Rust file of a folder.
 fn files(folder: &str) -> Vec<(String, String)> {
@@ -112,4 +113,12 @@ fn folders_do_not_grow() {
         let sum: usize = files.map(|(_, text)| text.lines().count()).sum();
         assert!(sum <= max, "{folders:?}: {sum} lines, more than {max}");
     }
+}
+
+#[test]
+fn files_are_small() {
+    let files = files("src").into_iter().chain(files("tests"));
+    let sizes = files.map(|(path, text)| (path, text.lines().count()));
+    let long: Vec<_> = sizes.filter(|(_, lines)| *lines > MAX_FILE_LINES).collect();
+    assert!(long.is_empty(), "{long:#?}");
 }

@@ -454,7 +454,7 @@ fn lock_of_another_program_is_reported_and_awaited() {
 /// While nothing can be stored, a stop is one in order all the same, and what waited is not there
 /// afterwards: nobody had seen it.
 #[test]
-fn stop_during_a_full_disk_is_announced() {
+fn stop_during_a_locked_store_is_announced() {
     let folder = Folder::new();
     let file = folder.file("chat.db");
     let mut server = start(&file);
