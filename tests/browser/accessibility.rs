@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 #[test]
-fn without_scripts_the_page_is_read() {
+fn page_is_readable_without_scripts() {
     let preferences = json!({ "profile.managed_default_content_settings.javascript": 2 });
     let Some(browser) = Browser::start_with("plain", &preferences) else {
         return;
@@ -96,7 +96,7 @@ fn hostile_names_and_messages_stay_text_and_inside_the_window() {
 }
 
 #[test]
-fn everything_is_done_by_the_keyboard() {
+fn keyboard_operates_everything() {
     let Some(browser) = Browser::start("keyboard") else {
         return;
     };

@@ -175,7 +175,7 @@ fn a_server_without_the_dialect_never_sees_a_hello() {
 // Commands
 
 #[test]
-fn two_clients_do_everything_that_commands_can_do() {
+fn two_clients_use_every_command() {
     let server = RealServer::start(&[]);
     let port = server.address.port();
     let mut alice = Program::client(port, &["--name", "alice"]);

@@ -38,7 +38,7 @@ impl Drop for Home {
 // The past
 
 #[test]
-fn the_past_comes_first_and_each_message_once() {
+fn history_comes_first_and_each_message_once() {
     let server = RealServer::start(&[]);
     let port = server.address.port();
     let mut bob = server.join("bob");
@@ -84,7 +84,7 @@ fn server_without_history_is_reported() {
 // The file
 
 #[test]
-fn the_configuration_file_says_where_and_who() {
+fn configuration_file_sets_server_and_name() {
     let server = RealServer::start(&[]);
     let mut bob = server.join("bob");
     let port = server.address.port();
@@ -184,7 +184,7 @@ fn terminal_options_are_rejected_in_a_pipe() {
 }
 
 #[test]
-fn every_status_is_as_help_has_it() {
+fn exit_statuses_match_help() {
     let help = run_to_end({
         let mut command = client_command();
         command.arg("--help");

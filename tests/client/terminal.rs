@@ -384,7 +384,7 @@ fn colours_follow_the_options() {
 }
 
 #[test]
-fn addresses_are_links_where_the_terminal_knows_them() {
+fn addresses_are_links_in_capable_terminals() {
     for (forced, links) in [("1", 1), ("0", 0)] {
         let (mut server, terminal) = scripted(Start {
             environment: &[("FORCE_HYPERLINK", forced)],

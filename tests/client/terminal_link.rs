@@ -69,7 +69,7 @@ fn broken_link_is_reported_and_loses_no_input() {
 }
 
 #[test]
-fn the_end_of_the_server_leaves_the_terminal_as_it_was() {
+fn server_stop_restores_the_terminal() {
     let (mut server, mut terminal) = scripted(Start::default());
     server.say("bob", "hi");
     terminal.types("half a line");
@@ -85,7 +85,7 @@ fn the_end_of_the_server_leaves_the_terminal_as_it_was() {
 }
 
 #[test]
-fn signals_leave_the_terminal_as_it_was() {
+fn signals_restore_the_terminal() {
     for (signal, status) in [("INT", 130), ("TERM", 130), ("HUP", 130)] {
         let (mut server, mut terminal) = scripted(Start::default());
         server.say("bob", "hi");

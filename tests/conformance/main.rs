@@ -302,7 +302,7 @@ fn departure_is_announced_to_every_user() {
 }
 
 #[test]
-fn a_client_that_says_something_and_closes_at_once_was_heard_before_it_left() {
+fn message_before_an_immediate_close_is_delivered() {
     let trial = Trial::new();
     let [mut alice, mut bob] = trial.room(["alice", "bob"]);
     alice.say("goodbye");

@@ -99,7 +99,7 @@ fn a_name_that_reads_as_an_address() {
 }
 
 #[test]
-fn the_own_address_may_be_taken_back() {
+fn user_can_return_to_its_address() {
     let trial = Trial::new();
     let [mut bob] = trial.room(["bob"]);
     let mut guest = trial.connect("guest");
@@ -113,7 +113,7 @@ fn the_own_address_may_be_taken_back() {
 }
 
 #[test]
-fn the_case_of_the_own_name_may_be_changed() {
+fn user_can_change_the_case_of_its_name() {
     let trial = Trial::new();
     let mut pair = trial.pair();
     let upper = pair.culprit.name.replace("culprit", "CULPRIT");

@@ -176,7 +176,7 @@ fn counted(line: &Line) -> (usize, usize) {
 }
 
 #[test]
-fn arrivals_and_departures_in_a_crowd_are_told_in_summary() {
+fn arrivals_and_departures_in_a_crowd_are_summarised() {
     let Some(trial) = Trial::own(&["--announce-limit", "2"]) else {
         return;
     };
@@ -345,7 +345,7 @@ fn a_reader_too_far_behind_is_closed_and_the_others_hear_everything() {
 }
 
 #[test]
-fn an_ipv6_address_stands_in_brackets() {
+fn ipv6_address_has_brackets() {
     if TcpListener::bind("[::1]:0").is_err() {
         return println!("SKIPPED: this machine has no IPv6 loopback address");
     }

@@ -81,7 +81,7 @@ fn a_type_of_the_wrong_json_type() {
 }
 
 #[test]
-fn data_of_the_wrong_json_type_or_none_where_it_is_needed() {
+fn data_missing_or_of_wrong_type() {
     let values = ["1", "null", "true", "[]", "[\"x\"]", "{\"x\":\"x\"}"];
     all_are_refused(["message", "set-name"].iter().flat_map(|kind| {
         values
@@ -198,7 +198,7 @@ fn a_message_over_the_limit_is_refused_and_never_cut_short() {
 }
 
 #[test]
-fn of_a_message_the_decoded_text_counts_as_received() {
+fn metrics_count_decoded_text() {
     let trial = Trial::new();
     let mut pair = trial.pair();
     let escaped = "\\u0041".repeat(MESSAGE);
@@ -380,7 +380,7 @@ fn any_accepted_line_starts_the_count_of_refusals_again() {
 }
 
 #[test]
-fn asking_for_the_own_name_is_no_refusal() {
+fn own_name_is_no_refusal() {
     let trial = Trial::new();
     let mut pair = trial.pair();
     let told = format!("Your name is already {}", pair.culprit.name);

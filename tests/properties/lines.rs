@@ -412,7 +412,7 @@ proptest! {
     }
 
     #[test]
-    fn a_key_that_stands_twice_is_refused(
+    fn duplicate_key_is_rejected(
         key in prop::sample::select(&["type", "data"][..]), values in vec(any_json(), 2..4),
     ) {
         let mut pairs: Vec<String> = values.iter().map(|value| format!("\"{key}\":{value}")).collect();
@@ -451,7 +451,7 @@ proptest! {
     }
 
     #[test]
-    fn the_server_reads_what_the_client_writes(text in any_text()) {
+    fn server_decodes_lines_of_the_client(text in any_text()) {
         let mut line = Vec::new();
         basic::encode_request(&mut line, "set-name", &text);
         prop_assert_eq!(line.pop(), Some(b'\n'));
@@ -467,7 +467,7 @@ proptest! {
     }
 
     #[test]
-    fn the_client_reads_what_the_server_writes(source in any_text(), message in any_text()) {
+    fn client_decodes_lines_of_the_server(source in any_text(), message in any_text()) {
         let mut line = Vec::new();
         basic::encode_message(&mut line, &source, &message);
         prop_assert_eq!(line.last(), Some(&b'\n'));
@@ -495,7 +495,7 @@ proptest! {
     }
 
     #[test]
-    fn any_bytes_of_a_server_are_read_without_harm(bytes in vec(any::<u8>(), 0..100)) {
+    fn client_reads_any_bytes(bytes in vec(any::<u8>(), 0..100)) {
         // Garbage is passed over; what counts is that this returns.
         let _ = server_line::decode(&bytes);
     }

@@ -309,7 +309,7 @@ proptest! {
     }
 
     #[test]
-    fn no_disguise_helps_an_impostor(
+    fn imitations_of_a_name_collide_with_it(
         impostor in prop::sample::select(IMPOSTORS), dresses in prop::collection::vec(0..7_u8, 40),
         front in "[ \u{3000}\u{A0}]{0,2}",
     ) {
@@ -401,7 +401,7 @@ proptest! {
     }
 
     #[test]
-    fn addresses_have_keys_of_their_own(a: SocketAddr, b: SocketAddr) {
+    fn addresses_have_unique_keys(a: SocketAddr, b: SocketAddr) {
         let (a, b) = (Username::from_address(a), Username::from_address(b));
         let (keys_a, keys_b) = (a.key(), b.key());
         prop_assert_eq!(a == b, keys_a == keys_b);

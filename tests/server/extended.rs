@@ -29,7 +29,7 @@ pub(crate) fn short_grace() -> Limits {
 }
 
 #[test]
-fn a_hello_is_answered_by_a_welcome_with_all_that_it_has() {
+fn welcome_answers_hello_with_all_keys() {
     over_both(Limits::default(), |site| {
         let client = Extended::connect(site, "client");
         let welcome = &client.welcome;
@@ -356,7 +356,7 @@ fn pings_and_errors_have_their_forms() {
 }
 
 #[test]
-fn users_are_told_with_the_time_of_their_arrival() {
+fn users_reply_has_arrival_times() {
     over_both(Limits::default(), |site| {
         let mut client = Extended::join(site, "alice");
         let bob = site.join("bob");
@@ -406,7 +406,7 @@ fn stop_names_the_time_to_reconnect() {
 
 /// Numbers of another life are never taken for those of this one.
 #[test]
-fn a_server_without_a_store_has_another_past_each_time() {
+fn server_without_store_has_a_new_epoch() {
     let first = Chat::with_config(Chat::config_with_web());
     let mut alice = Extended::join(&first, "alice");
     alice.say("before");
@@ -445,7 +445,7 @@ fn a_basic_client_pings_and_quits() {
 /// The client of the documentation, which a reader may copy.
 #[cfg(unix)]
 #[test]
-fn the_documented_client_says_everything_once_over_a_restart() {
+fn documented_client_sends_once_across_a_restart() {
     use std::io::Write;
     use std::process::{Command, Stdio};
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/examples/extended.py");

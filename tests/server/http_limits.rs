@@ -116,7 +116,7 @@ fn unfinished_head_is_answered_at_its_timeout() {
 }
 
 #[test]
-fn a_connection_without_a_request_is_closed_without_a_word() {
+fn connection_without_a_request_is_closed_silently() {
     let (_chat, web) = start(WebLimits {
         head_timeout: LONG,
         idle_timeout: SHORT,
@@ -387,7 +387,7 @@ fn the_page_is_for_its_own_hosts_only() {
 }
 
 #[test]
-fn the_program_knows_its_machine_and_the_names_it_is_given() {
+fn page_accepts_names_of_the_machine_and_of_options() {
     let server = RealServer::start(&["--web-name", "Chat.example.org", "--web-name=wiki.lan."]);
     let web = server.web.expect("a page");
     for good in ["chat.example.org", "wiki.lan:1"] {
@@ -422,7 +422,7 @@ fn invalid_web_name_is_reported() {
 }
 
 #[test]
-fn healthz_says_ready_only_while_the_chat_goes_on() {
+fn healthz_is_ready_only_while_the_chat_runs() {
     let (mut chat, web) = Chat::with_page(Limits {
         max_lag_bytes: 64 * 1024 * 1024,
         ..unpaced()

@@ -112,7 +112,7 @@ fn a_connection_serves_several_requests_also_when_they_come_at_once() {
 }
 
 #[test]
-fn odd_requests_are_answered_or_closed_and_harm_nothing() {
+fn odd_requests_are_answered_or_closed() {
     let server = RealServer::start(&["--log", "trace"]);
     let web = server.web.expect("a page");
     let heads: [&[u8]; 30] = [

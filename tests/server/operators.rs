@@ -34,7 +34,7 @@ fn end_in_each_way(server: &RealServer) {
 }
 
 #[test]
-fn every_end_is_logged_once_with_address_name_and_reason() {
+fn every_disconnect_is_logged_once() {
     let server = RealServer::start(&["--log", "debug", "--max-clients", "3"]);
     end_in_each_way(&server);
     let fields = [
@@ -110,7 +110,7 @@ fn failed_start_is_logged_as_json() {
 }
 
 #[test]
-fn a_failure_inside_ends_the_program_with_status_70_and_a_sentence() {
+fn internal_failure_is_explained_with_status_70() {
     let command = RealServer::command(&["--no-web"]);
     let mut shell = Command::new("sh");
     // Room for the stack of one thread, not for that of a second, but much for all else.
@@ -222,7 +222,7 @@ fn metrics_count_each_event() {
 }
 
 #[test]
-fn every_end_of_a_connection_of_the_page_has_a_reason_and_is_logged_and_counted_once() {
+fn every_page_disconnect_is_logged_and_counted_once() {
     let server = RealServer::start(&["--log", "debug"]);
     let web = server.web.expect("a page");
     let mut expected = Vec::new();

@@ -216,7 +216,7 @@ fn every_document_has_the_security_headers() {
 }
 
 #[test]
-fn too_many_connections_are_told_and_the_page_comes_back() {
+fn page_reports_full_server_and_reconnects() {
     rlimit::increase_nofile_limit(u64::MAX).expect("the limit of open files can be raised");
     let server = RealServer::start(&[]);
     let web = server.web.expect("a page");

@@ -155,7 +155,7 @@ fn too_many_refusals_in_a_row_end_a_session() {
 }
 
 #[test]
-fn only_the_page_itself_may_act() {
+fn requests_of_other_origins_are_rejected() {
     let (chat, web) = Chat::with_page(Limits::default());
     let mut alice = chat.join("alice");
     let mut eve = Browser::join(web, "eve");
@@ -225,7 +225,7 @@ fn repeated_nonce_is_said_once() {
 }
 
 #[test]
-fn private_messages_reach_every_stream_and_wait_for_the_next_one() {
+fn private_messages_reach_current_and_later_streams() {
     let (chat, web) = Chat::with_page(Limits::default());
     let mut alice = chat.join("alice");
     let mut eve = Browser::join(web, "eve");
@@ -465,7 +465,7 @@ fn browser_token_is_invalid_in_the_chat() {
 }
 
 #[test]
-fn the_description_is_that_of_the_routes() {
+fn openapi_description_matches_the_routes() {
     let (_chat, web) = Chat::with_page(Limits::default());
     let answer = get(web, "/api/openapi.json");
     let mut served = description();

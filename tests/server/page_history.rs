@@ -8,7 +8,7 @@ use smolchat::limits::MAX_PAGE_MESSAGES;
 use smolchat::server::limits::Limits;
 
 #[test]
-fn the_past_is_read_in_pages_and_searched() {
+fn history_has_pages_and_a_search() {
     let (chat, web) = Chat::with_page(Limits::default());
     let mut alice = chat.join("alice");
     for number in 1..=20 {
@@ -65,7 +65,7 @@ fn the_past_is_read_in_pages_and_searched() {
 }
 
 #[test]
-fn without_scripts_the_past_is_read_by_links_and_a_form() {
+fn history_is_readable_without_scripts() {
     let (chat, web) = Chat::with_page(Limits::default());
     let mut alice = chat.join("alice");
     for number in 1..=120 {

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 #[test]
-fn the_stream_begins_with_a_snapshot_and_goes_on_with_every_event() {
+fn stream_has_a_snapshot_then_every_event() {
     let (chat, web) = Chat::with_page(Limits::default());
     let [mut alice] = chat.room(["alice"]);
     let mut events = Events::open(web);

@@ -389,7 +389,7 @@ fn a_second_signal_ends_at_once() {
 }
 
 #[test]
-fn the_port_is_free_again_after_the_end() {
+fn port_is_free_after_the_stop() {
     let mut server = RealServer::start(&[]);
     let port = server.address.port().to_string();
     let web_port = server.web.expect("a page").port().to_string();

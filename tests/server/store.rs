@@ -94,7 +94,7 @@ fn read_only_store_is_reported() {
 }
 
 #[test]
-fn options_of_a_store_need_one() {
+fn store_options_require_a_store() {
     for option in [
         ["--db-sync", "full"],
         ["--keep-messages", "5"],

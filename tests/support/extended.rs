@@ -8,12 +8,11 @@ use smolchat::storage::{StoreOptions, SyncMode};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// A folder of a test's own.
+/// A temporary folder. Removed when dropped.
 #[derive(Debug)]
 pub struct Folder(PathBuf);
 
 impl Folder {
-    /// A new one.
     pub fn new() -> Self {
         static COUNT: AtomicUsize = AtomicUsize::new(0);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
@@ -23,12 +22,11 @@ impl Folder {
         Folder(path)
     }
 
-    /// A file in it.
     pub fn file(&self, name: &str) -> PathBuf {
         self.0.join(name)
     }
 
-    /// How a store in it is kept.
+    /// Returns the configuration of a store in the folder.
     pub fn store(&self) -> StoreOptions {
         StoreOptions {
             path: self.file("chat.db"),
@@ -38,7 +36,7 @@ impl Folder {
         }
     }
 
-    /// A server whose store is in it.
+    /// Starts a server with a store in the folder.
     pub fn chat(&self, limits: Limits) -> Chat {
         Chat::with_config(ServerConfig {
             limits,
@@ -58,28 +56,22 @@ impl Drop for Folder {
 /// A client that has said hello.
 #[derive(Debug)]
 pub struct Extended {
-    /// Its connection.
     pub line: LineClient,
-    /// What it was told first.
+    /// Data of the `welcome` line.
     pub welcome: Value,
-    /// Its name.
     pub name: String,
-    /// Its token.
     pub token: String,
-    /// The epoch of the server's past.
     pub epoch: String,
-    /// Number of the newest event that it has.
+    /// Number of the newest event received.
     pub last: u64,
 }
 
 impl Extended {
-    /// A new user.
     #[track_caller]
     pub fn connect(site: &Site, label: &str) -> Self {
         Extended::hello(site, label, json!({"version": 2, "client": "test/1"}))
     }
 
-    /// A new user of this name.
     #[track_caller]
     pub fn join(site: &Site, name: &str) -> Self {
         let mut client = Extended::connect(site, name);
@@ -90,7 +82,7 @@ impl Extended {
         client
     }
 
-    /// One that says this hello.
+    /// Connects with this hello.
     #[track_caller]
     pub fn hello(site: &Site, label: &str, hello: Value) -> Self {
         let mut line = site.connect_raw(label);
@@ -118,14 +110,13 @@ impl Extended {
         client
     }
 
-    /// Sends a line.
     #[track_caller]
     pub fn send(&mut self, kind: &str, data: Value) {
         let line = format!("{}\n", json!({"type": kind, "data": data}));
         self.line.send_raw(line.as_bytes());
     }
 
-    /// The next line: its type and its data. Numbers of events follow each other.
+    /// Returns type and data of the next line; checks that event numbers are consecutive.
     #[track_caller]
     pub fn next(&mut self) -> Option<(String, Value)> {
         let line = self.line.next_line()?;
@@ -141,7 +132,7 @@ impl Extended {
         Some((kind, data))
     }
 
-    /// The data of the next line of this type; what comes before it is passed over.
+    /// Skips lines up to this type and returns its data.
     #[track_caller]
     pub fn skip_to(&mut self, kind: &str) -> Value {
         loop {
@@ -154,7 +145,7 @@ impl Extended {
         }
     }
 
-    /// The data of the next line, which is of this type.
+    /// Expects a line of this type next and returns its data.
     #[track_caller]
     pub fn expect(&mut self, kind: &str) -> Value {
         let (each, data) = self
@@ -164,7 +155,7 @@ impl Extended {
         data
     }
 
-    /// Says something and waits for it; gives its number.
+    /// Sends a message, waits for it and returns its number.
     #[track_caller]
     pub fn say(&mut self, text: &str) -> u64 {
         self.send("message", json!({"message": text}));
@@ -176,7 +167,7 @@ impl Extended {
         }
     }
 
-    /// Says something under a nonce; gives the number in the acknowledgement.
+    /// Sends a message with a nonce and returns the number in the acknowledgement.
     #[track_caller]
     pub fn say_with(&mut self, nonce: &str, text: &str) -> u64 {
         self.send("message", json!({"message": text, "nonce": nonce}));
@@ -185,14 +176,14 @@ impl Extended {
         ack["id"].as_u64().expect("a number")
     }
 
-    /// The error that this line gets: its code.
+    /// Sends a line and returns the code of the error.
     #[track_caller]
     pub fn refused(&mut self, kind: &str, data: Value) -> Value {
         self.send(kind, data);
         self.skip_to("error")
     }
 
-    /// Breaks the connection off, and waits until the server has noticed.
+    /// Resets the connection and waits until the server has noticed.
     #[track_caller]
     pub fn lose(self, site: &Site) -> Lost {
         let name = "smolchat_connections_ended_total{reason=\"reset\"}";
@@ -210,21 +201,18 @@ impl Extended {
     }
 }
 
-/// What is left of a client whose connection is lost.
+/// State of a client without a connection.
 #[derive(Clone, Debug)]
 pub struct Lost {
-    /// Its name.
     pub name: String,
-    /// Its token.
     pub token: String,
-    /// The epoch of what it has.
     pub epoch: String,
-    /// Number of the newest event that it has.
+    /// Number of the newest event received.
     pub last: u64,
 }
 
 impl Lost {
-    /// The same user on a new connection, which gets what it missed.
+    /// Reconnects the user, which receives the missed events.
     #[track_caller]
     pub fn resume(&self, site: &Site) -> Extended {
         let after = json!({"epoch": self.epoch, "id": self.last});

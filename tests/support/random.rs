@@ -1,16 +1,15 @@
-//! Chance that can be repeated: what a test does at random follows from one printed number.
+//! Repeatable random numbers from a printed seed.
 
-/// A row of numbers that follows from its seed (SplitMix64).
+/// Random number generator (SplitMix64).
 #[derive(Clone, Debug)]
 pub struct Random(u64);
 
 impl Random {
-    /// The row of this seed.
     pub fn new(seed: u64) -> Self {
         Random(seed)
     }
 
-    /// The seed that the environment asks for, or one of this moment.
+    /// Uses the seed in the environment, or the time.
     pub fn seed_from(variable: &str) -> u64 {
         if let Ok(text) = std::env::var(variable) {
             let seed = text.parse();
@@ -20,12 +19,11 @@ impl Random {
         now.map_or(1, |time| time.as_micros() as u64)
     }
 
-    /// Another row, which follows from this one.
+    /// Returns another generator, seeded by this one.
     pub fn fork(&mut self) -> Self {
         Random(self.next())
     }
 
-    /// The next number.
     pub fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.0;
@@ -34,17 +32,16 @@ impl Random {
         mixed ^ (mixed >> 31)
     }
 
-    /// A number below `bound`, which is not 0.
+    /// Returns a number below `bound`, which is not 0.
     pub fn below(&mut self, bound: u64) -> u64 {
         self.next() % bound
     }
 
-    /// Whether something happens that does so `percent` times in a hundred.
+    /// Returns true with a probability of `percent`.
     pub fn happens(&mut self, percent: u64) -> bool {
         self.below(100) < percent
     }
 
-    /// One of these.
     pub fn one_of<T: Copy>(&mut self, choices: &[T]) -> T {
         choices[self.below(choices.len() as u64) as usize]
     }

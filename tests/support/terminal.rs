@@ -1,5 +1,4 @@
-//! The real client at a terminal: a pseudo-terminal, and a virtual screen that shows what a person
-//! would see.
+//! The client at a pseudo-terminal with a virtual screen.
 
 use super::{Captured, Deadline, Transcript};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
@@ -20,20 +19,18 @@ pub struct AtTerminal {
     slave: File,
     before: Termios,
     screen: Arc<Mutex<vt100::Parser>>,
-    /// Everything that the client wrote, as it wrote it.
+    /// All output of the client.
     pub written: Captured,
     home: PathBuf,
 }
 
-/// What a client at a terminal is started with.
+/// Options of a client at a terminal.
 pub struct Start<'a> {
-    /// Its arguments.
     pub arguments: &'a [&'a str],
     /// Columns and rows.
     pub size: (u16, u16),
     /// Further variables of its environment.
     pub environment: &'a [(&'a str, &'a str)],
-    /// The folder of its files.
     pub home: Option<PathBuf>,
 }
 
@@ -61,7 +58,7 @@ fn window((columns, rows): (u16, u16)) -> Winsize {
     }
 }
 
-/// A folder of a user that has no files yet; removed by nobody, in the folder of the tests.
+/// Returns an empty home folder.
 pub fn new_home() -> PathBuf {
     let name = format!("home-{}-{:x}", std::process::id(), fastrand::u64(..));
     let home = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name);
@@ -124,19 +121,16 @@ impl AtTerminal {
         }
     }
 
-    /// The folder of its files.
     pub fn home(&self) -> PathBuf {
         self.home.clone()
     }
 
-    /// Presses keys.
     #[track_caller]
     pub fn types(&mut self, keys: &str) {
         Transcript::current().note("keys", "→", keys.as_bytes());
         self.master.write_all(keys.as_bytes()).expect("a terminal");
     }
 
-    /// Gives the terminal another size.
     pub fn resize(&mut self, columns: u16, rows: u16) {
         let mut screen = self.screen.lock().unwrap_or_else(PoisonError::into_inner);
         screen.set_size(number(rows), number(columns));
@@ -144,7 +138,7 @@ impl AtTerminal {
         tcsetwinsize(&self.slave, window((columns, rows))).expect("a size");
     }
 
-    /// The rows of the screen, without those that are empty at its end.
+    /// Returns the rows of the screen without empty rows at its end.
     pub fn rows(&self) -> Vec<String> {
         let screen = self.screen.lock().unwrap_or_else(PoisonError::into_inner);
         let contents = screen.screen().contents();
@@ -155,7 +149,7 @@ impl AtTerminal {
             .collect()
     }
 
-    /// What stands above the status and the prompt, without the greeting.
+    /// Returns the rows above the status, without the greeting.
     pub fn chat(&self) -> Vec<String> {
         let mut rows = self.rows();
         let prompt = rows
@@ -172,7 +166,7 @@ impl AtTerminal {
         rows
     }
 
-    /// The row with the status.
+    /// Returns the status row.
     pub fn status(&self) -> String {
         let rows = self.rows();
         let prompt = rows
@@ -184,7 +178,6 @@ impl AtTerminal {
             .unwrap_or_default()
     }
 
-    /// The screen for a closer look.
     pub fn with_screen<Seen>(&self, look: impl FnOnce(&vt100::Screen) -> Seen) -> Seen {
         let screen = self.screen.lock().unwrap_or_else(PoisonError::into_inner);
         look(screen.screen())
@@ -219,12 +212,11 @@ impl AtTerminal {
         self.sees(&format!("{rows:#?}"), |terminal| terminal.chat() == rows);
     }
 
-    /// Sends a signal.
     pub fn signal(&self, signal: &str) {
         super::send_signal(self.child.id(), signal);
     }
 
-    /// Waits for the end: its status. The terminal is as it was.
+    /// Waits for the end, checks that the terminal is restored, and returns the status.
     #[track_caller]
     pub fn ends(&mut self) -> Option<i32> {
         let mut status = None;
@@ -245,7 +237,7 @@ impl AtTerminal {
         status.and_then(|status| status.code())
     }
 
-    /// Most bytes of memory that the client had at any time.
+    /// Returns the peak memory of the client in bytes.
     pub fn peak_bytes(&self) -> Option<u64> {
         super::program::peak_bytes(self.child.id())
     }
