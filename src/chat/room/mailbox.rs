@@ -58,18 +58,24 @@ impl Mailbox {
     /// Adds a message; the oldest ones go if there are too many. Returns it with its number.
     pub(super) fn add(&mut self, message: Arc<PrivateMessage>, is_own: bool) -> PrivateCopy {
         let copy = self.push(message, is_own);
+        self.trim();
+        copy
+    }
+
+    fn trim(&mut self) {
         while self.copies.len() > MAX_MAILBOX_MESSAGES || self.bytes > MAX_MAILBOX_BYTES {
             let Some(oldest) = self.copies.pop_front() else {
                 break;
             };
             self.bytes -= oldest.message.text.len();
         }
-        copy
     }
 
-    /// Adds the messages that were kept while no stream was open. None goes for them: the first
-    /// stream that gets them may be gone, so the next one needs them, too.
+    /// Adds the messages that were kept while no stream was open, and drops older ones beyond the
+    /// bounds. All of `kept` stay: the first stream that gets them may be gone, so the next one
+    /// needs them, too.
     pub(super) fn take_kept(&mut self, kept: impl Iterator<Item = Arc<PrivateMessage>>) {
+        self.trim();
         for message in kept {
             self.push(message, false);
         }
@@ -131,5 +137,15 @@ mod tests {
         assert_eq!(numbers(&mailbox), [0, 1, 2, 3, 4]);
         mailbox.add(message(1), false);
         assert_eq!(numbers(&mailbox), [4, 5]);
+    }
+
+    #[test]
+    fn repeated_waits_do_not_grow_the_mailbox() {
+        let mut mailbox = Mailbox::new(Timestamp::UNIX_EPOCH);
+        for _ in 0..5 {
+            mailbox.take_kept((0..100).map(|_| message(2_000)));
+        }
+        assert!(mailbox.copies.len() <= MAX_MAILBOX_MESSAGES + 100);
+        assert!(mailbox.bytes <= MAX_MAILBOX_BYTES + 200_000);
     }
 }

@@ -305,8 +305,12 @@ impl Outbox {
             self.chunk = None;
             return Some(false);
         }
-        let (chunk, _) = self.chunk.as_ref()?;
-        chunk.bytes().ends_with(b"\n").then_some(true)
+        let (chunk, done) = self.chunk.take()?;
+        // A chunk has many lines; a slow consumer gets only the one it has begun.
+        let rest = &chunk.bytes()[done..];
+        let newline = memchr::memchr(b'\n', rest)?;
+        self.chunk = Some((Chunk::Bytes(rest[..=newline].into()), 0));
+        Some(true)
     }
 
     /// Writes as much as the socket takes, up to `ends` and for one turn.

@@ -281,9 +281,13 @@ fn eviction_finishes_a_line_that_the_log_has_dropped() {
 #[test]
 fn eviction_finishes_the_line_of_a_reply() {
     let log = log(&["first\n"]);
-    for (taken, expected) in [(0, "bye\n"), (2, "reply\nbye\n")] {
+    let reply = "one\ntwo\nthree\n";
+    for taken in 0..reply.len() {
+        let lines = reply[..taken].split_inclusive('\n').count();
+        let begun: String = reply.split_inclusive('\n').take(lines).collect();
+        let expected = format!("{begun}bye\n");
         let mut outbox = Outbox::new(basic(0));
-        outbox.add(bytes(0, "reply\n"));
+        outbox.add(bytes(0, reply));
         outbox.add(bytes(0, "another\n"));
         let mut socket = LimitedSocket::new(taken, 100);
         assert_eq!(
