@@ -206,7 +206,9 @@ impl Broker {
         let frame = sse::session_event(name.map(|name| name.as_str()));
         self.reply_to_stream(key, frame);
         for copy in copies.unwrap_or_default() {
-            self.reply_to_stream(key, sse::private_event(&copy));
+            self.publisher
+                .fanout
+                .send_private(key, sse::private_event(&copy));
         }
         // The task of a stream that has hung up meanwhile sends its end all the same.
         let _ = stream.key.try_send(key);
