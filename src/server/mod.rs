@@ -225,8 +225,7 @@ async fn serve(
         metrics,
         Box::new(tasks),
     );
-    let actions = ActionExecutor::new(
-        fanout,
+    let action_executor = ActionExecutor::new(
         transcript,
         state.epoch.clone(),
         extended::AnnouncedLimits {
@@ -235,7 +234,13 @@ async fn serve(
         },
     );
     let rejector = Rejector::chat(&context, executor.clone());
-    let broker = Broker::new(context.clone(), inbox, state, actions, rejector.clone());
+    let broker = Broker::new(
+        context.clone(),
+        inbox,
+        state,
+        (fanout, action_executor),
+        rejector.clone(),
+    );
     let supervisor = Supervisor::new(executor.clone());
     let broker = supervisor.spawn("the broker", broker.run());
     let (chat, web) = listeners.into_parts();
@@ -277,7 +282,7 @@ async fn serve(
         // Rejects the waiting connections.
         admit.await;
         // Fails only if the broker failed, which `take_failure` reports.
-        let _ = handle.tell(BrokerCommand::Stop).await;
+        let _ = handle.send(BrokerCommand::Stop).await;
         broker.await;
         supervisor.take_failure()
     };

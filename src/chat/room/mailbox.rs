@@ -1,7 +1,7 @@
-//! The private messages of a user of the page.
+//! The private messages of a browser user.
 //!
 //! A write to a live stream does not prove that the browser has it. So each stream begins with the
-//! whole mailbox, and the browser skips the numbers that it has shown.
+//! whole mailbox, and the browser skips the messages that it has shown.
 
 use crate::chat::room::messages::PrivateMessage;
 use crate::limits::{MAX_MAILBOX_BYTES, MAX_MAILBOX_MESSAGES};
@@ -12,7 +12,7 @@ use std::sync::Arc;
 /// A private message as its sender or its receiver gets it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PrivateCopy {
-    /// Number in the mailbox, for a user of the page.
+    /// Number in the mailbox, for a browser user.
     pub number: Option<u64>,
     /// Whether the user who gets it is the sender.
     pub is_own: bool,
@@ -21,7 +21,7 @@ pub struct PrivateCopy {
 }
 
 impl PrivateCopy {
-    /// A copy for a client without a mailbox.
+    /// Makes a copy for a client without a mailbox.
     pub(super) fn unnumbered(message: Arc<PrivateMessage>) -> Self {
         PrivateCopy {
             number: None,
@@ -31,7 +31,7 @@ impl PrivateCopy {
     }
 }
 
-/// The newest private messages of one user of the page, oldest first.
+/// The newest private messages of one browser user, oldest first.
 #[derive(Debug)]
 pub(super) struct Mailbox {
     copies: VecDeque<PrivateCopy>,
@@ -40,7 +40,7 @@ pub(super) struct Mailbox {
 }
 
 impl Mailbox {
-    /// An empty mailbox. Numbers begin with the time in microseconds, so that an earlier mailbox
+    /// Makes an empty mailbox. Numbers begin with the time in microseconds, so that an earlier mailbox
     /// of the same browser, which may still show its messages, has none of them.
     pub(super) fn new(now: Timestamp) -> Self {
         Mailbox {
@@ -50,12 +50,12 @@ impl Mailbox {
         }
     }
 
-    /// All messages that a stream begins with.
+    /// Returns all messages, with which each stream begins.
     pub(super) fn copies(&self) -> Vec<PrivateCopy> {
         self.copies.iter().cloned().collect()
     }
 
-    /// Adds a message; the oldest ones go if there are too many. Returns it with its number.
+    /// Adds a message and drops the oldest ones beyond a limit. Returns it with its number.
     pub(super) fn add(&mut self, message: Arc<PrivateMessage>, is_own: bool) -> PrivateCopy {
         let copy = self.push(message, is_own);
         self.trim();
@@ -71,12 +71,12 @@ impl Mailbox {
         }
     }
 
-    /// Adds the messages that were kept while no stream was open, and drops older ones beyond the
-    /// bounds. All of `kept` stay: the first stream that gets them may be gone, so the next one
-    /// needs them, too.
-    pub(super) fn take_kept(&mut self, kept: impl Iterator<Item = Arc<PrivateMessage>>) {
+    /// Adds the messages that waited while no stream was open, after dropping older ones beyond the
+    /// limits. All pending ones stay: the first stream that gets them may already be dead, so the
+    /// next stream needs them, too.
+    pub(super) fn add_pending(&mut self, pending: impl Iterator<Item = Arc<PrivateMessage>>) {
         self.trim();
-        for message in kept {
+        for message in pending {
             self.push(message, false);
         }
     }
@@ -129,11 +129,11 @@ mod tests {
     }
 
     #[test]
-    fn kept_messages_drop_nothing_until_the_next_message() {
+    fn pending_messages_drop_nothing_until_the_next_message() {
         let mut mailbox = Mailbox::new(Timestamp::UNIX_EPOCH);
         mailbox.add(message(1), true);
         let half = MAX_MAILBOX_BYTES / 2;
-        mailbox.take_kept((0..4).map(|_| message(half)));
+        mailbox.add_pending((0..4).map(|_| message(half)));
         assert_eq!(numbers(&mailbox), [0, 1, 2, 3, 4]);
         mailbox.add(message(1), false);
         assert_eq!(numbers(&mailbox), [4, 5]);
@@ -143,7 +143,7 @@ mod tests {
     fn repeated_waits_do_not_grow_the_mailbox() {
         let mut mailbox = Mailbox::new(Timestamp::UNIX_EPOCH);
         for _ in 0..5 {
-            mailbox.take_kept((0..100).map(|_| message(2_000)));
+            mailbox.add_pending((0..100).map(|_| message(2_000)));
         }
         assert!(mailbox.copies.len() <= MAX_MAILBOX_MESSAGES + 100);
         assert!(mailbox.bytes <= MAX_MAILBOX_BYTES + 200_000);

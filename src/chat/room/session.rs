@@ -74,8 +74,8 @@ impl Room {
         effects: &mut Vec<Effect>,
     ) {
         self.reset_rejections(user);
-        let asker = self.roster.get(user);
-        if asker.is_some_and(|user| user.session.is_some()) {
+        let requester = self.roster.get(user);
+        if requester.is_some_and(|user| user.session.is_some()) {
             let rejected = RejectedRequest {
                 error: RequestError::HelloTwice,
                 kind: Some("hello".into()),
@@ -103,7 +103,7 @@ impl Room {
         Some((self.sessions.find(&hash(&token), now)?, token))
     }
 
-    /// Gives the asking user a new session, or a known one whose user has left. The user then gets
+    /// Gives the requesting user a new session, or a known one whose user has left. The user then gets
     /// the session's name back if it is free.
     fn start_session(
         &mut self,
@@ -120,23 +120,25 @@ impl Room {
             .as_ref()
             .and_then(|(number, _)| self.sessions.get(*number));
         // A name chosen before the hello has priority over the session's.
-        let wanted = session
+        let session_name = session
             .filter(|session| session.has_chosen && !user.has_chosen)
             .map(|session| session.name.clone());
-        let key = wanted.as_ref().map(Username::key);
+        let key = session_name.as_ref().map(Username::key);
         let free = key.filter(|key| !self.roster.is_taken(key, Some(id)));
-        let name = wanted.as_ref().filter(|_| free.is_some());
+        let name = session_name.as_ref().filter(|_| free.is_some());
         let name = name.unwrap_or(&user.name).clone();
         let own = (user.name.clone(), user.has_chosen);
         let (session, token) = self.open_session(id, own, known, Token::hash, new_token, now);
         self.welcome(name, token, effects);
         self.record_session(session);
         self.remove_sessions_over_capacity(now, effects);
-        match (wanted, free) {
-            (Some(wanted), Some(key)) => self.rename(id, &wanted, Some(key), now, effects),
-            (Some(wanted), None) => {
+        match (session_name, free) {
+            (Some(session_name), Some(key)) => {
+                self.rename(id, &session_name, Some(key), now, effects)
+            }
+            (Some(session_name), None) => {
                 let sentence = format!(
-                    "Your name {wanted} is taken by now; choose another, or keep your address"
+                    "Your name {session_name} is taken by now; choose another, or keep your address"
                 );
                 effects.push(Effect::Reply(Reply::Notice(sentence)));
             }
@@ -189,18 +191,18 @@ impl Room {
         })));
     }
 
-    /// Gives the asking user's connection to the session's user, and removes the asking user. The
+    /// Gives the requesting user's connection to the session's user, and removes the requesting user. The
     /// welcome comes first and describes the state after the events that follow.
     fn resume(
         &mut self,
-        asker: UserId,
+        requester: UserId,
         earlier: UserId,
         (session, token): (u64, Token),
         now: Timestamp,
         effects: &mut Vec<Effect>,
     ) {
         let is_summarised = self.is_over_announce_limit();
-        let Some(temporary) = self.roster.take_over(asker, earlier) else {
+        let Some(temporary) = self.roster.take_over(requester, earlier) else {
             return;
         };
         let detached = self.roster.attach(earlier);
@@ -303,7 +305,7 @@ impl Room {
         let pending = detached.into_iter().flat_map(|detached| detached.pending);
         let mailbox = user.mailbox.as_mut();
         let copies = mailbox.map(|mailbox| {
-            mailbox.take_kept(pending.map(|(_, message)| message));
+            mailbox.add_pending(pending.map(|(_, message)| message));
             mailbox.copies()
         });
         if let Some(session) = session {

@@ -4,109 +4,116 @@ use crate::chat::room::Reply;
 use crate::protocol::Dialect;
 use crate::protocol::sse;
 use crate::server::broker::Broker;
+use crate::server::broker::action::{Action, Lines};
 use crate::server::broker::commit_queue::Batch;
-use crate::server::broker::execute::{Action, Lines};
 use crate::server::metrics::BatchFigures;
 use crate::storage::sqlite::writer::CommitReport;
 
-/// What everyone is told when the store takes nothing any more, and when it does again.
+/// Notice to all users when the store fails.
 pub(super) const STORE_FAILS: &str =
     "The server cannot store anything at the moment; what you say is not taken until it can";
+/// Notice to all users when the store works again.
 const STORE_RECOVERED: &str = "The server can store again; go on";
 
 impl Broker {
-    /// Adds a step after everything that was said in this batch.
-    pub(super) fn step(&mut self, step: Action) {
+    /// Adds an action after the lines of this batch so far.
+    pub(super) fn add_action(&mut self, action: Action) {
         if !self.lines.is_empty() {
-            self.steps
+            self.actions
                 .push(Action::Lines(std::mem::take(&mut self.lines)));
         }
-        self.steps.push(step);
+        self.actions.push(action);
     }
 
-    /// What the page asks for is told after what was decided before, but not held up by a store
-    /// that fails: then it is told what is committed.
-    pub(super) fn for_the_page(&mut self, step: Action) {
+    /// Answers a reader over HTTP after the earlier actions. While the store fails, these wait; the
+    /// reader then gets the committed state at once.
+    pub(super) fn answer_http(&mut self, action: Action) {
         match self.is_failing() {
-            true => self.publisher.perform(step),
-            false => self.step(step),
+            true => self.execute(action),
+            false => self.add_action(action),
         }
     }
 
-    /// Does what was decided, or holds it until it is committed.
-    pub(super) fn finish_batch(&mut self, inputs: usize) {
+    pub(super) fn execute(&mut self, action: Action) {
+        self.action_executor.execute(&mut self.fanout, action);
+    }
+
+    /// Ends the batch: executes its actions, or queues them until the store has committed it.
+    pub(super) fn finish_batch(&mut self, commands: usize) {
         let mut batch = Batch {
-            steps: std::mem::take(&mut self.steps),
-            inputs,
+            actions: std::mem::take(&mut self.actions),
+            commands,
             oldest_line: self.oldest_line.take(),
         };
         let bytes = std::mem::take(&mut self.batch_bytes);
-        let failing = self.is_failing();
+        let is_failing = self.is_failing();
         let Some(commit_queue) = &mut self.commit_queue else {
-            return self.perform(batch);
+            return self.execute_batch(batch);
         };
         if !self.lines.is_empty() {
             batch
-                .steps
+                .actions
                 .push(Action::Lines(std::mem::take(&mut self.lines)));
         }
         let mut records = std::mem::take(&mut self.records);
         records.append(&mut self.room.take_records());
-        if self.is_stopping && failing {
-            // Nothing will be committed any more.
-            return self.perform(batch);
+        if self.is_stopping && is_failing {
+            // The store will not commit this batch.
+            return self.execute_batch(batch);
         }
-        if records.is_empty() && (commit_queue.is_empty() || failing) {
-            self.perform(batch);
-            // Slow connections may have ended by this.
+        if records.is_empty() && (commit_queue.is_empty() || is_failing) {
+            self.execute_batch(batch);
+            // The eviction of slow consumers may have detached users.
             self.records.append(&mut self.room.take_records());
             return match self.records.is_empty() {
                 true => {}
                 false => self.finish_batch(0),
             };
         }
-        commit_queue.hold(records, bytes, batch);
-        // Those who are behind, or back, are not held up.
-        self.cut_the_slow();
-        self.publisher.publish(self.uptime);
+        commit_queue.push(records, bytes, batch);
+        // Connections with earlier, committed bytes do not wait for this commit.
+        self.evict_slow_consumers();
+        self.action_executor.publish(&mut self.fanout, self.uptime);
     }
 
-    /// Ends those who are too far behind what is about to be published. That they have left is
-    /// told like anything else: with a store when it is committed.
-    pub(super) fn cut_the_slow(&mut self) {
-        for (key, reason) in self.publisher.fanout.clients_to_evict(self.uptime) {
-            self.publisher.perform(Action::Cut(key, reason));
-            self.leave(key, reason);
+    /// Closes slow consumers. Their leave events are published like all others: with a store, after
+    /// their commit.
+    fn evict_slow_consumers(&mut self) {
+        for (key, reason) in self.fanout.clients_to_evict(self.uptime) {
+            self.execute(Action::Evict(key, reason));
+            self.disconnect(key, reason);
         }
     }
 
-    pub(super) fn perform(&mut self, batch: Batch) {
-        for step in batch.steps {
-            self.publisher.perform(step);
+    fn execute_batch(&mut self, batch: Batch) {
+        for action in batch.actions {
+            self.execute(action);
         }
         if self.commit_queue.is_some() {
-            // What is in `lines` by now is of a later batch, and not committed.
-            self.cut_the_slow();
+            // `lines` belongs to a later batch, which is not committed.
+            self.evict_slow_consumers();
         } else {
-            self.publisher.say(&mut self.lines);
-            self.cut_the_slow();
-            self.publisher.say(&mut self.lines);
+            self.action_executor
+                .append_lines(&mut self.fanout, &mut self.lines);
+            self.evict_slow_consumers();
+            self.action_executor
+                .append_lines(&mut self.fanout, &mut self.lines);
         }
-        let bytes = self.publisher.publish(self.uptime);
+        let bytes = self.action_executor.publish(&mut self.fanout, self.uptime);
         let metrics = &self.context.metrics;
-        metrics.set_transcript_skipped(self.publisher.transcript.skipped_lines());
-        if batch.inputs > 0 {
+        metrics.set_transcript_skipped(self.action_executor.skipped_lines());
+        if batch.commands > 0 {
             let now = self.context.now();
             let fanout = batch.oldest_line.map(|read_at| now.saturating_sub(read_at));
             metrics.observe_batch(BatchFigures {
-                inputs: batch.inputs,
+                inputs: batch.commands,
                 bytes,
                 fanout,
             });
         }
     }
 
-    pub(super) fn take_report(&mut self, report: CommitReport) {
+    pub(super) fn handle_report(&mut self, report: CommitReport) {
         match report {
             CommitReport::Committed(number) => {
                 self.context.health.set_failing(None);
@@ -115,40 +122,42 @@ impl Broker {
                     .as_mut()
                     .and_then(|commit_queue| commit_queue.next_committed(number))
                 {
-                    self.perform(batch);
+                    self.execute_batch(batch);
                 }
             }
             CommitReport::Failing(sentence) => {
-                self.last_committed = self.publisher.fanout.last_event();
+                self.last_committed = self.fanout.last_event();
                 self.snapshot = None;
                 self.context.health.set_failing(Some(sentence));
-                self.tell_everyone(STORE_FAILS, Some(STORE_FAILS));
+                self.notify_all(STORE_FAILS, Some(STORE_FAILS));
                 if self.is_stopping {
-                    self.give_up_held();
-                    self.step(Action::CloseAll);
+                    self.drop_uncommitted();
+                    self.add_action(Action::CloseAll);
                 }
             }
             CommitReport::Recovered => {
                 self.context.health.set_failing(None);
                 self.snapshot = None;
-                self.tell_everyone(STORE_RECOVERED, None);
+                self.notify_all(STORE_RECOVERED, None);
             }
         }
     }
 
-    /// Tells each client by itself, beside the log of public events, and the page what stays true.
-    pub(super) fn tell_everyone(&mut self, sentence: &str, on_the_page: Option<&str>) {
-        for key in self.publisher.fanout.keys() {
-            // Streams learn it from a frame of their log.
-            let is_client = self.publisher.fanout.dialect(key) != Dialect::Page;
-            if is_client && self.publisher.fanout.user(key).is_some() {
+    /// Sends a notice to each client outside the log of events. Browsers show `lasting_notice` until
+    /// the next call.
+    fn notify_all(&mut self, sentence: &str, lasting_notice: Option<&str>) {
+        for key in self.fanout.keys() {
+            // Live streams get the notice through their log.
+            let is_client = self.fanout.dialect(key) != Dialect::Page;
+            if is_client && self.fanout.user(key).is_some() {
                 let notice = Reply::Notice(sentence.to_owned());
-                self.publisher.perform(Action::Reply(key, notice));
+                self.execute(Action::Reply(key, notice));
             }
         }
         let mut lines = Lines::default();
-        sse::encode_notice(&mut lines.page, on_the_page);
-        self.publisher.say(&mut lines);
-        self.publisher.publish(self.uptime);
+        sse::encode_notice(&mut lines.page, lasting_notice);
+        self.action_executor
+            .append_lines(&mut self.fanout, &mut lines);
+        self.action_executor.publish(&mut self.fanout, self.uptime);
     }
 }

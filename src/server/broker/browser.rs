@@ -1,8 +1,7 @@
-//! What the broker does for browsers.
+//! Requests of browsers, and the start of live streams.
 //!
-//! What lives here: requests of users of the page, and the beginning and end of live streams. It is
-//! a part of the broker: the same room, the same order, the same steps; only the answer goes to
-//! whoever asked by HTTP, when it is committed, and not to a connection of the chat.
+//! A request goes through the same room, in the same order, as a line of a client. Its reply goes
+//! to the HTTP task after the commit.
 
 use crate::chat::error::RequestError;
 use crate::chat::event::EventKind;
@@ -13,8 +12,8 @@ use crate::chat::token::Token;
 use crate::protocol::sse;
 use crate::protocol::sse::HEARTBEAT;
 use crate::server::broker::Broker;
-use crate::server::broker::execute::{Action, Lines};
-use crate::server::broker::requests::{can_be_done_without_a_store, new_token};
+use crate::server::broker::action::{Action, Lines};
+use crate::server::broker::requests::{needs_no_store, new_token};
 use crate::server::command::{
     BrowserCommand, BrowserError, BrowserReply, BrowserRequest, ClientLine, NewStream,
 };
@@ -22,56 +21,57 @@ use crate::server::fanout::ClientKey;
 use crate::server::fanout::outbox::ReplyBody;
 use crate::server::limits::WEB_HEARTBEAT_INTERVAL;
 use std::net::IpAddr;
-use std::time::Duration;
+use std::sync::Arc;
 
 impl Broker {
-    /// Does what a browser asks for; it is answered when that is committed.
-    pub(super) fn take_from_page(&mut self, from: BrowserRequest) {
+    /// Handles a request of a browser. The reply waits for the commit.
+    pub(super) fn handle_browser_request(&mut self, request: BrowserRequest) {
         let BrowserRequest {
             session,
             address,
-            asked,
-            answer,
-        } = from;
-        let answered = match self.is_stopping {
+            asked: command,
+            answer: reply_to,
+        } = request;
+        let reply = match self.is_stopping {
             true => BrowserReply::Not(BrowserError::Stopping),
-            false => self.answer_page(session, address, asked),
+            false => self.browser_reply(session, address, command),
         };
-        self.step(Action::Answer(answer, answered));
+        self.add_action(Action::ReplyToBrowser(reply_to, reply));
     }
 
-    fn answer_page(
+    fn browser_reply(
         &mut self,
         session: Option<Token>,
         address: IpAddr,
-        asked: BrowserCommand,
+        command: BrowserCommand,
     ) -> BrowserReply {
         let user = session
             .as_ref()
             .and_then(|token| self.room.browser_user(token, self.now));
         let Some(user) = user else {
-            return match asked {
+            return match command {
                 BrowserCommand::Join(name) => self.join(session, address, &name),
-                // It is not here, and that is what it wants.
+                // The browser has no user any more, which is what it requests.
                 BrowserCommand::Leave => BrowserReply::Left,
                 BrowserCommand::Do(_) | BrowserCommand::Refused(_) => {
                     BrowserReply::Not(BrowserError::NoSession)
                 }
             };
         };
-        if let BrowserCommand::Leave = asked {
-            self.end_page_user(user, LeaveReason::Quit);
+        if let BrowserCommand::Leave = command {
+            self.remove_browser_user(user, LeaveReason::Quit);
             return BrowserReply::Left;
         }
         if let Err(wait) = self.browser_limits.count_request(user, self.uptime) {
             return BrowserReply::Not(BrowserError::TooFast(wait));
         }
-        if let Err(no_entry) = self.room.touch(user, address, self.now) {
-            return BrowserReply::Not(BrowserError::NoEntry(no_entry));
+        if let Err(error) = self.room.touch(user, address, self.now) {
+            return BrowserReply::Not(BrowserError::NoEntry(error));
         }
-        match asked {
+        match command {
             BrowserCommand::Join(name) => {
-                let done = self.do_for_page(user, ClientLine::Request(Request::SetName(name)));
+                let done =
+                    self.handle_browser_line(user, ClientLine::Request(Request::SetName(name)));
                 let name = self.room.name(user).cloned();
                 match (done, name, session) {
                     (BrowserReply::Done(_), Some(name), Some(token)) => BrowserReply::Joined {
@@ -82,9 +82,11 @@ impl Broker {
                     (other, ..) => other,
                 }
             }
-            BrowserCommand::Do(request) => self.do_for_page(user, ClientLine::Request(request)),
-            BrowserCommand::Refused(refusal) => {
-                self.do_for_page(user, ClientLine::Refused(refusal.into()))
+            BrowserCommand::Do(request) => {
+                self.handle_browser_line(user, ClientLine::Request(request))
+            }
+            BrowserCommand::Refused(rejection) => {
+                self.handle_browser_line(user, ClientLine::Refused(rejection.into()))
             }
             BrowserCommand::Leave => BrowserReply::Left,
         }
@@ -98,10 +100,12 @@ impl Broker {
             return BrowserReply::Not(BrowserError::TooFast(wait));
         }
         let mut effects = Vec::new();
-        let (who, fresh) = ((session, address), &mut new_token);
-        let joined = self.room.join(who, name, fresh, self.now, &mut effects);
+        let (source, token_source) = ((session, address), &mut new_token);
+        let joined = self
+            .room
+            .join(source, name, token_source, self.now, &mut effects);
         for effect in effects {
-            self.apply_for_none(effect);
+            self.apply_effect(effect);
         }
         match joined {
             Ok(joined) => BrowserReply::Joined {
@@ -109,73 +113,67 @@ impl Broker {
                 token: joined.token,
                 is_new: true,
             },
-            Err(BrowserJoinError::Rejected(refusal)) => {
-                BrowserReply::Not(BrowserError::Refused(refusal))
+            Err(BrowserJoinError::Rejected(rejection)) => {
+                BrowserReply::Not(BrowserError::Refused(rejection))
             }
-            Err(BrowserJoinError::NoSlot(no_entry)) => {
-                BrowserReply::Not(BrowserError::NoEntry(no_entry))
-            }
+            Err(BrowserJoinError::NoSlot(error)) => BrowserReply::Not(BrowserError::NoEntry(error)),
         }
     }
 
-    /// Does what one who is here asks for.
-    fn do_for_page(&mut self, user: UserId, asked: ClientLine) -> BrowserReply {
-        if self.is_failing() && !can_be_done_without_a_store(&asked) {
+    /// Handles a request of a browser that has joined.
+    fn handle_browser_line(&mut self, user: UserId, line: ClientLine) -> BrowserReply {
+        if self.is_failing() && !needs_no_store(&line) {
             return BrowserReply::Not(BrowserError::Refused(RequestError::NotStored));
         }
         let mut effects = Vec::new();
-        match asked {
-            ClientLine::Request(request) => {
-                let fresh = &mut new_token;
-                self.room
-                    .request(user, request, fresh, self.now, &mut effects);
+        match line {
+            ClientLine::Request(request) => self.request(user, request, &mut effects),
+            ClientLine::Refused(rejected) => {
+                self.room.reject(user, rejected, &mut effects);
             }
-            ClientLine::Refused(refused) => {
-                self.room.reject(user, refused, &mut effects);
-            }
-            // Only connections of the chat have these.
+            // Browsers never send these.
             ClientLine::Hello(..) | ClientLine::Answer(_) => {}
         }
-        let mut answer = BrowserReply::Done(None);
+        let mut reply = BrowserReply::Done(None);
         for effect in effects {
             match effect {
-                Effect::Reply(Reply::Ack { id, .. }) => answer = BrowserReply::Done(id),
+                Effect::Reply(Reply::Ack { id, .. }) => reply = BrowserReply::Done(id),
                 Effect::Reply(Reply::Rejected(rejected)) => {
-                    answer = BrowserReply::Not(BrowserError::Refused(rejected.error));
+                    reply = BrowserReply::Not(BrowserError::Refused(rejected.error));
                 }
                 Effect::Close(ending) => {
                     if let Ending::Rejected(sentence) = ending {
-                        answer = BrowserReply::Not(BrowserError::Ended(sentence));
+                        reply = BrowserReply::Not(BrowserError::Ended(sentence));
                     }
-                    self.end_page_user(user, LeaveReason::Refused);
+                    self.remove_browser_user(user, LeaveReason::Refused);
                 }
                 Effect::Public(event) => {
                     if let EventKind::Said(message) = &event.kind {
-                        answer = BrowserReply::Done(Some(message.id));
+                        reply = BrowserReply::Done(Some(message.id));
                     }
-                    self.apply_for_none(Effect::Public(event));
+                    self.apply_effect(Effect::Public(event));
                 }
-                other => self.apply_for_none(other),
+                other => self.apply_effect(other),
             }
         }
-        answer
+        reply
     }
 
-    /// Removes a browser user. Its streams go on without a user.
-    fn end_page_user(&mut self, user: UserId, reason: LeaveReason) {
+    /// Removes a browser user. Its live streams go on without a user.
+    fn remove_browser_user(&mut self, user: UserId, reason: LeaveReason) {
         self.browser_limits.remove(user);
         for key in self.connections_by_user.remove(&user).unwrap_or_default() {
-            self.publisher.fanout.take_user(key);
-            self.step(Action::Bytes(key, sse::session_event(None), 0));
+            self.fanout.take_user(key);
+            self.add_action(Action::Bytes(key, sse::session_event(None), 0));
         }
         self.disconnect_user(user, reason);
     }
 
     // Live streams
 
-    /// Begins a live stream, from where it subscribed on. Its user, if it has one, is there from now
-    /// on. It does not wait for the store: all that it is told is about itself.
-    pub(super) fn begin_stream(&mut self, stream: NewStream) {
+    /// Starts a live stream at its subscription and attaches its user, if it has one. The stream does
+    /// not wait for the store, since its first events concern this browser only.
+    pub(super) fn start_stream(&mut self, stream: NewStream) {
         if self.is_stopping {
             return;
         }
@@ -194,7 +192,7 @@ impl Broker {
             None => (None, None),
         };
         let (user, copies) = attached.unzip();
-        let fanout = &mut self.publisher.fanout;
+        let fanout = &mut self.fanout;
         let key = fanout.connect_stream(stream.peer, stream.outbox, user);
         if let Some(user) = user {
             self.connections_by_user.entry(user).or_default().push(key);
@@ -203,38 +201,31 @@ impl Broker {
             self.reply_to_stream(key, sse::error_event("full", &error.to_string()));
         }
         let name = user.and_then(|user| self.room.name(user));
-        let frame = sse::session_event(name.map(|name| name.as_str()));
-        self.reply_to_stream(key, frame);
+        let event = sse::session_event(name.map(|name| name.as_str()));
+        self.reply_to_stream(key, event);
         for copy in copies.unwrap_or_default() {
-            self.publisher
-                .fanout
-                .send_private(key, sse::private_event(&copy));
+            self.fanout.send_private(key, sse::private_event(&copy));
         }
-        // The task of a stream that has hung up meanwhile sends its end all the same.
+        // If the browser has hung up, the task of the stream reports the end.
         let _ = stream.key.try_send(key);
     }
 
-    fn reply_to_stream(&mut self, key: ClientKey, frame: std::sync::Arc<[u8]>) {
-        let fanout = &mut self.publisher.fanout;
-        fanout.reply(key, ReplyBody::Bytes(frame), 0);
+    fn reply_to_stream(&mut self, key: ClientKey, event: Arc<[u8]>) {
+        self.fanout.reply(key, ReplyBody::Bytes(event), 0);
     }
 
-    /// When the streams are to be shown that the server is there.
-    pub(super) fn next_heartbeat(&self) -> Option<Duration> {
-        self.heartbeat_at
-    }
-
-    /// Shows all streams that the server is there, so that who is gone is noticed.
+    /// Sends a heartbeat to all live streams, so that dead connections are noticed.
     pub(super) fn send_heartbeat_if_due(&mut self) {
         if self.heartbeat_at.is_none_or(|at| at > self.uptime) {
             return;
         }
-        let has_streams = self.publisher.fanout.stream_count() > 0;
+        let has_streams = self.fanout.stream_count() > 0;
         self.heartbeat_at = has_streams.then_some(self.uptime + WEB_HEARTBEAT_INTERVAL);
         if has_streams {
             let mut lines = Lines::default();
             lines.page.extend_from_slice(HEARTBEAT.as_bytes());
-            self.publisher.say(&mut lines);
+            self.action_executor
+                .append_lines(&mut self.fanout, &mut lines);
         }
     }
 }

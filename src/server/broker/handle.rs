@@ -11,59 +11,60 @@ pub struct BrokerHandle {
     inbox: Sender<BrokerCommand>,
 }
 
-/// The broker has ended.
+/// Error of a command to a broker that has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BrokerEnded;
 
 impl BrokerHandle {
-    /// A handle to the broker of this inbox.
+    /// Makes a handle for this inbox.
     pub fn new(inbox: Sender<BrokerCommand>) -> Self {
         BrokerHandle { inbox }
     }
 
-    /// Inputs that wait for the broker.
+    /// Returns the number of commands in the inbox.
     pub fn waiting(&self) -> usize {
         self.inbox.len()
     }
 
-    /// Tells the broker something; waits while its inbox is full.
+    /// Sends a command. Waits while the inbox is full.
     ///
     /// # Errors
     /// The broker has ended.
-    pub async fn tell(&self, input: BrokerCommand) -> Result<(), BrokerEnded> {
-        self.inbox.send(input).await.map_err(|_| BrokerEnded)
+    pub async fn send(&self, command: BrokerCommand) -> Result<(), BrokerEnded> {
+        self.inbox.send(command).await.map_err(|_| BrokerEnded)
     }
 
-    /// How it is now.
+    /// Returns the current snapshot.
     ///
     /// # Errors
     /// The broker has ended.
     pub async fn snapshot(&self) -> Result<Arc<Snapshot>, BrokerEnded> {
         let (sender, receiver) = async_channel::bounded(1);
-        self.tell(BrokerCommand::Snapshot(sender)).await?;
+        self.send(BrokerCommand::Snapshot(sender)).await?;
         receiver.recv().await.map_err(|_| BrokerEnded)
     }
 
-    /// How it is now, and everything that comes after.
+    /// Returns the current snapshot and the log position after it.
     ///
     /// # Errors
     /// The broker has ended.
     pub async fn subscribe(&self) -> Result<Subscription, BrokerEnded> {
         let (sender, receiver) = async_channel::bounded(1);
-        self.tell(BrokerCommand::Subscribe(sender)).await?;
+        self.send(BrokerCommand::Subscribe(sender)).await?;
         receiver.recv().await.map_err(|_| BrokerEnded)
     }
 
-    /// What comes of what a browser asks for.
+    /// Sends a request of a browser and returns the reply.
     ///
     /// # Errors
     /// The broker has ended.
-    pub async fn ask_from_page(
+    pub async fn request(
         &self,
-        from: BrowserRequest,
-        answer: &Receiver<BrowserReply>,
+        request: BrowserRequest,
+        reply: &Receiver<BrowserReply>,
     ) -> Result<BrowserReply, BrokerEnded> {
-        self.tell(BrokerCommand::FromPage(Box::new(from))).await?;
-        answer.recv().await.map_err(|_| BrokerEnded)
+        self.send(BrokerCommand::FromPage(Box::new(request)))
+            .await?;
+        reply.recv().await.map_err(|_| BrokerEnded)
     }
 }

@@ -5,8 +5,8 @@ use crate::chat::room::{Effect, JoinError, UserId};
 use crate::protocol::basic::notice_line;
 use crate::protocol::{Dialect, basic};
 use crate::server::broker::Broker;
+use crate::server::broker::action::{Action, LastLine, TranscriptLine};
 use crate::server::broker::commit_queue::CommitQueue;
-use crate::server::broker::execute::{Action, LastLine, TranscriptLine};
 use crate::server::close_reason::CloseReason;
 use crate::server::fanout::ClientKey;
 use crate::server::fanout::handle::ConnectionHandle;
@@ -25,25 +25,25 @@ impl Broker {
             let sentence = reason.farewell().unwrap_or_default();
             return self.reject(peer, reason, sentence);
         }
-        let fanout = &self.publisher.fanout;
+        let fanout = &self.fanout;
         let connections = fanout.connection_count() - fanout.stream_count();
         if connections >= limits.max_clients + MAX_CLOSING_CONNECTIONS {
             let full = JoinError::Full(limits.max_clients);
             return self.reject(peer, full.into(), &full.to_string());
         }
         let mut effects = Vec::new();
-        let user = match self.enter(peer.address(), &mut effects) {
+        let user = match self.enter_room(peer.address(), &mut effects) {
             Ok(user) => user,
             Err(error) => return self.reject(peer, error.into(), &error.to_string()),
         };
-        let key = self.publisher.fanout.connect(peer, user);
+        let key = self.fanout.connect(peer, user);
         self.connections_by_user.insert(user, vec![key]);
-        // The arrival is last; what was told before it is not for the newcomer.
-        let arrival = effects.pop();
+        // The join is the last effect. The newcomer does not get the events before it.
+        let joined = effects.pop();
         for effect in effects {
-            self.apply_for_none(effect);
+            self.apply_effect(effect);
         }
-        let early = match &arrival {
+        let join_notice = match &joined {
             Some(Effect::Public(Event {
                 kind:
                     EventKind::Joined {
@@ -59,15 +59,15 @@ impl Broker {
             }
             _ => None,
         };
-        self.step(Action::Open(key, early));
-        if let Some(arrival) = arrival {
-            self.apply_for_none(arrival);
+        self.add_action(Action::Open(key, join_notice));
+        if let Some(joined) = joined {
+            self.apply_effect(joined);
         }
     }
 
-    /// Lets a newcomer into the room. Whoever has its address and port, but a connection that is
-    /// gone, ends first: one who is over its rate is not read, and so its end was not noticed.
-    pub(super) fn enter(
+    /// Adds a client to the room. If a stale connection still holds this address and port, closes
+    /// it first. (A rate-limited connection is not being read, so its reset can go unnoticed.)
+    fn enter_room(
         &mut self,
         address: SocketAddr,
         effects: &mut Vec<Effect>,
@@ -76,48 +76,48 @@ impl Broker {
             Err(JoinError::AddressInUse(holder)) => {
                 let connections = self.connections_by_user.get(&holder);
                 let key = connections.and_then(|keys| keys.first().copied());
-                let gone = key.filter(|key| self.publisher.fanout.is_gone(*key));
-                let key = gone.ok_or(JoinError::AddressInUse(holder))?;
-                self.end(key, CloseReason::Reset, LastLine::Nothing);
+                let stale = key.filter(|key| self.fanout.is_gone(*key));
+                let key = stale.ok_or(JoinError::AddressInUse(holder))?;
+                self.close(key, CloseReason::Reset, LastLine::Nothing);
                 self.room.enter(address, self.now, effects)
             }
             other => other,
         }
     }
 
-    pub(super) fn reject(&self, peer: ConnectionHandle, reason: CloseReason, sentence: &str) {
+    fn reject(&self, peer: ConnectionHandle, reason: CloseReason, sentence: &str) {
         let address = peer.address();
         let text = notice_line(sentence);
         self.rejector
             .reject(peer.into_socket(), address, reason, &text);
     }
 
-    /// Ends a user for this reason, after what is owed.
-    pub(super) fn end(&mut self, key: ClientKey, reason: CloseReason, last_line: LastLine) {
-        self.step(Action::Close(key, last_line));
-        self.leave(key, reason);
+    /// Closes a connection after its pending writes and a last line.
+    pub(super) fn close(&mut self, key: ClientKey, reason: CloseReason, last_line: LastLine) {
+        self.add_action(Action::Close(key, last_line));
+        self.disconnect(key, reason);
     }
 
-    /// Parts a connection, which may have to be written on, from its user. Without any other
-    /// connection the user is detached or leaves.
-    pub(super) fn leave(&mut self, key: ClientKey, reason: CloseReason) {
-        let is_stream = self.publisher.fanout.dialect(key) == Dialect::Page;
-        let Some((user, address)) = self.publisher.fanout.take_user(key) else {
+    /// Takes the user from a connection, which may still have pending writes. A user without any
+    /// other connection is detached or leaves.
+    pub(super) fn disconnect(&mut self, key: ClientKey, reason: CloseReason) {
+        let is_stream = self.fanout.dialect(key) == Dialect::Page;
+        let Some((user, address)) = self.fanout.take_user(key) else {
             return;
         };
-        let left = self.connections_by_user.get_mut(&user).map(|connections| {
+        let remaining = self.connections_by_user.get_mut(&user).map(|connections| {
             connections.retain(|other| *other != key);
             connections.len()
         });
         if !is_stream {
-            self.note_end(user, address, reason);
+            self.log_disconnect(user, address, reason);
         }
-        if left.is_some_and(|left| left > 0) {
+        if remaining.is_some_and(|count| count > 0) {
             return;
         }
         self.connections_by_user.remove(&user);
         if self.is_stopping {
-            // Users who are present at the end are present again after the restart.
+            // Present users are present again after the restart.
             return;
         }
         let reason = match is_stream {
@@ -131,20 +131,20 @@ impl Broker {
         let mut effects = Vec::new();
         self.room.disconnect(user, reason, self.now, &mut effects);
         for effect in effects {
-            self.apply_for_none(effect);
+            self.apply_effect(effect);
         }
     }
 
-    /// Logs and counts the end of a user's connection; called once for each.
-    pub(super) fn note_end(&self, user: UserId, address: SocketAddr, reason: CloseReason) {
+    /// Logs and counts the end of a connection, once for each connection.
+    pub(super) fn log_disconnect(&self, user: UserId, address: SocketAddr, reason: CloseReason) {
         self.context.metrics.count_ended(reason);
         let name = self.room.name(user).map_or("", |name| name.as_str());
         match reason {
             CloseReason::Fault => {
                 tracing::error!(%address, name, %reason, "a connection's task failed");
             }
-            // What is no more than a departure stands in the transcript; a reset is one too,
-            // of a client that left with something unread.
+            // The transcript has these departures. A client that leaves with unread input resets
+            // its connection, so a reset is one of them.
             CloseReason::Closed
             | CloseReason::Quit
             | CloseReason::Resumed
@@ -156,10 +156,10 @@ impl Broker {
         }
     }
 
-    /// Forgets a connection whose task has ended.
-    pub(super) fn forget(&mut self, key: ClientKey, reason: CloseReason) {
-        self.leave(key, reason);
-        self.step(Action::Forget(key));
+    /// Removes a connection whose task has ended.
+    pub(super) fn remove(&mut self, key: ClientKey, reason: CloseReason) {
+        self.disconnect(key, reason);
+        self.add_action(Action::Remove(key));
     }
 
     pub(super) fn stop(&mut self) {
@@ -167,26 +167,26 @@ impl Broker {
             return;
         }
         if self.is_failing() {
-            self.give_up_held();
+            self.drop_uncommitted();
         }
         let sentence = CloseReason::Shutdown.farewell().unwrap_or_default();
         basic::encode_notice(&mut self.lines.basic, sentence);
         self.lines
             .transcript
             .push(TranscriptLine::Notice(sentence.to_owned()));
-        for key in self.publisher.fanout.keys() {
-            self.leave(key, CloseReason::Shutdown);
+        for key in self.fanout.keys() {
+            self.disconnect(key, CloseReason::Shutdown);
         }
-        self.step(Action::CloseAll);
+        self.add_action(Action::CloseAll);
     }
 
-    /// What is held will never be committed, so nobody may hear of it; only connections that
-    /// have ended are still to be forgotten.
-    pub(super) fn give_up_held(&mut self) {
-        while let Some(batch) = self.commit_queue.as_mut().and_then(CommitQueue::take_first) {
-            for step in batch.steps {
-                if let Action::Forget(_) | Action::End(_) | Action::Answered(..) = step {
-                    self.publisher.perform(step);
+    /// Drops batches that will never be committed, so that no reader sees them. Their actions that
+    /// only concern ended connections and finished lines are still executed.
+    pub(super) fn drop_uncommitted(&mut self) {
+        while let Some(batch) = self.commit_queue.as_mut().and_then(CommitQueue::pop) {
+            for action in batch.actions {
+                if let Action::Remove(_) | Action::FinishWrites(_) | Action::Answered(..) = action {
+                    self.execute(action);
                 }
             }
         }

@@ -4,6 +4,7 @@
 //! decides actions. It awaits only its inbox, the store's reports and its next deadline: never a
 //! socket, a disk or a reader.
 
+pub mod action;
 mod batch;
 mod browser;
 mod browser_limits;
@@ -18,15 +19,16 @@ mod requests;
 use crate::chat::record::Record;
 use crate::chat::room::snapshot::Snapshot;
 use crate::chat::room::{Effect, Room, UserId};
+use crate::server::broker::action::{Action, Lines};
 use crate::server::broker::browser_limits::BrowserLimits;
 use crate::server::broker::commit_queue::CommitQueue;
-use crate::server::broker::execute::{Action, ActionExecutor, Lines};
+use crate::server::broker::execute::ActionExecutor;
 use crate::server::broker::presence_summary::Summary;
 use crate::server::command::{BrokerCommand, Subscription};
 use crate::server::connection::reject::Rejector;
 use crate::server::context::ServerContext;
-use crate::server::fanout::ClientKey;
 use crate::server::fanout::handle::ConnectionHandle;
+use crate::server::fanout::{ClientKey, Fanout};
 use crate::server::limits::{MAX_BATCH_BYTES, MAX_BATCH_EVENTS};
 use crate::server::timeout::timeout;
 use crate::storage::sqlite::writer::CommitReport;
@@ -38,94 +40,95 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// The one owner of the room.
+/// Owns the room and the fan-out.
 #[derive(Debug)]
 pub struct Broker {
     room: Room,
-    publisher: ActionExecutor,
+    fanout: Fanout,
+    action_executor: ActionExecutor,
     /// Open connections of each attached user: one of a client, any number of a browser's.
     connections_by_user: HashMap<UserId, Vec<ClientKey>>,
     browser_limits: BrowserLimits,
     context: Arc<ServerContext>,
     inbox: Receiver<BrokerCommand>,
     epoch: Arc<str>,
-    /// If there is a store.
+    /// `None` without a store.
     commit_queue: Option<CommitQueue>,
-    /// What is to be kept of this batch.
+    /// Events of this batch for the store.
     records: Vec<Record>,
-    /// What was decided in this batch; `lines` come after all `steps`.
-    steps: Vec<Action>,
+    /// Actions of this batch; `lines` come after all of them.
+    actions: Vec<Action>,
     lines: Lines,
-    /// Bytes for everyone in this batch.
+    /// Bytes of public events in this batch.
     batch_bytes: usize,
-    /// Held once more by each live stream of the page that is about to begin.
-    page_reader: Arc<()>,
-    /// When the live streams are to be shown that the server is there; none without streams.
+    /// Each live stream that is about to start holds a clone, so that its events are encoded.
+    stream_guard: Arc<()>,
+    /// Time of the next heartbeat of live streams; `None` without streams.
     heartbeat_at: Option<Duration>,
     snapshot: Option<Arc<Snapshot>>,
-    /// The number of the newest event that is committed, while the store fails.
+    /// Number of the newest committed event, while the store fails.
     last_committed: u64,
     summary: Summary,
-    /// Users whose arrival waits for the summary: each gets its own line instead of being
-    /// counted to itself.
+    /// Users whose join waits for the summary. Each has its own join notice, so the summary that it
+    /// gets does not count it.
     awaiting_summary: Vec<(ClientKey, UserId)>,
-    /// Of the newcomers of this batch.
+    /// Admission permits of the clients that connected in this batch.
     permits: Vec<SemaphoreGuardArc>,
     rejector: Rejector,
-    /// When the oldest line of this batch was read.
+    /// Uptime at which the oldest line of this batch was read.
     oldest_line: Option<Duration>,
     is_stopping: bool,
     /// Time of this batch.
     now: Timestamp,
-    /// The server's own time of this batch.
+    /// Uptime of this batch.
     uptime: Duration,
 }
 
-/// What the broker wakes up for.
 enum WakeReason {
-    Input(BrokerCommand),
+    Command(BrokerCommand),
     Report(CommitReport),
-    Duty,
+    Deadline,
 }
 
-/// What a broker begins with.
+/// State with which a broker starts.
 #[derive(Debug)]
 pub struct InitialState {
-    /// The room.
+    /// The room, empty or restored.
     pub room: Room,
-    /// What came of its beginning.
+    /// Effects of restoring the room.
     pub effects: Vec<Effect>,
-    /// The store, if there is one.
+    /// Queue for the store; `None` without a store.
     pub(crate) commit_queue: Option<CommitQueue>,
-    /// In which the numbers of the room's events count.
+    /// Log epoch.
     pub epoch: Arc<str>,
 }
 
 impl Broker {
-    /// A broker of this room.
+    /// Makes a broker and applies the initial effects.
     pub fn new(
         context: Arc<ServerContext>,
         inbox: Receiver<BrokerCommand>,
-        beginning: InitialState,
-        publisher: ActionExecutor,
+        initial: InitialState,
+        (fanout, action_executor): (Fanout, ActionExecutor),
         rejector: Rejector,
     ) -> Self {
         let browser_limits = BrowserLimits::new(&context.limits);
         let mut broker = Broker {
-            room: beginning.room,
-            publisher,
+            room: initial.room,
+            fanout,
+            action_executor,
             connections_by_user: HashMap::new(),
             browser_limits,
             uptime: context.now(),
             context,
             inbox,
-            epoch: beginning.epoch,
-            commit_queue: beginning.commit_queue,
+            epoch: initial.epoch,
+            commit_queue: initial.commit_queue,
             records: Vec::new(),
-            steps: Vec::new(),
+            actions: Vec::new(),
             lines: Lines::default(),
             batch_bytes: 0,
-            page_reader: Arc::new(()),
+            stream_guard: Arc::new(()),
             heartbeat_at: None,
             snapshot: None,
             last_committed: 0,
@@ -137,125 +140,125 @@ impl Broker {
             is_stopping: false,
             now: Timestamp::now(),
         };
-        let mut effects = beginning.effects;
-        for effect in effects.drain(..) {
-            broker.apply_for_none(effect);
+        for effect in initial.effects {
+            broker.apply_effect(effect);
         }
         broker
     }
 
-    /// Runs until the server has stopped and every connection has ended.
+    /// Runs until the server has stopped and no connection is left.
     pub async fn run(mut self) {
         self.finish_batch(0);
-        while !(self.is_stopping && self.publisher.fanout.connection_count() == 0) {
+        while !(self.is_stopping && self.fanout.connection_count() == 0) {
             let wake = self.wait().await;
-            // Others who are ready hand in theirs first: the more in a batch, the fewer writes.
+            // Yield once so that other ready connections can queue their lines; larger batches mean
+            // fewer writes.
             smol::future::yield_now().await;
-            self.take_batch(wake);
+            self.run_batch(wake);
         }
     }
 
     async fn wait(&self) -> WakeReason {
         let Some(commit_queue) = &self.commit_queue else {
-            return self.wait_for_input().await;
+            return self.wait_for_command().await;
         };
         let reports = commit_queue.reports();
         let report = async {
             match reports.recv().await {
                 Ok(report) => WakeReason::Report(report),
-                // The store has said that it ended before it did.
+                // The store's thread reports a failure before it ends.
                 Err(_) => std::future::pending().await,
             }
         };
-        // Reports come first: they make room for inputs.
-        // While the store fails, what needs it is refused: nothing grows by what comes in.
+        // Reports come first, since they make room in the queue. While the store fails, requests
+        // that need it are rejected, so that commands cannot make the queue grow.
         match commit_queue.is_full() && !self.is_failing() {
             true => report.await,
-            false => report.or(self.wait_for_input()).await,
+            false => report.or(self.wait_for_command()).await,
         }
     }
 
-    async fn wait_for_input(&self) -> WakeReason {
-        let input = async {
+    async fn wait_for_command(&self) -> WakeReason {
+        let command = async {
             self.inbox
                 .recv()
                 .await
-                .map_or(WakeReason::Duty, WakeReason::Input)
+                .map_or(WakeReason::Deadline, WakeReason::Command)
         };
         match self.next_deadline() {
-            None => input.await,
+            None => command.await,
             Some(at) => {
                 let wait = at.saturating_sub(self.context.now());
-                timeout(wait, input).await.unwrap_or(WakeReason::Duty)
+                timeout(wait, command).await.unwrap_or(WakeReason::Deadline)
             }
         }
     }
 
-    /// When there is something to do even if nothing comes in.
+    /// Returns the uptime at which the broker has work even without a command.
     fn next_deadline(&self) -> Option<Duration> {
         let expiry = self.room.next_expiry().map(|at| {
             let left = Duration::try_from(at.duration_since(Timestamp::now()));
             self.context.now() + left.unwrap_or_default()
         });
-        // While the store fails nothing can be told anyway; its recovery wakes the broker.
+        // While the store fails, no event can be published; its recovery wakes the broker.
         let expiry = expiry.filter(|_| !self.is_failing());
-        let duties = [
+        let deadlines = [
             self.summary.due(),
-            self.publisher.fanout.next_lag_check(),
-            self.next_heartbeat(),
+            self.fanout.next_lag_check(),
+            self.heartbeat_at,
             expiry,
         ];
-        duties.into_iter().flatten().min()
+        deadlines.into_iter().flatten().min()
     }
 
     pub(super) fn is_failing(&self) -> bool {
         self.context.health.is_failing()
     }
 
-    fn take_batch(&mut self, wake: WakeReason) {
+    fn run_batch(&mut self, wake: WakeReason) {
         self.now = Timestamp::now();
         self.uptime = self.context.now();
-        let mut events = 0;
+        let mut commands = 0;
         let mut next = match wake {
-            WakeReason::Input(input) => Some(input),
+            WakeReason::Command(command) => Some(command),
             WakeReason::Report(report) => {
-                self.take_report(report);
+                self.handle_report(report);
                 None
             }
-            WakeReason::Duty => None,
+            WakeReason::Deadline => None,
         };
-        while let Some(input) = next {
-            self.take(input);
-            events += 1;
-            if events >= MAX_BATCH_EVENTS || self.batch_bytes >= MAX_BATCH_BYTES {
+        while let Some(command) = next {
+            self.handle(command);
+            commands += 1;
+            if commands >= MAX_BATCH_EVENTS || self.batch_bytes >= MAX_BATCH_BYTES {
                 break;
             }
             next = self.inbox.try_recv().ok();
         }
-        self.tell_summary_if_due();
+        self.publish_summary_if_due();
         self.send_heartbeat_if_due();
         if !self.is_failing() && self.room.next_expiry().is_some_and(|at| at <= self.now) {
             let mut effects = Vec::new();
             self.room.expire(self.now, &mut effects);
             for effect in effects {
-                self.apply_for_none(effect);
+                self.apply_effect(effect);
             }
             let room = &self.room;
             self.browser_limits.retain(|user| room.name(user).is_some());
         }
-        self.finish_batch(events);
+        self.finish_batch(commands);
         self.permits.clear();
         self.count_connections();
     }
 
     fn count_connections(&self) {
         let users = self.room.connected_count();
-        let figures = self.publisher.fanout.figures(users);
+        let figures = self.fanout.figures(users);
         self.context.metrics.set_connections(figures);
     }
 
-    fn take(&mut self, input: BrokerCommand) {
-        match input {
+    fn handle(&mut self, command: BrokerCommand) {
+        match command {
             BrokerCommand::Connected(newcomer) => {
                 self.permits.push(newcomer.permit);
                 self.admit(ConnectionHandle::new(newcomer.socket, newcomer.address));
@@ -268,31 +271,31 @@ impl Broker {
             } => {
                 let oldest = self.oldest_line.unwrap_or(read_at);
                 self.oldest_line = Some(oldest.min(read_at));
-                self.take_lines(from, lines, has_ended);
+                self.handle_lines(from, lines, has_ended);
             }
-            BrokerCommand::CaughtUp(key, mailbox, outbox) => {
-                self.publisher.fanout.reattach(key, &mailbox, outbox);
+            BrokerCommand::CaughtUp(key, inbox, outbox) => {
+                self.fanout.reattach(key, &inbox, outbox);
             }
-            BrokerCommand::Ended(key, reason) => self.forget(key, reason),
-            BrokerCommand::Messages(asker) => {
-                // An asker who is gone needs no answer.
-                let _ = asker.try_send(self.room.history().messages().cloned().collect());
+            BrokerCommand::Ended(key, reason) => self.remove(key, reason),
+            BrokerCommand::Messages(requester) => {
+                // The requester may have gone.
+                let _ = requester.try_send(self.room.history().messages().cloned().collect());
             }
-            BrokerCommand::Snapshot(asker) => {
+            BrokerCommand::Snapshot(requester) => {
                 let snapshot = self.current_snapshot();
-                self.for_the_page(Action::Snapshot(asker, snapshot));
+                self.answer_http(Action::Snapshot(requester, snapshot));
             }
-            BrokerCommand::Subscribe(asker) => {
+            BrokerCommand::Subscribe(requester) => {
                 let subscription = Subscription {
                     snapshot: self.current_snapshot(),
-                    // The publisher knows where, when it comes to this.
+                    // The executor sets the position.
                     position: 0,
-                    reader: self.page_reader.clone(),
+                    reader: self.stream_guard.clone(),
                 };
-                self.for_the_page(Action::Subscribe(asker, subscription));
+                self.answer_http(Action::Subscribe(requester, subscription));
             }
-            BrokerCommand::Stream(stream) => self.begin_stream(*stream),
-            BrokerCommand::FromPage(from) => self.take_from_page(*from),
+            BrokerCommand::Stream(stream) => self.start_stream(*stream),
+            BrokerCommand::FromPage(request) => self.handle_browser_request(*request),
             BrokerCommand::Stop => self.stop(),
         }
     }

@@ -1,14 +1,9 @@
-//! Arrivals and departures told in summary, while many users are here.
-//!
-//! What lives here: [`Summary`], which counts them and makes the sentence. The broker uses it.
-//! It must never speak more than once an interval and never look at a clock.
-//!
-//! Protocol: the row of `--announce-limit`; the summary exists in the basic dialect only.
+//! Summary of joins and leaves above the announce limit, in the basic dialect only.
 
 use crate::server::limits::SUMMARY_INTERVAL;
 use std::time::Duration;
 
-/// Counts arrivals and departures that nobody was told yet.
+/// Joins and leaves since the last summary.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Summary {
     entered: usize,
@@ -17,24 +12,22 @@ pub(super) struct Summary {
 }
 
 impl Summary {
-    /// Counts an arrival at this time.
     pub(super) fn count_entered(&mut self, now: Duration) {
         self.entered += 1;
         self.due.get_or_insert(now + SUMMARY_INTERVAL);
     }
 
-    /// Counts a departure at this time.
     pub(super) fn count_left(&mut self, now: Duration) {
         self.left += 1;
         self.due.get_or_insert(now + SUMMARY_INTERVAL);
     }
 
-    /// When the summary is to be told; none while there is nothing to tell.
+    /// Returns the uptime of the next summary; `None` without joins and leaves.
     pub(super) fn due(&self) -> Option<Duration> {
         self.due
     }
 
-    /// Takes the counts, to be told now: arrivals and departures.
+    /// Takes the counts of joins and leaves.
     pub(super) fn take(&mut self) -> (usize, usize) {
         let counts = (self.entered, self.left);
         *self = Summary::default();
@@ -42,7 +35,7 @@ impl Summary {
     }
 }
 
-/// The sentence of a summary; none if both parts are zero.
+/// Returns the sentence of a summary; `None` if both counts are zero.
 pub(super) fn sentence(entered: usize, left: usize) -> Option<String> {
     let entered = part(entered, "entered");
     let left = match (left, entered.is_some()) {
@@ -70,7 +63,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_sentences_of_the_protocol() {
+    fn summary_sentence_counts_joins_and_leaves() {
         let cases = [
             (0, 0, None),
             (37, 12, Some("37 users have entered the chat, 12 have left")),
@@ -89,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn one_summary_an_interval() {
+    fn summary_is_due_an_interval_after_the_first_event() {
         let mut summary = Summary::default();
         assert_eq!(summary.due(), None);
         let start = Duration::from_secs(5);

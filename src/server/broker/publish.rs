@@ -10,21 +10,21 @@ use crate::limits::MAX_PAGE_MESSAGES;
 use crate::protocol::basic::notice_line;
 use crate::protocol::{basic, extended, sse};
 use crate::server::broker::Broker;
+use crate::server::broker::action::{Action, TranscriptLine};
 use crate::server::broker::batch::STORE_FAILS;
-use crate::server::broker::execute::{Action, TranscriptLine};
 use crate::server::broker::presence_summary;
 use crate::server::limits::WEB_MAX_TEXT_BYTES;
 use jiff::Timestamp;
 use std::sync::Arc;
 
 impl Broker {
-    /// Encodes a public event for everyone who reads.
+    /// Encodes a public event once per dialect.
     pub(super) fn publish(&mut self, event: Event) {
         self.snapshot = None;
         let before = self.lines.bytes();
         let lines = &mut self.lines;
-        let fanout = &self.publisher.fanout;
-        if Arc::strong_count(&self.page_reader) > 1 || fanout.stream_count() > 0 {
+        let fanout = &self.fanout;
+        if Arc::strong_count(&self.stream_guard) > 1 || fanout.stream_count() > 0 {
             sse::encode_event(&mut lines.page, &self.epoch, &event);
         }
         extended::encode_event(&mut lines.extended, &event);
@@ -58,7 +58,7 @@ impl Broker {
         }
     }
 
-    pub(super) fn tell_summary_if_due(&mut self) {
+    pub(super) fn publish_summary_if_due(&mut self) {
         if self.summary.due().is_none_or(|due| due > self.uptime) {
             return;
         }
@@ -67,26 +67,26 @@ impl Broker {
             return;
         };
         let skip = line.len() as u64;
-        // To one who was told of its own arrival, that is not one of those counted.
+        // These clients already got their own join notice, so leave it out of the count they receive.
         let others = entered
             .checked_sub(1)
             .and_then(|entered| summary_line(entered, left));
         let others = others.unwrap_or_default();
         for (key, user) in std::mem::take(&mut self.awaiting_summary) {
-            if self.publisher.fanout.user(key) == Some(user) {
-                self.step(Action::Bytes(key, others.clone(), skip));
+            if self.fanout.user(key) == Some(user) {
+                self.add_action(Action::Bytes(key, others.clone(), skip));
             }
         }
         self.lines.basic.extend_from_slice(&line);
         self.batch_bytes += line.len();
     }
 
-    /// How it is now; made once, whoever asks, until something happens.
+    /// Returns the current snapshot, which is shared until the next event.
     pub(super) fn current_snapshot(&mut self) -> Arc<Snapshot> {
         if let Some(snapshot) = &self.snapshot {
             return snapshot.clone();
         }
-        // What is not committed may never be.
+        // While the store fails, newer events may never be committed.
         let last = match self.is_failing() {
             true => self.last_committed,
             false => self.room.last_event(),
@@ -115,17 +115,20 @@ fn summary_line(entered: usize, left: usize) -> Option<Arc<[u8]>> {
     presence_summary::sentence(entered, left).map(|sentence| notice_line(&sentence))
 }
 
-/// Number of the newest message before the last so many up to this event; 0 if there was none.
+/// Returns the number of the newest message before the last `count` up to event `last`; 0 if there
+/// is none.
 fn newest_before(history: &History, count: usize, last: u64) -> u64 {
-    let known = history.messages().rev();
-    let mut known = known.filter(|message| message.id <= last);
-    known
+    let mut messages = history
+        .messages()
+        .rev()
+        .filter(|message| message.id <= last);
+    messages
         .nth(count)
         .map_or(history.newest_gone(), |message| message.id)
 }
 
-/// The newest messages up to this event, as many as a page has, whose texts fit into so many bytes,
-/// oldest first. The others are found page by page.
+/// Returns the newest messages up to event `last`, oldest first: at most one page, and at most
+/// `max_bytes` of text.
 fn newest(history: &History, last: u64, max_bytes: usize) -> Vec<Arc<Message>> {
     let mut bytes = 0;
     let fits = |message: &&Arc<Message>| {

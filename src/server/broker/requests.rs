@@ -5,159 +5,168 @@ use crate::chat::request::{EventCursor, Request};
 use crate::chat::room::{Effect, Ending, Reply, UserId};
 use crate::chat::token::{TOKEN_BYTES, Token};
 use crate::server::broker::Broker;
-use crate::server::broker::execute::{Action, HelloReply, LastLine};
+use crate::server::broker::action::{Action, HelloReply, LastLine};
 use crate::server::close_reason::CloseReason;
 use crate::server::command::ClientLine;
 use crate::server::fanout::ClientKey;
 
-/// What one who says hello wants to have again.
-type Wanted = (Option<EventCursor>, Option<u64>);
+/// The newest event that a client has, and the oldest in the store.
+type ResumePoint = (Option<EventCursor>, Option<u64>);
 
-/// A token of the system's randomness.
+/// Returns a new random token.
+///
+/// # Panics
+/// The operating system has no random bytes.
 pub(super) fn new_token() -> Token {
     let mut random = [0; TOKEN_BYTES];
-    // Without randomness there can be no secret: whoever could go on would be worse off.
+    // Panic: continuing without a secure random source would hand out guessable tokens.
     getrandom::fill(&mut random).expect("the operating system gives random bytes");
     Token::new(random)
 }
 
 impl Broker {
-    pub(super) fn take_lines(&mut self, key: ClientKey, lines: Vec<ClientLine>, has_ended: bool) {
+    pub(super) fn handle_lines(&mut self, key: ClientKey, lines: Vec<ClientLine>, has_ended: bool) {
         let mut has_replies = false;
-        let is_refused = |line: &&ClientLine| matches!(line, ClientLine::Refused(_));
-        let refused = lines.iter().filter(is_refused).count();
-        self.context.metrics.count_lines(lines.len(), refused);
+        let is_rejected = |line: &&ClientLine| matches!(line, ClientLine::Refused(_));
+        let rejected = lines.iter().filter(is_rejected).count();
+        self.context.metrics.count_lines(lines.len(), rejected);
         for line in lines {
-            let Some(user) = self.publisher.fanout.user(key) else {
+            let Some(user) = self.fanout.user(key) else {
                 break;
             };
-            has_replies |= self.take_line(key, user, line);
+            has_replies |= self.handle_line(key, user, line);
         }
         if has_ended {
-            self.step(Action::End(key));
-            self.leave(key, CloseReason::Closed);
+            self.add_action(Action::FinishWrites(key));
+            self.disconnect(key, CloseReason::Closed);
         }
-        // It has no place among what is said.
-        self.steps.push(Action::Answered(key, has_replies));
+        // Not `add_action`: this action needs no position among the lines.
+        self.actions.push(Action::Answered(key, has_replies));
     }
 
-    /// Does what one line asks; true if there is an answer.
-    pub(super) fn take_line(&mut self, key: ClientKey, user: UserId, line: ClientLine) -> bool {
-        if self.is_failing() && !can_be_done_without_a_store(&line) {
+    /// Handles one line. Returns whether it has a reply.
+    fn handle_line(&mut self, key: ClientKey, user: UserId, line: ClientLine) -> bool {
+        if self.is_failing() && !needs_no_store(&line) {
             let rejected = Reply::Rejected(RequestError::NotStored.into());
-            self.step(Action::Reply(key, rejected));
+            self.add_action(Action::Reply(key, rejected));
             return true;
         }
         let mut effects = Vec::new();
-        let mut wanted = Wanted::default();
+        let mut resume_point = ResumePoint::default();
         match line {
             ClientLine::Request(request) => {
-                let fresh = &mut new_token;
-                self.room
-                    .request(user, request, fresh, self.now, &mut effects);
+                self.request(user, request, &mut effects);
             }
             ClientLine::Hello(mut hello, oldest_stored) => {
-                let address = self.publisher.fanout.address(key);
+                let address = self.fanout.address(key);
                 tracing::debug!(?address, client = ?hello.client, "speaks the extended dialect");
-                wanted = (hello.after.take(), oldest_stored);
-                let (request, fresh) = (Request::Hello(hello), &mut new_token);
-                self.room
-                    .request(user, request, fresh, self.now, &mut effects);
+                resume_point = (hello.after.take(), oldest_stored);
+                self.request(user, Request::Hello(hello), &mut effects);
             }
-            ClientLine::Refused(refused) => {
-                self.room.reject(user, refused, &mut effects);
+            ClientLine::Refused(rejected) => {
+                self.room.reject(user, rejected, &mut effects);
             }
             ClientLine::Answer(bytes) => {
                 self.room.reset_rejections(user);
-                self.step(Action::Bytes(key, bytes, 0));
+                self.add_action(Action::Bytes(key, bytes, 0));
                 return true;
             }
         }
-        self.apply(key, effects, wanted)
+        self.apply_for_client(key, effects, resume_point)
     }
 
-    /// Does what came of something that this client did; true if it gets an answer.
-    pub(super) fn apply(&mut self, key: ClientKey, effects: Vec<Effect>, wanted: Wanted) -> bool {
-        let mut wanted = Some(wanted);
+    pub(super) fn request(&mut self, user: UserId, request: Request, effects: &mut Vec<Effect>) {
+        self.room
+            .request(user, request, &mut new_token, self.now, effects);
+    }
+
+    /// Applies the effects of a client's line. Returns whether one is a reply.
+    fn apply_for_client(
+        &mut self,
+        key: ClientKey,
+        effects: Vec<Effect>,
+        resume_point: ResumePoint,
+    ) -> bool {
+        let mut resume_point = Some(resume_point);
         let mut has_replies = false;
         for effect in effects {
             match effect {
                 Effect::Reply(Reply::Welcome(welcome)) => {
                     has_replies = true;
-                    // The summaries of arrivals are not for it any more.
+                    // Summaries exist in the basic dialect only.
                     self.awaiting_summary.retain(|(waiting, _)| *waiting != key);
-                    let (after, oldest_stored) = wanted.take().unwrap_or_default();
-                    let greeting = HelloReply {
+                    let (after, oldest_stored) = resume_point.take().unwrap_or_default();
+                    let hello = HelloReply {
                         welcome,
                         after,
                         oldest_stored,
                     };
-                    self.step(Action::Extend(key, Box::new(greeting)));
+                    self.add_action(Action::SwitchToExtended(key, Box::new(hello)));
                 }
                 Effect::Reply(reply) => {
                     has_replies = true;
-                    self.step(Action::Reply(key, reply));
+                    self.add_action(Action::Reply(key, reply));
                 }
                 Effect::Resumed(user) => self.resume(key, user),
                 Effect::Close(Ending::Quit) => {
-                    self.end(key, CloseReason::Quit, LastLine::Nothing);
+                    self.close(key, CloseReason::Quit, LastLine::Nothing);
                 }
                 Effect::Close(Ending::Rejected(sentence)) => {
-                    self.end(key, CloseReason::Refused, LastLine::Refused(sentence));
+                    self.close(key, CloseReason::Refused, LastLine::Rejected(sentence));
                 }
-                other => self.apply_for_none(other),
+                other => self.apply_effect(other),
             }
         }
         has_replies
     }
 
-    /// The same where no client did it.
-    pub(super) fn apply_for_none(&mut self, effect: Effect) {
+    /// Applies an effect that is no reply to a client's line.
+    pub(super) fn apply_effect(&mut self, effect: Effect) {
         match effect {
             Effect::Public(event) => self.publish(event),
             Effect::Tell(user, reply) => {
-                self.step_for_each(user, |key| Action::Reply(key, reply.clone()));
+                self.add_action_for_each(user, |key| Action::Reply(key, reply.clone()));
             }
             Effect::Private(user, copy) => {
-                self.step_for_each(user, |key| Action::Private(key, copy.clone()));
+                self.add_action_for_each(user, |key| Action::Private(key, copy.clone()));
             }
-            // They answer somebody.
+            // `apply_for_client` handles these.
             Effect::Reply(_) | Effect::Resumed(_) | Effect::Close(_) => {}
         }
     }
 
     /// Adds an action for each connection of a user.
-    pub(super) fn step_for_each(&mut self, user: UserId, action: impl Fn(ClientKey) -> Action) {
+    fn add_action_for_each(&mut self, user: UserId, action: impl Fn(ClientKey) -> Action) {
         let Some(connections) = self.connections_by_user.get(&user) else {
             return;
         };
         if !self.lines.is_empty() {
-            self.steps
+            self.actions
                 .push(Action::Lines(std::mem::take(&mut self.lines)));
         }
-        self.steps.extend(connections.iter().copied().map(action));
+        self.actions.extend(connections.iter().copied().map(action));
     }
 
-    /// Gives a connection to an earlier user, whose other connection closes.
-    pub(super) fn resume(&mut self, key: ClientKey, user: UserId) {
-        if let Some(temporary) = self.publisher.fanout.user(key) {
+    /// Gives a connection to an earlier user and closes that user's other connections.
+    fn resume(&mut self, key: ClientKey, user: UserId) {
+        if let Some(temporary) = self.fanout.user(key) {
             self.connections_by_user.remove(&temporary);
         }
         for replaced in self.connections_by_user.remove(&user).unwrap_or_default() {
-            if let Some((_, address)) = self.publisher.fanout.take_user(replaced) {
-                self.note_end(user, address, CloseReason::Resumed);
-                self.step(Action::Close(replaced, LastLine::Nothing));
+            if let Some((_, address)) = self.fanout.take_user(replaced) {
+                self.log_disconnect(user, address, CloseReason::Resumed);
+                self.add_action(Action::Close(replaced, LastLine::Nothing));
             }
         }
-        self.publisher.fanout.set_user(key, user);
+        self.fanout.set_user(key, user);
         self.connections_by_user.insert(user, vec![key]);
     }
 }
 
-/// Whether nothing of what a line asks for would have to be kept.
-pub(super) fn can_be_done_without_a_store(line: &ClientLine) -> bool {
+/// Returns whether a line can be handled while the store fails.
+pub(super) fn needs_no_store(line: &ClientLine) -> bool {
     match line {
-        // A history from memory could hold what is not committed.
+        // The history in memory may have messages that are not committed.
         ClientLine::Request(request) => {
             matches!(request, Request::Users | Request::Ping(_) | Request::Quit)
         }

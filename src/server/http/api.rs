@@ -243,7 +243,7 @@ async fn command(
         asked: command,
         answer: sender,
     };
-    match state.broker.ask_from_page(request, &receiver).await {
+    match state.broker.request(request, &receiver).await {
         Ok(BrowserReply::Not(error)) => Err(error.into()),
         Ok(reply) => Ok(reply),
         Err(_) => Err(Problem::stopping()),

@@ -106,7 +106,7 @@ impl StreamStartup {
             key: sender,
         };
         let command = BrokerCommand::Stream(Box::new(stream));
-        if state.broker.tell(command).await.is_err() {
+        if state.broker.send(command).await.is_err() {
             return;
         }
         // A broker that stops sends no key. The browser reconnects by itself.
