@@ -18,11 +18,16 @@ const STORE_RECOVERED: &str = "The server can store again; go on";
 impl Broker {
     /// Adds an action after the lines of this batch so far.
     pub(super) fn add_action(&mut self, action: Action) {
+        self.flush_lines();
+        self.actions.push(action);
+    }
+
+    /// Moves the lines of this batch so far into its actions.
+    pub(super) fn flush_lines(&mut self) {
         if !self.lines.is_empty() {
             self.actions
                 .push(Action::Lines(std::mem::take(&mut self.lines)));
         }
-        self.actions.push(action);
     }
 
     /// Answers a reader over HTTP after the earlier actions. While the store fails, these wait; the

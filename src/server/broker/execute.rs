@@ -196,7 +196,7 @@ impl ActionExecutor {
 fn reply_to(fanout: &mut Fanout, key: ClientKey, reply: Reply) {
     let body = match (fanout.dialect(key), reply) {
         (Dialect::Page, reply) => match sse_reply(reply) {
-            Some(frame) => ReplyBody::Bytes(frame),
+            Some(event) => ReplyBody::Bytes(event),
             None => return,
         },
         (_, Reply::Users(users)) => ReplyBody::Long(LongReply::Users(users, 0)),

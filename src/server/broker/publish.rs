@@ -68,13 +68,13 @@ impl Broker {
         };
         let skip = line.len() as u64;
         // These clients already got their own join notice, so leave it out of the count they receive.
-        let others = entered
+        let own_line = entered
             .checked_sub(1)
             .and_then(|entered| summary_line(entered, left));
-        let others = others.unwrap_or_default();
+        let own_line = own_line.unwrap_or_default();
         for (key, user) in std::mem::take(&mut self.awaiting_summary) {
             if self.fanout.user(key) == Some(user) {
-                self.add_action(Action::Bytes(key, others.clone(), skip));
+                self.add_action(Action::Bytes(key, own_line.clone(), skip));
             }
         }
         self.lines.basic.extend_from_slice(&line);
@@ -96,7 +96,7 @@ impl Broker {
             since,
         };
         let users = self.room.users().map(present).collect();
-        let messages = newest(self.room.history(), last, WEB_MAX_TEXT_BYTES);
+        let messages = newest_messages(self.room.history(), last, WEB_MAX_TEXT_BYTES);
         let notice = self.is_failing().then(|| STORE_FAILS.to_owned());
         let older = newest_before(self.room.history(), messages.len(), last);
         let snapshot = Snapshot {
@@ -129,7 +129,7 @@ fn newest_before(history: &History, count: usize, last: u64) -> u64 {
 
 /// Returns the newest messages up to event `last`, oldest first: at most one page, and at most
 /// `max_bytes` of text.
-fn newest(history: &History, last: u64, max_bytes: usize) -> Vec<Arc<Message>> {
+fn newest_messages(history: &History, last: u64, max_bytes: usize) -> Vec<Arc<Message>> {
     let mut bytes = 0;
     let fits = |message: &&Arc<Message>| {
         bytes += message.text.len();

@@ -137,14 +137,11 @@ impl Broker {
 
     /// Adds an action for each connection of a user.
     fn add_action_for_each(&mut self, user: UserId, action: impl Fn(ClientKey) -> Action) {
-        let Some(connections) = self.connections_by_user.get(&user) else {
-            return;
-        };
-        if !self.lines.is_empty() {
-            self.actions
-                .push(Action::Lines(std::mem::take(&mut self.lines)));
+        if self.connections_by_user.contains_key(&user) {
+            self.flush_lines();
         }
-        self.actions.extend(connections.iter().copied().map(action));
+        let connections = self.connections_by_user.get(&user).into_iter().flatten();
+        self.actions.extend(connections.copied().map(action));
     }
 
     /// Gives a connection to an earlier user and closes that user's other connections.
