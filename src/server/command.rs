@@ -1,8 +1,6 @@
-//! What the broker is told.
+//! The commands that the broker takes from its inbox, and its replies to browsers.
 //!
-//! What lives here: [`BrokerCommand`], the closed list of everything that can make the broker do
-//! something. Connections, the accept loop, the page and the server itself send them. It must
-//! never grow an input that the broker would have to wait for.
+//! The broker never has to wait in order to carry out a command.
 
 use crate::chat::error::{RejectedRequest, RequestError};
 use crate::chat::message::Message;
@@ -25,151 +23,142 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// One line of a client, as it was understood.
+/// A decoded line of a client.
 #[derive(Debug)]
-pub enum ClientLine {
-    /// It asks for something.
+pub(crate) enum ClientLine {
+    /// A valid request.
     Request(Request),
-    /// It is refused.
-    Refused(RejectedRequest),
-    /// It says hello; with the number of the oldest event in the store, if there is one.
+    /// An invalid line, with the error for the client.
+    Rejected(RejectedRequest),
+    /// A hello, and the id of the oldest event in the store if there is one.
     Hello(Hello, Option<u64>),
-    /// It asked for something that is kept elsewhere than in the room; this is the answer.
+    /// The encoded answer to a request that the archive has answered.
     Answer(Arc<[u8]>),
 }
 
-/// A client that connected and is not yet in the room.
+/// A connected client that is not in the room yet.
 #[derive(Debug)]
-pub struct Newcomer {
-    /// Its socket.
-    pub socket: Async<TcpStream>,
-    /// Its address.
-    pub address: SocketAddr,
-    /// Given back when the batch that lets it in is delivered: there are only so many.
-    pub permit: SemaphoreGuardArc,
+pub(crate) struct Newcomer {
+    pub(crate) socket: Async<TcpStream>,
+    pub(crate) address: SocketAddr,
+    /// Bounds the clients admitted per batch; released when the batch is delivered.
+    pub(crate) permit: SemaphoreGuardArc,
 }
 
-/// Something that happened.
+/// A command for the broker.
 #[derive(Debug)]
-pub enum BrokerCommand {
+pub(crate) enum BrokerCommand {
     /// A client connected.
     Connected(Newcomer),
-    /// A client sent lines, and perhaps ended its sending side after them.
+    /// A client sent lines, and may have closed its sending side after them.
     Lines {
-        /// The client.
         from: ClientKey,
-        /// The lines in order.
         lines: Vec<ClientLine>,
-        /// Whether no further line will come.
+        /// Whether the client has closed its sending side.
         has_ended: bool,
-        /// When they were read, in the server's own time.
+        /// Time of the read, since the start of the server.
         read_at: Duration,
     },
-    /// A client that was behind is no more; the mailbox tells which lagging it was, since the
-    /// key may be another's by now.
+    /// A slow consumer has caught up. The inbox identifies its backlog task, because the key may
+    /// belong to another connection by now.
     CaughtUp(ClientKey, Arc<BacklogInbox>, Box<Outbox>),
-    /// A connection's task ended; the last that is heard of it.
+    /// The task of a connection has ended. No command about this connection follows.
     Ended(ClientKey, CloseReason),
-    /// The page wants to know who is here and what was said.
+    /// A request of the page needs the users and the newest messages.
     Snapshot(Sender<Arc<Snapshot>>),
-    /// Somebody looks for messages among those in memory.
+    /// A query needs the messages in memory.
     Messages(Sender<Vec<Arc<Message>>>),
-    /// A live stream is about to begin.
+    /// A live stream needs a snapshot and its position in the log.
     Subscribe(Sender<Subscription>),
-    /// A live stream begins.
+    /// A live stream is ready to be attached.
     Stream(Box<NewStream>),
-    /// A browser asks for something.
-    FromPage(Box<BrowserRequest>),
-    /// The server stops.
+    /// A browser has sent a request.
+    Browser(Box<BrowserRequest>),
+    /// The operator stops the server.
     Stop,
 }
 
-/// A live stream of the page: everything after the snapshot, exactly.
+/// A snapshot, and the position in the log after which a live stream continues.
 #[derive(Debug)]
-pub struct Subscription {
-    /// How it was when the stream began.
-    pub snapshot: Arc<Snapshot>,
-    /// From which position of the page's log on.
-    pub position: u64,
-    /// While this is held, frames are made.
-    pub reader: Arc<()>,
+pub(crate) struct Subscription {
+    pub(crate) snapshot: Arc<Snapshot>,
+    /// Offset in the log of the SSE encoding.
+    pub(crate) position: u64,
+    /// Keeps the SSE encoding active while it exists.
+    pub(crate) reader: Arc<()>,
 }
 
-/// A live stream that begins where its subscription did.
+/// A live stream that continues after its [`Subscription`].
 #[derive(Debug)]
-pub struct NewStream {
-    /// Its socket.
-    pub peer: Arc<ConnectionHandle>,
-    /// What it begins with.
-    pub outbox: Outbox,
-    /// The secret in its cookie.
-    pub session: Option<Token>,
-    /// Held since the subscription, so that no frame in between is missing.
-    pub reader: Arc<()>,
-    /// Where its key goes; dropped if the server stops.
-    pub key: Sender<ClientKey>,
+pub(crate) struct NewStream {
+    pub(crate) peer: Arc<ConnectionHandle>,
+    /// The first bytes of the stream.
+    pub(crate) outbox: Outbox,
+    /// Secret of the session cookie.
+    pub(crate) session: Option<Token>,
+    /// Held since the subscription, so that no event in between is missing.
+    pub(crate) _reader: Arc<()>,
+    /// Receives the key of the stream; dropped if the server stops.
+    pub(crate) key: Sender<ClientKey>,
 }
 
-/// Something that a browser asks for.
+/// A request of a browser, and the channel for its reply.
 #[derive(Debug)]
-pub struct BrowserRequest {
-    /// The secret in its cookie.
-    pub session: Option<Token>,
-    /// From where it asks.
-    pub address: IpAddr,
-    /// What it asks for.
-    pub asked: BrowserCommand,
-    /// Where the answer goes.
-    pub answer: Sender<BrowserReply>,
+pub(crate) struct BrowserRequest {
+    /// Secret of the session cookie.
+    pub(crate) session: Option<Token>,
+    pub(crate) address: IpAddr,
+    pub(crate) command: BrowserCommand,
+    pub(crate) reply: Sender<BrowserReply>,
 }
 
-/// What a browser can ask for.
+/// A command of a browser.
 #[derive(Debug)]
-pub enum BrowserCommand {
-    /// To be here under this name, or under another one than so far.
+pub(crate) enum BrowserCommand {
+    /// Joins under this name, or renames the user.
     Join(Box<str>),
-    /// To leave.
+    /// Leaves the chat.
     Leave,
-    /// What any user can ask for.
-    Do(Request),
-    /// What was asked for is refused already.
-    Refused(RequestError),
+    /// A request that every user may send.
+    Request(Request),
+    /// A request that is invalid already.
+    Rejected(RequestError),
 }
 
-/// What a browser is answered.
+/// The reply to a command of a browser.
 #[derive(Debug)]
-pub enum BrowserReply {
-    /// It is here.
+pub(crate) enum BrowserReply {
+    /// The browser has joined, or has a new name.
     Joined {
-        /// Under this name.
+        /// The assigned name.
         name: Username,
-        /// With this secret.
+        /// Secret of the session cookie.
         token: Token,
-        /// Whether it was not before.
+        /// Whether the browser had not joined before.
         is_new: bool,
     },
-    /// It is not here any more.
+    /// The browser has left.
     Left,
-    /// It is done; with the number of its event, if it has one.
+    /// The request is done. Contains the id of its public event, if there is one.
     Done(Option<u64>),
-    /// It is not done.
-    Not(BrowserError),
+    /// The request was rejected.
+    Failed(BrowserError),
 }
 
-/// Why something is not done for a browser.
+/// The reason why a request of a browser was rejected.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum BrowserError {
-    /// It cannot be done.
-    Refused(RequestError),
-    /// There is no room for one more user.
-    NoEntry(JoinError),
-    /// It has not joined, or was away for too long.
+pub(crate) enum BrowserError {
+    /// The request is invalid.
+    Rejected(RequestError),
+    /// No slot is free.
+    Join(JoinError),
+    /// The browser has not joined, or its grace time is over.
     NoSession,
-    /// It asks too often; after this time it may again.
+    /// The rate limit is reached until this time has passed.
     TooFast(Duration),
-    /// It was refused too often in a row, and is not here any more.
+    /// Too many requests in a row were rejected; the user has left.
     Ended(String),
-    /// The server stops.
+    /// The server is stopping.
     Stopping,
 }
 

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Counts connections of one kind. An address without connections uses no memory.
 #[derive(Debug)]
-pub struct ConnectionCounter {
+pub(crate) struct ConnectionCounter {
     max: usize,
     max_per_address: Option<usize>,
     counts: Mutex<Counts>,
@@ -32,14 +32,14 @@ pub enum LimitReached {
 
 /// One counted connection. Dropping the permit releases the place.
 #[derive(Debug)]
-pub struct Permit {
+pub(crate) struct Permit {
     counter: Arc<ConnectionCounter>,
     address: IpAddr,
 }
 
 impl ConnectionCounter {
     /// Creates a counter with these limits; `None` means no limit per address.
-    pub fn new(max: usize, max_per_address: Option<usize>) -> Arc<Self> {
+    pub(crate) fn new(max: usize, max_per_address: Option<usize>) -> Arc<Self> {
         Arc::new(ConnectionCounter {
             max,
             max_per_address,
@@ -52,7 +52,7 @@ impl ConnectionCounter {
     ///
     /// # Errors
     /// A limit is reached.
-    pub fn acquire(self: &Arc<Self>, address: IpAddr) -> Result<Permit, LimitReached> {
+    pub(crate) fn acquire(self: &Arc<Self>, address: IpAddr) -> Result<Permit, LimitReached> {
         let address = limit_key(address);
         let mut counts = self.counts();
         if counts.total >= self.max {
@@ -71,7 +71,7 @@ impl ConnectionCounter {
     }
 
     /// Waits until no connection is open. Cancel-safe.
-    pub async fn wait_for_none(&self) {
+    pub(crate) async fn wait_for_none(&self) {
         loop {
             let decreased = self.decreased.listen();
             if self.counts().total == 0 {

@@ -15,11 +15,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// The executor of all tasks of a server.
-pub type SharedExecutor = Arc<Executor<'static>>;
+pub(crate) type SharedExecutor = Arc<Executor<'static>>;
 
 /// What several layers of a server share.
 #[derive(Debug)]
-pub struct ServerContext {
+pub(crate) struct ServerContext {
     pub(crate) limits: Limits,
     /// The inbox of the broker.
     pub(crate) inbox: Sender<BrokerCommand>,

@@ -4,7 +4,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// The health of the store, written by the broker and read by the web page.
 #[derive(Debug, Default)]
-pub struct Health {
+pub(crate) struct Health {
     failure: Mutex<Option<String>>,
 }
 

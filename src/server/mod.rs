@@ -3,15 +3,15 @@
 //! It stops accepting connections and rejects the waiting ones. Then the broker tells every client
 //! and writes what they still get, within a deadline.
 
-pub mod broker;
+pub(crate) mod broker;
 pub mod close_reason;
-pub mod command;
+pub(crate) mod command;
 pub mod config;
 mod connection;
 mod connection_counter;
-pub mod context;
-pub mod fanout;
-pub mod health;
+pub(crate) mod context;
+pub(crate) mod fanout;
+pub(crate) mod health;
 pub mod host_name;
 pub mod http;
 pub mod limits;
@@ -20,7 +20,7 @@ mod listeners;
 pub mod logging;
 pub mod metrics;
 mod options;
-pub mod rate_limit;
+pub(crate) mod rate_limit;
 mod supervise;
 mod timeout;
 

@@ -12,7 +12,7 @@ const NANOS_PER_SECOND: u64 = 1_000_000_000;
 
 /// A rate with a burst.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Quota {
+pub(crate) struct Quota {
     nanos_per_line: u64,
     burst_lines: u64,
 }
@@ -39,7 +39,7 @@ impl Quota {
 
 /// How much of its quota one client has used.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct RateLimiter {
+pub(crate) struct RateLimiter {
     /// When the lines so far would all be sent at exactly the rate.
     due_nanos: u64,
 }
@@ -77,7 +77,7 @@ fn nanos(time: Duration) -> u64 {
 
 /// A rate limiter for each address.
 #[derive(Debug)]
-pub struct KeyedRateLimiter {
+pub(crate) struct KeyedRateLimiter {
     quota: Quota,
     by_address: HashMap<IpAddr, RateLimiter>,
     /// Shared by the addresses that find no room in the table.

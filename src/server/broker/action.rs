@@ -12,20 +12,20 @@ use std::sync::Arc;
 
 /// Lines for all connections, encoded once per dialect, and for the transcript.
 #[derive(Debug, Default)]
-pub struct Lines {
+pub(crate) struct Lines {
     /// Lines of the basic dialect.
-    pub basic: Vec<u8>,
+    pub(crate) basic: Vec<u8>,
     /// Public events in the extended dialect, one per line.
-    pub extended: Vec<u8>,
+    pub(crate) extended: Vec<u8>,
     /// Server-sent events for live streams.
-    pub page: Vec<u8>,
+    pub(crate) page: Vec<u8>,
     /// Lines of the transcript.
-    pub transcript: Vec<TranscriptLine>,
+    pub(crate) transcript: Vec<TranscriptLine>,
 }
 
 /// A line of the transcript.
 #[derive(Debug)]
-pub enum TranscriptLine {
+pub(crate) enum TranscriptLine {
     /// A public message.
     Said(Arc<Message>),
     /// A sentence of the server.
@@ -34,19 +34,19 @@ pub enum TranscriptLine {
 
 impl Lines {
     /// Returns whether no reader has a line.
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.bytes() == 0 && self.transcript.is_empty()
     }
 
     /// Returns the number of bytes of all dialects.
-    pub fn bytes(&self) -> usize {
+    pub(crate) fn bytes(&self) -> usize {
         self.basic.len() + self.extended.len() + self.page.len()
     }
 }
 
 /// The last line that a connection gets.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum LastLine {
+pub(crate) enum LastLine {
     /// No line.
     Nothing,
     /// The line of this reason, if it has one.
@@ -57,7 +57,7 @@ pub enum LastLine {
 
 /// An action.
 #[derive(Debug)]
-pub enum Action {
+pub(crate) enum Action {
     /// Append lines to the logs of all dialects.
     Lines(Lines),
     /// Start to read and write this connection. If its join will be summarised for the others, the
@@ -93,11 +93,11 @@ pub enum Action {
 
 /// The reply to a hello.
 #[derive(Debug)]
-pub struct HelloReply {
+pub(crate) struct HelloReply {
     /// Name, token and state for the welcome.
-    pub welcome: WelcomeData,
+    pub(crate) welcome: WelcomeData,
     /// The newest event that the client has.
-    pub after: Option<EventCursor>,
+    pub(crate) after: Option<EventCursor>,
     /// The oldest event in the store, if the store has one.
-    pub oldest_stored: Option<u64>,
+    pub(crate) oldest_stored: Option<u64>,
 }

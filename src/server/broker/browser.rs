@@ -29,11 +29,11 @@ impl Broker {
         let BrowserRequest {
             session,
             address,
-            asked: command,
-            answer: reply_to,
+            command,
+            reply: reply_to,
         } = request;
         let reply = match self.is_stopping {
-            true => BrowserReply::Not(BrowserError::Stopping),
+            true => BrowserReply::Failed(BrowserError::Stopping),
             false => self.browser_reply(session, address, command),
         };
         self.add_action(Action::ReplyToBrowser(reply_to, reply));
@@ -53,8 +53,8 @@ impl Broker {
                 BrowserCommand::Join(name) => self.join(session, address, &name),
                 // The browser has no user any more, which is what it requests.
                 BrowserCommand::Leave => BrowserReply::Left,
-                BrowserCommand::Do(_) | BrowserCommand::Refused(_) => {
-                    BrowserReply::Not(BrowserError::NoSession)
+                BrowserCommand::Request(_) | BrowserCommand::Rejected(_) => {
+                    BrowserReply::Failed(BrowserError::NoSession)
                 }
             };
         };
@@ -63,10 +63,10 @@ impl Broker {
             return BrowserReply::Left;
         }
         if let Err(wait) = self.browser_limits.count_request(user, self.uptime) {
-            return BrowserReply::Not(BrowserError::TooFast(wait));
+            return BrowserReply::Failed(BrowserError::TooFast(wait));
         }
         if let Err(error) = self.room.touch(user, address, self.now) {
-            return BrowserReply::Not(BrowserError::NoEntry(error));
+            return BrowserReply::Failed(BrowserError::Join(error));
         }
         match command {
             BrowserCommand::Join(name) => {
@@ -82,11 +82,11 @@ impl Broker {
                     (other, ..) => other,
                 }
             }
-            BrowserCommand::Do(request) => {
+            BrowserCommand::Request(request) => {
                 self.handle_browser_line(user, ClientLine::Request(request))
             }
-            BrowserCommand::Refused(rejection) => {
-                self.handle_browser_line(user, ClientLine::Refused(rejection.into()))
+            BrowserCommand::Rejected(rejection) => {
+                self.handle_browser_line(user, ClientLine::Rejected(rejection.into()))
             }
             BrowserCommand::Leave => BrowserReply::Left,
         }
@@ -94,10 +94,10 @@ impl Broker {
 
     fn join(&mut self, session: Option<Token>, address: IpAddr, name: &str) -> BrowserReply {
         if self.is_failing() {
-            return BrowserReply::Not(BrowserError::Refused(RequestError::NotStored));
+            return BrowserReply::Failed(BrowserError::Rejected(RequestError::NotStored));
         }
         if let Err(wait) = self.browser_limits.count_join(address, self.uptime) {
-            return BrowserReply::Not(BrowserError::TooFast(wait));
+            return BrowserReply::Failed(BrowserError::TooFast(wait));
         }
         let mut effects = Vec::new();
         let (source, token_source) = ((session, address), &mut new_token);
@@ -114,21 +114,21 @@ impl Broker {
                 is_new: true,
             },
             Err(BrowserJoinError::Rejected(rejection)) => {
-                BrowserReply::Not(BrowserError::Refused(rejection))
+                BrowserReply::Failed(BrowserError::Rejected(rejection))
             }
-            Err(BrowserJoinError::NoSlot(error)) => BrowserReply::Not(BrowserError::NoEntry(error)),
+            Err(BrowserJoinError::NoSlot(error)) => BrowserReply::Failed(BrowserError::Join(error)),
         }
     }
 
     /// Handles a request of a browser that has joined.
     fn handle_browser_line(&mut self, user: UserId, line: ClientLine) -> BrowserReply {
         if self.is_failing() && !needs_no_store(&line) {
-            return BrowserReply::Not(BrowserError::Refused(RequestError::NotStored));
+            return BrowserReply::Failed(BrowserError::Rejected(RequestError::NotStored));
         }
         let mut effects = Vec::new();
         match line {
             ClientLine::Request(request) => self.request(user, request, &mut effects),
-            ClientLine::Refused(rejected) => {
+            ClientLine::Rejected(rejected) => {
                 self.room.reject(user, rejected, &mut effects);
             }
             // Browsers never send these.
@@ -139,11 +139,11 @@ impl Broker {
             match effect {
                 Effect::Reply(Reply::Ack { id, .. }) => reply = BrowserReply::Done(id),
                 Effect::Reply(Reply::Rejected(rejected)) => {
-                    reply = BrowserReply::Not(BrowserError::Refused(rejected.error));
+                    reply = BrowserReply::Failed(BrowserError::Rejected(rejected.error));
                 }
                 Effect::Close(ending) => {
                     if let Ending::Rejected(sentence) = ending {
-                        reply = BrowserReply::Not(BrowserError::Ended(sentence));
+                        reply = BrowserReply::Failed(BrowserError::Ended(sentence));
                     }
                     self.remove_browser_user(user, LeaveReason::Refused);
                 }

@@ -16,11 +16,11 @@ use std::time::Duration;
 #[derive(Debug, Default)]
 pub(crate) struct Batch {
     /// Actions in order.
-    pub actions: Vec<Action>,
+    pub(crate) actions: Vec<Action>,
     /// Number of commands in it.
-    pub commands: usize,
+    pub(crate) commands: usize,
     /// Uptime at which its oldest line was read; `None` without a line.
-    pub oldest_line: Option<Duration>,
+    pub(crate) oldest_line: Option<Duration>,
 }
 
 #[derive(Debug)]

@@ -20,7 +20,7 @@ use std::time::Duration;
 
 /// Carries out actions.
 #[derive(Debug)]
-pub struct ActionExecutor {
+pub(crate) struct ActionExecutor {
     transcript: Transcript,
     epoch: Arc<str>,
     announced_limits: AnnouncedLimits,
@@ -28,7 +28,11 @@ pub struct ActionExecutor {
 
 impl ActionExecutor {
     /// Makes an executor that writes this transcript.
-    pub fn new(transcript: Transcript, epoch: Arc<str>, announced_limits: AnnouncedLimits) -> Self {
+    pub(crate) fn new(
+        transcript: Transcript,
+        epoch: Arc<str>,
+        announced_limits: AnnouncedLimits,
+    ) -> Self {
         ActionExecutor {
             transcript,
             epoch,

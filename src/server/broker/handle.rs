@@ -7,22 +7,22 @@ use std::sync::Arc;
 
 /// Sends commands to the broker.
 #[derive(Clone, Debug)]
-pub struct BrokerHandle {
+pub(crate) struct BrokerHandle {
     inbox: Sender<BrokerCommand>,
 }
 
 /// Error of a command to a broker that has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct BrokerEnded;
+pub(crate) struct BrokerEnded;
 
 impl BrokerHandle {
     /// Makes a handle for this inbox.
-    pub fn new(inbox: Sender<BrokerCommand>) -> Self {
+    pub(crate) fn new(inbox: Sender<BrokerCommand>) -> Self {
         BrokerHandle { inbox }
     }
 
     /// Returns the number of commands in the inbox.
-    pub fn waiting(&self) -> usize {
+    pub(crate) fn waiting(&self) -> usize {
         self.inbox.len()
     }
 
@@ -30,7 +30,7 @@ impl BrokerHandle {
     ///
     /// # Errors
     /// The broker has ended.
-    pub async fn send(&self, command: BrokerCommand) -> Result<(), BrokerEnded> {
+    pub(crate) async fn send(&self, command: BrokerCommand) -> Result<(), BrokerEnded> {
         self.inbox.send(command).await.map_err(|_| BrokerEnded)
     }
 
@@ -38,7 +38,7 @@ impl BrokerHandle {
     ///
     /// # Errors
     /// The broker has ended.
-    pub async fn snapshot(&self) -> Result<Arc<Snapshot>, BrokerEnded> {
+    pub(crate) async fn snapshot(&self) -> Result<Arc<Snapshot>, BrokerEnded> {
         let (sender, receiver) = async_channel::bounded(1);
         self.send(BrokerCommand::Snapshot(sender)).await?;
         receiver.recv().await.map_err(|_| BrokerEnded)
@@ -48,7 +48,7 @@ impl BrokerHandle {
     ///
     /// # Errors
     /// The broker has ended.
-    pub async fn subscribe(&self) -> Result<Subscription, BrokerEnded> {
+    pub(crate) async fn subscribe(&self) -> Result<Subscription, BrokerEnded> {
         let (sender, receiver) = async_channel::bounded(1);
         self.send(BrokerCommand::Subscribe(sender)).await?;
         receiver.recv().await.map_err(|_| BrokerEnded)
@@ -58,13 +58,12 @@ impl BrokerHandle {
     ///
     /// # Errors
     /// The broker has ended.
-    pub async fn request(
+    pub(crate) async fn request(
         &self,
         request: BrowserRequest,
         reply: &Receiver<BrowserReply>,
     ) -> Result<BrowserReply, BrokerEnded> {
-        self.send(BrokerCommand::FromPage(Box::new(request)))
-            .await?;
+        self.send(BrokerCommand::Browser(Box::new(request))).await?;
         reply.recv().await.map_err(|_| BrokerEnded)
     }
 }

@@ -4,13 +4,13 @@
 //! decides actions. It awaits only its inbox, the store's reports and its next deadline: never a
 //! socket, a disk or a reader.
 
-pub mod action;
+pub(crate) mod action;
 mod batch;
 mod browser;
 mod browser_limits;
-pub mod commit_queue;
-pub mod execute;
-pub mod handle;
+pub(crate) mod commit_queue;
+pub(crate) mod execute;
+pub(crate) mod handle;
 mod lifecycle;
 mod presence_summary;
 mod publish;
@@ -42,7 +42,7 @@ use std::time::Duration;
 
 /// Owns the room and the fan-out.
 #[derive(Debug)]
-pub struct Broker {
+pub(crate) struct Broker {
     room: Room,
     fanout: Fanout,
     action_executor: ActionExecutor,
@@ -92,20 +92,20 @@ enum WakeReason {
 
 /// State with which a broker starts.
 #[derive(Debug)]
-pub struct InitialState {
+pub(crate) struct InitialState {
     /// The room, empty or restored.
-    pub room: Room,
+    pub(crate) room: Room,
     /// Effects of restoring the room.
-    pub effects: Vec<Effect>,
+    pub(crate) effects: Vec<Effect>,
     /// Queue for the store; `None` without a store.
     pub(crate) commit_queue: Option<CommitQueue>,
     /// Log epoch.
-    pub epoch: Arc<str>,
+    pub(crate) epoch: Arc<str>,
 }
 
 impl Broker {
     /// Makes a broker and applies the initial effects.
-    pub fn new(
+    pub(crate) fn new(
         context: Arc<ServerContext>,
         inbox: Receiver<BrokerCommand>,
         initial: InitialState,
@@ -147,7 +147,7 @@ impl Broker {
     }
 
     /// Runs until the server has stopped and no connection is left.
-    pub async fn run(mut self) {
+    pub(crate) async fn run(mut self) {
         self.finish_batch(0);
         while !(self.is_stopping && self.fanout.connection_count() == 0) {
             let wake = self.wait().await;
@@ -295,7 +295,7 @@ impl Broker {
                 self.answer_http(Action::Subscribe(requester, subscription));
             }
             BrokerCommand::Stream(stream) => self.start_stream(*stream),
-            BrokerCommand::FromPage(request) => self.handle_browser_request(*request),
+            BrokerCommand::Browser(request) => self.handle_browser_request(*request),
             BrokerCommand::Stop => self.stop(),
         }
     }

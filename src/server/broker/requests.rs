@@ -27,7 +27,7 @@ pub(super) fn new_token() -> Token {
 impl Broker {
     pub(super) fn handle_lines(&mut self, key: ClientKey, lines: Vec<ClientLine>, has_ended: bool) {
         let mut has_replies = false;
-        let is_rejected = |line: &&ClientLine| matches!(line, ClientLine::Refused(_));
+        let is_rejected = |line: &&ClientLine| matches!(line, ClientLine::Rejected(_));
         let rejected = lines.iter().filter(is_rejected).count();
         self.context.metrics.count_lines(lines.len(), rejected);
         for line in lines {
@@ -63,7 +63,7 @@ impl Broker {
                 resume_point = (hello.after.take(), oldest_stored);
                 self.request(user, Request::Hello(hello), &mut effects);
             }
-            ClientLine::Refused(rejected) => {
+            ClientLine::Rejected(rejected) => {
                 self.room.reject(user, rejected, &mut effects);
             }
             ClientLine::Answer(bytes) => {
@@ -168,6 +168,6 @@ pub(super) fn needs_no_store(line: &ClientLine) -> bool {
             matches!(request, Request::Users | Request::Ping(_) | Request::Quit)
         }
         ClientLine::Hello(..) => false,
-        ClientLine::Refused(_) | ClientLine::Answer(_) => true,
+        ClientLine::Rejected(_) | ClientLine::Answer(_) => true,
     }
 }

@@ -222,7 +222,7 @@ impl<'a> Connection<'a> {
             }
             other => return ClientLine::Request(other),
         };
-        found.map_or_else(ClientLine::Refused, ClientLine::Answer)
+        found.map_or_else(ClientLine::Rejected, ClientLine::Answer)
     }
 
     /// Sends lines to the broker; [`Flags::NEXT`] tells when they are answered.
@@ -260,7 +260,7 @@ impl<'a> Connection<'a> {
                     self.decoder.skip_line();
                     let seconds = self.context.limits.half_line_timeout.as_secs();
                     let error = RequestError::LineStalled { seconds };
-                    return Ok(vec![ClientLine::Refused(error.into())]);
+                    return Ok(vec![ClientLine::Rejected(error.into())]);
                 }
             }
         }
@@ -351,7 +351,7 @@ impl<'a> Connection<'a> {
     /// Rejects an unfinished line at the end of the input.
     fn finish_input(&mut self) -> Vec<ClientLine> {
         if self.decoder.finish() {
-            vec![ClientLine::Refused(RequestError::LineUnfinished.into())]
+            vec![ClientLine::Rejected(RequestError::LineUnfinished.into())]
         } else {
             Vec::new()
         }
@@ -393,7 +393,7 @@ impl<'a> Connection<'a> {
                         break;
                     }
                 }
-                Err(rejected) => lines.push(ClientLine::Refused(rejected)),
+                Err(rejected) => lines.push(ClientLine::Rejected(rejected)),
             }
         }
         self.rate_limiter.spend(self.quota(), now, count);

@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 /// Rejects connections of one kind.
 #[derive(Clone, Debug)]
-pub struct Rejector {
+pub(crate) struct Rejector {
     context: Arc<ServerContext>,
     executor: SharedExecutor,
     /// Rejected connections that are still open.
@@ -24,7 +24,7 @@ pub struct Rejector {
 
 impl Rejector {
     /// Creates a rejector for chat connections.
-    pub fn chat(context: &Arc<ServerContext>, executor: SharedExecutor) -> Self {
+    pub(crate) fn chat(context: &Arc<ServerContext>, executor: SharedExecutor) -> Self {
         Rejector {
             context: context.clone(),
             executor,
@@ -34,7 +34,7 @@ impl Rejector {
     }
 
     /// Creates a rejector for HTTP connections.
-    pub fn http(
+    pub(crate) fn http(
         context: &Arc<ServerContext>,
         closing: &Arc<ConnectionCounter>,
         executor: SharedExecutor,
@@ -48,7 +48,7 @@ impl Rejector {
     }
 
     /// Sends the text if the socket takes it at once, and closes the connection.
-    pub fn reject(
+    pub(crate) fn reject(
         &self,
         socket: Async<TcpStream>,
         address: SocketAddr,

@@ -12,13 +12,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// One value for each dialect.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct PerDialect<T> {
+pub(crate) struct PerDialect<T> {
     /// The value of the basic dialect.
-    pub basic: T,
+    pub(crate) basic: T,
     /// The value of the extended dialect.
-    pub extended: T,
+    pub(crate) extended: T,
     /// The value of the live streams of the web page.
-    pub page: T,
+    pub(crate) page: T,
 }
 
 impl<T> Index<Dialect> for PerDialect<T> {
@@ -45,7 +45,7 @@ impl<T> IndexMut<Dialect> for PerDialect<T> {
 
 /// The logs of all dialects. In the extended log, each line is one public event and the line
 /// number is the event's id, so a client that resumes reads on from an earlier line.
-pub type BroadcastLogs = PerDialect<Arc<BroadcastLog>>;
+pub(crate) type BroadcastLogs = PerDialect<Arc<BroadcastLog>>;
 
 impl BroadcastLogs {
     /// Creates empty logs; the first public event has the id `next_event`.
@@ -59,7 +59,7 @@ impl BroadcastLogs {
     }
 
     /// Returns the offset after the newest byte of each log.
-    pub fn ends(&self) -> PerDialect<u64> {
+    pub(crate) fn ends(&self) -> PerDialect<u64> {
         PerDialect {
             basic: self.basic.end(),
             extended: self.extended.end(),
@@ -70,7 +70,7 @@ impl BroadcastLogs {
 
 /// A stream of encoded lines that keeps its newest bytes.
 #[derive(Debug)]
-pub struct BroadcastLog {
+pub(crate) struct BroadcastLog {
     retained: Mutex<RetainedBatches>,
     retained_bytes: u64,
 }
@@ -99,11 +99,11 @@ impl LogBatch {
 
 /// The log no longer keeps the bytes at the offset of the reader.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TooFarBehind;
+pub(crate) struct TooFarBehind;
 
 /// Shared bytes of one batch.
 #[derive(Clone, Debug)]
-pub struct LogSlice {
+pub(crate) struct LogSlice {
     batch: Arc<[u8]>,
     start: usize,
     end: usize,
@@ -118,7 +118,7 @@ impl LogSlice {
 impl BroadcastLog {
     /// Creates an empty log that keeps at least its newest `retained_bytes` bytes and at most one
     /// batch more.
-    pub fn new(retained_bytes: usize) -> Self {
+    pub(crate) fn new(retained_bytes: usize) -> Self {
         BroadcastLog::numbered_from(0, retained_bytes)
     }
 
@@ -135,12 +135,12 @@ impl BroadcastLog {
     }
 
     /// Returns the offset after the newest byte.
-    pub fn end(&self) -> u64 {
+    pub(crate) fn end(&self) -> u64 {
         self.lock().end
     }
 
     /// Appends a batch of whole lines and returns the new end.
-    pub fn publish(&self, bytes: Arc<[u8]>) -> u64 {
+    pub(crate) fn publish(&self, bytes: Arc<[u8]>) -> u64 {
         let lines = memchr::memchr_iter(b'\n', &bytes).count() as u64;
         let mut retained = self.lock();
         let batch = LogBatch {

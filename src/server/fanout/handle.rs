@@ -11,7 +11,7 @@ use std::task::{Poll, Waker};
 
 /// A set of flags between the broker and a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Flags(u8);
+pub(crate) struct Flags(u8);
 
 impl Flags {
     /// The broker has answered the lines of the connection, which may read on.
@@ -36,7 +36,7 @@ impl Flags {
 
 /// The socket and the flags of a connection.
 #[derive(Debug)]
-pub struct ConnectionHandle {
+pub(crate) struct ConnectionHandle {
     // Not behind an `Arc` of its own, so that a write pass finds the socket with one memory access.
     socket: Async<TcpStream>,
     address: SocketAddr,

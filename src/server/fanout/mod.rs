@@ -3,10 +3,10 @@
 //! The broker owns the [`Fanout`], which never waits for a client: a client that does not take
 //! everything at once gets a backlog task, and is evicted when it lags too far behind.
 
-pub mod broadcast_log;
-pub mod handle;
-pub mod outbox;
-pub mod slow_consumer;
+pub(crate) mod broadcast_log;
+pub(crate) mod handle;
+pub(crate) mod outbox;
+pub(crate) mod slow_consumer;
 mod write_pass;
 
 use crate::chat::room::UserId;
@@ -28,7 +28,7 @@ use std::time::Duration;
 
 /// The key of a connection in the fan-out. A key is reused only after the connection's task ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct ClientKey(pub(crate) usize);
+pub(crate) struct ClientKey(pub(crate) usize);
 
 /// Spawns the tasks of connections.
 pub(crate) trait ConnectionTasks: fmt::Debug + Send + Sync {
@@ -75,7 +75,7 @@ enum Output {
 
 /// The connections and the open batch.
 #[derive(Debug)]
-pub struct Fanout {
+pub(crate) struct Fanout {
     logs: BroadcastLogs,
     limits: Limits,
     metrics: Arc<Metrics>,

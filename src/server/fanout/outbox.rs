@@ -16,19 +16,19 @@ use std::sync::Arc;
 
 /// A reply and its place in the log.
 #[derive(Debug)]
-pub struct QueuedReply {
+pub(crate) struct QueuedReply {
     /// Offset of the log after which the reply follows, in the dialect that the connection speaks
     /// when its turn comes.
-    pub at: u64,
+    pub(crate) at: u64,
     /// Bytes of the log after the reply that this connection does not get.
-    pub skip: u64,
+    pub(crate) skip: u64,
     /// The content.
-    pub body: ReplyBody,
+    pub(crate) body: ReplyBody,
 }
 
 /// The content of a reply.
 #[derive(Debug)]
-pub enum ReplyBody {
+pub(crate) enum ReplyBody {
     /// Encoded lines.
     Bytes(Arc<[u8]>),
     /// Lines that are encoded while they are written.
@@ -40,56 +40,56 @@ pub enum ReplyBody {
 }
 
 /// Shared text that outlives its readers in a cache.
-pub trait Document: fmt::Debug + Send + Sync {
+pub(crate) trait Document: fmt::Debug + Send + Sync {
     /// Returns the text.
     fn bytes(&self) -> &[u8];
 }
 
 /// Where the stream of public events of a connection starts or resumes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct StreamStart {
+pub(crate) struct StreamStart {
     /// The dialect from here on.
-    pub dialect: Dialect,
+    pub(crate) dialect: Dialect,
     /// The first offset of its log.
-    pub offset: u64,
+    pub(crate) offset: u64,
     /// Events before this offset do not count as lag, because the client missed them while it was
     /// away.
-    pub lag_baseline: u64,
+    pub(crate) lag_baseline: u64,
     /// The events from the store that come before the log.
-    pub stored: Option<StoredRange>,
+    pub(crate) stored: Option<StoredRange>,
 }
 
 /// Public events in the store, by id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct StoredRange {
+pub(crate) struct StoredRange {
     /// The last event before the range.
-    pub after: u64,
+    pub(crate) after: u64,
     /// The last event of the range.
-    pub until: u64,
+    pub(crate) until: u64,
 }
 
 /// How the stream of a slow consumer ends.
 #[derive(Clone, Debug)]
-pub struct Eviction {
+pub(crate) struct Eviction {
     /// The last line.
-    pub farewell: Arc<[u8]>,
+    pub(crate) farewell: Arc<[u8]>,
     /// The rest of the line at this offset when the server decided the eviction. The log may have
     /// dropped it before the socket takes the next byte.
-    pub rest: Option<(LogPosition, Arc<[u8]>)>,
+    pub(crate) rest: Option<(LogPosition, Arc<[u8]>)>,
 }
 
 /// An offset in the log of a dialect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct LogPosition {
+pub(crate) struct LogPosition {
     /// The dialect.
-    pub dialect: Dialect,
+    pub(crate) dialect: Dialect,
     /// The offset.
-    pub offset: u64,
+    pub(crate) offset: u64,
 }
 
 impl LogPosition {
     /// Returns the rest of the line at this position, if the log still has it.
-    pub fn rest_of_line(self, logs: &BroadcastLogs) -> Option<Arc<[u8]>> {
+    pub(crate) fn rest_of_line(self, logs: &BroadcastLogs) -> Option<Arc<[u8]>> {
         logs[self.dialect].rest_of_line(self.offset)
     }
 }
@@ -124,7 +124,7 @@ impl Chunk {
 
 /// The result of [`Outbox::write`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Progress {
+pub(crate) enum Progress {
     /// Everything up to the end of the log is written.
     CaughtUp,
     /// Everything for this connection is written.
@@ -141,7 +141,7 @@ pub enum Progress {
 
 /// What a connection still has to be sent, in order.
 #[derive(Debug)]
-pub struct Outbox {
+pub(crate) struct Outbox {
     position: LogPosition,
     lag_baseline: u64,
     /// Events from the store that come before the log.
@@ -160,7 +160,7 @@ pub struct Outbox {
 
 impl Outbox {
     /// Creates an outbox for a connection that has everything before `position`.
-    pub fn new(position: LogPosition) -> Self {
+    pub(crate) fn new(position: LogPosition) -> Self {
         Outbox {
             position,
             lag_baseline: match position.dialect {
@@ -180,7 +180,7 @@ impl Outbox {
     }
 
     /// Returns the position up to which everything is written.
-    pub fn position(&self) -> LogPosition {
+    pub(crate) fn position(&self) -> LogPosition {
         self.position
     }
 
@@ -190,17 +190,17 @@ impl Outbox {
     }
 
     /// Returns the number of bytes written so far.
-    pub fn written(&self) -> u64 {
+    pub(crate) fn written(&self) -> u64 {
         self.written
     }
 
     /// Returns the bytes and line ends written since the last call.
-    pub fn take_counts(&mut self) -> (u64, u64) {
+    pub(crate) fn take_counts(&mut self) -> (u64, u64) {
         std::mem::take(&mut self.counts)
     }
 
     /// Adds a reply, whose place is not before that of an earlier one.
-    pub fn add(&mut self, reply: QueuedReply) {
+    pub(crate) fn add(&mut self, reply: QueuedReply) {
         if self.replies.is_empty() {
             // Thousands of connections may have one reply each at the same time.
             self.replies.reserve_exact(1);
@@ -217,12 +217,12 @@ impl Outbox {
     }
 
     /// Ends the stream at `position`, after the replies there.
-    pub fn end_at(&mut self, position: LogPosition) {
+    pub(crate) fn end_at(&mut self, position: LogPosition) {
         self.end = Some(position);
     }
 
     /// Adds whole lines from the store: the events after [`StoredRange::after`] up to `last`.
-    pub fn add_stored(&mut self, lines: Arc<[u8]>, last: u64) {
+    pub(crate) fn add_stored(&mut self, lines: Arc<[u8]>, last: u64) {
         if let Some(stored) = &mut self.stored {
             stored.after = last;
             self.chunk = Some((Chunk::Bytes(lines), 0));
@@ -230,22 +230,22 @@ impl Outbox {
     }
 
     /// Records that the client waits for its replies.
-    pub fn expect_answer(&mut self) {
+    pub(crate) fn expect_answer(&mut self) {
         self.answer_due = true;
     }
 
     /// Returns, once, whether the client waits for its replies and all are written.
-    pub fn take_answered(&mut self) -> bool {
+    pub(crate) fn take_answered(&mut self) -> bool {
         !self.has_replies() && std::mem::take(&mut self.answer_due)
     }
 
     /// Returns whether the stream has an end.
-    pub fn has_end(&self) -> bool {
+    pub(crate) fn has_end(&self) -> bool {
         self.end.is_some()
     }
 
     /// Returns whether everything up to the end of the stream is written.
-    pub fn is_finished(&self) -> bool {
+    pub(crate) fn is_finished(&self) -> bool {
         !self.has_replies() && self.is_at_end()
     }
 
@@ -261,7 +261,7 @@ impl Outbox {
     }
 
     /// Returns whether a reply is not yet completely written.
-    pub fn has_replies(&self) -> bool {
+    pub(crate) fn has_replies(&self) -> bool {
         self.chunk.is_some() || !self.replies.is_empty()
     }
 
@@ -269,7 +269,7 @@ impl Outbox {
     ///
     /// If the rest of the line is unknown, the stream ends without the last line, because a line
     /// must never contain the start of another.
-    pub fn evict(&mut self, logs: &BroadcastLogs, eviction: &Eviction) {
+    pub(crate) fn evict(&mut self, logs: &BroadcastLogs, eviction: &Eviction) {
         let position = self.position;
         let rest = match self.finish_reply_line() {
             None => {
@@ -320,7 +320,7 @@ impl Outbox {
     ///
     /// # Errors
     /// The connection is broken.
-    pub fn write(
+    pub(crate) fn write(
         &mut self,
         logs: &BroadcastLogs,
         ends: PerDialect<u64>,

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 /// What the broker and the backlog task of a slow consumer share.
 #[derive(Debug, Default)]
-pub struct BacklogInbox {
+pub(crate) struct BacklogInbox {
     pending: Mutex<BacklogOrders>,
     /// Dialect and offset in one value, so that a reader never combines an offset with the wrong
     /// log.

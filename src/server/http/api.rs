@@ -240,11 +240,11 @@ async fn command(
     let request = BrowserRequest {
         session: context.info.session.clone(),
         address: context.address,
-        asked: command,
-        answer: sender,
+        command,
+        reply: sender,
     };
     match state.broker.request(request, &receiver).await {
-        Ok(BrowserReply::Not(error)) => Err(error.into()),
+        Ok(BrowserReply::Failed(error)) => Err(error.into()),
         Ok(reply) => Ok(reply),
         Err(_) => Err(Problem::stopping()),
     }
@@ -252,7 +252,7 @@ async fn command(
 
 /// Converts a request to a command. The broker counts invalid requests too.
 fn chat_command(request: Result<ChatRequest, RequestError>) -> BrowserCommand {
-    request.map_or_else(BrowserCommand::Refused, BrowserCommand::Do)
+    request.map_or_else(BrowserCommand::Rejected, BrowserCommand::Request)
 }
 
 #[derive(Deserialize)]

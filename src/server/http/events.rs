@@ -102,7 +102,7 @@ impl StreamStartup {
             peer: peer.clone(),
             outbox: self.outbox,
             session: self.info.session,
-            reader: self.reader,
+            _reader: self.reader,
             key: sender,
         };
         let command = BrokerCommand::Stream(Box::new(stream));

@@ -149,8 +149,8 @@ impl From<JoinError> for Problem {
 impl From<BrowserError> for Problem {
     fn from(error: BrowserError) -> Self {
         match error {
-            BrowserError::Refused(error) => error.into(),
-            BrowserError::NoEntry(error) => error.into(),
+            BrowserError::Rejected(error) => error.into(),
+            BrowserError::Join(error) => error.into(),
             BrowserError::NoSession => Problem::new(
                 403,
                 "no-session",
