@@ -114,7 +114,7 @@ impl KeyedRateLimiter {
             self.by_address.retain(|_, limiter| limiter.is_ahead(now));
         }
         if is_new && self.by_address.len() >= MAX_RATE_LIMITED_ADDRESSES {
-            // So many addresses at once are an attack, which gets one rate in all.
+            // A full table means an attack: all further addresses share one rate.
             return &mut self.others;
         }
         self.by_address.entry(address).or_default()

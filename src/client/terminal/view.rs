@@ -300,7 +300,7 @@ impl TerminalView {
         }
     }
 
-    /// Returns whether so many rows are on the screen, where the cursor can reach them.
+    /// Returns whether `rows` rows fit on the screen, where the cursor can reach them.
     fn can_replace(&self, rows: usize) -> bool {
         rows + PROMPT_ROWS < self.rows
     }

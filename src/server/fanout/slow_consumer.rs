@@ -30,7 +30,7 @@ pub(crate) struct BacklogOrders {
     pub(crate) eviction: Option<Eviction>,
 }
 
-/// Mark the dialect of an offset; no log has so many bytes.
+/// High bits that mark the dialect of an offset; no log reaches 2^62 bytes.
 const EXTENDED: u64 = 1 << 63;
 const PAGE: u64 = 1 << 62;
 

@@ -73,8 +73,9 @@ pub(crate) async fn accept_clients(
     acceptor.accept_until(stopped, admit).await;
 }
 
-/// Passes queued connections to the broker, at most so many per batch. When the queue has closed,
-/// the remaining connections are rejected.
+/// Passes queued connections to the broker, at most the permitted number per batch.
+///
+/// When the queue has closed, the remaining connections are rejected.
 pub(crate) async fn admit_waiting(
     queue: Receiver<Accepted>,
     (context, rejector): (Arc<ServerContext>, Rejector),
