@@ -6,8 +6,8 @@ use subtle::ConstantTimeEq;
 
 pub(crate) const TOKEN_BYTES: usize = 16;
 
-/// Separates hashes of browser tokens from those of TCP clients.
-const PAGE_PREFIX: &[u8] = b"smolchat page ";
+/// Separates hashes of browser tokens from those of TCP clients. Stored hashes contain it.
+const BROWSER_PREFIX: &[u8] = b"smolchat page ";
 
 /// A secret of 128 bits, written as 32 hexadecimal digits. `Debug` does not reveal it.
 #[derive(Clone)]
@@ -50,8 +50,8 @@ impl Token {
 
     /// Returns the hash by which the server knows the session of a browser. A cookie is not valid
     /// as a token of a TCP client, nor the reverse.
-    pub fn page_hash(&self) -> TokenHash {
-        let digest = Sha256::new_with_prefix(PAGE_PREFIX).chain_update(self.0);
+    pub fn browser_hash(&self) -> TokenHash {
+        let digest = Sha256::new_with_prefix(BROWSER_PREFIX).chain_update(self.0);
         TokenHash(digest.finalize().into())
     }
 }
@@ -143,7 +143,7 @@ mod tests {
         let (one, other) = (Token::new([1; 16]), Token::new([2; 16]));
         assert_eq!(one.hash(), Token::new([1; 16]).hash());
         assert_ne!(one.hash(), other.hash());
-        assert_ne!(one.hash(), one.page_hash());
+        assert_ne!(one.hash(), one.browser_hash());
         assert_eq!(one.hash().prefix().to_be_bytes(), one.hash().bytes()[..8]);
     }
 }

@@ -33,7 +33,7 @@ impl LongReply {
                 (!chunk.is_empty()).then(|| chunk.into())
             }
             // The web page gets the users in documents.
-            LongReply::Users(..) if dialect == Dialect::Page => None,
+            LongReply::Users(..) if dialect == Dialect::Browser => None,
             LongReply::Users(users, next) => users_chunk(users, next, dialect, max_bytes),
         }
     }

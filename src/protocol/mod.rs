@@ -19,10 +19,10 @@ pub enum Dialect {
     /// Each kind of line has its own type. A `hello` begins it.
     Extended,
     /// Server-sent events for browsers, which send nothing in it.
-    Page,
+    Browser,
 }
 
 impl Dialect {
     /// Every dialect.
-    pub const ALL: [Dialect; 3] = [Dialect::Basic, Dialect::Extended, Dialect::Page];
+    pub const ALL: [Dialect; 3] = [Dialect::Basic, Dialect::Extended, Dialect::Browser];
 }

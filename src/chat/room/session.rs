@@ -238,7 +238,7 @@ impl Room {
 
     /// Returns the user of a browser's token, while it is in the room.
     pub fn browser_user(&self, token: &Token, now: Timestamp) -> Option<UserId> {
-        let session = self.sessions.find(&token.page_hash(), now)?;
+        let session = self.sessions.find(&token.browser_hash(), now)?;
         self.sessions.get(session)?.user
     }
 
@@ -271,7 +271,7 @@ impl Room {
             ..User::new(SocketAddr::new(address, 0), now)
         };
         let user = self.roster.add(user, Some(key));
-        let (own, hash) = ((name.clone(), true), Token::page_hash);
+        let (own, hash) = ((name.clone(), true), Token::browser_hash);
         let known = self.find_session(token, hash, now);
         let (session, token) = self.open_session(user, own, known, hash, new_token, now);
         self.record_session(session);

@@ -18,7 +18,7 @@ pub(crate) struct Lines {
     /// Public events in the extended dialect, one per line.
     pub(crate) extended: Vec<u8>,
     /// Server-sent events for live streams.
-    pub(crate) page: Vec<u8>,
+    pub(crate) browser: Vec<u8>,
     /// Lines of the transcript.
     pub(crate) transcript: Vec<TranscriptLine>,
 }
@@ -40,7 +40,7 @@ impl Lines {
 
     /// Returns the number of bytes of all dialects.
     pub(crate) fn bytes(&self) -> usize {
-        self.basic.len() + self.extended.len() + self.page.len()
+        self.basic.len() + self.extended.len() + self.browser.len()
     }
 }
 

@@ -153,14 +153,14 @@ impl Broker {
     fn notify_all(&mut self, sentence: &str, lasting_notice: Option<&str>) {
         for key in self.fanout.keys() {
             // Live streams get the notice through their log.
-            let is_client = self.fanout.dialect(key) != Dialect::Page;
+            let is_client = self.fanout.dialect(key) != Dialect::Browser;
             if is_client && self.fanout.user(key).is_some() {
                 let notice = Reply::Notice(sentence.to_owned());
                 self.execute(Action::Reply(key, notice));
             }
         }
         let mut lines = Lines::default();
-        sse::encode_notice(&mut lines.page, lasting_notice);
+        sse::encode_notice(&mut lines.browser, lasting_notice);
         self.action_executor
             .append_lines(&mut self.fanout, &mut lines);
         self.action_executor.publish(&mut self.fanout, self.uptime);

@@ -223,7 +223,7 @@ impl Broker {
         self.heartbeat_at = has_streams.then_some(self.uptime + WEB_HEARTBEAT_INTERVAL);
         if has_streams {
             let mut lines = Lines::default();
-            lines.page.extend_from_slice(HEARTBEAT.as_bytes());
+            lines.browser.extend_from_slice(HEARTBEAT.as_bytes());
             self.action_executor
                 .append_lines(&mut self.fanout, &mut lines);
         }

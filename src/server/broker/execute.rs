@@ -78,7 +78,7 @@ impl ActionExecutor {
                 let _ = requester.try_send(snapshot);
             }
             Action::Subscribe(requester, mut subscription) => {
-                subscription.position = fanout.next_offset(Dialect::Page);
+                subscription.position = fanout.next_offset(Dialect::Browser);
                 let _ = requester.try_send(subscription);
             }
             Action::ReplyToBrowser(requester, answer) => {
@@ -92,7 +92,7 @@ impl ActionExecutor {
         let batch = fanout.batch();
         batch.basic.extend_from_slice(&lines.basic);
         batch.extended.extend_from_slice(&lines.extended);
-        batch.page.extend_from_slice(&lines.page);
+        batch.browser.extend_from_slice(&lines.browser);
         for line in lines.transcript.drain(..) {
             match line {
                 TranscriptLine::Said(message) => {
@@ -104,7 +104,7 @@ impl ActionExecutor {
         }
         lines.basic.clear();
         lines.extended.clear();
-        lines.page.clear();
+        lines.browser.clear();
     }
 
     /// Publishes the open batch. Returns its bytes.
@@ -199,7 +199,7 @@ impl ActionExecutor {
 
 fn reply_to(fanout: &mut Fanout, key: ClientKey, reply: Reply) {
     let body = match (fanout.dialect(key), reply) {
-        (Dialect::Page, reply) => match sse_reply(reply) {
+        (Dialect::Browser, reply) => match sse_reply(reply) {
             Some(event) => ReplyBody::Bytes(event),
             None => return,
         },
@@ -233,11 +233,11 @@ fn last_line(last: &LastLine, dialect: Dialect) -> Option<Arc<[u8]>> {
             extended::encode_bye(&mut lines, ByeReason::Refused, false, 0);
             Some(lines.into())
         }
-        (LastLine::ForReason(reason), Dialect::Page) => {
+        (LastLine::ForReason(reason), Dialect::Browser) => {
             reason.bye_reason().map(|bye| sse::bye_event(bye.word()))
         }
         // The HTTP response tells the user.
-        (LastLine::Rejected(_), Dialect::Page) => None,
+        (LastLine::Rejected(_), Dialect::Browser) => None,
     }
 }
 
@@ -255,7 +255,7 @@ fn close_all(fanout: &mut Fanout) {
             extended::encode_bye(&mut line, ByeReason::Shutdown, true, milliseconds);
             Some(line.into())
         }
-        Dialect::Page => Some(sse::bye_event(ByeReason::Shutdown.word())),
+        Dialect::Browser => Some(sse::bye_event(ByeReason::Shutdown.word())),
     });
 }
 
@@ -300,7 +300,7 @@ fn extended_reply(reply: Reply) -> Arc<[u8]> {
 }
 
 fn private_line(copy: &PrivateCopy, dialect: Dialect) -> Arc<[u8]> {
-    if dialect == Dialect::Page {
+    if dialect == Dialect::Browser {
         return sse::private_event(copy);
     }
     let message = &copy.message;
@@ -308,7 +308,7 @@ fn private_line(copy: &PrivateCopy, dialect: Dialect) -> Arc<[u8]> {
     let (source, target) = (message.source.as_str(), message.target.as_str());
     match dialect {
         Dialect::Basic => basic::encode_private(&mut line, source, &message.text),
-        Dialect::Extended | Dialect::Page => {
+        Dialect::Extended | Dialect::Browser => {
             extended::encode_private(&mut line, message.time, source, target, &message.text);
         }
     }

@@ -101,7 +101,7 @@ impl Broker {
     /// Takes the user from a connection, which may still have pending writes. A user without any
     /// other connection is detached or leaves.
     pub(super) fn disconnect(&mut self, key: ClientKey, reason: CloseReason) {
-        let is_stream = self.fanout.dialect(key) == Dialect::Page;
+        let is_stream = self.fanout.dialect(key) == Dialect::Browser;
         let Some((user, address)) = self.fanout.take_user(key) else {
             return;
         };

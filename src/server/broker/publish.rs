@@ -25,7 +25,7 @@ impl Broker {
         let lines = &mut self.lines;
         let fanout = &self.fanout;
         if Arc::strong_count(&self.stream_guard) > 1 || fanout.stream_count() > 0 {
-            sse::encode_event(&mut lines.page, &self.epoch, &event);
+            sse::encode_event(&mut lines.browser, &self.epoch, &event);
         }
         extended::encode_event(&mut lines.extended, &event);
         match &event.kind {

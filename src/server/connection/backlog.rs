@@ -96,7 +96,7 @@ fn write_once(
 /// Returns the function that encodes events from the store.
 fn event_encoder(context: &ServerContext, dialect: Dialect) -> EventEncoder {
     match dialect {
-        Dialect::Page => {
+        Dialect::Browser => {
             let epoch = context.epoch.clone();
             Arc::new(move |bytes, event| sse::encode_event(bytes, &epoch, event))
         }

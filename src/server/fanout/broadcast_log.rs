@@ -17,8 +17,8 @@ pub(crate) struct PerDialect<T> {
     pub(crate) basic: T,
     /// The value of the extended dialect.
     pub(crate) extended: T,
-    /// The value of the live streams of the web page.
-    pub(crate) page: T,
+    /// The value of the live streams of browsers.
+    pub(crate) browser: T,
 }
 
 impl<T> Index<Dialect> for PerDialect<T> {
@@ -28,7 +28,7 @@ impl<T> Index<Dialect> for PerDialect<T> {
         match dialect {
             Dialect::Basic => &self.basic,
             Dialect::Extended => &self.extended,
-            Dialect::Page => &self.page,
+            Dialect::Browser => &self.browser,
         }
     }
 }
@@ -38,7 +38,7 @@ impl<T> IndexMut<Dialect> for PerDialect<T> {
         match dialect {
             Dialect::Basic => &mut self.basic,
             Dialect::Extended => &mut self.extended,
-            Dialect::Page => &mut self.page,
+            Dialect::Browser => &mut self.browser,
         }
     }
 }
@@ -54,7 +54,7 @@ impl BroadcastLogs {
         PerDialect {
             basic: Arc::new(BroadcastLog::new(max_lag_bytes)),
             extended: Arc::new(extended),
-            page: Arc::new(BroadcastLog::new(max_lag_bytes)),
+            browser: Arc::new(BroadcastLog::new(max_lag_bytes)),
         }
     }
 
@@ -63,7 +63,7 @@ impl BroadcastLogs {
         PerDialect {
             basic: self.basic.end(),
             extended: self.extended.end(),
-            page: self.page.end(),
+            browser: self.browser.end(),
         }
     }
 }

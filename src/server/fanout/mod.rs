@@ -159,7 +159,7 @@ impl Fanout {
         let client = ConnectedClient {
             handle,
             user,
-            dialect: Dialect::Page,
+            dialect: Dialect::Browser,
             output: Output::Pending(Box::new(outbox)),
         };
         self.stream_count += 1;
@@ -213,7 +213,7 @@ impl Fanout {
     pub(crate) fn take_user(&mut self, key: ClientKey) -> Option<(UserId, SocketAddr)> {
         let client = self.clients.get_mut(key.0)?;
         let user = client.user.take()?;
-        self.closing_count += usize::from(client.dialect != Dialect::Page);
+        self.closing_count += usize::from(client.dialect != Dialect::Browser);
         Some((user, client.handle.address()))
     }
 
@@ -268,7 +268,7 @@ impl Fanout {
         if matches!(client.output, Output::Behind(_)) {
             self.slow_count -= 1;
         }
-        if client.dialect == Dialect::Page {
+        if client.dialect == Dialect::Browser {
             self.stream_count -= 1;
         } else if client.user.is_none() {
             self.closing_count -= 1;
@@ -315,7 +315,7 @@ impl Fanout {
         PerDialect {
             basic: self.next_offset(Dialect::Basic),
             extended: self.next_offset(Dialect::Extended),
-            page: self.next_offset(Dialect::Page),
+            browser: self.next_offset(Dialect::Browser),
         }
     }
 

@@ -165,7 +165,7 @@ impl Outbox {
             position,
             lag_baseline: match position.dialect {
                 // A browser does not lag by the documents that its stream starts with.
-                Dialect::Page => position.offset,
+                Dialect::Browser => position.offset,
                 Dialect::Basic | Dialect::Extended => 0,
             },
             stored: None,

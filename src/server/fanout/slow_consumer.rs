@@ -32,13 +32,13 @@ pub(crate) struct BacklogOrders {
 
 /// High bits that mark the dialect of an offset; no log reaches 2^62 bytes.
 const EXTENDED: u64 = 1 << 63;
-const PAGE: u64 = 1 << 62;
+const BROWSER: u64 = 1 << 62;
 
 fn pack(position: LogPosition) -> u64 {
     match position.dialect {
         Dialect::Basic => position.offset,
         Dialect::Extended => position.offset | EXTENDED,
-        Dialect::Page => position.offset | PAGE,
+        Dialect::Browser => position.offset | BROWSER,
     }
 }
 
@@ -83,14 +83,14 @@ impl BacklogInbox {
     /// Returns the position up to which everything is written.
     pub(crate) fn position(&self) -> LogPosition {
         let packed = self.position.load(Ordering::Relaxed);
-        let dialect = match packed & (EXTENDED | PAGE) {
+        let dialect = match packed & (EXTENDED | BROWSER) {
             0 => Dialect::Basic,
-            PAGE => Dialect::Page,
+            BROWSER => Dialect::Browser,
             _ => Dialect::Extended,
         };
         LogPosition {
             dialect,
-            offset: packed & !(EXTENDED | PAGE),
+            offset: packed & !(EXTENDED | BROWSER),
         }
     }
 
@@ -136,7 +136,7 @@ impl SlowConsumer {
     pub(crate) fn lag(&self, ends: PerDialect<u64>) -> u64 {
         let position = self.inbox.position();
         let live = match position.dialect {
-            Dialect::Page => ends.page.saturating_sub(self.lag_baseline),
+            Dialect::Browser => ends.browser.saturating_sub(self.lag_baseline),
             Dialect::Basic | Dialect::Extended => ends.extended.saturating_sub(self.lag_baseline),
         };
         let behind = match (position.dialect, self.switches_at) {
@@ -255,7 +255,7 @@ mod tests {
         let ends = |extended| PerDialect {
             basic: 5000,
             extended,
-            page: 0,
+            browser: 0,
         };
         // 50 bytes of the basic log remain before the switch.
         assert_eq!(slow.lag(ends(1007)), 57);

@@ -24,7 +24,7 @@ impl Fanout {
         let batch = PerDialect {
             basic: self.publish_dialect(Dialect::Basic),
             extended: self.publish_dialect(Dialect::Extended),
-            page: self.publish_dialect(Dialect::Page),
+            browser: self.publish_dialect(Dialect::Browser),
         };
         if Dialect::ALL.iter().any(|&each| !batch[each].is_empty()) {
             self.write_pass(&batch, start);

@@ -49,7 +49,7 @@ pub(crate) async fn open(
     let subscription = subscribed.map_err(|_| Problem::stopping())?;
     let replies = first_replies(state, &subscription, info.last_event.as_ref()).await?;
     let start = LogPosition {
-        dialect: Dialect::Page,
+        dialect: Dialect::Browser,
         offset: subscription.position,
     };
     let mut outbox = Outbox::new(start);
@@ -163,7 +163,7 @@ async fn first_replies(
         MissedEvents::Lost => {}
         MissedEvents::Encoded(events) => replies.push(ReplyBody::Document(events)),
         MissedEvents::Stored(stored) => replies.push(ReplyBody::Switch(StreamStart {
-            dialect: Dialect::Page,
+            dialect: Dialect::Browser,
             offset: subscription.position,
             lag_baseline: subscription.position,
             stored: Some(stored),

@@ -46,7 +46,7 @@ fn logs_of(log: BroadcastLog) -> BroadcastLogs {
     PerDialect {
         basic: Arc::new(log),
         extended: Arc::new(BroadcastLog::new(1 << 20)),
-        page: Arc::new(BroadcastLog::new(1 << 20)),
+        browser: Arc::new(BroadcastLog::new(1 << 20)),
     }
 }
 
@@ -68,7 +68,7 @@ fn ends(basic: u64) -> PerDialect<u64> {
     PerDialect {
         basic,
         extended: 0,
-        page: 0,
+        browser: 0,
     }
 }
 
