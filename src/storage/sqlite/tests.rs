@@ -8,6 +8,8 @@ use crate::chat::record::{NonceRecord, Record, SessionRecord};
 use crate::chat::request::{HistoryPage, SearchRequest};
 use crate::chat::token::Token;
 use crate::chat::username::Username;
+use crate::limits::STORE_RETRY_INTERVAL;
+use crate::storage::limits::MAX_UNCOMMITTED_BATCHES;
 use crate::storage::sqlite::reader::{
     EventEncoder, encode_events, find_matches, find_page, run_within,
 };
@@ -242,6 +244,32 @@ fn first_version_is_migrated_without_loss() {
     assert_eq!(texts(&opened.restored.messages), ["hello"]);
     assert_eq!(opened.restored.present.len(), 1);
     commit(&opened, 1, vec![said(3, "alice", "again")]);
+    close(opened);
+}
+
+#[test]
+fn failing_transaction_is_retried_unchanged_at_intervals() {
+    let folder = Folder::new();
+    let opened = folder.open();
+    let submit = |number| {
+        let records = vec![joined(number, "a")];
+        opened.writer.submit(Commit { number, records }).unwrap();
+    };
+    let next_report = || opened.reports.recv_blocking().unwrap();
+    let other = Connection::open(folder.options().path).unwrap();
+    let failure = "CREATE TRIGGER failure BEFORE INSERT ON events
+        BEGIN SELECT RAISE(ABORT, 'full'); END";
+    other.execute_batch(failure).unwrap();
+    let start = std::time::Instant::now();
+    submit(1);
+    assert!(matches!(next_report(), CommitReport::Failing(_)));
+    other.execute_batch("DROP TRIGGER failure").unwrap();
+    let newest = MAX_UNCOMMITTED_BATCHES as u64;
+    (2..=newest).for_each(submit);
+    assert_eq!(next_report(), CommitReport::Recovered);
+    assert!(start.elapsed() >= STORE_RETRY_INTERVAL);
+    assert_eq!(next_report(), CommitReport::Committed(1));
+    assert_eq!(next_report(), CommitReport::Committed(newest));
     close(opened);
 }
 

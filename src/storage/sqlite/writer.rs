@@ -1,7 +1,7 @@
 //! The thread that writes the store: group commit and retention.
 //!
-//! All waiting commits share one transaction. While the disk fails, the thread retries the same
-//! transaction.
+//! Waiting commits share one transaction. While the disk fails, the thread retries the same
+//! transaction at intervals.
 
 use crate::chat::event::EventKind;
 use crate::chat::record::Record;
@@ -44,6 +44,8 @@ pub(crate) enum CommitReport {
 #[derive(Debug)]
 pub(crate) struct StoreWriter {
     commits: SyncSender<Commit>,
+    /// Closes with the writer, which ends a wait for the next retry.
+    _open: mpsc::Sender<()>,
     ended: Receiver<()>,
 }
 
@@ -57,6 +59,7 @@ impl StoreWriter {
         // The broker takes no further commands while as many batches wait.
         let (commits, queue) = mpsc::sync_channel(MAX_UNCOMMITTED_BATCHES);
         let (reports, reported) = async_channel::bounded(STORE_REPORTS);
+        let (open, closed) = mpsc::channel();
         let (running, ended) = async_channel::bounded::<()>(1);
         let message_count = rows::message_count(&connection)
             .map_err(|error| StoreError::from_sqlite(&options.path, &error))?;
@@ -71,12 +74,17 @@ impl StoreWriter {
         thread::Builder::new()
             .name("store".to_owned())
             .spawn(move || {
-                thread.run(&queue);
+                thread.run(&queue, &closed);
                 thread.end();
                 drop((lock, running));
             })
             .map_err(|error| StoreError::no_thread(&error))?;
-        Ok((StoreWriter { commits, ended }, reported))
+        let writer = StoreWriter {
+            commits,
+            _open: open,
+            ended,
+        };
+        Ok((writer, reported))
     }
 
     /// Queues a commit.
@@ -107,24 +115,25 @@ struct WriterThread {
 }
 
 impl WriterThread {
-    fn run(&mut self, queue: &mpsc::Receiver<Commit>) {
+    fn run(&mut self, queue: &mpsc::Receiver<Commit>, closed: &mpsc::Receiver<()>) {
         // Not empty at the start of a round only while writing fails.
         let mut pending = Vec::new();
         loop {
-            let pause = match self.is_failing {
-                true => STORE_RETRY_INTERVAL,
-                false => self.time_to_trim(),
-            };
-            match queue.recv_timeout(pause) {
-                Ok(commit) => {
-                    pending.push(commit);
-                    pending.extend(queue.try_iter().take(MAX_UNCOMMITTED_BATCHES));
+            if self.is_failing {
+                if closed.recv_timeout(STORE_RETRY_INTERVAL) != Err(RecvTimeoutError::Timeout) {
+                    return;
                 }
-                Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => return,
+            } else {
+                match queue.recv_timeout(self.time_to_trim()) {
+                    Ok(commit) => {
+                        pending.push(commit);
+                        pending.extend(queue.try_iter().take(MAX_UNCOMMITTED_BATCHES - 1));
+                    }
+                    Err(RecvTimeoutError::Timeout) => {}
+                    Err(RecvTimeoutError::Disconnected) => return,
+                }
             }
-            if let Some(last) = pending.last() {
-                let last = last.number;
+            if let Some(last) = pending.last().map(|commit| commit.number) {
                 match self.commit(&pending) {
                     Ok(()) => {
                         pending.clear();
