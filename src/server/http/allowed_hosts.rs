@@ -6,9 +6,8 @@
 use crate::server::host_name::HostName;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-/// Why a host is rejected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum BadHost {
+pub(super) enum BadHost {
     /// The text is neither a host name nor an address.
     Malformed,
     /// The name is not allowed.
@@ -17,11 +16,11 @@ pub(crate) enum BadHost {
 
 /// The hosts that the server answers for: every address, `localhost`, and these names.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct AllowedHosts(Vec<HostName>);
+pub(super) struct AllowedHosts(Vec<HostName>);
 
 impl AllowedHosts {
     /// Allows these names in addition to addresses and `localhost`.
-    pub(crate) fn new(names: Vec<HostName>) -> Self {
+    pub(super) fn new(names: Vec<HostName>) -> Self {
         AllowedHosts(names)
     }
 
@@ -30,7 +29,7 @@ impl AllowedHosts {
     ///
     /// # Errors
     /// The host is malformed or not allowed.
-    pub(crate) fn check(&self, authority: &str) -> Result<(), BadHost> {
+    pub(super) fn check(&self, authority: &str) -> Result<(), BadHost> {
         let (host, port) = split_port(authority);
         let is_port = port.is_empty() || port.parse::<u16>().is_ok();
         if !is_port || port.starts_with('+') {
@@ -73,81 +72,32 @@ fn split_port(authority: &str) -> (&str, &str) {
 mod tests {
     use super::*;
 
-    fn names(texts: &[&str]) -> Vec<HostName> {
-        let parse = |text: &&str| HostName::parse(text).unwrap();
-        texts.iter().map(parse).collect()
-    }
-
     #[test]
     fn addresses_localhost_and_the_given_names_are_allowed() {
-        let given = AllowedHosts::new(names(&["Box", "box.local", "chat.example.org."]));
-        let cases = "127.0.0.1 127.0.0.1:8080 192.168.1.7:1 [::1] [::1]:8080 [FE80::1%25eth0]:80 \
-             [::ffff:10.0.0.1] localhost LocalHost:8080 localhost. localhost.:8080 \
-             localhost: box BOX:65535 box.local:8080 box.local. chat.example.org \
-             Chat.Example.Org.:80";
-        for good in cases.split(' ') {
-            assert_eq!(given.check(good), Ok(()), "{good}");
-        }
-    }
-
-    #[test]
-    fn other_names_are_rejected_as_foreign() {
-        let given = AllowedHosts::new(names(&["box", "chat.example.org"]));
-        for foreign in [
-            "evil",
-            "evil.example:8080",
-            "localhost.evil.example",
-            "evil.localhost",
-            "127.0.0.1.evil.example",
-            "box.evil.example",
-            "box.local",
-            "example.org",
-            "x.chat.example.org",
-            "chat.example.orgx",
-            // Browsers normalise these forms of addresses before they send them.
-            "127.1",
-            "2130706433",
-            "0x7f000001",
+        let names = ["Box", "box.local", "chat.example.org."];
+        let allowed = AllowedHosts(names.map(|name| HostName::parse(name).unwrap()).to_vec());
+        let good = "127.0.0.1 127.0.0.1:8080 192.168.1.7:1 [::1] [::1]:8080 [FE80::1%25eth0]:80 \
+             [::ffff:10.0.0.1] localhost LocalHost:8080 localhost. localhost.:8080 localhost: box \
+             BOX:65535 box.local:8080 box.local. chat.example.org Chat.Example.Org.:80";
+        // Browsers normalise the last three forms of addresses before they send them.
+        let foreign = "evil evil.example:8080 localhost.evil.example evil.localhost \
+             127.0.0.1.evil.example box.evil.example box.example example.org x.chat.example.org \
+             chat.example.orgx 127.1 2130706433 0x7f000001";
+        let malformed = ": :8080 . localhost.. localhost:99999 localhost:+1 localhost:x \
+             localhost:1:2 localhost@evil.example evil.example@localhost localhost/.. \
+             localhost\\evil.example %6cocalhost ::1 [::1 [::1]x [::1]:x [localhost] [127.0.0.1] \
+             evil.example[::1] [] é -x";
+        for (hosts, expected) in [
+            (good, Ok(())),
+            (foreign, Err(BadHost::Foreign)),
+            (malformed, Err(BadHost::Malformed)),
         ] {
-            assert_eq!(given.check(foreign), Err(BadHost::Foreign), "{foreign}");
+            for host in hosts.split(' ') {
+                assert_eq!(allowed.check(host), expected, "{host}");
+            }
         }
-    }
-
-    #[test]
-    fn text_that_is_not_a_host_is_malformed() {
-        let given = AllowedHosts::default();
-        for malformed in [
-            "",
-            ":",
-            ":8080",
-            ".",
-            "localhost..",
-            "localhost:99999",
-            "localhost:+1",
-            "localhost:x",
-            "localhost:1:2",
-            "localhost@evil.example",
-            "evil.example@localhost",
-            "localhost/..",
-            "local host",
-            "localhost\\evil.example",
-            "%6cocalhost",
-            "::1",
-            "[::1",
-            "[::1]x",
-            "[::1]:x",
-            "[localhost]",
-            "[127.0.0.1]",
-            "evil.example[::1]",
-            "[]",
-            "é",
-            "-x",
-        ] {
-            assert_eq!(
-                given.check(malformed),
-                Err(BadHost::Malformed),
-                "{malformed}"
-            );
+        for host in ["", "local host"] {
+            assert_eq!(allowed.check(host), Err(BadHost::Malformed), "{host}");
         }
     }
 }
