@@ -82,7 +82,7 @@ fn open_event(line: &mut Vec<u8>, kind: &str, id: u64, at: Timestamp) {
     open_numbered(line, id, at);
 }
 
-fn open_numbered(line: &mut Vec<u8>, id: u64, at: Timestamp) {
+pub(super) fn open_numbered(line: &mut Vec<u8>, id: u64, at: Timestamp) {
     raw(line, r#"{"id":"#);
     number(line, id);
     raw(line, r#","time":"#);
@@ -116,7 +116,7 @@ pub fn encode_event(line: &mut Vec<u8>, event: &Event) {
     raw(line, "}}\n");
 }
 
-fn message_object(line: &mut Vec<u8>, message: &Message) {
+pub(super) fn message_object(line: &mut Vec<u8>, message: &Message) {
     open_numbered(line, message.id, message.time);
     text_field(line, "source", message.source.as_str());
     text_field(line, "message", &message.text);
@@ -252,14 +252,24 @@ pub fn close_users(line: &mut Vec<u8>) {
 pub fn encode_messages(line: &mut Vec<u8>, kind: &str, messages: &[Arc<Message>], more: bool) {
     raw(line, r#"{"type":"#);
     string(line, kind);
-    raw(line, r#","data":{"messages":["#);
+    raw(line, r#","data":"#);
+    messages_object(line, messages, more);
+    raw(line, "}\n");
+}
+
+pub(super) fn messages_object(line: &mut Vec<u8>, messages: &[Arc<Message>], more: bool) {
+    raw(line, r#"{"messages":"#);
+    message_list(line, messages);
+    raw(line, &format!(",\"more\":{more}}}"));
+}
+
+pub(super) fn message_list(line: &mut Vec<u8>, messages: &[Arc<Message>]) {
+    raw(line, "[");
     for (index, message) in messages.iter().enumerate() {
         if index > 0 {
             raw(line, ",");
         }
         message_object(line, message);
     }
-    raw(line, r#"],"more":"#);
-    raw(line, if more { "true" } else { "false" });
-    raw(line, "}}\n");
+    raw(line, "]");
 }

@@ -9,6 +9,7 @@ use crate::chat::request::{
 use crate::limits::MAX_QUERY_BYTES;
 use crate::protocol::{decode, sse};
 use crate::server::command::{BrowserCommand, BrowserError, BrowserReply, BrowserRequest};
+use crate::server::http::document_cache::DocumentKind;
 use crate::server::http::endpoint::{
     HttpState, RequestContext, RouteResult, request_context, route,
 };
@@ -37,17 +38,16 @@ const OPENAPI: &str = include_str!("../../../web/openapi.json");
 const EXAMPLE_COOKIE: &str = "smolchat-8080";
 
 /// Adds the routes of the API.
-pub(crate) fn add_routes(app: &mut tide::Server<HttpState>) {
-    app.at("/api/users").get(route(get_users, true));
+pub(super) fn add_routes(app: &mut tide::Server<HttpState>) {
+    app.at("/api/users").get(route(get_users));
     app.at("/api/messages")
-        .get(route(get_messages, true))
-        .post(route(send_message, true));
-    app.at("/api/private").post(route(send_private, true));
+        .get(route(get_messages))
+        .post(route(send_message));
+    app.at("/api/private").post(route(send_private));
     app.at("/api/session")
-        .post(route(join, true))
-        .delete(route(leave, true));
-    app.at("/api/openapi.json")
-        .get(route(get_description, true));
+        .post(route(join))
+        .delete(route(leave));
+    app.at("/api/openapi.json").get(route(get_description));
 }
 
 /// Returns the description with the cookie name of this host and port.
@@ -60,9 +60,10 @@ async fn get_description(request: Request<HttpState>) -> RouteResult {
 async fn get_users(request: Request<HttpState>) -> RouteResult {
     let state = request.state();
     let snapshot = state.snapshot().await?;
-    let documents = state.documents.of(&snapshot);
-    let make = || sse::users_document(&snapshot);
-    let users = state.documents.document(&documents.users, make)?;
+    let make = || sse::users_document(&snapshot.users);
+    let users = state
+        .documents
+        .shared(&snapshot, DocumentKind::Users, make)?;
     Ok(shared_document(users, JSON))
 }
 
@@ -71,28 +72,29 @@ async fn get_messages(request: Request<HttpState>) -> RouteResult {
     let filter = MessageFilter::from_query(&request)?;
     let messages = if filter.is_default() {
         let snapshot = state.snapshot().await?;
-        let documents = state.documents.of(&snapshot);
         let make = || sse::messages_document(&snapshot.messages, snapshot.older > 0);
-        state.documents.document(&documents.messages, make)?
+        state
+            .documents
+            .shared(&snapshot, DocumentKind::Messages, make)?
     } else {
         let found = find(state, &filter).await?;
-        let make = || sse::messages_document(&found.messages, found.has_more);
-        state.documents.single(make)?
+        let found = sse::messages_document(&found.messages, found.has_more);
+        state.documents.single(found)?
     };
     Ok(shared_document(messages, JSON))
 }
 
 /// The messages for which a client asks.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub(crate) struct MessageFilter {
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct MessageFilter {
     /// Only messages before this event.
-    pub(crate) before: Option<u64>,
+    pub(super) before: Option<u64>,
     /// Only messages after this event. Except for a search, the oldest of them come first.
-    pub(crate) after: Option<u64>,
+    pub(super) after: Option<u64>,
     /// Maximum messages.
-    pub(crate) limit: Option<u64>,
+    pub(super) limit: Option<u64>,
     /// Only messages that match this query.
-    pub(crate) query: Option<String>,
+    pub(super) query: Option<String>,
 }
 
 impl MessageFilter {
@@ -100,7 +102,7 @@ impl MessageFilter {
     ///
     /// # Errors
     /// A parameter is invalid or occurs twice.
-    pub(crate) fn from_query(request: &Request<HttpState>) -> Result<Self, Problem> {
+    pub(super) fn from_query(request: &Request<HttpState>) -> Result<Self, Problem> {
         let mut filter = MessageFilter::default();
         for (name, value) in request.url().query_pairs() {
             let is_new = match &*name {
@@ -120,7 +122,7 @@ impl MessageFilter {
     }
 
     /// Returns whether the messages of a snapshot suffice.
-    pub(crate) fn is_default(&self) -> bool {
+    pub(super) fn is_default(&self) -> bool {
         *self == MessageFilter::default()
     }
 }
@@ -143,7 +145,7 @@ fn number(name: &str, value: &str) -> Result<u64, Problem> {
 ///
 /// # Errors
 /// The filter is invalid, or the messages cannot be read.
-pub(crate) async fn find(
+pub(super) async fn find(
     state: &HttpState,
     filter: &MessageFilter,
 ) -> Result<MessagePage, Problem> {

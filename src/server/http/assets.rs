@@ -3,29 +3,28 @@
 //! All files are prepared once: comment lines and indentation are removed, the modules of the
 //! script are joined in one file, and each file is compressed.
 
-use crate::server::http::html::AssetUrls;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use std::io::Write;
 
 /// A file to which the page refers.
 #[derive(Debug)]
-pub(crate) struct Asset {
+pub(super) struct Asset {
     /// The path, which changes with the content.
-    pub(crate) url: String,
-    /// Media type.
-    pub(crate) mime: &'static str,
-    /// Uncompressed bytes.
-    pub(crate) content: Vec<u8>,
-    /// Bytes compressed with gzip.
-    pub(crate) compressed: Vec<u8>,
+    pub(super) url: String,
+    pub(super) media_type: &'static str,
+    pub(super) content: Vec<u8>,
+    /// The content compressed with gzip.
+    pub(super) compressed: Vec<u8>,
 }
 
 /// All files of the page.
 #[derive(Debug)]
-pub(crate) struct Assets {
-    files: Vec<Asset>,
-    urls: AssetUrls,
+pub(super) struct Assets {
+    pub(super) style: Asset,
+    /// The modules of the script.
+    pub(super) script: Asset,
+    pub(super) icon: Asset,
 }
 
 const CSS: &str = "text/css; charset=utf-8";
@@ -53,44 +52,26 @@ const MODULES: [(&str, &str); 13] = [
 ];
 
 impl Assets {
-    /// Prepares all files.
-    pub(crate) fn prepare() -> Self {
-        let style = Asset::new("style", "css", CSS, include_str!("../../../web/style.css"));
-        let icon = Asset::new("icon", "svg", SVG, include_str!("../../../web/icon.svg"));
-        let script = Asset::new("app", "js", SCRIPT, &bundle(&MODULES));
-        let urls = AssetUrls {
-            style: style.url.clone(),
-            icon: icon.url.clone(),
-            script: script.url.clone(),
-        };
-        let files = vec![style, icon, script];
-        Assets { files, urls }
+    pub(super) fn prepare() -> Self {
+        Assets {
+            style: Asset::new("style", "css", CSS, include_str!("../../../web/style.css")),
+            script: Asset::new("app", "js", SCRIPT, &bundle(&MODULES)),
+            icon: Asset::new("icon", "svg", SVG, include_str!("../../../web/icon.svg")),
+        }
     }
 
-    /// Returns the paths for the page.
-    pub(crate) fn urls(&self) -> &AssetUrls {
-        &self.urls
-    }
-
-    /// Returns the file with this path.
-    pub(crate) fn find(&self, path: &str) -> Option<&Asset> {
-        self.files.iter().find(|file| file.url == path)
-    }
-
-    /// Returns the paths of all files.
-    pub(crate) fn paths(&self) -> impl Iterator<Item = &str> {
-        self.files.iter().map(|file| &*file.url)
+    pub(super) fn all(&self) -> [&Asset; 3] {
+        [&self.style, &self.script, &self.icon]
     }
 }
 
 impl Asset {
     /// Prepares a file. Browsers can cache it forever, since its path has a hash of its content.
-    fn new(stem: &str, ending: &str, mime: &'static str, content: &str) -> Self {
+    fn new(stem: &str, ending: &str, media_type: &'static str, content: &str) -> Self {
         let content = without_comments(content).into_bytes();
-        let hash = fnv1a(&content);
         Asset {
-            url: format!("/{stem}-{hash:016x}.{ending}"),
-            mime,
+            url: format!("/{stem}-{:016x}.{ending}", fnv1a(&content)),
+            media_type,
             compressed: compressed(&content),
             content,
         }
@@ -172,17 +153,6 @@ fn compressed(content: &[u8]) -> Vec<u8> {
 mod tests {
     use super::*;
     use crate::server::http::html;
-    use std::io::Read;
-
-    #[test]
-    fn compressed_files_have_the_same_content() {
-        for file in &Assets::prepare().files {
-            let mut plain = Vec::new();
-            let mut reader = flate2::read::GzDecoder::new(&file.compressed[..]);
-            reader.read_to_end(&mut plain).unwrap();
-            assert_eq!(plain, file.content);
-        }
-    }
 
     #[test]
     fn bundle_keeps_the_names_of_modules_apart() {
@@ -223,7 +193,11 @@ mod tests {
     fn page_and_files_are_small() {
         let assets = Assets::prepare();
         let page = compressed(html::TEMPLATE.as_bytes()).len();
-        let bytes: usize = assets.files.iter().map(|file| file.compressed.len()).sum();
+        let bytes: usize = assets
+            .all()
+            .into_iter()
+            .map(|file| file.compressed.len())
+            .sum();
         assert!(bytes + page < 20_000, "{bytes} and {page} bytes");
     }
 }

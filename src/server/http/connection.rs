@@ -4,11 +4,11 @@ use crate::server::close_reason::CloseReason;
 use crate::server::connection::reject::linger;
 use crate::server::connection_counter::Permit;
 use crate::server::http::endpoint::{HttpState, RequestContext};
+use crate::server::http::events;
 use crate::server::http::events::StreamStartup;
 use crate::server::http::problem::Problem;
 use crate::server::http::request_head::{HttpConnectionEnd, RequestHead, RequestReader};
-use crate::server::http::response::{encode_last, problem_response, write_all, write_response};
-use crate::server::http::{events, routes};
+use crate::server::http::response::{encode_last, finish, write_all, write_response};
 use crate::server::limits::{LINGER_TIMEOUT, WEB_BODY_OVERHEAD_BYTES};
 use crate::server::rate_limit::RateLimiter;
 use crate::server::timeout::timeout;
@@ -23,7 +23,7 @@ const MAX_ESCAPE_BYTES: usize = 6;
 
 /// One HTTP connection.
 #[derive(Debug)]
-pub(crate) struct HttpConnection {
+pub(super) struct HttpConnection {
     state: HttpState,
     app: tide::Server<HttpState>,
     address: SocketAddr,
@@ -31,7 +31,7 @@ pub(crate) struct HttpConnection {
 
 impl HttpConnection {
     /// Creates a connection whose requests this app answers.
-    pub(crate) fn new(state: HttpState, app: tide::Server<HttpState>, address: SocketAddr) -> Self {
+    pub(super) fn new(state: HttpState, app: tide::Server<HttpState>, address: SocketAddr) -> Self {
         HttpConnection {
             state,
             app,
@@ -40,7 +40,7 @@ impl HttpConnection {
     }
 
     /// Serves the connection to its end. A panic ends this connection only.
-    pub(crate) async fn serve(self, socket: Async<TcpStream>, permit: Permit) {
+    pub(super) async fn serve(self, socket: Async<TcpStream>, permit: Permit) {
         let serving = Box::pin(self.serve_requests(&socket));
         let served = AssertUnwindSafe(serving).catch_unwind().await;
         match served.unwrap_or(Err(CloseReason::Fault.into())) {
@@ -131,7 +131,7 @@ impl HttpConnection {
         let is_head = head.method == Method::Head;
         let path = head.url.path().to_owned();
         let response = match refused {
-            Some(problem) => problem_response(&problem, true),
+            Some(problem) => problem.into(),
             None => {
                 let mut request = http::Request::new(head.method, head.url);
                 request.ext_mut().insert(RequestContext {
@@ -143,7 +143,7 @@ impl HttpConnection {
                 answered.map_err(|_| CloseReason::Fault)?
             }
         };
-        let response = routes::finish(response, &path);
+        let response = finish(response, &path);
         let stall_timeout = self.state.limits.limits.write_stall_timeout;
         write_response(socket, response, is_head, stall_timeout).await
     }
@@ -155,6 +155,7 @@ mod tests {
     use crate::server::config::ServerConfig;
     use crate::server::context::ServerContext;
     use crate::server::http::connection_limits::ConnectionLimits;
+    use crate::server::http::routes;
     use crate::server::limits::{Limits, WebLimits};
     use std::io::{Read, Write};
     use std::net::{Ipv4Addr, Shutdown};

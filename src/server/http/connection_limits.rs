@@ -14,13 +14,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 #[derive(Debug)]
 pub(crate) struct ConnectionLimits {
     /// Limits that the operator chooses.
-    pub(crate) limits: WebLimits,
+    pub(super) limits: WebLimits,
     /// Hosts that a request may name.
-    pub(crate) hosts: AllowedHosts,
+    pub(super) hosts: AllowedHosts,
     /// Open connections.
-    pub(crate) connections: Arc<ConnectionCounter>,
+    pub(super) connections: Arc<ConnectionCounter>,
     /// Rejected connections whose last response is still being written.
-    pub(crate) closing: Arc<ConnectionCounter>,
+    pub(super) closing: Arc<ConnectionCounter>,
     /// Open live streams.
     pub(crate) streams: Arc<ConnectionCounter>,
     is_stopping: AtomicBool,
@@ -47,7 +47,7 @@ impl ConnectionLimits {
     }
 
     /// Returns whether the server is stopping.
-    pub(crate) fn is_stopping(&self) -> bool {
+    pub(super) fn is_stopping(&self) -> bool {
         self.is_stopping.load(Ordering::Acquire)
     }
 }

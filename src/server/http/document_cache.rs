@@ -6,113 +6,124 @@ use crate::server::http::problem::Problem;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 
-/// A document that does not exist until a client asks for it.
-pub(crate) type LazyDocument = OnceLock<Arc<CachedDocument>>;
-
-/// Documents of one snapshot.
-#[derive(Debug, Default)]
-pub(crate) struct SnapshotDocuments {
-    /// The page.
-    pub(crate) page: LazyDocument,
+/// A kind of document that readers of one snapshot share.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum DocumentKind {
+    /// The HTML page.
+    Page,
     /// The users as JSON.
-    pub(crate) users: LazyDocument,
+    Users,
     /// The messages as JSON.
-    pub(crate) messages: LazyDocument,
+    Messages,
     /// First event of a new live stream.
-    pub(crate) snapshot_event: LazyDocument,
+    SnapshotEvent,
     /// First event of a resumed live stream, which has the messages already.
-    pub(crate) presence_event: LazyDocument,
+    PresenceEvent,
 }
+
+const KINDS: usize = DocumentKind::PresenceEvent as usize + 1;
+
+/// A document that does not exist until a client asks for it.
+type LazyDocument = OnceLock<Arc<CachedDocument>>;
+
+type SnapshotDocuments = Arc<[LazyDocument; KINDS]>;
 
 /// A document, counted by its cache until the last client has read it.
 #[derive(Debug)]
-pub(crate) struct CachedDocument {
-    text: String,
+pub(super) struct CachedDocument {
+    bytes: Vec<u8>,
     used_bytes: Arc<AtomicUsize>,
-}
-
-impl CachedDocument {
-    /// Returns the text.
-    pub(crate) fn text(&self) -> &str {
-        &self.text
-    }
 }
 
 impl Document for CachedDocument {
     fn bytes(&self) -> &[u8] {
-        self.text.as_bytes()
+        &self.bytes
     }
 }
 
 impl Drop for CachedDocument {
     fn drop(&mut self) {
-        self.used_bytes.fetch_sub(self.text.len(), Ordering::AcqRel);
+        self.used_bytes
+            .fetch_sub(self.bytes.len(), Ordering::AcqRel);
     }
 }
 
-/// Holds the documents of the newest snapshot. Slow readers keep older documents alive, so the
-/// bytes of all documents together are limited.
+/// Holds the documents of each snapshot that is in use. Slow readers keep older documents alive,
+/// so the bytes of all documents together are limited.
 #[derive(Debug)]
-pub(crate) struct DocumentCache {
+pub(super) struct DocumentCache {
     max_bytes: usize,
     used_bytes: Arc<AtomicUsize>,
-    newest: Mutex<(Weak<Snapshot>, Arc<SnapshotDocuments>)>,
+    /// Only the broker and requests hold snapshots, so the limit of connections bounds their number.
+    snapshots: Mutex<Vec<(Weak<Snapshot>, SnapshotDocuments)>>,
 }
 
 impl DocumentCache {
     /// Creates a cache for documents of at most `max_bytes` together.
-    pub(crate) fn new(max_bytes: usize) -> Self {
+    pub(super) fn new(max_bytes: usize) -> Self {
         DocumentCache {
             max_bytes,
             used_bytes: Arc::default(),
-            newest: Mutex::default(),
+            snapshots: Mutex::default(),
         }
     }
 
-    /// Returns the documents of this snapshot, and forgets those of another one.
-    pub(crate) fn of(&self, snapshot: &Arc<Snapshot>) -> Arc<SnapshotDocuments> {
-        // The pair is replaced in one step, so a panic elsewhere cannot leave it inconsistent.
-        let mut newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
-        if !std::ptr::eq(newest.0.as_ptr(), Arc::as_ptr(snapshot)) {
-            *newest = (Arc::downgrade(snapshot), Arc::default());
-        }
-        newest.1.clone()
-    }
-
-    /// Returns the document in this place, and makes it if there is none.
+    /// Returns the document of this kind, and makes it if the readers of this snapshot have none.
     ///
     /// # Errors
     /// The limit allows no further document. A single document always fits.
-    pub(crate) fn document(
+    pub(super) fn shared(
         &self,
-        place: &LazyDocument,
-        make: impl FnOnce() -> String,
+        snapshot: &Arc<Snapshot>,
+        kind: DocumentKind,
+        make: impl FnOnce() -> Vec<u8>,
     ) -> Result<Arc<CachedDocument>, Problem> {
-        if let Some(document) = place.get() {
-            return Ok(document.clone());
+        let documents = self.documents_of(snapshot);
+        let place = &documents[kind as usize];
+        match place.get() {
+            Some(document) => Ok(document.clone()),
+            None => {
+                let document = self.single(make())?;
+                Ok(place.get_or_init(|| document).clone())
+            }
         }
-        let text = make();
-        let used = self.used_bytes.fetch_add(text.len(), Ordering::AcqRel);
-        // Dropping the document takes its bytes off again.
-        let document = Arc::new(CachedDocument {
-            text,
-            used_bytes: self.used_bytes.clone(),
-        });
-        if used > 0 && used + document.text.len() > self.max_bytes {
-            return Err(Problem::overloaded());
-        }
-        Ok(place.get_or_init(|| document).clone())
     }
 
-    /// Makes a document for one client.
+    /// Counts a document for one client.
     ///
     /// # Errors
-    /// Those of [`DocumentCache::document`].
-    pub(crate) fn single(
-        &self,
-        make: impl FnOnce() -> String,
-    ) -> Result<Arc<CachedDocument>, Problem> {
-        self.document(&LazyDocument::new(), make)
+    /// Those of [`DocumentCache::shared`].
+    pub(super) fn single(&self, bytes: Vec<u8>) -> Result<Arc<CachedDocument>, Problem> {
+        let length = bytes.len();
+        let used = self.used_bytes.fetch_add(length, Ordering::AcqRel);
+        // Dropping the document takes its bytes off again.
+        let document = CachedDocument {
+            bytes,
+            used_bytes: self.used_bytes.clone(),
+        };
+        if used > 0 && used + length > self.max_bytes {
+            let detail = "The server is overloaded; try again later";
+            return Err(Problem::unavailable("overloaded", detail));
+        }
+        Ok(Arc::new(document))
+    }
+
+    fn documents_of(&self, snapshot: &Arc<Snapshot>) -> SnapshotDocuments {
+        // Nothing panics while the lock is held.
+        let mut snapshots = self
+            .snapshots
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        snapshots.retain(|(known, _)| known.strong_count() > 0);
+        let mut known = snapshots.iter();
+        if let Some((_, documents)) =
+            known.find(|(known, _)| known.as_ptr() == Arc::as_ptr(snapshot))
+        {
+            return documents.clone();
+        }
+        let documents = SnapshotDocuments::default();
+        snapshots.push((Arc::downgrade(snapshot), documents.clone()));
+        documents
     }
 }
 
@@ -120,18 +131,41 @@ impl DocumentCache {
 mod tests {
     use super::*;
 
+    fn snapshot() -> Arc<Snapshot> {
+        Arc::new(Snapshot {
+            epoch: "e".into(),
+            last: 0,
+            users: Vec::new(),
+            messages: Vec::new(),
+            older: 0,
+            notice: None,
+        })
+    }
+
     #[test]
-    fn documents_are_shared_and_limited_in_total_bytes() {
+    fn readers_of_a_snapshot_share_documents_whatever_other_requests_read() {
         let cache = DocumentCache::new(10);
-        let places: [LazyDocument; 3] = Default::default();
-        let first = cache.document(&places[0], || "sixsix".to_owned()).unwrap();
-        let again = cache.document(&places[0], || unreachable!("the document exists"));
-        assert!(Arc::ptr_eq(&first, &again.unwrap()));
-        assert!(cache.document(&places[1], || "five!".to_owned()).is_err());
-        let second = cache.document(&places[1], || "four".to_owned()).unwrap();
-        assert!(cache.document(&places[2], || "1".to_owned()).is_err());
-        drop((first, places, second));
-        let single = cache.single(|| "more than ten bytes".to_owned());
-        assert_eq!(single.unwrap().text(), "more than ten bytes");
+        let shared = |snapshot: &Arc<Snapshot>, text: &str| {
+            let kind = DocumentKind::Users;
+            cache.shared(snapshot, kind, || text.into()).unwrap()
+        };
+        let (older, newer) = (snapshot(), snapshot());
+        let (first, second) = (shared(&older, "one"), shared(&newer, "two"));
+        assert!(Arc::ptr_eq(&first, &shared(&older, "again")));
+        assert!(Arc::ptr_eq(&second, &shared(&newer, "again")));
+        drop((older, first));
+        shared(&newer, "again");
+        assert_eq!(cache.used_bytes.load(Ordering::Acquire), "two".len());
+    }
+
+    #[test]
+    fn bytes_of_all_documents_together_are_limited() {
+        let cache = DocumentCache::new(10);
+        let first = cache.single(vec![0; 6]).unwrap();
+        assert!(cache.single(vec![0; 5]).is_err());
+        let second = cache.single(vec![0; 4]).unwrap();
+        assert!(cache.single(vec![0]).is_err());
+        drop((first, second));
+        assert!(cache.single(vec![0; 11]).is_ok());
     }
 }

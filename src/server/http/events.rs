@@ -3,9 +3,8 @@
 //! A stream begins with a snapshot of the room or, for a browser that resumes, with the missed
 //! messages. Later events come from the shared log, with the limits of every other client.
 
-use crate::chat::message::Message;
 use crate::chat::request::EventCursor;
-use crate::chat::room::snapshot::Snapshot;
+use crate::chat::token::Token;
 use crate::protocol::Dialect;
 use crate::protocol::extended::ResumeOutcome;
 use crate::protocol::sse;
@@ -17,9 +16,9 @@ use crate::server::fanout::handle::ConnectionHandle;
 use crate::server::fanout::outbox::{
     LogPosition, Outbox, QueuedReply, ReplyBody, StoredRange, StreamStart,
 };
-use crate::server::http::document_cache::CachedDocument;
+use crate::server::http::document_cache::DocumentKind;
 use crate::server::http::endpoint::HttpState;
-use crate::server::http::problem::{Problem, RETRY_AFTER};
+use crate::server::http::problem::Problem;
 use crate::server::http::request_info::RequestInfo;
 use crate::server::http::response::SECURITY_HEADERS;
 use smol::Async;
@@ -28,18 +27,18 @@ use std::sync::Arc;
 
 /// A live stream that has a permit and its first bytes, but not yet its socket.
 #[derive(Debug)]
-pub(crate) struct StreamStartup {
+pub(super) struct StreamStartup {
     outbox: Outbox,
     reader: Arc<()>,
     permit: Permit,
-    info: RequestInfo,
+    session: Option<Token>,
 }
 
 /// Reserves a place for a stream and collects its first bytes.
 ///
 /// # Errors
 /// A limit is reached, or the server stops.
-pub(crate) async fn open(
+pub(super) async fn open(
     state: &HttpState,
     address: IpAddr,
     info: &RequestInfo,
@@ -47,13 +46,12 @@ pub(crate) async fn open(
     let permit = acquire_permit(state, address)?;
     let subscribed = state.broker.subscribe().await;
     let subscription = subscribed.map_err(|_| Problem::stopping())?;
-    let replies = first_replies(state, &subscription, info.last_event.as_ref()).await?;
     let start = LogPosition {
         dialect: Dialect::Browser,
         offset: subscription.position,
     };
     let mut outbox = Outbox::new(start);
-    for body in replies {
+    for body in first_replies(state, &subscription, info.last_event.as_ref()).await? {
         outbox.add(QueuedReply {
             at: start.offset,
             skip: 0,
@@ -64,7 +62,7 @@ pub(crate) async fn open(
         outbox,
         reader: subscription.reader,
         permit,
-        info: info.clone(),
+        session: info.session.clone(),
     })
 }
 
@@ -72,7 +70,7 @@ pub(crate) async fn open(
 ///
 /// # Errors
 /// A limit is reached, or the server stops.
-pub(crate) fn acquire_permit(state: &HttpState, address: IpAddr) -> Result<Permit, Problem> {
+pub(super) fn acquire_permit(state: &HttpState, address: IpAddr) -> Result<Permit, Problem> {
     if state.limits.is_stopping() {
         return Err(Problem::stopping());
     }
@@ -83,14 +81,14 @@ pub(crate) fn acquire_permit(state: &HttpState, address: IpAddr) -> Result<Permi
                 "Too many live streams are open from your address; close one or try again later"
             }
         };
-        Problem::new(503, "too-many-streams", detail).after(RETRY_AFTER)
+        Problem::unavailable("too-many-streams", detail)
     })
 }
 
 impl StreamStartup {
     /// Hands the socket to the broker and waits for the end of the stream. If this future is
     /// dropped, the connection closes.
-    pub(crate) async fn run(
+    pub(super) async fn run(
         self,
         state: &HttpState,
         socket: Async<TcpStream>,
@@ -101,7 +99,7 @@ impl StreamStartup {
         let stream = NewStream {
             peer: peer.clone(),
             outbox: self.outbox,
-            session: self.info.session,
+            session: self.session,
             _reader: self.reader,
             key: sender,
         };
@@ -132,98 +130,79 @@ fn response_head() -> String {
     head
 }
 
-/// The events that a resuming browser has missed.
-enum MissedEvents {
-    /// Messages from memory.
-    Encoded(Arc<CachedDocument>),
-    /// Events from the store.
-    Stored(StoredRange),
-    /// Some events are gone, so the stream begins like a new one.
-    Lost,
-}
-
+/// Returns the beginning of a stream: the head, the missed events if the browser resumes, and the
+/// snapshot.
 async fn first_replies(
     state: &HttpState,
     subscription: &Subscription,
     last_event: Option<&EventCursor>,
 ) -> Result<Vec<ReplyBody>, Problem> {
     let snapshot = &subscription.snapshot;
-    let mut head = response_head();
-    let missed = match last_event {
-        None => MissedEvents::Lost,
-        Some(cursor) => {
-            let (missed, resumed) = missed_since(state, snapshot, cursor).await?;
-            head.push_str(&sse::resumed_event(resumed));
-            missed
-        }
-    };
-    let is_new = matches!(missed, MissedEvents::Lost);
-    let mut replies = vec![ReplyBody::Bytes(head.into_bytes().into())];
-    match missed {
-        MissedEvents::Lost => {}
-        MissedEvents::Encoded(events) => replies.push(ReplyBody::Document(events)),
-        MissedEvents::Stored(stored) => replies.push(ReplyBody::Switch(StreamStart {
-            dialect: Dialect::Browser,
-            offset: subscription.position,
-            lag_baseline: subscription.position,
-            stored: Some(stored),
-        })),
+    let mut head = response_head().into_bytes();
+    let mut missed = None;
+    if let Some(cursor) = last_event {
+        missed = missed_since(state, subscription, cursor).await?;
+        let oldest = snapshot.messages.first();
+        let oldest = oldest.map_or(snapshot.last + 1, |message| message.id);
+        let resumed = match missed {
+            Some((missed, _)) => ResumeOutcome::Complete { missed },
+            None => ResumeOutcome::Incomplete { oldest },
+        };
+        head.extend_from_slice(&sse::resumed_event(resumed));
     }
-    let cache = &state.documents;
-    let documents = cache.of(snapshot);
-    let event = match is_new {
-        true => cache.document(&documents.snapshot_event, || sse::snapshot_event(snapshot)),
-        false => cache.document(&documents.presence_event, || sse::presence_event(snapshot)),
+    let (kind, messages) = match missed {
+        Some(_) => (DocumentKind::PresenceEvent, &[][..]),
+        None => (DocumentKind::SnapshotEvent, &snapshot.messages[..]),
     };
-    replies.push(ReplyBody::Document(event?));
+    let make = || sse::snapshot_event(snapshot, messages);
+    let event = state.documents.shared(snapshot, kind, make)?;
+    let mut replies = vec![ReplyBody::Bytes(head.into())];
+    replies.extend(missed.map(|(_, events)| events));
+    replies.push(ReplyBody::Document(event));
     Ok(replies)
 }
 
-/// Finds the events after the cursor, up to the snapshot.
+/// Returns the events between the cursor and the snapshot and their number, or `None` if some of
+/// them are gone.
 async fn missed_since(
     state: &HttpState,
-    snapshot: &Snapshot,
+    subscription: &Subscription,
     cursor: &EventCursor,
-) -> Result<(MissedEvents, ResumeOutcome), Problem> {
-    let is_known = cursor.epoch == (&*snapshot.epoch).into() && cursor.id <= snapshot.last;
-    if !is_known {
-        return Ok(lost(snapshot));
+) -> Result<Option<(u64, ReplyBody)>, Problem> {
+    let snapshot = &subscription.snapshot;
+    if cursor.epoch != (&*snapshot.epoch).into() || cursor.id > snapshot.last {
+        return Ok(None);
     }
     let archive = &state.context.archive;
     let oldest_stored = archive.oldest_event().await;
     if oldest_stored.is_some_and(|oldest| oldest <= cursor.id + 1) {
-        let stored = StoredRange {
-            after: cursor.id,
-            until: snapshot.last,
-        };
-        let missed = snapshot.last - cursor.id;
-        return Ok((
-            MissedEvents::Stored(stored),
-            ResumeOutcome::Complete { missed },
-        ));
+        let stored = ReplyBody::Switch(StreamStart {
+            dialect: Dialect::Browser,
+            offset: subscription.position,
+            lag_baseline: subscription.position,
+            stored: Some(StoredRange {
+                after: cursor.id,
+                until: snapshot.last,
+            }),
+        });
+        return Ok(Some((snapshot.last - cursor.id, stored)));
     }
-    let messages = match snapshot.older <= cursor.id {
-        true => snapshot.messages.clone(),
-        false => {
-            let messages = archive.recent_messages().await;
-            if messages.first().is_none_or(|oldest| oldest.id > cursor.id) {
-                return Ok(lost(snapshot));
-            }
-            messages
+    let mut messages = snapshot.messages.clone();
+    if snapshot.older > cursor.id {
+        messages = archive.recent_messages().await;
+        if messages.first().is_none_or(|oldest| oldest.id > cursor.id) {
+            return Ok(None);
         }
-    };
-    let is_missed = |message: &Arc<Message>| (cursor.id + 1..=snapshot.last).contains(&message.id);
-    let missed: Vec<_> = messages.into_iter().filter(is_missed).collect();
-    let resumed = ResumeOutcome::Complete {
-        missed: missed.len() as u64,
-    };
-    let make = || sse::message_events(&snapshot.epoch, &missed);
-    let events = state.documents.single(make)?;
-    Ok((MissedEvents::Encoded(events), resumed))
-}
-
-fn lost(snapshot: &Snapshot) -> (MissedEvents, ResumeOutcome) {
-    let oldest = snapshot.messages.first();
-    let oldest = oldest.map_or(snapshot.last + 1, |message| message.id);
-    (MissedEvents::Lost, ResumeOutcome::Incomplete { oldest })
+    }
+    let (mut count, mut events) = (0, Vec::new());
+    let missed = cursor.id + 1..=snapshot.last;
+    for message in messages
+        .iter()
+        .filter(|message| missed.contains(&message.id))
+    {
+        sse::encode_message(&mut events, &snapshot.epoch, message);
+        count += 1;
+    }
+    let events = ReplyBody::Document(state.documents.single(events)?);
+    Ok(Some((count, events)))
 }

@@ -5,195 +5,105 @@
 
 use crate::chat::message::Message;
 use crate::chat::room::snapshot::{PresentUser, Snapshot};
-use jiff::civil::{Date, DateTime};
+use crate::server::http::assets::Assets;
+use jiff::civil::DateTime;
 use jiff::tz::Offset;
-use std::fmt::Write as _;
 use std::sync::Arc;
 
 /// As in the script of the page.
 const USERS_PER_LIST: usize = 100;
 const LIST: &str = "<ul role=\"list\">";
 
-/// The page with tokens in place of its variable parts.
-pub(crate) const TEMPLATE: &str = include_str!("../../../web/index.html");
+/// The page with tokens such as `{{users}}` in place of its variable parts.
+pub(super) const TEMPLATE: &str = include_str!("../../../web/index.html");
 
-/// Paths of the files to which the page refers.
-#[derive(Debug, Clone)]
-pub(crate) struct AssetUrls {
-    /// The style sheet, `web/style.css`.
-    pub(crate) style: String,
-    /// The script, made of the modules in `web/`.
-    pub(crate) script: String,
-    /// The icon, `web/icon.svg`.
-    pub(crate) icon: String,
-}
-
-/// Renders the live page, which is complete without scripts. Times are in UTC; the script
-/// converts them to local times.
-pub(crate) fn render(snapshot: &Snapshot, assets: &AssetUrls, is_read_only: bool) -> String {
-    let view = HistoryView {
-        messages: &snapshot.messages,
-        query: None,
-        has_older: snapshot.older > 0,
-        marked: None,
-    };
-    let kind = match is_read_only {
-        true => PageKind::ReadOnly,
-        false => PageKind::Live,
-    };
-    fill_page(snapshot, assets, kind, &view)
-}
-
-/// Messages to show in place of the newest ones.
+/// Messages to show, and how to show them.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct HistoryView<'a> {
+pub(super) struct PageView<'a> {
+    pub(super) kind: PageKind,
     /// The messages, oldest first.
-    pub(crate) messages: &'a [Arc<Message>],
+    pub(super) messages: &'a [Arc<Message>],
     /// The search query that found the messages.
-    pub(crate) query: Option<&'a str>,
+    pub(super) query: Option<&'a str>,
     /// Whether older messages exist.
-    pub(crate) has_older: bool,
+    pub(super) has_older: bool,
     /// Number of the message to highlight.
-    pub(crate) marked: Option<u64>,
+    pub(super) marked: Option<u64>,
 }
 
-/// Renders a page of history, which does not update.
-pub(crate) fn render_history(
-    snapshot: &Snapshot,
-    assets: &AssetUrls,
-    view: &HistoryView<'_>,
-) -> String {
-    fill_page(snapshot, assets, PageKind::History, view)
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum PageKind {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum PageKind {
     Live,
     ReadOnly,
+    /// A page that does not update.
     History,
 }
 
-impl PageKind {
-    /// Returns the word for the script.
-    fn word(self) -> &'static str {
-        match self {
-            PageKind::Live => "live",
-            PageKind::ReadOnly => "read-only",
-            PageKind::History => "history",
+/// Renders a page, which is complete without scripts. Times are in UTC; the script converts them
+/// to local times.
+pub(super) fn render(snapshot: &Snapshot, assets: &Assets, view: &PageView<'_>) -> String {
+    let is_history = view.kind == PageKind::History;
+    let mut out = String::with_capacity(2 * TEMPLATE.len());
+    let mut parts = TEMPLATE.split("{{");
+    out.push_str(parts.next().unwrap_or_default());
+    for part in parts {
+        let (token, rest) = part.split_once("}}").unwrap_or((part, ""));
+        match token {
+            "users" => write_users(&mut out, &snapshot.users),
+            "messages" if view.messages.is_empty() => out.push_str(match is_history {
+                true => "<li class=\"empty\">No messages found.</li>",
+                false => {
+                    "<li class=\"empty\">No messages yet. New messages appear here \
+                     automatically.</li>"
+                }
+            }),
+            "messages" => write_rows(&mut out, view.messages, view.marked),
+            "notice" => write_notice(&mut out, snapshot.notice.as_deref()),
+            "older" => write_older_link(&mut out, view),
+            "back" if is_history => {
+                out.push_str("<p class=\"back\"><a href=\"/\">Back to the live chat</a></p>");
+            }
+            "kind" => out.push_str(match view.kind {
+                PageKind::Live => "live",
+                PageKind::ReadOnly => "read-only",
+                PageKind::History => "history",
+            }),
+            "query" => escape(&mut out, view.query.unwrap_or_default()),
+            "user_count" => out.push_str(&snapshot.users.len().to_string()),
+            "last" => out.push_str(&snapshot.last.to_string()),
+            "epoch" => escape(&mut out, &snapshot.epoch),
+            "style" => out.push_str(&assets.style.url),
+            "script" => out.push_str(&assets.script.url),
+            "icon" => out.push_str(&assets.icon.url),
+            _ => {}
         }
+        out.push_str(rest);
     }
-}
-
-fn fill_page(
-    snapshot: &Snapshot,
-    assets: &AssetUrls,
-    kind: PageKind,
-    view: &HistoryView<'_>,
-) -> String {
-    let is_history = kind == PageKind::History;
-    let mut users = String::with_capacity(48 * snapshot.users.len());
-    write_users(&mut users, &snapshot.users);
-    let mut rows = String::new();
-    write_rows(&mut rows, view.messages, view.marked);
-    if view.messages.is_empty() {
-        let text = match is_history {
-            true => "No messages found.",
-            false => "No messages yet. New messages appear here automatically.",
-        };
-        push(&mut rows, format_args!("<li class=\"empty\">{text}</li>"));
-    }
-    let older = older_link(view);
-    let back = match is_history {
-        true => "<p class=\"back\"><a href=\"/\">Back to the live chat</a></p>",
-        false => "",
-    };
-    let notice = notice_markup(snapshot.notice.as_deref());
-    let user_count = snapshot.users.len().to_string();
-    let last = snapshot.last.to_string();
-    let capacity = TEMPLATE.len() + users.len() + rows.len() + 256;
-    fill(TEMPLATE, capacity, |token| {
-        Some(match token {
-            "users" => TokenValue::Markup(&users),
-            "messages" => TokenValue::Markup(&rows),
-            "notice" => TokenValue::Markup(&notice),
-            "older" => TokenValue::Markup(&older),
-            "back" => TokenValue::Markup(back),
-            "kind" => TokenValue::Text(kind.word()),
-            "query" => TokenValue::Text(view.query.unwrap_or_default()),
-            "user_count" => TokenValue::Text(&user_count),
-            "last" => TokenValue::Text(&last),
-            "epoch" => TokenValue::Text(&snapshot.epoch),
-            "style" => TokenValue::Text(&assets.style),
-            "script" => TokenValue::Text(&assets.script),
-            "icon" => TokenValue::Text(&assets.icon),
-            _ => return None,
-        })
-    })
-}
-
-/// Returns the element for a warning to all users, hidden if there is none.
-fn notice_markup(notice: Option<&str>) -> String {
-    let hidden = if notice.is_none() { " hidden" } else { "" };
-    let mut markup = format!("<p id=\"notice\" class=\"notice\" role=\"alert\"{hidden}>");
-    escape(&mut markup, notice.unwrap_or_default());
-    markup.push_str("</p>");
-    markup
-}
-
-fn older_link(view: &HistoryView<'_>) -> String {
-    let Some(first) = view.messages.first().filter(|_| view.has_older) else {
-        return String::new();
-    };
-    let start = "/?";
-    let mut address = form_urlencoded::Serializer::for_suffix(start.to_owned(), start.len());
-    if let Some(query) = view.query.filter(|query| !query.is_empty()) {
-        address.append_pair("q", query);
-    }
-    address.append_pair("before", &first.id.to_string());
-    let mut markup = String::from("<p class=\"older\"><a rel=\"prev\" href=\"");
-    escape(&mut markup, &address.finish());
-    markup.push_str("\">Older messages</a></p>");
-    markup
-}
-
-enum TokenValue<'a> {
-    /// Inserted unchanged.
-    Markup(&'a str),
-    /// Inserted escaped.
-    Text(&'a str),
-}
-
-/// Replaces each `{{token}}` in one pass over the template, so that a value is never searched for
-/// tokens. A token without a value stays.
-fn fill<'a>(
-    template: &str,
-    capacity: usize,
-    value: impl Fn(&str) -> Option<TokenValue<'a>>,
-) -> String {
-    let mut out = String::with_capacity(capacity);
-    let mut rest = template;
-    while let Some((before, after)) = rest.split_once("{{") {
-        out.push_str(before);
-        let found = after
-            .split_once("}}")
-            .and_then(|(token, tail)| Some((value(token)?, tail)));
-        rest = match found {
-            Some((TokenValue::Markup(markup), tail)) => {
-                out.push_str(markup);
-                tail
-            }
-            Some((TokenValue::Text(text), tail)) => {
-                escape(&mut out, text);
-                tail
-            }
-            None => {
-                out.push_str("{{");
-                after
-            }
-        };
-    }
-    out.push_str(rest);
     out
+}
+
+/// Writes the element for a warning to all users, hidden if there is none.
+fn write_notice(out: &mut String, notice: Option<&str>) {
+    let hidden = if notice.is_none() { " hidden" } else { "" };
+    out.push_str(&format!(
+        "<p id=\"notice\" class=\"notice\" role=\"alert\"{hidden}>"
+    ));
+    escape(out, notice.unwrap_or_default());
+    out.push_str("</p>");
+}
+
+fn write_older_link(out: &mut String, view: &PageView<'_>) {
+    let Some(first) = view.messages.first().filter(|_| view.has_older) else {
+        return;
+    };
+    let mut fields = form_urlencoded::Serializer::new(String::new());
+    if let Some(query) = view.query.filter(|query| !query.is_empty()) {
+        fields.append_pair("q", query);
+    }
+    fields.append_pair("before", &first.id.to_string());
+    out.push_str("<p class=\"older\"><a rel=\"prev\" href=\"/?");
+    escape(out, &fields.finish());
+    out.push_str("\">Older messages</a></p>");
 }
 
 /// Writes lists of a hundred users each: a browser skips the layout of lists that are out of
@@ -205,7 +115,7 @@ fn write_users(out: &mut String, users: &[PresentUser]) {
             out.push_str(LIST);
         }
         let name = user.name.as_str();
-        push(out, format_args!("<li class=\"hue-{}\"><bdi>", hue(name)));
+        out.push_str(&format!("<li class=\"hue-{}\"><bdi>", hue(name)));
         escape(out, name);
         out.push_str("</bdi></li>\n");
     }
@@ -224,7 +134,8 @@ fn write_rows(out: &mut String, messages: &[Arc<Message>], marked: Option<u64>) 
         let when = Offset::UTC.to_datetime(time);
         let same_day = above.filter(|(earlier, _)| earlier.date() == when.date());
         if same_day.is_none() {
-            write_day(out, when.date());
+            let date = when.strftime("%A %-d %B %Y");
+            out.push_str(&format!("<li class=\"day\"><h3>{date} (UTC)</h3></li>\n"));
         }
         let same_author = same_day.filter(|(_, above)| *above == author);
         let grouping = match same_author {
@@ -235,15 +146,14 @@ fn write_rows(out: &mut String, messages: &[Arc<Message>], marked: Option<u64>) 
         above = Some((when, author));
         let action = if message.action { " action" } else { "" };
         let marked = if marked == Some(id) { " marked" } else { "" };
-        push(
-            out,
-            format_args!(
-                "<li id=\"m{id}\" class=\"line message hue-{}{action}{grouping}{marked}\"><a class=\"time\" href=\"/m/{id}\"><time datetime=\"{time:.3}\">{:02}:{:02}</time></a> <bdi class=\"author\">",
-                hue(author),
-                when.hour(),
-                when.minute(),
-            ),
-        );
+        out.push_str(&format!(
+            "<li id=\"m{id}\" class=\"line message hue-{}{action}{grouping}{marked}\">\
+             <a class=\"time\" href=\"/m/{id}\"><time datetime=\"{time:.3}\">{:02}:{:02}</time></a> \
+             <bdi class=\"author\">",
+            hue(author),
+            when.hour(),
+            when.minute(),
+        ));
         escape(out, author);
         out.push_str("</bdi><span class=\"colon\">: </span><span class=\"text\" dir=\"auto\">");
         escape(out, &message.text);
@@ -253,14 +163,6 @@ fn write_rows(out: &mut String, messages: &[Arc<Message>], marked: Option<u64>) 
 
 fn is_same_minute(one: DateTime, other: DateTime) -> bool {
     (one.hour(), one.minute()) == (other.hour(), other.minute())
-}
-
-fn write_day(out: &mut String, date: Date) {
-    let date = date.strftime("%A %-d %B %Y");
-    push(
-        out,
-        format_args!("<li class=\"day\"><h3>{date} (UTC)</h3></li>\n"),
-    );
 }
 
 /// Returns the colour class of a name: FNV-1a of its UTF-8, modulo 12, as in the script.
@@ -288,11 +190,6 @@ fn escape(out: &mut String, text: &str) {
         rest = &rest[at + 1..];
     }
     out.push_str(rest);
-}
-
-fn push(out: &mut String, text: std::fmt::Arguments<'_>) {
-    // Writing to a string cannot fail.
-    let _ = out.write_fmt(text);
 }
 
 #[cfg(test)]

@@ -3,20 +3,20 @@
 //! A request takes this way: `connection` → `request_head` → `routes` or `api` → `response`. A
 //! live stream leaves it in `events`, which hands the socket to the broker.
 
-pub(crate) mod allowed_hosts;
+mod allowed_hosts;
 pub mod api;
-pub(crate) mod assets;
-pub(crate) mod connection;
+mod assets;
+mod connection;
 pub(crate) mod connection_limits;
-pub(crate) mod document_cache;
+mod document_cache;
 pub(crate) mod endpoint;
-pub(crate) mod events;
-pub(crate) mod html;
-pub(crate) mod problem;
-pub(crate) mod request_head;
-pub(crate) mod request_info;
-pub(crate) mod response;
-pub(crate) mod routes;
+mod events;
+mod html;
+mod problem;
+mod request_head;
+mod request_info;
+mod response;
+mod routes;
 
 use crate::server::close_reason::CloseReason;
 use crate::server::connection::reject::Rejector;

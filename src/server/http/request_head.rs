@@ -18,9 +18,9 @@ use std::sync::Arc;
 use tide::http::{Method, Url};
 
 /// First part of every API path.
-pub(crate) const API: &str = "/api/";
+pub(super) const API: &str = "/api/";
 /// Path of the live stream.
-pub(crate) const STREAM_PATH: &str = "/api/events";
+pub(super) const STREAM_PATH: &str = "/api/events";
 /// Methods that reach the API. For each path, the routes allow some of them.
 const API_METHODS: [Method; 8] = [
     Method::Get,
@@ -37,32 +37,32 @@ const MAX_FIELDS: usize = 64;
 
 /// A valid request head.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct RequestHead {
+pub(super) struct RequestHead {
     /// The method.
-    pub(crate) method: Method,
+    pub(super) method: Method,
     /// The path and query. The host is always `localhost`, since no route looks at it.
-    pub(crate) url: Url,
+    pub(super) url: Url,
     /// Whether another request may follow on this connection.
-    pub(crate) keep_alive: bool,
+    pub(super) keep_alive: bool,
     /// Whether the path as sent belongs to the API.
-    pub(crate) is_api: bool,
+    pub(super) is_api: bool,
     /// Whether the client asks for the live stream.
-    pub(crate) is_stream: bool,
+    pub(super) is_stream: bool,
     /// What the header fields say about the client.
-    pub(crate) info: RequestInfo,
+    pub(super) info: RequestInfo,
     /// Announced bytes of the body.
-    pub(crate) body_bytes: usize,
+    pub(super) body_bytes: usize,
 }
 
 /// The end of a connection, with what its last response depends on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct HttpConnectionEnd {
+pub(super) struct HttpConnectionEnd {
     /// Why the connection ends.
-    pub(crate) reason: CloseReason,
+    pub(super) reason: CloseReason,
     /// Whether the request uses HEAD, as far as it arrived. Its response has no body.
-    pub(crate) is_head: bool,
+    pub(super) is_head: bool,
     /// Whether the request is for the API, as far as it arrived. Its response is a problem document.
-    pub(crate) is_api: bool,
+    pub(super) is_api: bool,
 }
 
 impl From<CloseReason> for HttpConnectionEnd {
@@ -78,7 +78,7 @@ impl From<CloseReason> for HttpConnectionEnd {
 
 /// Reads requests from a connection, one after the other.
 #[derive(Debug)]
-pub(crate) struct RequestReader<'a> {
+pub(super) struct RequestReader<'a> {
     socket: &'a Async<TcpStream>,
     limits: Arc<ConnectionLimits>,
     /// Bytes after the last request.
@@ -88,7 +88,7 @@ pub(crate) struct RequestReader<'a> {
 
 impl<'a> RequestReader<'a> {
     /// Creates a reader that accepts bodies of at most `max_body_bytes`.
-    pub(crate) fn new(
+    pub(super) fn new(
         socket: &'a Async<TcpStream>,
         limits: Arc<ConnectionLimits>,
         max_body_bytes: usize,
@@ -105,7 +105,7 @@ impl<'a> RequestReader<'a> {
     ///
     /// # Errors
     /// The connection ends, or the head is not valid.
-    pub(crate) async fn next_head(&mut self) -> Result<RequestHead, HttpConnectionEnd> {
+    pub(super) async fn next_head(&mut self) -> Result<RequestHead, HttpConnectionEnd> {
         let head = self.wait_for_head().await;
         head.map_err(|reason| HttpConnectionEnd {
             reason,
@@ -118,7 +118,7 @@ impl<'a> RequestReader<'a> {
     ///
     /// # Errors
     /// The body does not arrive in time, or the connection ends.
-    pub(crate) async fn body(&mut self, length: usize) -> Result<Vec<u8>, CloseReason> {
+    pub(super) async fn body(&mut self, length: usize) -> Result<Vec<u8>, CloseReason> {
         let limit = self.limits.limits.head_timeout;
         let reading = async {
             while self.bytes.len() < length {

@@ -11,21 +11,21 @@ use crate::protocol::sse;
 
 /// What the header fields of a request say about the client.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct RequestInfo {
+pub(super) struct RequestInfo {
     /// Well-formed session secret from the cookie.
-    pub(crate) session: Option<Token>,
+    pub(super) session: Option<Token>,
     /// Name of the session cookie. Browsers share cookies between ports, so the name has the port.
-    pub(crate) cookie: String,
+    pub(super) cookie: String,
     /// Newest event that the client has received.
-    pub(crate) last_event: Option<EventCursor>,
+    pub(super) last_event: Option<EventCursor>,
     /// Whether the request comes from a page of this server.
-    pub(crate) is_same_origin: bool,
+    pub(super) is_same_origin: bool,
     /// Whether the client used HTTPS, terminated by a proxy.
-    pub(crate) is_secure: bool,
+    pub(super) is_secure: bool,
     /// Whether the body is declared as JSON.
-    pub(crate) has_json: bool,
+    pub(super) has_json: bool,
     /// Whether the client accepts gzip.
-    pub(crate) accepts_gzip: bool,
+    pub(super) accepts_gzip: bool,
 }
 
 type Fields<'a, 'b> = &'a [httparse::Header<'b>];
@@ -46,7 +46,7 @@ fn values<'a>(fields: Fields<'a, '_>, name: &str) -> impl Iterator<Item = &'a st
 
 impl RequestInfo {
     /// Reads the header fields of a request for this host and port.
-    pub(crate) fn from_fields(fields: Fields<'_, '_>, authority: &str) -> Self {
+    pub(super) fn from_fields(fields: Fields<'_, '_>, authority: &str) -> Self {
         let cookie = cookie_name(authority);
         let origin = single(fields, "origin").and_then(|origin| origin.split_once("://"));
         let is_same_origin = origin.is_some_and(|(scheme, host)| {
@@ -65,12 +65,12 @@ impl RequestInfo {
 
     /// Returns the `Set-Cookie` value that stores the session secret. Scripts cannot read the
     /// cookie, and requests from other sites do not carry it.
-    pub(crate) fn set_cookie(&self, token: &Token, lifetime_seconds: u64) -> String {
+    pub(super) fn set_cookie(&self, token: &Token, lifetime_seconds: u64) -> String {
         self.cookie_value(&token.secret(), lifetime_seconds)
     }
 
     /// Returns the `Set-Cookie` value that removes the session secret.
-    pub(crate) fn remove_cookie(&self) -> String {
+    pub(super) fn remove_cookie(&self) -> String {
         self.cookie_value("", 0)
     }
 

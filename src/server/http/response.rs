@@ -1,8 +1,10 @@
 //! Builds HTTP responses and writes them.
 
 use crate::server::close_reason::CloseReason;
+use crate::server::fanout::outbox::Document;
+use crate::server::http::api::ROUTES;
 use crate::server::http::document_cache::CachedDocument;
-use crate::server::http::problem::{PROBLEM_JSON, Problem, RETRY_AFTER, title_of};
+use crate::server::http::problem::{Problem, title_of};
 use crate::server::http::request_head::{API, HttpConnectionEnd};
 use crate::server::timeout::timeout;
 use futures_lite::{AsyncBufReadExt, AsyncWriteExt};
@@ -10,13 +12,12 @@ use smol::Async;
 use std::net::TcpStream;
 use std::sync::Arc;
 use std::time::Duration;
-use tide::http::headers::HeaderName;
 use tide::http::other::Date;
 use tide::http::{self, Body};
 use tide::{Response, StatusCode};
 
 /// Security headers of every page and document.
-pub(crate) const SECURITY_HEADERS: [(&str, &str); 7] = [
+pub(super) const SECURITY_HEADERS: [(&str, &str); 7] = [
     (
         "content-security-policy",
         "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; \
@@ -33,77 +34,75 @@ pub(crate) const SECURITY_HEADERS: [(&str, &str); 7] = [
     ),
 ];
 
-pub(crate) const HTML: &str = "text/html; charset=utf-8";
-pub(crate) const JSON: &str = "application/json";
-const TEXT: &str = "text/plain; charset=utf-8";
+pub(super) const HTML: &str = "text/html; charset=utf-8";
+pub(super) const JSON: &str = "application/json";
+pub(super) const TEXT: &str = "text/plain; charset=utf-8";
+const PROBLEM_JSON: &str = "application/problem+json";
 
-/// Creates a response with this text.
-pub(crate) fn document(text: String, media_type: &str) -> Response {
+pub(super) fn document(body: impl Into<Body>, media_type: &str) -> Response {
     let mut response = Response::new(StatusCode::Ok);
-    response.set_body(Body::from_string(text));
+    response.set_body(body);
     response.insert_header("content-type", media_type);
-    response
-}
-
-/// Creates a response with one sentence as plain text.
-pub(crate) fn sentence(status: StatusCode, sentence: &str) -> Response {
-    let mut response = document(format!("{sentence}\n"), TEXT);
-    response.set_status(status);
     response
 }
 
 /// Creates a response whose body is shared with other responses.
-pub(crate) fn shared_document(document: Arc<CachedDocument>, media_type: &str) -> Response {
-    let length = document.text().len();
-    let reader = futures_lite::io::Cursor::new(SharedText(document));
-    let mut response = Response::new(StatusCode::Ok);
-    response.set_body(Body::from_reader(reader, Some(length)));
-    response.insert_header("content-type", media_type);
-    response
+pub(super) fn shared_document(shared: Arc<CachedDocument>, media_type: &str) -> Response {
+    let length = shared.bytes().len();
+    let reader = futures_lite::io::Cursor::new(SharedBody(shared));
+    document(Body::from_reader(reader, Some(length)), media_type)
 }
 
-struct SharedText(Arc<CachedDocument>);
+struct SharedBody(Arc<CachedDocument>);
 
-impl AsRef<[u8]> for SharedText {
+impl AsRef<[u8]> for SharedBody {
     fn as_ref(&self) -> &[u8] {
-        self.0.text().as_bytes()
+        self.0.bytes()
     }
 }
 
-/// Creates a 503 response in plain text.
-pub(crate) fn unavailable(detail: &str) -> Response {
-    let mut response = sentence(StatusCode::ServiceUnavailable, detail);
-    response.insert_header("retry-after", RETRY_AFTER.as_secs().to_string());
-    response
+impl From<Problem> for Response {
+    /// Creates a response without a body, which [`finish`] adds.
+    fn from(problem: Problem) -> Self {
+        let mut response = Response::new(problem.status);
+        response.insert_ext(problem);
+        response
+    }
 }
 
-/// Creates a problem document, or for browsers (`is_api` is false) its sentence.
-pub(crate) fn problem_response(problem: &Problem, is_api: bool) -> Response {
-    let status = status_code(problem.status);
-    let mut response = match is_api {
-        true => document(problem.json(), PROBLEM_JSON),
-        false => sentence(status, &problem.detail),
-    };
-    response.set_status(status);
+/// Returns the body for a problem and its media type.
+fn problem_body(problem: &Problem, is_api: bool) -> (String, &'static str) {
+    match is_api {
+        true => (problem.json(), PROBLEM_JSON),
+        false => (format!("{}\n", problem.detail), TEXT),
+    }
+}
+
+fn problem_response(problem: &Problem, is_api: bool, allowed_methods: &str) -> Response {
+    let (body, media_type) = problem_body(problem, is_api);
+    let mut response = document(body, media_type);
+    response.set_status(problem.status);
     if let Some(seconds) = problem.retry_after_seconds() {
         response.insert_header("retry-after", seconds.to_string());
     }
+    if problem.status == StatusCode::MethodNotAllowed {
+        response.insert_header("allow", allowed_methods);
+    }
     response
 }
 
-fn status_code(number: u16) -> StatusCode {
-    StatusCode::try_from(number).unwrap_or(StatusCode::InternalServerError)
-}
-
-/// Adds the headers of every page and document, and a sentence to an error without a body.
-/// `allowed_methods` belongs to the path.
-pub(crate) fn finish(mut response: Response, path: &str, allowed_methods: &str) -> http::Response {
-    let status = response.status();
-    if is_error(status) && response.is_empty() == Some(true) {
-        response = empty_error(path, status, allowed_methods);
+/// Completes the response to a request for this path: adds the headers of every page and document,
+/// and the body of a problem.
+pub(super) fn finish(mut response: Response, path: &str) -> http::Response {
+    let route = ROUTES.iter().find(|(route, _)| *route == path);
+    let allowed_methods = route.map_or("GET, HEAD", |route| route.1);
+    let problem = response.ext::<Problem>().cloned();
+    let problem = problem.or_else(|| routing_problem(response.status(), allowed_methods));
+    if let Some(problem) = problem {
+        response = problem_response(&problem, path.starts_with(API), allowed_methods);
     }
     for (name, value) in SECURITY_HEADERS {
-        response.insert_header(HeaderName::from(name), value);
+        response.insert_header(name, value);
     }
     if response.header("cache-control").is_none() {
         response.insert_header("cache-control", "no-store");
@@ -112,53 +111,28 @@ pub(crate) fn finish(mut response: Response, path: &str, allowed_methods: &str) 
     response.into()
 }
 
-fn is_error(status: StatusCode) -> bool {
-    status.is_client_error() || status.is_server_error()
-}
-
-fn empty_error(path: &str, status: StatusCode, allowed_methods: &str) -> Response {
+/// Returns the problem of a request for which there is no route.
+fn routing_problem(status: StatusCode, allowed_methods: &str) -> Option<Problem> {
     let (code, detail) = match status {
         StatusCode::NotFound => (
             "not-found",
             "There is nothing at this address; the page is at /".to_owned(),
         ),
-        StatusCode::Forbidden => (
-            "forbidden",
-            "Only this machine may read this; --public-metrics lets others read it too".to_owned(),
-        ),
         StatusCode::MethodNotAllowed => {
             let methods = allowed_methods.replace(", ", " and ");
             ("method", format!("Only {methods} are understood here"))
         }
-        _ => ("fault", "The request could not be answered".to_owned()),
+        _ => return None,
     };
-    let problem = Problem::new(status.into(), code, detail);
-    let mut response = problem_response(&problem, path.starts_with(API));
-    if status == StatusCode::MethodNotAllowed {
-        response.insert_header("allow", allowed_methods);
-    }
-    response
+    Some(Problem::new(status.into(), code, detail))
 }
 
 /// Encodes the last response of a connection. Most reasons have none.
-pub(crate) fn encode_last(end: HttpConnectionEnd) -> Vec<u8> {
-    let Some((status, detail)) = last_sentence(end.reason) else {
+pub(super) fn encode_last(end: HttpConnectionEnd) -> Vec<u8> {
+    let Some(problem) = last_problem(end.reason) else {
         return Vec::new();
     };
-    let (media_type, body) = match end.is_api {
-        true => {
-            let problem = Problem::new(status, end.reason.word(), detail);
-            (PROBLEM_JSON, problem.json())
-        }
-        false => (TEXT, format!("{detail}\n")),
-    };
-    let mut response = document(body.clone(), media_type);
-    response.set_status(status_code(status));
-    match status {
-        405 => response.insert_header("allow", "GET, HEAD"),
-        503 => response.insert_header("retry-after", RETRY_AFTER.as_secs().to_string()),
-        _ => {}
-    }
+    let mut response = problem_response(&problem, end.is_api, "GET, HEAD");
     for (name, value) in [
         ("x-content-type-options", "nosniff"),
         (
@@ -172,14 +146,15 @@ pub(crate) fn encode_last(end: HttpConnectionEnd) -> Vec<u8> {
     }
     let mut bytes = encode_head(&response.into());
     if !end.is_head {
+        let (body, _) = problem_body(&problem, end.is_api);
         bytes.extend_from_slice(body.as_bytes());
     }
     bytes
 }
 
-/// Returns the status and sentence for a client whose connection ends.
-fn last_sentence(reason: CloseReason) -> Option<(u16, &'static str)> {
-    Some(match reason {
+/// Returns the problem of a client whose connection ends.
+fn last_problem(reason: CloseReason) -> Option<Problem> {
+    let (status, detail) = match reason {
         CloseReason::Malformed => (400, "The request is not valid HTTP/1.1"),
         CloseReason::MethodNotAllowed => (405, "Only GET and HEAD are understood here"),
         CloseReason::HeadTimeout => (408, "The request took too long to arrive"),
@@ -204,16 +179,16 @@ fn last_sentence(reason: CloseReason) -> Option<(u16, &'static str)> {
         ),
         CloseReason::OtherVersion => (505, "Only HTTP/1.1 is understood here"),
         _ => return None,
+    };
+    Some(match status {
+        503 => Problem::unavailable(reason.word(), detail),
+        _ => Problem::new(status, reason.word(), detail),
     })
 }
 
 /// Returns the status line and header fields of a response.
-pub(crate) fn encode_head(response: &http::Response) -> Vec<u8> {
+fn encode_head(response: &http::Response) -> Vec<u8> {
     let status = response.status();
-    let title = match is_error(status) {
-        true => title_of(status.into()),
-        false => status.canonical_reason(),
-    };
     let mut fields = Vec::new();
     for (name, values) in response.iter() {
         fields.extend(values.iter().map(|value| format!("{name}: {value}")));
@@ -222,8 +197,9 @@ pub(crate) fn encode_head(response: &http::Response) -> Vec<u8> {
     fields.sort_unstable();
     let length = response.len().unwrap_or_default();
     let head = format!(
-        "HTTP/1.1 {} {title}\r\ncontent-length: {length}\r\n{}\r\n\r\n",
+        "HTTP/1.1 {} {}\r\ncontent-length: {length}\r\n{}\r\n\r\n",
         u16::from(status),
+        title_of(status),
         fields.join("\r\n")
     );
     head.into_bytes()
@@ -234,7 +210,7 @@ pub(crate) fn encode_head(response: &http::Response) -> Vec<u8> {
 ///
 /// # Errors
 /// The client reads nothing for `stall_timeout`, or the connection is broken.
-pub(crate) async fn write_response(
+pub(super) async fn write_response(
     socket: &Async<TcpStream>,
     mut response: http::Response,
     is_head: bool,
@@ -255,11 +231,7 @@ pub(crate) async fn write_response(
     }
 }
 
-/// Writes all bytes.
-///
-/// # Errors
-/// Those of [`write_response`].
-pub(crate) async fn write_all(
+pub(super) async fn write_all(
     socket: &Async<TcpStream>,
     mut bytes: &[u8],
     stall_timeout: Duration,
@@ -280,44 +252,5 @@ async fn write_some(
         None => Err(CloseReason::Stalled),
         Some(Ok(0) | Err(_)) => Err(CloseReason::Reset),
         Some(Ok(count)) => Ok(count),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn last_text(end: HttpConnectionEnd) -> String {
-        String::from_utf8(encode_last(end)).unwrap()
-    }
-
-    #[test]
-    fn last_response_to_head_has_the_length_of_its_body_and_no_body() {
-        for reason in CloseReason::of_http() {
-            let end = HttpConnectionEnd::from(reason);
-            let whole = last_text(end);
-            let head = last_text(HttpConnectionEnd {
-                is_head: true,
-                ..end
-            });
-            let problem = last_text(HttpConnectionEnd {
-                is_api: true,
-                ..end
-            });
-            if last_sentence(reason).is_none() {
-                assert_eq!((&*whole, &*head, &*problem), ("", "", ""));
-                continue;
-            }
-            let (before, body) = whole.split_once("\r\n\r\n").unwrap();
-            assert_eq!(head, format!("{before}\r\n\r\n"));
-            let length = format!("content-length: {}\r\n", body.len());
-            assert!(head.contains(&length), "{head}");
-            let (_, problem) = problem.split_once("\r\n\r\n").unwrap();
-            let problem: serde_json::Value = serde_json::from_str(problem).unwrap();
-            assert_eq!(problem["detail"], body.trim_end());
-            assert_eq!(problem["code"], reason.word());
-            let line = format!("HTTP/1.1 {} ", problem["status"]);
-            assert!(whole.starts_with(&line), "{whole}");
-        }
     }
 }
