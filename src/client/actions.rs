@@ -1,13 +1,13 @@
 //! Execution of typed lines.
 
-use crate::chat::request::Nonce;
 use crate::chat::sanitize::{for_terminal, quoted};
 use crate::client::input::commands::{self, Command};
 use crate::client::input::json;
 use crate::client::input::stdin::{BadLine, InputLine};
 use crate::client::limits::WRITE_BATCH_BYTES;
-use crate::client::output::formatter::OutputFormat;
-use crate::client::output::item::ViewItem;
+use crate::client::link_status::{round_trip, waiting_lines};
+use crate::client::output::item::OutputItem;
+use crate::client::session::Session;
 use crate::client::session::request::UserRequest;
 use crate::client::setup::InputKind;
 use crate::client::state::Chat;
@@ -50,47 +50,54 @@ impl Chat<'_> {
     }
 
     pub(crate) async fn execute(&self, line: InputLine) -> NextStep {
-        let step = self.execute_line(&line).await;
+        let mut items = Vec::new();
+        if self.io.has_view {
+            items.push(OutputItem::InputEntered);
+        }
+        let step = self.execute_line(&line, &mut items);
+        items.extend(self.state.borrow_mut().take_items());
+        self.io.screen.show(items).await;
         self.refresh_status();
         step
     }
 
-    async fn execute_line(&self, line: &InputLine) -> NextStep {
-        let has_view = self.io.format == OutputFormat::Items;
-        if has_view {
-            self.io.screen.draw(vec![ViewItem::InputEntered]).await;
-        }
+    fn execute_line(&self, line: &InputLine, items: &mut Vec<OutputItem>) -> NextStep {
+        let mut state = self.state.borrow_mut();
+        let now = Instant::now();
         let sentence = match self.parse(line) {
             Command::Nothing => return NextStep::Continue,
             Command::Quit => return NextStep::Leave,
             Command::Reconnect if self.config.reconnect => return NextStep::Reconnect,
-            Command::Request(request, nonce) => return self.request(request, nonce).await,
-            Command::Reply(text) => {
-                let sender = self.state.borrow().formatter.last_private.clone();
-                match sender {
-                    Some(target) => {
-                        return self
-                            .request(UserRequest::Private { target, text }, None)
-                            .await;
-                    }
-                    None => self.error(
-                        line,
-                        "Nobody has written to you alone yet; use /msg NAME TEXT",
-                    ),
-                }
-            }
-            Command::ListMentions if has_view => return self.draw(ViewItem::ListMentions).await,
-            Command::Clear if has_view => return self.draw(ViewItem::Clear).await,
-            Command::ListMentions | Command::Clear => {
-                self.error(line, "/mentions and /clear work at a terminal only")
-            }
             Command::Reconnect => self.error(line, "/reconnect needs the option --reconnect"),
+            Command::Request(request, nonce) => {
+                state.session.request(request, nonce, now);
+                return NextStep::Continue;
+            }
+            Command::Reply(text) => match state.formatter.last_private.clone() {
+                Some(target) => {
+                    let request = UserRequest::Private { target, text };
+                    state.session.request(request, None, now);
+                    return NextStep::Continue;
+                }
+                None => self.error(
+                    line,
+                    "Nobody has written to you alone yet; use /msg NAME TEXT",
+                ),
+            },
+            Command::Show(item) if self.io.has_view => {
+                items.push(item);
+                return NextStep::Continue;
+            }
+            Command::Show(_) => self.error(line, "/mentions and /clear work at a terminal only"),
             Command::Help(text) => text,
             Command::Invalid(sentence) => self.error(line, &sentence),
-            Command::SetIgnored(name, is_ignored) => self.set_ignored(&name, is_ignored),
-            Command::Info => self.info(),
+            Command::SetIgnored(name, is_ignored) => {
+                let has_changed = state.formatter.set_ignored(&name, is_ignored);
+                ignored_sentence(&quoted(&name), is_ignored, has_changed)
+            }
+            Command::Info => self.info(&state.session),
         };
-        self.io.screen.notify(sentence).await;
+        items.push(OutputItem::Notice(sentence));
         NextStep::Continue
     }
 
@@ -117,36 +124,7 @@ impl Chat<'_> {
         }
     }
 
-    async fn request(&self, request: UserRequest, nonce: Option<Nonce>) -> NextStep {
-        let requested = self.apply(|session, on_update| {
-            session.request(request, nonce, Instant::now(), on_update);
-        });
-        requested.await;
-        NextStep::Continue
-    }
-
-    async fn draw(&self, item: ViewItem) -> NextStep {
-        self.io.screen.draw(vec![item]).await;
-        NextStep::Continue
-    }
-
-    fn set_ignored(&self, name: &str, is_ignored: bool) -> String {
-        let mut state = self.state.borrow_mut();
-        let has_changed = state.formatter.set_ignored(name, is_ignored);
-        let name = quoted(name);
-        match (is_ignored, has_changed) {
-            (true, true) => {
-                format!("Messages from {name} are hidden; /unignore NAME shows them again")
-            }
-            (true, false) => format!("{name} is already ignored"),
-            (false, true) => format!("Messages from {name} are shown again"),
-            (false, false) => format!("{name} is not ignored"),
-        }
-    }
-
-    fn info(&self) -> String {
-        let state = self.state.borrow();
-        let session = &state.session;
+    fn info(&self, session: &Session) -> String {
         let name = session.name.as_deref().unwrap_or("(not known yet)");
         let mut text = format!(
             "You are {} at {} port {}",
@@ -154,19 +132,26 @@ impl Chat<'_> {
             self.config.host,
             self.config.port
         );
-        if let Some(time) = session.heartbeat.round_trip {
-            text.push_str(&format!(", {:.1} ms away", time.as_secs_f64() * 1000.0));
+        if let Some(time) = round_trip(session) {
+            text.push_str(&format!(", {time} away"));
         }
         text.push_str(match self.is_connected.get() {
             false => "; not connected",
             true if session.is_extended() => "; extended dialect",
             true => "; basic dialect",
         });
-        match session.queue.len() {
-            0 => {}
-            1 => text.push_str("; 1 line waits"),
-            count => text.push_str(&format!("; {count} lines wait")),
+        if let Some(lines) = waiting_lines(session) {
+            text.push_str(&format!("; {lines}"));
         }
         text
+    }
+}
+
+fn ignored_sentence(name: &str, is_ignored: bool, has_changed: bool) -> String {
+    match (is_ignored, has_changed) {
+        (true, true) => format!("Messages from {name} are hidden; /unignore NAME shows them again"),
+        (true, false) => format!("{name} is already ignored"),
+        (false, true) => format!("Messages from {name} are shown again"),
+        (false, false) => format!("{name} is not ignored"),
     }
 }

@@ -11,8 +11,7 @@
 use crate::client::actions::NextStep;
 use crate::client::input::stdin::InputLine;
 use crate::client::limits::{ACK_TIMEOUT, DRAIN_TIMEOUT, LEAVE_TIMEOUT, READ_BUFFER_BYTES};
-use crate::client::output::formatter::{FormattedOutput, OutputFormat};
-use crate::client::session::TimerOutcome;
+use crate::client::output::item::OutputItem;
 use crate::client::session::request::UserRequest;
 use crate::client::session::update::SessionUpdate;
 use crate::client::setup::InputKind;
@@ -121,11 +120,11 @@ impl Chat<'_> {
             };
             match or(reading, or(timer, leaving)).await {
                 ReadEvent::Read(Ok(count)) if count > 0 => {
-                    let (output, end) = self.receive_bytes(&buffer[..count]);
-                    if !output.lines.is_empty() || !output.items.is_empty() {
+                    let (items, end) = self.receive_bytes(&buffer[..count]);
+                    if !items.is_empty() {
                         last_line = Instant::now();
                     }
-                    self.show(output).await;
+                    self.io.screen.show(items).await;
                     self.wake_sender();
                     self.refresh_status();
                     if let Some(end) = end {
@@ -138,11 +137,10 @@ impl Chat<'_> {
                 ReadEvent::SenderDone(_) => sent_at = Some(Instant::now()),
                 ReadEvent::Idle => return DisconnectReason::Idle,
                 ReadEvent::Timer => {
-                    let outcome = self
-                        .apply(|session, on_update| session.on_timer(Instant::now(), on_update));
-                    let outcome = outcome.await;
+                    let is_alive = self.state.borrow_mut().session.on_timer(Instant::now());
+                    self.show_updates().await;
                     self.wake_sender();
-                    if outcome == TimerOutcome::Dead {
+                    if !is_alive {
                         self.io.screen.notify(NO_ANSWER).await;
                         return DisconnectReason::TimedOut;
                     }
@@ -152,50 +150,38 @@ impl Chat<'_> {
     }
 
     /// Hands bytes to the session; returns what to show, and the end if these bytes cause it.
-    fn receive_bytes(&self, bytes: &[u8]) -> (FormattedOutput, Option<DisconnectReason>) {
-        let mut state_guard = self.state.borrow_mut();
-        let state = &mut *state_guard;
-        let mut output = FormattedOutput::default();
-        if self.io.format != OutputFormat::Items {
-            // A shown line is hardly ever longer than the received one.
-            output.lines.reserve(bytes.len());
-        }
-        let own_name = state.session.name.clone();
-        let is_saying = self.config.say.is_some();
-        let mut say_lines = Vec::new();
-        let mut is_welcome = false;
-        let formatter = &mut state.formatter;
+    fn receive_bytes(&self, bytes: &[u8]) -> (Vec<OutputItem>, Option<DisconnectReason>) {
+        let state = &mut *self.state.borrow_mut();
         let now = Instant::now();
-        state.session.receive(bytes, now, &mut |update, raw| {
-            match &update {
-                SessionUpdate::Welcome { .. } => is_welcome = true,
-                SessionUpdate::Line(line) if is_saying => say_lines.push(line.clone()),
-                _ => {}
-            }
-            formatter.format(update, raw, own_name.as_deref(), &mut output);
-        });
-        if is_welcome && self.io.format == OutputFormat::Items {
+        state.session.receive(bytes, now);
+        let updates = state.session.take_updates();
+        let is_welcome = |update: &SessionUpdate| matches!(update, SessionUpdate::Welcome { .. });
+        if self.io.has_view && updates.iter().any(is_welcome) {
             // Completion needs the names of the users who are already here.
-            formatter.hidden_user_lists += 1;
-            let users = UserRequest::Users;
-            state.session.request(users, None, now, &mut |_, _| {});
+            state.formatter.hidden_user_lists += 1;
+            state.session.request(UserRequest::Users, None, now);
+        }
+        if let Some(text) = &self.config.say {
+            state.note_say_result(text, &updates);
+        }
+        let own_name = state.session.name.as_deref();
+        let mut items = state.formatter.format(updates, own_name);
+        if self.config.say.is_some() {
+            items.retain(|item| matches!(item, OutputItem::Notice(_)));
         }
         let name_rejection = match state.awaits_name {
             true => state.session.name_rejection.clone(),
             false => None,
         };
         state.awaits_name &= !state.session.has_chosen_name;
-        let is_done = state.formatter.is_done();
-        drop(state_guard);
-        if is_saying {
-            output.lines.clear();
-            self.note_say_result(say_lines);
-        }
         let end = match name_rejection {
             Some(reason) => Some(DisconnectReason::Rejected(reason)),
-            None => is_done.then_some(DisconnectReason::CountReached),
+            None => state
+                .formatter
+                .is_done()
+                .then_some(DisconnectReason::CountReached),
         };
-        (output, end)
+        (items, end)
     }
 
     /// Sends the session's output and the typed lines until the user leaves, then shuts down the
@@ -208,10 +194,9 @@ impl Chat<'_> {
             let is_leaving = leaves_at.is_some();
             if is_leaving && self.io.input_kind == InputKind::Terminal {
                 // A user who leaves a terminal does not wait for the first line of the server.
-                let skip = self.apply(|session, on_update| {
-                    session.skip_greeting(Instant::now(), on_update);
-                });
-                skip.await;
+                let now = Instant::now();
+                self.state.borrow_mut().session.skip_greeting(now);
+                self.show_updates().await;
             }
             let output = self.state.borrow_mut().session.take_output();
             if !output.is_empty() {

@@ -17,27 +17,34 @@ pub(crate) enum LinkStatus {
 
 pub(crate) fn status_line(session: &Session, link: &LinkStatus, now: Instant) -> String {
     let mut parts: Vec<String> = session.name.iter().cloned().collect();
+    // The longest part comes last, because a narrow terminal cuts the line.
+    let mut last = None;
     match link {
         LinkStatus::Connecting => parts.push("connecting".to_owned()),
-        LinkStatus::Up => {
-            let time = session.heartbeat.round_trip;
-            parts.extend(time.map(|time| format!("{:.1} ms", time.as_secs_f64() * 1000.0)));
-        }
-        LinkStatus::Down { until, .. } => {
+        LinkStatus::Up => parts.extend(round_trip(session)),
+        LinkStatus::Down { until, reason } => {
             let seconds = until.saturating_duration_since(now).as_secs_f64().ceil();
             parts.push(format!("reconnecting in {seconds} s"));
+            last.clone_from(reason);
         }
     }
-    match session.queue.len() {
-        0 => {}
-        1 => parts.push("1 line waits".to_owned()),
-        count => parts.push(format!("{count} lines wait")),
-    }
-    // The longest part comes last, because a narrow terminal cuts the line.
-    if let LinkStatus::Down { reason, .. } = link {
-        parts.extend(reason.clone());
-    }
+    parts.extend(waiting_lines(session));
+    parts.extend(last);
     parts.join(" · ")
+}
+
+pub(crate) fn round_trip(session: &Session) -> Option<String> {
+    let time = session.heartbeat.round_trip?;
+    Some(format!("{:.1} ms", time.as_secs_f64() * 1000.0))
+}
+
+/// Returns how many typed lines the server does not have, if there are any.
+pub(crate) fn waiting_lines(session: &Session) -> Option<String> {
+    match session.queue.len() {
+        0 => None,
+        1 => Some("1 line waits".to_owned()),
+        count => Some(format!("{count} lines wait")),
+    }
 }
 
 #[cfg(test)]
@@ -58,20 +65,20 @@ mod tests {
             "connecting"
         );
         session.connected(now);
-        session.receive(ENTERED.as_bytes(), now, &mut |_, _| {});
+        session.receive(ENTERED.as_bytes(), now);
         assert_eq!(status_line(&session, &LinkStatus::Up, now), "al");
-        session.receive(WELCOME.as_bytes(), now, &mut |_, _| {});
+        session.receive(WELCOME.as_bytes(), now);
         let later = now + Duration::from_micros(12_340);
-        session.receive(b"{\"type\":\"pong\",\"data\":1}\n", later, &mut |_, _| {});
+        session.receive(b"{\"type\":\"pong\",\"data\":1}\n", later);
         assert_eq!(status_line(&session, &LinkStatus::Up, now), "al · 12.3 ms");
-        session.disconnected(&mut |_, _| {});
+        session.disconnected();
         let down = LinkStatus::Down {
             until: now + Duration::from_millis(2500),
             reason: Some("Cannot connect to h:1: refused".to_owned()),
         };
         let say = |session: &mut Session| {
             let (text, action) = ("x".to_owned(), false);
-            session.request(UserRequest::Say { text, action }, None, now, &mut |_, _| {});
+            session.request(UserRequest::Say { text, action }, None, now);
         };
         say(&mut session);
         assert_eq!(

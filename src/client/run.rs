@@ -6,6 +6,7 @@ use crate::client::connection::DisconnectReason;
 use crate::client::limits::{LEAVE_TIMEOUT, MAX_RETRY_DELAY, MIN_RETRY_DELAY};
 use crate::client::link_status::LinkStatus;
 use crate::client::options::ClientConfig;
+use crate::client::output::item::OutputItem;
 use crate::client::setup::ClientIo;
 use crate::client::state::{Chat, unacknowledged_sentence};
 use crate::protocol::server_line::Bye;
@@ -16,8 +17,8 @@ use std::fmt;
 use std::io;
 use std::time::{Duration, Instant};
 
-const DISCONNECTED: &str = "Server disconnected\n";
-const DISCONNECTED_JSON: &str = "{\"type\":\"disconnected\",\"data\":{}}\n";
+const DISCONNECTED: &str = "Server disconnected";
+const DISCONNECTED_JSON: &str = "{\"type\":\"disconnected\",\"data\":{}}";
 const RECONNECTING: &str = "Server disconnected; connecting again";
 
 /// Time between two updates of the countdown to the next attempt.
@@ -146,7 +147,11 @@ async fn chat_with_reconnects(chat: &Chat<'_>) -> Result<(), ClientError> {
             return finish(chat, end).await;
         }
         if chat.is_connected.replace(false) {
-            show_disconnect(chat).await;
+            let item = match chat.config.json {
+                true => OutputItem::Line(DISCONNECTED_JSON.to_owned()),
+                false => OutputItem::Notice(RECONNECTING.to_owned()),
+            };
+            chat.io.screen.show(vec![item]).await;
         }
         let until = Instant::now() + reconnect_delay(&end, bye, attempts);
         attempts += 1;
@@ -159,13 +164,14 @@ async fn chat_with_reconnects(chat: &Chat<'_>) -> Result<(), ClientError> {
 
 /// Tells the session that the connection is gone; returns the server's announcement of it.
 async fn end_connection(chat: &Chat<'_>) -> Option<Bye> {
-    let end = chat.apply(|session, on_update| {
-        session.disconnected(on_update);
-        session.bye.take()
-    });
-    let bye = end.await;
-    // A new connection does not bring the lists that this one owes.
-    chat.state.borrow_mut().formatter.hidden_user_lists = 0;
+    let bye = {
+        let state = &mut *chat.state.borrow_mut();
+        state.session.disconnected();
+        // A new connection does not bring the lists that this one owes.
+        state.formatter.hidden_user_lists = 0;
+        state.session.bye.take()
+    };
+    chat.show_updates().await;
     bye
 }
 
@@ -177,8 +183,8 @@ fn reconnects(chat: &Chat<'_>, end: &DisconnectReason, bye: Option<&Bye>) -> boo
 }
 
 async fn finish(chat: &Chat<'_>, end: DisconnectReason) -> Result<(), ClientError> {
-    let abandoned = chat.apply(|session, on_update| session.abandon_replay(on_update));
-    abandoned.await;
+    chat.state.borrow_mut().session.abandon_replay();
+    chat.show_updates().await;
     if let DisconnectReason::Rejected(sentence) = end {
         return Err(ClientError::Rejected(sentence));
     }
@@ -194,15 +200,9 @@ async fn finish(chat: &Chat<'_>, end: DisconnectReason) -> Result<(), ClientErro
         true => DISCONNECTED_JSON,
         false => DISCONNECTED,
     };
-    chat.io.screen.print(line.to_owned()).await;
+    let item = OutputItem::Line(line.to_owned());
+    chat.io.screen.show(vec![item]).await;
     Ok(())
-}
-
-async fn show_disconnect(chat: &Chat<'_>) {
-    match chat.config.json {
-        true => chat.io.screen.print(DISCONNECTED_JSON.to_owned()).await,
-        false => chat.io.screen.notify(RECONNECTING).await,
-    }
 }
 
 /// Waits for the next attempt; queues the lines typed in the meantime.

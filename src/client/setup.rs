@@ -5,8 +5,7 @@ use crate::cli::style::Style;
 use crate::client::config_file;
 use crate::client::input::stdin::{self, InputLine};
 use crate::client::options::ClientConfig;
-use crate::client::output::formatter::OutputFormat;
-use crate::client::output::screen::{PlainScreen, Screen, ScreenHandle};
+use crate::client::output::screen::{ScreenHandle, print_items};
 use crate::client::shutdown::{Interrupts, guard_terminal};
 use crate::client::terminal::editor::{self, EditorOptions, Terminal};
 use crate::client::terminal::view::ViewOptions;
@@ -14,7 +13,6 @@ use crate::client::terminal::wrap::Widths;
 use async_channel::Receiver;
 use jiff::tz::TimeZone;
 use std::io::{self, IsTerminal, stdin, stdout};
-use std::sync::Arc;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum InputKind {
@@ -30,7 +28,8 @@ pub struct ClientIo {
     pub(crate) input: Receiver<InputLine>,
     pub(crate) input_kind: InputKind,
     pub(crate) screen: ScreenHandle,
-    pub(crate) format: OutputFormat,
+    /// Whether the screen is a view above a line editor.
+    pub(crate) has_view: bool,
     /// Gets a value at the first signal.
     pub(crate) interrupted: Receiver<()>,
     /// Random number of this run.
@@ -45,40 +44,40 @@ pub fn open_io(config: &ClientConfig) -> io::Result<(ClientIo, Option<Terminal>)
     let is_typed = stdin().is_terminal() && config.say.is_none();
     let style = args::style_of_stdout(config.colours);
     let (interrupts, interrupted) = Interrupts::listen()?;
-    let io = |input, screen: Box<dyn Screen>, format| -> io::Result<ClientIo> {
-        Ok(ClientIo {
-            input,
-            input_kind: match is_typed {
-                true => InputKind::Terminal,
-                false => InputKind::Pipe,
-            },
-            screen: ScreenHandle::start(screen)?,
-            format,
-            interrupted,
-            random: fastrand::u64(..),
-        })
+    let mut terminal = None;
+    let (input, screen) = if is_typed && !config.json && supports_editor() {
+        let options = editor_options(config, style);
+        let (input, editor) = editor::start(options, move || interrupts.interrupt())?;
+        guard_terminal(editor.clone());
+        terminal = Some(editor.clone());
+        let draw = move |items| {
+            editor.draw(items);
+            Ok(())
+        };
+        (input, ScreenHandle::start(draw)?)
+    } else {
+        let input = match config.json {
+            // Leaves standard input to other programs.
+            false if config.say.is_some() => async_channel::bounded(1).1,
+            false => stdin::start(config.max_message_bytes)?,
+            // JSON may need six bytes for one byte of a message.
+            true => stdin::start(config.max_message_bytes * 6 + 1024)?,
+        };
+        let print = move |items| print_items(items, style);
+        (input, ScreenHandle::start(print)?)
     };
-    let plain = Box::new(PlainScreen);
-    if config.json {
-        // JSON may need six bytes for one byte of a message.
-        let input = stdin::start(config.max_message_bytes * 6 + 1024)?;
-        return Ok((io(input, plain, OutputFormat::Json)?, None));
-    }
-    let lines = OutputFormat::Lines(style);
-    if config.say.is_some() {
-        // Leaves standard input to other programs.
-        let no_input = async_channel::bounded(1).1;
-        return Ok((io(no_input, plain, lines)?, None));
-    }
-    if !is_typed || !supports_editor() {
-        let input = stdin::start(config.max_message_bytes)?;
-        return Ok((io(input, plain, lines)?, None));
-    }
-    let keys = Arc::clone(&interrupts);
-    let editor = editor::start(editor_options(config, style), move || keys.interrupt())?;
-    guard_terminal(editor.terminal.clone());
-    let io = io(editor.input, Box::new(editor.screen), OutputFormat::Items)?;
-    Ok((io, Some(editor.terminal)))
+    let io = ClientIo {
+        input,
+        input_kind: match is_typed {
+            true => InputKind::Terminal,
+            false => InputKind::Pipe,
+        },
+        screen,
+        has_view: terminal.is_some(),
+        interrupted,
+        random: fastrand::u64(..),
+    };
+    Ok((io, terminal))
 }
 
 /// Returns whether the output is a terminal that can move its cursor.

@@ -4,10 +4,11 @@ use crate::chat::SERVER_SOURCE;
 use crate::chat::sanitize::{clean_message, one_line};
 use crate::client::link_status::{LinkStatus, status_line};
 use crate::client::options::ClientConfig;
-use crate::client::output::formatter::{FormattedOutput, Formatter, OutputFormat};
+use crate::client::output::formatter::Formatter;
+use crate::client::output::item::OutputItem;
 use crate::client::session::Session;
 use crate::client::session::request::UserRequest;
-use crate::client::session::update::OnUpdate;
+use crate::client::session::update::SessionUpdate;
 use crate::client::setup::{ClientIo, InputKind};
 use crate::protocol::server_line::ServerLine;
 use async_channel::{Receiver, Sender};
@@ -25,6 +26,36 @@ pub(crate) struct ChatState {
     is_said: bool,
     status: String,
     link: LinkStatus,
+}
+
+impl ChatState {
+    /// Takes what the session has to tell, formatted.
+    pub(crate) fn take_items(&mut self) -> Vec<OutputItem> {
+        let updates = self.session.take_updates();
+        self.formatter.format(updates, self.session.name.as_deref())
+    }
+
+    /// Notes what lines of the server mean for the text of `--say`: an acknowledgement, its echo
+    /// in the basic dialect, or a rejection.
+    pub(crate) fn note_say_result(&mut self, text: &str, updates: &[SessionUpdate]) {
+        for update in updates {
+            let SessionUpdate::Line(line, _) = update else {
+                continue;
+            };
+            match line {
+                ServerLine::Ack(_) => self.is_said = true,
+                ServerLine::Error(error) => self.rejection = Some(error.message.clone()),
+                ServerLine::Message(message) if message.source == SERVER_SOURCE => {
+                    self.rejection = Some(message.message.clone());
+                }
+                ServerLine::Message(message) if !self.session.is_extended() => {
+                    let is_own = self.session.name.as_ref() == Some(&message.source);
+                    self.is_said |= is_own && one_line(&clean_message(text)) == message.message;
+                }
+                _ => {}
+            }
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -46,9 +77,7 @@ impl<'a> Chat<'a> {
             || config.since.is_some()
             || config.name.is_some();
         let mut session = Session::new(prefers_extended, config.name.clone(), io.random);
-        let mut request = |request| {
-            session.request(request, None, Instant::now(), &mut |_, _| {});
-        };
+        let mut request = |request| session.request(request, None, Instant::now());
         if let Some(since) = config.since {
             request(UserRequest::Since(since));
         }
@@ -62,7 +91,7 @@ impl<'a> Chat<'a> {
             io,
             state: RefCell::new(ChatState {
                 session,
-                formatter: Formatter::new(io.format, config.count.unwrap_or(u64::MAX)),
+                formatter: Formatter::new(config.json, config.count.unwrap_or(u64::MAX)),
                 awaits_name: config.name.is_some() && io.input_kind == InputKind::Pipe,
                 rejection: None,
                 is_said: false,
@@ -74,31 +103,10 @@ impl<'a> Chat<'a> {
         }
     }
 
-    /// Calls `action` with the session and shows the updates that it causes.
-    pub(crate) async fn apply<T>(&self, action: impl FnOnce(&mut Session, OnUpdate<'_>) -> T) -> T {
-        let mut output = FormattedOutput::default();
-        let result = {
-            let state = &mut *self.state.borrow_mut();
-            let own_name = state.session.name.clone();
-            let formatter = &mut state.formatter;
-            action(&mut state.session, &mut |update, raw| {
-                formatter.format(update, raw, own_name.as_deref(), &mut output);
-            })
-        };
-        self.show(output).await;
-        result
-    }
-
-    pub(crate) async fn show(&self, output: FormattedOutput) {
-        if !output.items.is_empty() {
-            self.io.screen.draw(output.items).await;
-        }
-        if !output.lines.is_empty() {
-            self.io.screen.print(output.lines).await;
-        }
-        for sentence in output.notices {
-            self.io.screen.notify(sentence).await;
-        }
+    /// Shows what the session has to tell.
+    pub(crate) async fn show_updates(&self) {
+        let items = self.state.borrow_mut().take_items();
+        self.io.screen.show(items).await;
     }
 
     pub(crate) fn wake_sender(&self) {
@@ -113,36 +121,13 @@ impl<'a> Chat<'a> {
 
     /// Updates the status line of a terminal if it has changed.
     pub(crate) fn refresh_status(&self) {
-        if self.io.format != OutputFormat::Items {
+        if !self.io.has_view {
             return;
         }
         let state = &mut *self.state.borrow_mut();
         let status = status_line(&state.session, &state.link, Instant::now());
         if status != state.status && self.io.screen.set_status(status.clone()) {
             state.status = status;
-        }
-    }
-
-    /// Notes what lines of the server mean for the text of `--say`: an acknowledgement, its echo
-    /// in the basic dialect, or a rejection.
-    pub(crate) fn note_say_result(&self, lines: Vec<ServerLine>) {
-        let state = &mut *self.state.borrow_mut();
-        let own_name = state.session.name.clone();
-        for line in lines {
-            match line {
-                ServerLine::Ack(_) => state.is_said = true,
-                ServerLine::Error(error) => state.rejection = Some(error.message),
-                ServerLine::Message(message) if message.source == SERVER_SOURCE => {
-                    state.rejection = Some(message.message);
-                }
-                ServerLine::Message(message) if !state.session.is_extended() => {
-                    let text = self.config.say.as_deref().unwrap_or_default();
-                    let echo = one_line(&clean_message(text)).into_owned();
-                    let is_own = own_name.as_ref() == Some(&message.source);
-                    state.is_said |= is_own && echo == message.message;
-                }
-                _ => {}
-            }
         }
     }
 

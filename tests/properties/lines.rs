@@ -307,11 +307,11 @@ fn told<'a>(chunks: impl Iterator<Item = &'a [u8]>) -> (Vec<String>, Vec<u8>) {
     let mut told = Vec::new();
     session.connected(now);
     let request = smolchat::client::session::request::UserRequest::History(Some(3));
-    session.request(request, None, now, &mut |_, _| {});
+    session.request(request, None, now);
     for chunk in chunks {
-        session.receive(chunk, now, &mut |news, raw| {
-            told.push(format!("{news:?} {}", raw.len()));
-        });
+        session.receive(chunk, now);
+        let updates = session.take_updates().into_iter();
+        told.extend(updates.map(|update| format!("{update:?}")));
     }
     (told, session.take_output())
 }

@@ -1,18 +1,36 @@
-//! Commands: one table for parsing, help, completion and errors.
+//! Commands: the text of the help is the table for parsing, completion and errors.
 
 use crate::chat::request::Nonce;
 use crate::chat::sanitize::{is_blank, quoted};
+use crate::client::output::item::OutputItem;
 use crate::client::session::request::UserRequest;
 
-#[derive(Debug)]
-struct CommandSpec {
-    /// Names of the command; help lists the first one.
-    names: &'static [&'static str],
-    argument: Argument,
-    help: &'static str,
-    /// Makes the command of the name as typed, the argument, and the limit of a message in bytes.
-    parse: fn(&str, &str, usize) -> Command,
-}
+/// One command per line: its name, its argument, and its help from column [`HELP_COLUMN`] on. An
+/// argument in brackets is optional.
+const HELP: &str = "\
+/help [COMMAND]     explain all commands, or one of them
+/setname NAME       change your name (also /nick)
+/users              list the connected users
+/history [N]        replay the recent messages, or the last N of them
+/search WORDS       find messages; filters: \"several words\", from:NAME, after:2026-01-31, before:2026-01-31
+/msg NAME TEXT      send TEXT to NAME alone; put a name with spaces in \"quotes\"
+/reply TEXT         answer the last private message
+/me TEXT            send an action, such as /me waves
+/ignore NAME        hide the messages of NAME
+/unignore NAME      show the messages of NAME again
+/mentions           list your mentions and private messages (terminal only)
+/clear              clear the screen (terminal only)
+/info               show your name, the server and the round-trip time
+/reconnect          reconnect now (with --reconnect)
+/quit               leave";
+
+/// Last line of the help.
+const SLASH_HELP: &str = "//x                 send /x; other lines without / are sent as they are";
+
+const HELP_COLUMN: usize = 20;
+
+/// Other names of commands.
+const ALIASES: [(&str, &str); 1] = [("/nick", "/setname")];
 
 /// What Tab completes in an argument.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,106 +43,6 @@ pub(crate) enum Completes {
     Text,
     Search,
 }
-
-#[derive(Clone, Copy, Debug)]
-enum Argument {
-    Nothing,
-    Optional(&'static str, Completes),
-    Required(&'static str, Completes),
-}
-
-const COMMANDS: [CommandSpec; 15] = [
-    CommandSpec {
-        names: &["/help"],
-        argument: Argument::Optional("[COMMAND]", Completes::Command),
-        help: "explain all commands, or one of them",
-        parse: |_, command, _| help(command),
-    },
-    CommandSpec {
-        names: &["/setname", "/nick"],
-        argument: Argument::Required("NAME", Completes::Nothing),
-        help: "change your name",
-        parse: |_, name, _| request(UserRequest::SetName(name.to_owned())),
-    },
-    CommandSpec {
-        names: &["/users"],
-        argument: Argument::Nothing,
-        help: "list the connected users",
-        parse: |_, _, _| request(UserRequest::Users),
-    },
-    CommandSpec {
-        names: &["/history"],
-        argument: Argument::Optional("[N]", Completes::Nothing),
-        help: "replay the recent messages, or the last N of them",
-        parse: |word, count, _| history(word, count),
-    },
-    CommandSpec {
-        names: &["/search"],
-        argument: Argument::Required("WORDS", Completes::Search),
-        help: "find messages; filters: \"several words\", from:NAME, after:2026-01-31, before:2026-01-31",
-        parse: |_, query, _| request(UserRequest::Search(query.to_owned())),
-    },
-    CommandSpec {
-        names: &["/msg"],
-        argument: Argument::Required("NAME TEXT", Completes::NameAndText),
-        help: "send TEXT to NAME alone; put a name with spaces in \"quotes\"",
-        parse: private,
-    },
-    CommandSpec {
-        names: &["/reply"],
-        argument: Argument::Required("TEXT", Completes::Text),
-        help: "answer the last private message",
-        parse: |_, text, limit| within_limit(text, limit, Command::Reply),
-    },
-    CommandSpec {
-        names: &["/me"],
-        argument: Argument::Required("TEXT", Completes::Text),
-        help: "send an action, such as /me waves",
-        parse: |_, text, limit| say(text, true, limit),
-    },
-    CommandSpec {
-        names: &["/ignore"],
-        argument: Argument::Required("NAME", Completes::Name),
-        help: "hide the messages of NAME",
-        parse: |_, name, _| Command::SetIgnored(name.to_owned(), true),
-    },
-    CommandSpec {
-        names: &["/unignore"],
-        argument: Argument::Required("NAME", Completes::Name),
-        help: "show the messages of NAME again",
-        parse: |_, name, _| Command::SetIgnored(name.to_owned(), false),
-    },
-    CommandSpec {
-        names: &["/mentions"],
-        argument: Argument::Nothing,
-        help: "list your mentions and private messages (terminal only)",
-        parse: |_, _, _| Command::ListMentions,
-    },
-    CommandSpec {
-        names: &["/clear"],
-        argument: Argument::Nothing,
-        help: "clear the screen (terminal only)",
-        parse: |_, _, _| Command::Clear,
-    },
-    CommandSpec {
-        names: &["/info"],
-        argument: Argument::Nothing,
-        help: "show your name, the server and the round-trip time",
-        parse: |_, _, _| Command::Info,
-    },
-    CommandSpec {
-        names: &["/reconnect"],
-        argument: Argument::Nothing,
-        help: "reconnect now (with --reconnect)",
-        parse: |_, _, _| Command::Reconnect,
-    },
-    CommandSpec {
-        names: &["/quit"],
-        argument: Argument::Nothing,
-        help: "leave",
-        parse: |_, _, _| Command::Quit,
-    },
-];
 
 /// Meaning of a typed line.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -141,8 +59,8 @@ pub(crate) enum Command {
     Reply(String),
     /// Hide (true) or show the messages of this user.
     SetIgnored(String, bool),
-    ListMentions,
-    Clear,
+    /// Show this in a terminal.
+    Show(OutputItem),
     Info,
     Reconnect,
     Quit,
@@ -182,45 +100,79 @@ pub(crate) fn too_long(max_message_bytes: usize) -> String {
     format!("The line is longer than {max_message_bytes} bytes and was not sent; split it")
 }
 
-fn find(word: &str) -> Option<&'static CommandSpec> {
-    let mut commands = COMMANDS.iter();
-    commands.find(|command| command.names.contains(&word))
+/// Returns the line of a command in the help.
+fn find(word: &str) -> Option<&'static str> {
+    let alias = ALIASES.iter().find(|(alias, _)| *alias == word);
+    let word = alias.map_or(word, |(_, name)| name);
+    HELP.lines().find(|line| name_of(line) == word)
 }
 
-fn all_names() -> impl Iterator<Item = &'static str> {
-    COMMANDS.iter().flat_map(|command| command.names).copied()
+fn name_of(line: &str) -> &str {
+    line.split(' ').next().unwrap_or_default()
 }
 
-/// Returns the names of commands with this prefix, in the order of the table.
-pub(crate) fn names_with_prefix(prefix: &str) -> Vec<&'static str> {
-    all_names()
-        .filter(|name| name.starts_with(prefix))
-        .collect()
+fn argument_of(line: &'static str) -> &'static str {
+    line[name_of(line).len()..HELP_COLUMN].trim()
+}
+
+/// Returns the names of commands with this prefix, in the order of the help.
+pub(crate) fn names_with_prefix(prefix: &str) -> impl Iterator<Item = &'static str> {
+    let names = HELP.lines().flat_map(|line| {
+        let name = name_of(line);
+        let aliases = ALIASES.iter().filter(move |(_, of)| *of == name);
+        std::iter::once(name).chain(aliases.map(|(alias, _)| *alias))
+    });
+    names.filter(move |name| name.starts_with(prefix))
 }
 
 pub(crate) fn completes(word: &str) -> Completes {
-    match find(word).map(|command| command.argument) {
-        Some(Argument::Optional(_, completes) | Argument::Required(_, completes)) => completes,
-        Some(Argument::Nothing) | None => Completes::Nothing,
+    match word {
+        "/help" => Completes::Command,
+        "/search" => Completes::Search,
+        "/msg" => Completes::NameAndText,
+        "/reply" | "/me" => Completes::Text,
+        "/ignore" | "/unignore" => Completes::Name,
+        _ => Completes::Nothing,
     }
 }
 
 pub(crate) fn takes_argument(word: &str) -> bool {
-    find(word).is_some_and(|command| !matches!(command.argument, Argument::Nothing))
+    find(word).is_some_and(|line| !argument_of(line).is_empty())
 }
 
 fn parse_command(line: &str, limit: usize) -> Command {
     let (word, argument) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
     let argument = argument.trim();
-    let Some(command) = find(word) else {
+    let Some(help_line) = find(word) else {
         return Command::Invalid(unknown_command(word));
     };
-    match (command.argument, argument.is_empty()) {
-        (Argument::Required(required, _), true) => {
-            Command::Invalid(format!("{word} needs an argument: {word} {required}"))
+    match (argument_of(help_line), argument) {
+        ("", "") => {}
+        ("", _) => return Command::Invalid(format!("{word} takes no argument")),
+        (wanted, "") if !wanted.starts_with('[') => {
+            let sentence = format!("{word} needs an argument: {word} {wanted}");
+            return Command::Invalid(sentence);
         }
-        (Argument::Nothing, false) => Command::Invalid(format!("{word} takes no argument")),
-        _ => (command.parse)(word, argument, limit),
+        _ => {}
+    }
+    let text = argument.to_owned();
+    match name_of(help_line) {
+        "/help" => help(argument),
+        "/setname" => request(UserRequest::SetName(text)),
+        "/users" => request(UserRequest::Users),
+        "/history" => history(word, argument),
+        "/search" => request(UserRequest::Search(text)),
+        "/msg" => private(word, argument, limit),
+        "/reply" => within_limit(argument, limit, Command::Reply),
+        "/me" => say(argument, true, limit),
+        "/ignore" => Command::SetIgnored(text, true),
+        "/unignore" => Command::SetIgnored(text, false),
+        "/mentions" => Command::Show(OutputItem::ListMentions),
+        "/clear" => Command::Show(OutputItem::Clear),
+        "/info" => Command::Info,
+        "/reconnect" => Command::Reconnect,
+        "/quit" => Command::Quit,
+        _ => Command::Invalid(unknown_command(word)),
     }
 }
 
@@ -261,13 +213,13 @@ fn unknown_command(word: &str) -> String {
     let distance = |name: &&str| strsim::damerau_levenshtein(name, &lower);
     // A short word with two mistakes resembles many commands.
     let max_distance = MAX_EDIT_DISTANCE.min(word.chars().count() / 2);
-    let nearest = all_names()
+    let nearest = names_with_prefix("/")
         .min_by_key(distance)
         .filter(|name| distance(name) <= max_distance);
     let advice = match nearest {
         Some(name) => format!("did you mean {name}?"),
         None => {
-            let names = COMMANDS.map(|command| command.names[0]);
+            let names: Vec<&str> = HELP.lines().map(name_of).collect();
             format!("the commands are {}; //x sends /x", names.join(", "))
         }
     };
@@ -275,35 +227,16 @@ fn unknown_command(word: &str) -> String {
     format!("The command {word} is unknown and was not sent; {advice}")
 }
 
-fn explanation(command: &CommandSpec) -> String {
-    let usage = match command.argument {
-        Argument::Nothing => command.names[0].to_owned(),
-        Argument::Optional(argument, _) | Argument::Required(argument, _) => {
-            format!("{} {argument}", command.names[0])
-        }
-    };
-    let aliases = match command.names {
-        [_, aliases @ ..] if !aliases.is_empty() => format!(" (also {})", aliases.join(", ")),
-        _ => String::new(),
-    };
-    format!("{usage:<20}{}{aliases}", command.help)
-}
-
 /// Explains one command, or lists all of them if `word` is empty.
 fn help(word: &str) -> Command {
-    if !word.is_empty() {
-        let name = format!("/{}", word.trim_start_matches('/'));
-        return match find(&name) {
-            Some(command) => Command::Help(explanation(command)),
-            None => Command::Invalid(unknown_command(&name)),
-        };
+    if word.is_empty() {
+        return Command::Help(format!("{HELP}\n{SLASH_HELP}"));
     }
-    let mut lines: Vec<String> = COMMANDS.iter().map(explanation).collect();
-    lines.push(format!(
-        "{:<20}send /x; other lines without / are sent as they are",
-        "//x"
-    ));
-    Command::Help(lines.join("\n"))
+    let name = format!("/{}", word.trim_start_matches('/'));
+    match find(&name) {
+        Some(line) => Command::Help(line.to_owned()),
+        None => Command::Invalid(unknown_command(&name)),
+    }
 }
 
 #[cfg(test)]
@@ -357,8 +290,8 @@ mod tests {
             ("/reply x", Command::Reply("x".into())),
             ("/ignore A b", Command::SetIgnored("A b".into(), true)),
             ("/unignore A", Command::SetIgnored("A".into(), false)),
-            ("/mentions", Command::ListMentions),
-            ("/clear", Command::Clear),
+            ("/mentions", Command::Show(OutputItem::ListMentions)),
+            ("/clear", Command::Show(OutputItem::Clear)),
             ("/info", Command::Info),
             ("/reconnect", Command::Reconnect),
             ("/quit", Command::Quit),
@@ -401,19 +334,16 @@ mod tests {
     }
 
     #[test]
-    fn help_explains_every_command() {
-        let Command::Help(text) = parse("/help", 20) else {
-            panic!("no help")
-        };
-        for command in COMMANDS {
-            for name in command.names {
-                assert!(text.contains(name) && text.contains(command.help), "{text}");
-                let Command::Help(one) = parse(&format!("/help {name}"), 20) else {
-                    panic!("no help for {name}")
-                };
-                assert!(one.contains(command.help), "{one}");
-            }
-        }
+    fn every_command_has_help() {
+        assert!(matches!(parse("/help", 20), Command::Help(text) if text.contains(HELP)));
         assert_eq!(parse("/help nick", 20), parse("/help /setname", 20));
+        for line in HELP.lines() {
+            let name = name_of(line);
+            assert!(line.is_char_boundary(HELP_COLUMN) && &line[HELP_COLUMN - 1..][..1] == " ");
+            assert_eq!(
+                parse(&format!("/help {name}"), 20),
+                Command::Help(line.into())
+            );
+        }
     }
 }

@@ -32,8 +32,7 @@ pub(crate) fn complete(line: &str, cursor: usize, names: &KnownNames) -> Option<
 }
 
 fn command_names(typed: &str) -> Vec<String> {
-    let found = commands::names_with_prefix(typed).into_iter();
-    found
+    commands::names_with_prefix(typed)
         .map(|name| match commands::takes_argument(name) {
             true => format!("{name} "),
             false => name.to_owned(),
@@ -62,7 +61,8 @@ fn complete_argument(word: &str, typed: &str, names: &KnownNames) -> (usize, Vec
 
 fn help_topics(argument: &str) -> Vec<String> {
     let bare = argument.trim_start_matches('/');
-    let found = commands::names_with_prefix(&format!("/{bare}")).into_iter();
+    let prefix = format!("/{bare}");
+    let found = commands::names_with_prefix(&prefix);
     match argument.starts_with('/') {
         true => found.map(str::to_owned).collect(),
         false => found.map(|name| name[1..].to_owned()).collect(),

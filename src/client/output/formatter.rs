@@ -1,14 +1,12 @@
-//! Formatting of session updates: one set of items for terminals and pipes, or JSON.
-//!
-//! Text of other users is escaped, and secrets of the session are never shown.
+//! Formatting of session updates: one set of items for terminals and pipes, or JSON without the
+//! secrets of the session.
 
 use crate::chat::SERVER_SOURCE;
 use crate::chat::sanitize::json_for_terminal;
-use crate::cli::style::{Style, chat_line};
-use crate::client::output::item::{MessageKind, ViewItem, ViewMessage};
+use crate::client::output::item::{MessageKind, OutputItem, OutputMessage};
 use crate::client::output::presence::PresenceChange;
 use crate::client::session::update::{MissedCount, SessionUpdate};
-use crate::protocol::server_line::{Present, Said, ServerLine};
+use crate::protocol::server_line::{PrivateLine, Said, ServerLine};
 use serde_json::json;
 use std::collections::BTreeSet;
 
@@ -17,30 +15,9 @@ const SHUTTING_DOWN: &str = "The server is shutting down";
 const NO_MESSAGES: &str = "No messages yet";
 const NOTHING_FOUND: &str = "Nothing was found";
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum OutputFormat {
-    /// `SOURCE: MESSAGE` lines.
-    Lines(Style),
-    /// One JSON object per line.
-    Json,
-    /// Items for a terminal view.
-    Items,
-}
-
-/// Result of formatting one or more updates.
-#[derive(Debug, Default)]
-pub(crate) struct FormattedOutput {
-    /// Lines for standard output, each with its newline.
-    pub(crate) lines: String,
-    /// Sentences for standard error.
-    pub(crate) notices: Vec<String>,
-    /// Items for a terminal view.
-    pub(crate) items: Vec<ViewItem>,
-}
-
 #[derive(Debug)]
 pub(crate) struct Formatter {
-    format: OutputFormat,
+    is_json: bool,
     /// Lower-case names of ignored users.
     ignored: BTreeSet<String>,
     /// Sender of the last private message.
@@ -49,15 +26,14 @@ pub(crate) struct Formatter {
     max_messages: u64,
     /// Number of expected user lists that only feed completion.
     pub(crate) hidden_user_lists: usize,
-    /// Name that the last [`ViewItem::OwnName`] carried.
     own_name: Option<String>,
 }
 
 impl Formatter {
     /// Returns a formatter that shows at most `max_messages` messages.
-    pub(crate) fn new(format: OutputFormat, max_messages: u64) -> Self {
+    pub(crate) fn new(is_json: bool, max_messages: u64) -> Self {
         Formatter {
-            format,
+            is_json,
             ignored: BTreeSet::new(),
             last_private: None,
             messages: 0,
@@ -81,42 +57,38 @@ impl Formatter {
         }
     }
 
-    /// Appends what to show of an update. `raw` is the line of the server, if there is one.
+    /// Returns what to show of updates to the user with this name.
     pub(crate) fn format(
         &mut self,
-        update: SessionUpdate,
-        raw: &[u8],
+        updates: Vec<SessionUpdate>,
         own_name: Option<&str>,
-        output: &mut FormattedOutput,
-    ) {
-        if self.is_done() {
-            return;
+    ) -> Vec<OutputItem> {
+        let mut items = Vec::new();
+        if own_name.is_some() && own_name != self.own_name.as_deref() {
+            self.own_name = own_name.map(str::to_owned);
+            items.extend(self.own_name.clone().map(OutputItem::OwnName));
         }
-        if let SessionUpdate::Line(line) = &update
-            && !self.admit(line, own_name)
-        {
-            return;
-        }
-        match self.format {
-            OutputFormat::Json => self.format_json(update, raw, &mut output.lines),
-            OutputFormat::Items => self.add_items(update, own_name, &mut output.items),
-            OutputFormat::Lines(style) => {
-                self.add_items(update, own_name, &mut output.items);
-                for item in output.items.drain(..) {
-                    write_line(item, style, &mut output.lines, &mut output.notices);
-                }
+        for update in updates {
+            if self.is_done() {
+                break;
+            }
+            match update {
+                SessionUpdate::Line(line, _) if !self.admit(&line) => {}
+                update if self.is_json => self.add_json(update, &mut items),
+                update => self.add_items(update, &mut items),
             }
         }
+        items
     }
 
     /// Counts a message; returns false if the user ignores its sender.
-    fn admit(&mut self, line: &ServerLine, own_name: Option<&str>) -> bool {
+    fn admit(&mut self, line: &ServerLine) -> bool {
         match line {
             ServerLine::Message(message) if self.is_ignored(&message.source) => return false,
             ServerLine::Message(message) if message.source != SERVER_SOURCE => self.messages += 1,
             ServerLine::Private(private) if self.is_ignored(&private.source) => return false,
             ServerLine::Private(private) => {
-                if own_name != Some(&private.source) {
+                if !self.is_own(private) {
                     self.last_private = Some(private.source.clone());
                 }
                 self.messages += 1;
@@ -124,6 +96,10 @@ impl Formatter {
             _ => {}
         }
         true
+    }
+
+    fn is_own(&self, private: &PrivateLine) -> bool {
+        self.own_name.as_ref() == Some(&private.source)
     }
 
     fn is_ignored(&self, name: &str) -> bool {
@@ -139,20 +115,10 @@ impl Formatter {
         messages
     }
 
-    fn add_items(
-        &mut self,
-        update: SessionUpdate,
-        own_name: Option<&str>,
-        items: &mut Vec<ViewItem>,
-    ) {
-        if let Some(name) = own_name
-            && own_name != self.own_name.as_deref()
-        {
-            self.add_own_name(name, items);
-        }
+    fn add_items(&mut self, update: SessionUpdate, items: &mut Vec<OutputItem>) {
         let notice = match update {
-            SessionUpdate::Line(line) => return self.add_line_items(line, own_name, items),
-            SessionUpdate::Welcome { name } => return self.add_own_name(&name, items),
+            SessionUpdate::Line(line, _) => return self.add_line_items(line, items),
+            SessionUpdate::Welcome { .. } => return,
             SessionUpdate::Recovered(missed) => recovered_sentence(missed),
             SessionUpdate::Gap { after, oldest } => gap_sentence(after, oldest),
             SessionUpdate::Truncated { messages } => format!(
@@ -160,25 +126,18 @@ impl Formatter {
             ),
             SessionUpdate::Unsupported(sentence) => sentence,
         };
-        items.push(ViewItem::Notice(notice));
+        items.push(OutputItem::Notice(notice));
     }
 
-    fn add_own_name(&mut self, name: &str, items: &mut Vec<ViewItem>) {
-        self.own_name = Some(name.to_owned());
-        items.push(ViewItem::OwnName(name.to_owned()));
-    }
-
-    fn add_line_items(
-        &mut self,
-        line: ServerLine,
-        own_name: Option<&str>,
-        items: &mut Vec<ViewItem>,
-    ) {
-        let server = |sentence: &str| ViewItem::Server(sentence.to_owned());
-        let presence = |change, time| ViewItem::Presence(change, Some(time));
+    fn add_line_items(&mut self, line: ServerLine, items: &mut Vec<OutputItem>) {
+        let server = |sentence: &str| OutputItem::Server(sentence.to_owned());
+        let presence = |change, time| OutputItem::Presence(change, Some(time));
         let item = match line {
             ServerLine::Message(message) if message.source == SERVER_SOURCE => {
-                ViewItem::Server(message.message)
+                match PresenceChange::from_sentence(&message.message) {
+                    Some(change) => OutputItem::Presence(change, None),
+                    None => OutputItem::Server(message.message),
+                }
             }
             ServerLine::Message(message) => message_item(message, false),
             ServerLine::Joined(user) => presence(PresenceChange::Entered(user.name), user.time),
@@ -186,8 +145,8 @@ impl Formatter {
             ServerLine::Renamed(user) => {
                 presence(PresenceChange::Renamed(user.name, user.new_name), user.time)
             }
-            ServerLine::Private(private) => ViewItem::Message(ViewMessage {
-                kind: match own_name == Some(&private.source) {
+            ServerLine::Private(private) => OutputItem::Message(OutputMessage {
+                kind: match self.is_own(&private) {
                     true => MessageKind::PrivateTo(private.target),
                     false => MessageKind::PrivateFrom,
                 },
@@ -197,13 +156,14 @@ impl Formatter {
                 is_replay: false,
             }),
             ServerLine::Users(users) => {
-                let names = users.iter().map(|user| user.name.clone());
-                items.push(ViewItem::PresentUsers(names.collect()));
+                let names: Vec<String> = users.into_iter().map(|user| user.name).collect();
+                let sentence = format!("Connected users ({}): {}", names.len(), names.join(", "));
+                items.push(OutputItem::PresentUsers(names));
                 if self.hidden_user_lists > 0 {
                     self.hidden_user_lists -= 1;
                     return;
                 }
-                ViewItem::Server(users_sentence(&users))
+                OutputItem::Server(sentence)
             }
             ServerLine::History(page) if page.messages.is_empty() => server(NO_MESSAGES),
             ServerLine::Search(page) if page.messages.is_empty() => server(NOTHING_FOUND),
@@ -213,8 +173,8 @@ impl Formatter {
                 page.messages.reverse();
                 return self.add_page(page.messages, items);
             }
-            ServerLine::Notice(notice) => ViewItem::Server(notice.message),
-            ServerLine::Error(error) => ViewItem::Server(error.message),
+            ServerLine::Notice(notice) => OutputItem::Server(notice.message),
+            ServerLine::Error(error) => OutputItem::Server(error.message),
             ServerLine::Bye(bye) if bye.reason == "shutdown" => server(SHUTTING_DOWN),
             ServerLine::Bye(_)
             | ServerLine::Ack(_)
@@ -224,37 +184,52 @@ impl Formatter {
         items.push(item);
     }
 
-    fn add_page(&mut self, messages: Vec<Said>, items: &mut Vec<ViewItem>) {
+    fn add_page(&mut self, messages: Vec<Said>, items: &mut Vec<OutputItem>) {
         let messages = self.admit_page(messages).into_iter();
         items.extend(messages.map(|message| message_item(message, true)));
     }
 
     /// Appends the line of the server, or an object of the same shape.
-    fn format_json(&mut self, update: SessionUpdate, raw: &[u8], lines: &mut String) {
+    fn add_json(&mut self, update: SessionUpdate, items: &mut Vec<OutputItem>) {
         let mut add = |line: &str| {
-            lines.push_str(&json_for_terminal(line));
-            lines.push('\n');
+            let safe = json_for_terminal(line).into_owned();
+            items.push(OutputItem::Line(safe));
         };
-        match update {
-            // A replay that the client assembled from pages.
-            SessionUpdate::Line(ServerLine::History(page)) if raw.is_empty() => {
+        let (kind, data) = match update {
+            // A replay that the session assembled from pages.
+            SessionUpdate::Line(ServerLine::History(page), raw) if raw.is_empty() => {
                 for message in self.admit_page(page.messages) {
-                    add(&message_json(&message));
+                    add(&json_line("message", message_data(&message)));
                 }
+                return;
             }
-            SessionUpdate::Line(line) => {
-                add(String::from_utf8_lossy(raw).trim_ascii_end());
+            SessionUpdate::Line(line, raw) => {
+                add(String::from_utf8_lossy(&raw).trim_ascii_end());
                 if let ServerLine::History(page) | ServerLine::Search(page) = line {
                     self.admit_page(page.messages);
                 }
+                return;
             }
-            update => add(&update_json(update)),
-        }
+            SessionUpdate::Welcome { name } => ("connected", json!({ "name": name })),
+            SessionUpdate::Recovered(MissedCount::Messages(count)) => {
+                ("recovered", json!({ "complete": true, "messages": count }))
+            }
+            SessionUpdate::Recovered(MissedCount::Events(count)) => {
+                ("recovered", json!({ "complete": true, "events": count }))
+            }
+            SessionUpdate::Gap { after, oldest } => (
+                "recovered",
+                json!({ "complete": false, "after": after, "oldest": oldest }),
+            ),
+            SessionUpdate::Truncated { messages } => ("cut", json!({ "messages": messages })),
+            SessionUpdate::Unsupported(sentence) => ("impossible", json!({ "message": sentence })),
+        };
+        add(&json_line(kind, data));
     }
 }
 
-fn message_item(message: Said, is_replay: bool) -> ViewItem {
-    ViewItem::Message(ViewMessage {
+fn message_item(message: Said, is_replay: bool) -> OutputItem {
+    OutputItem::Message(OutputMessage {
         source: message.source,
         text: message.message,
         time: message.time,
@@ -264,37 +239,6 @@ fn message_item(message: Said, is_replay: bool) -> ViewItem {
         },
         is_replay,
     })
-}
-
-fn users_sentence(users: &[Present]) -> String {
-    let names: Vec<&str> = users.iter().map(|user| user.name.as_str()).collect();
-    format!("Connected users ({}): {}", names.len(), names.join(", "))
-}
-
-fn write_line(item: ViewItem, style: Style, lines: &mut String, notices: &mut Vec<String>) {
-    match item {
-        ViewItem::Message(message) => match message.kind {
-            MessageKind::Public => chat_line(lines, &message.source, &message.text, style),
-            MessageKind::Action => {
-                let text = format!("* {}", message.text);
-                chat_line(lines, &message.source, &text, style);
-            }
-            MessageKind::PrivateFrom | MessageKind::PrivateTo(_) => {
-                let source = format!("{} (private)", message.source);
-                chat_line(lines, &source, &message.text, style);
-            }
-        },
-        ViewItem::Presence(change, _) => {
-            chat_line(lines, SERVER_SOURCE, &change.sentence(), style);
-        }
-        ViewItem::Server(sentence) => chat_line(lines, SERVER_SOURCE, &sentence, style),
-        ViewItem::Notice(sentence) => notices.push(sentence),
-        ViewItem::OwnName(_)
-        | ViewItem::PresentUsers(_)
-        | ViewItem::ListMentions
-        | ViewItem::Clear
-        | ViewItem::InputEntered => {}
-    }
 }
 
 fn recovered_sentence(missed: MissedCount) -> String {
@@ -323,7 +267,7 @@ fn json_line(kind: &str, data: serde_json::Value) -> String {
     json!({ "type": kind, "data": data }).to_string()
 }
 
-fn message_json(message: &Said) -> String {
+fn message_data(message: &Said) -> serde_json::Value {
     let mut data = json!({
         "id": message.id,
         "time": message.time.map(|time| format!("{time:.3}")),
@@ -333,29 +277,7 @@ fn message_json(message: &Said) -> String {
     if message.action {
         data["action"] = true.into();
     }
-    json_line("message", data)
-}
-
-/// Returns an update of the client itself in the shape of a line of the server.
-fn update_json(update: SessionUpdate) -> String {
-    let (kind, data) = match update {
-        // `format_json` prints the line itself.
-        SessionUpdate::Line(_) => return String::new(),
-        SessionUpdate::Welcome { name } => ("connected", json!({ "name": name })),
-        SessionUpdate::Recovered(MissedCount::Messages(count)) => {
-            ("recovered", json!({ "complete": true, "messages": count }))
-        }
-        SessionUpdate::Recovered(MissedCount::Events(count)) => {
-            ("recovered", json!({ "complete": true, "events": count }))
-        }
-        SessionUpdate::Gap { after, oldest } => (
-            "recovered",
-            json!({ "complete": false, "after": after, "oldest": oldest }),
-        ),
-        SessionUpdate::Truncated { messages } => ("cut", json!({ "messages": messages })),
-        SessionUpdate::Unsupported(sentence) => ("impossible", json!({ "message": sentence })),
-    };
-    json_line(kind, data)
+    data
 }
 
 #[cfg(test)]

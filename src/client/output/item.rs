@@ -13,7 +13,7 @@ pub(crate) enum MessageKind {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct ViewMessage {
+pub(crate) struct OutputMessage {
     pub(crate) source: String,
     pub(crate) text: String,
     /// None in the basic dialect.
@@ -24,17 +24,21 @@ pub(crate) struct ViewMessage {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum ViewItem {
-    Message(ViewMessage),
+pub(crate) enum OutputItem {
+    Message(OutputMessage),
     Presence(PresenceChange, Option<Timestamp>),
     /// A sentence of the server.
     Server(String),
     /// A sentence of the client.
     Notice(String),
+    /// A line to print as it is, such as a line of JSON.
+    Line(String),
     /// The new name of the user.
     OwnName(String),
     /// Names of the connected users, for completion; not drawn.
     PresentUsers(Vec<String>),
+    /// The state of the connection, for the status above the prompt.
+    Status(String),
     ListMentions,
     Clear,
     /// The user entered a line, so everything on the screen counts as seen.

@@ -1,106 +1,60 @@
-//! Screens, and the queue to the thread that runs one.
+//! The screen of a client: a thread that prints or draws items.
 //!
-//! A screen has a thread of its own because its output may block, which must delay neither typed
-//! lines nor signals.
+//! The output may block, which must delay neither typed lines nor signals.
 
+use crate::chat::SERVER_SOURCE;
+use crate::cli::style::{Style, chat_line};
 use crate::client::limits::SCREEN_QUEUE;
-use crate::client::output::item::ViewItem;
+use crate::client::output::item::{MessageKind, OutputItem};
 use async_channel::{Receiver, Sender};
 use std::io::{self, Write, stderr, stdout};
 use std::thread;
 
-#[derive(Debug)]
-pub(crate) enum ScreenCommand {
-    /// Print chat lines, each with its newline.
-    Print(String),
-    /// Show a sentence of the client.
-    Notify(String),
-    /// Draw items; only a terminal view gets any.
-    Draw(Vec<ViewItem>),
-    /// Show the status of the connection, if the screen has a place for it.
-    SetStatus(String),
-}
-
-/// Output of the client. One thread calls it, and each call may block.
-pub(crate) trait Screen: Send {
-    /// # Errors
-    /// The output is closed or cannot be written.
-    fn execute(&mut self, command: ScreenCommand) -> io::Result<()>;
-
-    fn finish(&mut self) {}
-}
-
-/// Chat lines on standard output, sentences of the client on standard error.
-#[derive(Debug, Default)]
-pub(crate) struct PlainScreen;
-
-impl Screen for PlainScreen {
-    fn execute(&mut self, command: ScreenCommand) -> io::Result<()> {
-        match command {
-            ScreenCommand::Print(lines) => {
-                let mut output = stdout().lock();
-                output.write_all(lines.as_bytes())?;
-                output.flush()
-            }
-            ScreenCommand::Notify(sentence) => {
-                // A closed standard error leaves no place to report its failure.
-                let _ = writeln!(stderr(), "{sentence}");
-                Ok(())
-            }
-            ScreenCommand::Draw(_) | ScreenCommand::SetStatus(_) => Ok(()),
-        }
-    }
-}
-
-/// Bounded queue to a screen in its thread.
+/// Bounded queue to the thread of a screen.
 #[derive(Debug)]
 pub(crate) struct ScreenHandle {
-    queue: Sender<ScreenCommand>,
+    queue: Sender<Vec<OutputItem>>,
     result: Receiver<io::Result<()>>,
 }
 
 impl ScreenHandle {
-    /// Starts the thread of a screen.
-    pub(crate) fn start(mut screen: Box<dyn Screen>) -> io::Result<Self> {
-        let (queue, commands) = async_channel::bounded(SCREEN_QUEUE);
+    /// Starts a thread that shows items by `show`, which may block, until it fails.
+    pub(crate) fn start(
+        mut show: impl FnMut(Vec<OutputItem>) -> io::Result<()> + Send + 'static,
+    ) -> io::Result<Self> {
+        let (queue, items) = async_channel::bounded(SCREEN_QUEUE);
         let (sender, result) = async_channel::bounded(1);
         thread::Builder::new()
             .name("screen".to_owned())
             .spawn(move || {
-                let result = run_commands(&commands, &mut *screen);
-                screen.finish();
+                let mut all = std::iter::from_fn(|| items.recv_blocking().ok());
                 // Fails if the client does not wait for the result any more.
-                let _ = sender.try_send(result);
+                let _ = sender.try_send(all.try_for_each(&mut show));
             })?;
         Ok(ScreenHandle { queue, result })
     }
 
-    /// Queues lines, waiting while the queue is full. Not cancel-safe.
+    /// Queues items, waiting while the queue is full. Not cancel-safe.
     ///
     /// After the end of the screen this does nothing; [`ScreenHandle::ended`] returns the cause.
-    pub(crate) async fn print(&self, lines: String) {
-        let _ = self.queue.send(ScreenCommand::Print(lines)).await;
+    pub(crate) async fn show(&self, items: Vec<OutputItem>) {
+        if !items.is_empty() {
+            let _ = self.queue.send(items).await;
+        }
     }
 
-    /// Queues a sentence of the client, like [`ScreenHandle::print`].
+    /// Queues a sentence of the client, like [`ScreenHandle::show`].
     pub(crate) async fn notify(&self, sentence: impl Into<String>) {
-        let command = ScreenCommand::Notify(sentence.into());
-        let _ = self.queue.send(command).await;
-    }
-
-    /// Queues items, like [`ScreenHandle::print`].
-    pub(crate) async fn draw(&self, items: Vec<ViewItem>) {
-        let _ = self.queue.send(ScreenCommand::Draw(items)).await;
+        self.show(vec![OutputItem::Notice(sentence.into())]).await;
     }
 
     /// Queues a status unless the queue is full; returns whether it was queued.
     pub(crate) fn set_status(&self, status: String) -> bool {
-        self.queue
-            .try_send(ScreenCommand::SetStatus(status))
-            .is_ok()
+        let items = vec![OutputItem::Status(status)];
+        self.queue.try_send(items).is_ok()
     }
 
-    /// Closes the queue; the screen ends after the queued commands.
+    /// Closes the queue; the screen ends after the queued items.
     pub(crate) fn close(&self) {
         self.queue.close();
     }
@@ -112,11 +66,48 @@ impl ScreenHandle {
     }
 }
 
-fn run_commands(commands: &Receiver<ScreenCommand>, screen: &mut dyn Screen) -> io::Result<()> {
-    while let Ok(command) = commands.recv_blocking() {
-        screen.execute(command)?;
+/// Prints lines on standard output, and sentences of the client on standard error.
+pub(crate) fn print_items(items: Vec<OutputItem>, style: Style) -> io::Result<()> {
+    let mut lines = String::new();
+    for item in items {
+        if let OutputItem::Notice(sentence) = item {
+            print_lines(&mut lines)?;
+            // A closed standard error leaves no place to report its failure.
+            let _ = writeln!(stderr(), "{sentence}");
+        } else {
+            add_line(item, style, &mut lines);
+        }
     }
-    Ok(())
+    print_lines(&mut lines)
+}
+
+fn print_lines(lines: &mut String) -> io::Result<()> {
+    let mut output = stdout().lock();
+    output.write_all(lines.as_bytes())?;
+    lines.clear();
+    output.flush()
+}
+
+pub(super) fn add_line(item: OutputItem, style: Style, lines: &mut String) {
+    let (source, text) = match item {
+        OutputItem::Message(message) => match message.kind {
+            MessageKind::Public => (message.source, message.text),
+            MessageKind::Action => (message.source, format!("* {}", message.text)),
+            MessageKind::PrivateFrom | MessageKind::PrivateTo(_) => {
+                (format!("{} (private)", message.source), message.text)
+            }
+        },
+        OutputItem::Presence(change, _) => (SERVER_SOURCE.to_owned(), change.sentence()),
+        OutputItem::Server(sentence) => (SERVER_SOURCE.to_owned(), sentence),
+        OutputItem::Line(line) => {
+            lines.push_str(&line);
+            lines.push('\n');
+            return;
+        }
+        // The rest is for terminals.
+        _ => return,
+    };
+    chat_line(lines, &source, &text, style);
 }
 
 #[cfg(test)]
@@ -124,44 +115,34 @@ mod tests {
     use super::*;
     use std::sync::mpsc;
 
-    /// Forwards its output; fails when the receiver is gone.
-    struct ForwardingScreen(mpsc::Sender<String>);
-
-    impl Screen for ForwardingScreen {
-        fn execute(&mut self, command: ScreenCommand) -> io::Result<()> {
-            let sent = self.0.send(format!("{command:?}"));
-            sent.map_err(|_| io::ErrorKind::BrokenPipe.into())
-        }
-    }
-
     #[test]
-    fn queued_commands_run_in_order_before_the_end() {
+    fn queued_items_are_shown_in_order_before_the_end() {
         let (sender, output) = mpsc::channel();
-        let screen = ScreenHandle::start(Box::new(ForwardingScreen(sender))).unwrap();
+        let show = move |items| sender.send(items).map_err(io::Error::other);
+        let screen = ScreenHandle::start(show).unwrap();
+        let sentences: Vec<String> = (0..100).map(|number| number.to_string()).collect();
         smol::block_on(async {
-            for number in 0..100 {
-                screen.print(number.to_string()).await;
+            for sentence in &sentences {
+                screen.notify(sentence.as_str()).await;
             }
-            screen.notify("why").await;
             screen.close();
             screen.ended().await.unwrap();
         });
-        let mut expected: Vec<String> = (0..100).map(|n| format!("Print(\"{n}\")")).collect();
-        expected.push("Notify(\"why\")".to_owned());
+        let expected = sentences
+            .into_iter()
+            .map(|sentence| vec![OutputItem::Notice(sentence)]);
         assert!(output.iter().eq(expected));
     }
 
     #[test]
     fn failed_screen_reports_its_error_and_blocks_nobody() {
-        let (sender, output) = mpsc::channel();
-        drop(output);
-        let screen = ScreenHandle::start(Box::new(ForwardingScreen(sender))).unwrap();
+        let screen = ScreenHandle::start(|_| Err(io::ErrorKind::BrokenPipe.into())).unwrap();
         smol::block_on(async {
-            screen.print("x\n".to_owned()).await;
+            screen.notify("x").await;
             let error = screen.ended().await.unwrap_err();
             assert_eq!(error.kind(), io::ErrorKind::BrokenPipe);
             for _ in 0..SCREEN_QUEUE * 2 {
-                screen.print("x\n".to_owned()).await;
+                screen.notify("x").await;
             }
         });
     }

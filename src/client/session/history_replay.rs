@@ -1,8 +1,8 @@
 //! History replays, which the client assembles from pages of the server.
 
 use crate::client::limits::{MAX_HISTORY, MAX_HISTORY_BYTES};
-use crate::client::session::held_lines::HeldLines;
-use crate::client::session::update::{OnUpdate, SessionUpdate};
+use crate::client::session::recovery::HeldLines;
+use crate::client::session::update::SessionUpdate;
 use crate::limits::{DEFAULT_HISTORY_MESSAGES, MAX_PAGE_MESSAGES};
 use crate::protocol::client_line;
 use crate::protocol::server_line::{Messages, Said, ServerLine};
@@ -43,28 +43,25 @@ struct PendingReplay {
 pub(crate) struct HistoryReplay {
     /// One replay per requested page, in the order of the requests.
     pending: VecDeque<PendingReplay>,
-    holds_events: bool,
+    /// Whether new events wait until a replay has been shown.
+    pub(super) holds_events: bool,
     held: HeldLines,
 }
 
 impl HistoryReplay {
-    /// Holds new events back until a replay has been shown.
-    pub(super) fn hold_until_replayed(&mut self) {
-        self.holds_events = true;
-    }
-
-    pub(super) fn request_newest(&mut self, limit: Option<usize>, output: &mut Vec<u8>) {
-        let count = limit.unwrap_or(DEFAULT_HISTORY_MESSAGES);
-        self.request(count.min(MAX_HISTORY), None, output);
-    }
-
-    pub(super) fn request_since(&mut self, since: Since, output: &mut Vec<u8>) {
-        self.request(MAX_HISTORY, Some(since), output);
-    }
-
-    fn request(&mut self, count: usize, since: Option<Since>, output: &mut Vec<u8>) {
+    /// Requests the newest messages up to a limit, or all messages from a point on.
+    pub(super) fn request(
+        &mut self,
+        limit: Option<usize>,
+        since: Option<Since>,
+        output: &mut Vec<u8>,
+    ) {
+        let default = match since {
+            Some(_) => MAX_HISTORY,
+            None => DEFAULT_HISTORY_MESSAGES,
+        };
         let replay = PendingReplay {
-            left: count,
+            left: limit.unwrap_or(default).min(MAX_HISTORY),
             messages: VecDeque::new(),
             bytes: 0,
             since,
@@ -85,11 +82,15 @@ impl HistoryReplay {
         page: Messages,
         raw: &[u8],
         output: &mut Vec<u8>,
-        on_update: OnUpdate<'_>,
+        updates: &mut Vec<SessionUpdate>,
     ) {
         let Some(mut replay) = self.pending.pop_front() else {
             // The answer to a `UserRequest::Line`.
-            return on_update(SessionUpdate::Line(ServerLine::History(page)), raw);
+            updates.push(SessionUpdate::Line(
+                ServerLine::History(page),
+                raw.to_owned(),
+            ));
+            return;
         };
         replay.left = replay.left.saturating_sub(page.messages.len());
         let mut has_all = !page.more || page.messages.is_empty();
@@ -104,32 +105,28 @@ impl HistoryReplay {
         if !has_all && replay.left > 0 && replay.bytes < MAX_HISTORY_BYTES {
             return self.request_page(replay, output);
         }
-        self.show(replay, page.more, has_all, on_update);
-    }
-
-    fn show(&mut self, replay: PendingReplay, more: bool, has_all: bool, on_update: OnUpdate<'_>) {
         let is_since = replay.since.is_some();
         let newest = replay.messages.back().and_then(|newest| newest.id);
         if is_since && !has_all {
             let messages = replay.messages.len();
-            on_update(SessionUpdate::Truncated { messages }, &[]);
+            updates.push(SessionUpdate::Truncated { messages });
         }
         // Without this, `--since` would print "No messages yet" in a quiet chat.
         if !is_since || !replay.messages.is_empty() {
-            let messages = replay.messages.into();
-            let all = Messages { messages, more };
-            on_update(SessionUpdate::Line(ServerLine::History(all)), &[]);
+            let (messages, more) = (replay.messages.into(), page.more);
+            let all = ServerLine::History(Messages { messages, more });
+            updates.push(SessionUpdate::Line(all, Vec::new()));
         }
         if is_since {
-            self.release(newest.unwrap_or(0), on_update);
+            self.release(newest.unwrap_or(0), updates);
         }
     }
 
     /// Drops the oldest replay, which the server has rejected.
-    pub(super) fn reject(&mut self, on_update: OnUpdate<'_>) {
+    pub(super) fn reject(&mut self, updates: &mut Vec<SessionUpdate>) {
         let rejected = self.pending.pop_front();
         if rejected.is_some_and(|replay| replay.since.is_some()) {
-            self.release(0, on_update);
+            self.release(0, updates);
         }
     }
 
@@ -139,22 +136,27 @@ impl HistoryReplay {
         self.pending.drain(..).find_map(|replay| replay.since)
     }
 
-    pub(super) fn is_holding(&self) -> bool {
-        self.holds_events && !self.held.is_full()
-    }
-
-    pub(super) fn hold(&mut self, line: ServerLine, raw: &[u8]) {
-        self.held.push(line, raw);
+    /// Shows an event, now or after the replay that it waits for.
+    pub(super) fn show_or_hold(
+        &mut self,
+        line: ServerLine,
+        raw: &[u8],
+        updates: &mut Vec<SessionUpdate>,
+    ) {
+        match self.holds_events && !self.held.is_full() {
+            true => self.held.push(line, raw),
+            false => updates.push(SessionUpdate::Line(line, raw.to_owned())),
+        }
     }
 
     /// Shows the held events, without the messages up to event `newest`: the replay had those.
-    pub(super) fn release(&mut self, newest: u64, on_update: OnUpdate<'_>) {
+    pub(super) fn release(&mut self, newest: u64, updates: &mut Vec<SessionUpdate>) {
         self.holds_events = false;
-        for (line, raw) in self.held.take() {
+        for (line, raw) in std::mem::take(&mut self.held).lines {
             let is_known =
                 matches!(&line, ServerLine::Message(message) if message.id <= Some(newest));
             if !is_known {
-                on_update(SessionUpdate::Line(line), &raw);
+                updates.push(SessionUpdate::Line(line, raw));
             }
         }
     }

@@ -5,7 +5,6 @@
 //! server gets a hello only after its first line carried the mark of the extended dialect.
 
 mod heartbeat;
-mod held_lines;
 pub(crate) mod history_replay;
 mod recovery;
 pub mod request;
@@ -17,10 +16,10 @@ use crate::chat::request::{EventCursor, Nonce};
 use crate::client::limits::{FIRST_LINE_TIMEOUT, HELLO_TIMEOUT, MAX_LINE_BYTES};
 use crate::client::session::heartbeat::Heartbeat;
 use crate::client::session::history_replay::HistoryReplay;
-use crate::client::session::recovery::Recovery;
+use crate::client::session::recovery::{HeldLines, Recovery};
 use crate::client::session::request::{UserRequest, encode_basic, encode_extended};
 use crate::client::session::resend_queue::ResendQueue;
-use crate::client::session::update::{OnUpdate, SessionUpdate};
+use crate::client::session::update::SessionUpdate;
 use crate::protocol::client_line::{self, Introduction};
 use crate::protocol::framing::{DecodedLine, LineDecoder};
 use crate::protocol::server_line;
@@ -32,14 +31,6 @@ const CLIENT_VERSION: &str = concat!("smolchat-client/", env!("CARGO_PKG_VERSION
 
 /// Code of an error that arrives long after the line that caused it was accepted.
 const NOT_DELIVERED: &str = "not-delivered";
-
-/// Result of [`Session::on_timer`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum TimerOutcome {
-    Alive,
-    /// The server does not answer; the connection has to be given up.
-    Dead,
-}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
@@ -67,7 +58,6 @@ pub struct Session {
     prefers_extended: bool,
     /// Whether the first line carried the mark of the extended dialect.
     offers_extended: bool,
-    has_received_line: bool,
     /// Whether the server admitted the latest connection; a rejected client gets a sentence only.
     pub(crate) is_admitted: bool,
     pub(crate) name: Option<String>,
@@ -85,8 +75,10 @@ pub struct Session {
     pub(crate) queue: ResendQueue,
     pub(crate) heartbeat: Heartbeat,
     output: Vec<u8>,
+    updates: Vec<SessionUpdate>,
+    /// Lines of the latest connection.
     received_lines: u64,
-    decoded_lines: u64,
+    has_decoded_line: bool,
     /// The server's announcement of the end of the connection.
     pub(crate) bye: Option<server_line::Bye>,
 }
@@ -99,7 +91,6 @@ impl Session {
             phase: Phase::Offline,
             prefers_extended,
             offers_extended: false,
-            has_received_line: false,
             is_admitted: false,
             name: None,
             temporary_name: None,
@@ -112,8 +103,9 @@ impl Session {
             queue: ResendQueue::new(random),
             heartbeat: Heartbeat::default(),
             output: Vec::new(),
+            updates: Vec::new(),
             received_lines: 0,
-            decoded_lines: 0,
+            has_decoded_line: false,
             bye: None,
         };
         if let Some(name) = name {
@@ -124,7 +116,7 @@ impl Session {
 
     /// Returns whether lines came and none of them was a line of the protocol.
     pub(crate) fn received_only_garbage(&self) -> bool {
-        self.received_lines > 0 && self.decoded_lines == 0
+        self.received_lines > 0 && !self.has_decoded_line
     }
 
     pub(crate) fn is_extended(&self) -> bool {
@@ -136,12 +128,18 @@ impl Session {
         std::mem::take(&mut self.output)
     }
 
+    /// Takes what the last calls have to tell the user.
+    pub fn take_updates(&mut self) -> Vec<SessionUpdate> {
+        std::mem::take(&mut self.updates)
+    }
+
     // Connections
 
     /// Starts the session's use of a new connection.
     pub fn connected(&mut self, now: Instant) {
         self.is_admitted = false;
-        self.has_received_line = false;
+        self.received_lines = 0;
+        self.has_decoded_line = false;
         self.decoder = LineDecoder::new(MAX_LINE_BYTES);
         self.phase = Phase::AwaitingFirstLine(now);
         self.offers_extended = false;
@@ -151,8 +149,8 @@ impl Session {
     }
 
     /// Ends the use of a connection; unacknowledged requests are sent again over the next one.
-    pub(crate) fn disconnected(&mut self, on_update: OnUpdate<'_>) {
-        self.finish_recovery(on_update);
+    pub(crate) fn disconnected(&mut self) {
+        self.finish_recovery();
         self.queue.connection_lost();
         if let Some(since) = self.replay.interrupt() {
             self.queue.push_front(UserRequest::Since(since));
@@ -163,8 +161,8 @@ impl Session {
     }
 
     /// Shows the lines that wait for a history replay, because no further connection follows.
-    pub(crate) fn abandon_replay(&mut self, on_update: OnUpdate<'_>) {
-        self.replay.release(0, on_update);
+    pub(crate) fn abandon_replay(&mut self) {
+        self.replay.release(0, &mut self.updates);
     }
 
     /// Returns the time at which [`Session::on_timer`] has to run.
@@ -177,29 +175,30 @@ impl Session {
         }
     }
 
-    /// Falls back to the basic dialect, pings the server or declares it dead, as is due.
-    pub(crate) fn on_timer(&mut self, now: Instant, on_update: OnUpdate<'_>) -> TimerOutcome {
+    /// Falls back to the basic dialect or pings the server, as is due; returns false if the server
+    /// does not answer any more.
+    pub(crate) fn on_timer(&mut self, now: Instant) -> bool {
         if self.deadline().is_none_or(|deadline| now < deadline) {
-            return TimerOutcome::Alive;
+            return true;
         }
         match self.phase {
             Phase::AwaitingFirstLine(_) | Phase::AwaitingWelcome(_) => {
                 self.offers_extended = false;
                 self.phase = Phase::Basic;
-                self.flush(now, on_update);
+                self.flush(now);
             }
-            Phase::Extended if self.heartbeat.awaits_pong() => return TimerOutcome::Dead,
+            Phase::Extended if self.heartbeat.awaits_pong() => return false,
             Phase::Extended => self.heartbeat.ping(now, &mut self.output),
             Phase::Basic | Phase::Offline => {}
         }
-        TimerOutcome::Alive
+        true
     }
 
     /// Sends the queue in the basic dialect without waiting for the first line of the server.
-    pub(crate) fn skip_greeting(&mut self, now: Instant, on_update: OnUpdate<'_>) {
+    pub(crate) fn skip_greeting(&mut self, now: Instant) {
         if let Phase::AwaitingFirstLine(_) = self.phase {
             self.phase = Phase::Basic;
-            self.flush(now, on_update);
+            self.flush(now);
         }
     }
 
@@ -207,24 +206,16 @@ impl Session {
 
     /// Queues a request and sends it if possible. Without a `nonce`, a request that the server
     /// acknowledges gets one of the session's own.
-    pub fn request(
-        &mut self,
-        request: UserRequest,
-        nonce: Option<Nonce>,
-        now: Instant,
-        on_update: OnUpdate<'_>,
-    ) {
-        if matches!(request, UserRequest::Since(_)) {
-            self.replay.hold_until_replayed();
-        }
+    pub fn request(&mut self, request: UserRequest, nonce: Option<Nonce>, now: Instant) {
+        self.replay.holds_events |= matches!(request, UserRequest::Since(_));
         self.queue.push(request, nonce);
-        self.flush(now, on_update);
+        self.flush(now);
     }
 
-    fn flush(&mut self, now: Instant, on_update: OnUpdate<'_>) {
+    fn flush(&mut self, now: Instant) {
         match self.phase {
             Phase::Extended => self.flush_extended(),
-            Phase::Basic => self.flush_basic(now, on_update),
+            Phase::Basic => self.flush_basic(now),
             Phase::AwaitingFirstLine(_) => self.send_before_first_line(),
             Phase::Offline | Phase::AwaitingWelcome(_) => {}
         }
@@ -247,12 +238,11 @@ impl Session {
 
     fn flush_extended(&mut self) {
         while let Some((request, nonce)) = self.queue.next_unsent() {
+            let output = &mut self.output;
             match *request {
-                UserRequest::History(limit) => {
-                    self.replay.request_newest(limit, &mut self.output);
-                }
-                UserRequest::Since(since) => self.replay.request_since(since, &mut self.output),
-                _ => encode_extended(&mut self.output, request, nonce),
+                UserRequest::History(limit) => self.replay.request(limit, None, output),
+                UserRequest::Since(since) => self.replay.request(None, Some(since), output),
+                _ => encode_extended(output, request, nonce),
             }
             if let Some(done) = self.queue.mark_sent() {
                 self.note_name_request(done);
@@ -260,12 +250,12 @@ impl Session {
         }
     }
 
-    fn flush_basic(&mut self, now: Instant, on_update: OnUpdate<'_>) {
+    fn flush_basic(&mut self, now: Instant) {
         let offers_extended = self.offers_extended;
         let can_send = |first: &UserRequest| !(first.needs_extended() && offers_extended);
         while let Some(request) = self.queue.pop_if(can_send) {
             if request.needs_extended() {
-                self.report_unsupported(&request, on_update);
+                self.report_unsupported(&request);
             } else {
                 self.send_basic(request);
             }
@@ -275,14 +265,14 @@ impl Session {
         }
     }
 
-    fn report_unsupported(&mut self, request: &UserRequest, on_update: OnUpdate<'_>) {
+    fn report_unsupported(&mut self, request: &UserRequest) {
         let sentence = format!(
             "This server speaks the basic dialect only, which does not know {}; nothing was sent",
             request.description()
         );
-        on_update(SessionUpdate::Unsupported(sentence), &[]);
+        self.updates.push(SessionUpdate::Unsupported(sentence));
         if let UserRequest::Since(_) = request {
-            self.replay.release(0, on_update);
+            self.replay.release(0, &mut self.updates);
         }
     }
 
@@ -305,73 +295,55 @@ impl Session {
 
     // Lines of the server
 
-    /// Decodes received bytes and reports what they change.
-    pub fn receive(&mut self, mut bytes: &[u8], now: Instant, on_update: OnUpdate<'_>) {
+    /// Decodes received bytes and applies their lines.
+    pub fn receive(&mut self, mut bytes: &[u8], now: Instant) {
         self.heartbeat.note_received(now);
         // The decoder lends its lines, so it leaves `self` for the time of the loop.
         let placeholder = LineDecoder::new(MAX_LINE_BYTES);
         let mut decoder = std::mem::replace(&mut self.decoder, placeholder);
         while let Some(line) = decoder.next_line(&mut bytes) {
             self.received_lines += 1;
-            let is_first = !std::mem::replace(&mut self.has_received_line, true);
             let DecodedLine::Complete(raw) = line else {
                 continue;
             };
             let line = server_line::decode(raw);
-            if is_first {
-                self.choose_dialect(line.as_ref(), raw, now, on_update);
+            if self.received_lines == 1 {
+                self.choose_dialect(line.as_ref(), raw, now);
             }
             if let Some(line) = line {
-                self.decoded_lines += 1;
-                self.receive_line(line, raw, is_first, now, on_update);
+                self.has_decoded_line = true;
+                self.receive_line(line, raw, now);
             }
+            self.flush(now);
         }
         self.decoder = decoder;
     }
 
-    fn receive_line(
-        &mut self,
-        line: ServerLine,
-        raw: &[u8],
-        is_first: bool,
-        now: Instant,
-        on_update: OnUpdate<'_>,
-    ) {
-        match &line {
-            // The user knows this connection under another name in a moment.
-            ServerLine::Message(_)
-                if is_first && self.offers_extended && self.identity.is_some() =>
-            {
-                return;
-            }
-            ServerLine::Pong(number) => return self.heartbeat.receive_pong(*number, now),
-            ServerLine::Ack(ack) => self.receive_ack(&ack.nonce, now, on_update),
-            ServerLine::Error(error) => self.receive_error(error, now, on_update),
-            ServerLine::Bye(bye) => self.bye = Some(bye.clone()),
-            _ => {}
-        }
+    fn receive_line(&mut self, line: ServerLine, raw: &[u8], now: Instant) {
+        let resumes = self.offers_extended && self.identity.is_some();
         match line {
-            ServerLine::Welcome(welcome) => self.receive_welcome(welcome, now, on_update),
+            // The user knows this connection under another name in a moment.
+            ServerLine::Message(_) if self.received_lines == 1 && resumes => return,
+            ServerLine::Pong(number) => return self.heartbeat.receive_pong(number, now),
+            ServerLine::Welcome(welcome) => return self.receive_welcome(welcome, now),
             ServerLine::History(page) => {
-                self.replay
-                    .receive_page(page, raw, &mut self.output, on_update);
+                let (output, updates) = (&mut self.output, &mut self.updates);
+                return self.replay.receive_page(page, raw, output, updates);
             }
             ServerLine::Message(_)
             | ServerLine::Joined(_)
             | ServerLine::Left(_)
-            | ServerLine::Renamed(_) => self.receive_event(line, raw, on_update),
-            other => on_update(SessionUpdate::Line(other), raw),
+            | ServerLine::Renamed(_) => return self.receive_event(line, raw),
+            ServerLine::Ack(ref ack) => self.queue.acknowledge(&ack.nonce),
+            ServerLine::Error(ref error) => self.receive_error(error),
+            ServerLine::Bye(ref bye) => self.bye = Some(bye.clone()),
+            _ => {}
         }
+        self.updates.push(SessionUpdate::Line(line, raw.to_owned()));
     }
 
     /// Chooses the dialect by the first line of a connection, even if that line comes late.
-    fn choose_dialect(
-        &mut self,
-        line: Option<&ServerLine>,
-        raw: &[u8],
-        now: Instant,
-        on_update: OnUpdate<'_>,
-    ) {
+    fn choose_dialect(&mut self, line: Option<&ServerLine>, raw: &[u8], now: Instant) {
         let entered = line.and_then(entered_name).map(str::to_owned);
         self.offers_extended = entered.is_some() && raw.ends_with(b" ");
         self.is_admitted = entered.is_some();
@@ -385,10 +357,9 @@ impl Session {
         } else {
             self.phase = Phase::Basic;
         }
-        self.flush(now, on_update);
     }
 
-    fn receive_welcome(&mut self, welcome: Welcome, now: Instant, on_update: OnUpdate<'_>) {
+    fn receive_welcome(&mut self, welcome: Welcome, now: Instant) {
         let before = self.identity.take();
         let last = match (&before, welcome.resumed) {
             (Some(known), Some(resumed)) if resumed.complete => known.cursor.id,
@@ -406,16 +377,23 @@ impl Session {
         self.name = Some(welcome.name.clone());
         match (before, welcome.resumed) {
             (Some(_), Some(resumed)) if resumed.complete => {
-                self.recovery = Some(Recovery::new(resumed.missed));
-                self.finish_complete_recovery(on_update);
+                self.recovery = Some(Recovery {
+                    missed: resumed.missed,
+                    received: 0,
+                    held: HeldLines::default(),
+                });
+                self.finish_complete_recovery();
             }
             (Some(known), Some(resumed)) => {
                 let is_same_log = known.cursor.epoch == cursor.epoch;
                 let after = is_same_log.then_some(known.cursor.id);
                 let oldest = resumed.oldest;
-                on_update(SessionUpdate::Gap { after, oldest }, &[]);
+                self.updates.push(SessionUpdate::Gap { after, oldest });
             }
-            _ => on_update(SessionUpdate::Welcome { name: welcome.name }, &[]),
+            _ => {
+                let name = welcome.name;
+                self.updates.push(SessionUpdate::Welcome { name });
+            }
         }
         self.identity = Some(Identity {
             token: welcome.token,
@@ -429,11 +407,10 @@ impl Session {
             self.queue.push_front(UserRequest::SetName(chosen.clone()));
         }
         self.heartbeat.ping(now, &mut self.output);
-        self.flush(now, on_update);
     }
 
     /// Handles a public event of the extended dialect, or any message of the basic one.
-    fn receive_event(&mut self, line: ServerLine, raw: &[u8], on_update: OnUpdate<'_>) {
+    fn receive_event(&mut self, line: ServerLine, raw: &[u8]) {
         let id = line_id(&line);
         if let (Some(id), Some(known)) = (id, &mut self.identity) {
             if id <= known.cursor.id {
@@ -450,25 +427,15 @@ impl Session {
         let is_shown = !self.is_own_temporary_presence(&line);
         match &mut self.recovery {
             Some(recovery) if id.is_some() => {
-                recovery.add(is_shown.then_some(line), raw);
-                self.finish_complete_recovery(on_update);
+                recovery.received += 1;
+                if is_shown {
+                    recovery.held.push(line, raw);
+                }
+                self.finish_complete_recovery();
             }
             _ if !is_shown => {}
-            _ if id.is_some() => self.show_after_replay(line, raw, on_update),
-            _ => on_update(SessionUpdate::Line(line), raw),
-        }
-    }
-
-    fn show_after_replay(&mut self, line: ServerLine, raw: &[u8], on_update: OnUpdate<'_>) {
-        match self.replay.is_holding() {
-            true => self.replay.hold(line, raw),
-            false => on_update(SessionUpdate::Line(line), raw),
-        }
-    }
-
-    fn receive_ack(&mut self, nonce: &str, now: Instant, on_update: OnUpdate<'_>) {
-        if self.queue.acknowledge(nonce) {
-            self.flush(now, on_update);
+            _ if id.is_some() => self.replay.show_or_hold(line, raw, &mut self.updates),
+            _ => self.updates.push(SessionUpdate::Line(line, raw.to_owned())),
         }
     }
 
@@ -483,36 +450,37 @@ impl Session {
         is_own
     }
 
-    fn finish_complete_recovery(&mut self, on_update: OnUpdate<'_>) {
+    fn finish_complete_recovery(&mut self) {
         if self.recovery.as_ref().is_some_and(Recovery::is_complete) {
-            self.finish_recovery(on_update);
+            self.finish_recovery();
         }
     }
 
-    fn finish_recovery(&mut self, on_update: OnUpdate<'_>) {
+    fn finish_recovery(&mut self) {
         let Some(recovery) = self.recovery.take() else {
             return;
         };
-        let (missed, lines) = recovery.finish();
-        on_update(SessionUpdate::Recovered(missed), &[]);
-        for (line, raw) in lines {
-            self.show_after_replay(line, &raw, on_update);
+        let missed = SessionUpdate::Recovered(recovery.count());
+        self.updates.push(missed);
+        for (line, raw) in recovery.held.lines {
+            self.replay.show_or_hold(line, &raw, &mut self.updates);
         }
     }
 
     /// Removes the rejected request. The server answers in order, so an error is about the oldest
     /// request of its kind.
-    fn receive_error(&mut self, error: &ErrorLine, now: Instant, on_update: OnUpdate<'_>) {
-        let kind = error.kind.as_deref();
-        if kind == Some("set-name") {
-            self.name_rejection = Some(error.message.clone());
-            self.chosen_name = None;
-        }
-        if kind == Some("history") {
-            self.replay.reject(on_update);
-        }
-        if error.code != NOT_DELIVERED && kind.is_some_and(|kind| self.queue.reject(kind)) {
-            self.flush(now, on_update);
+    fn receive_error(&mut self, error: &ErrorLine) {
+        let Some(kind) = error.kind.as_deref() else {
+            return;
+        };
+        match kind {
+            "set-name" => {
+                self.name_rejection = Some(error.message.clone());
+                self.chosen_name = None;
+            }
+            "history" => self.replay.reject(&mut self.updates),
+            _ if error.code != NOT_DELIVERED => self.queue.reject(kind),
+            _ => {}
         }
     }
 }

@@ -11,13 +11,13 @@ use std::collections::VecDeque;
 struct QueuedRequest {
     request: UserRequest,
     nonce: Option<Nonce>,
-    is_sent: bool,
 }
 
 #[derive(Debug)]
 pub(crate) struct ResendQueue {
     requests: VecDeque<QueuedRequest>,
     bytes: usize,
+    /// Number of sent requests.
     in_flight: usize,
     nonce_prefix: String,
     nonces: u64,
@@ -45,25 +45,21 @@ impl ResendQueue {
     /// Appends a request. If the server acknowledges its kind, it gets this nonce or a new one.
     pub(super) fn push(&mut self, request: UserRequest, nonce: Option<Nonce>) {
         let nonce = match request.acknowledged_kind() {
-            Some(_) => nonce.or_else(|| self.new_nonce()),
+            Some(_) => nonce.or_else(|| {
+                self.nonces += 1;
+                Nonce::new(&format!("{}{}", self.nonce_prefix, self.nonces))
+            }),
             None => None,
         };
         self.bytes += request.text_bytes();
-        self.requests.push_back(QueuedRequest {
-            request,
-            nonce,
-            is_sent: false,
-        });
+        self.requests.push_back(QueuedRequest { request, nonce });
     }
 
     /// Puts a request without a nonce before all others, none of which may be in flight.
     pub(super) fn push_front(&mut self, request: UserRequest) {
         self.bytes += request.text_bytes();
-        self.requests.push_front(QueuedRequest {
-            request,
-            nonce: None,
-            is_sent: false,
-        });
+        let nonce = None;
+        self.requests.push_front(QueuedRequest { request, nonce });
     }
 
     /// Removes the first request if it meets the condition.
@@ -89,51 +85,40 @@ impl ResendQueue {
 
     /// Marks the first unsent request as sent; returns it if it needs no acknowledgement.
     pub(super) fn mark_sent(&mut self) -> Option<UserRequest> {
-        let next = self.requests.get_mut(self.in_flight)?;
+        let next = self.requests.get(self.in_flight)?;
         if next.nonce.is_none() {
             return self.remove(self.in_flight);
         }
-        next.is_sent = true;
         self.in_flight += 1;
         None
     }
 
-    /// Removes the request with this nonce; returns whether there was one.
-    pub(super) fn acknowledge(&mut self, nonce: &str) -> bool {
-        let has_nonce = |queued: &QueuedRequest| {
-            let own = queued.nonce.as_ref();
-            own.is_some_and(|own| own.as_str() == nonce)
-        };
-        let index = self.requests.iter().position(has_nonce);
-        index.is_some_and(|index| self.remove(index).is_some())
+    /// Removes the request with this nonce.
+    pub(super) fn acknowledge(&mut self, nonce: &str) {
+        let mut nonces = self.requests.iter().map(|queued| queued.nonce.as_ref());
+        if let Some(index) = nonces.position(|own| own.is_some_and(|own| own.as_str() == nonce)) {
+            self.remove(index);
+        }
     }
 
-    /// Removes the oldest sent request of this kind; returns whether there was one.
-    pub(super) fn reject(&mut self, kind: &str) -> bool {
-        let is_of_kind = |queued: &QueuedRequest| {
-            queued.is_sent && queued.request.acknowledged_kind() == Some(kind)
-        };
-        let index = self.requests.iter().position(is_of_kind);
-        index.is_some_and(|index| self.remove(index).is_some())
+    /// Removes the oldest sent request of this kind.
+    pub(super) fn reject(&mut self, kind: &str) {
+        let mut sent = self.requests.range(..self.in_flight);
+        let is_of_kind = |queued: &QueuedRequest| queued.request.acknowledged_kind() == Some(kind);
+        if let Some(index) = sent.position(is_of_kind) {
+            self.remove(index);
+        }
     }
 
     /// Marks every request as unsent.
     pub(super) fn connection_lost(&mut self) {
         self.in_flight = 0;
-        for queued in &mut self.requests {
-            queued.is_sent = false;
-        }
     }
 
     fn remove(&mut self, index: usize) -> Option<UserRequest> {
         let queued = self.requests.remove(index)?;
         self.bytes -= queued.request.text_bytes();
-        self.in_flight -= usize::from(queued.is_sent);
+        self.in_flight -= usize::from(index < self.in_flight);
         Some(queued.request)
-    }
-
-    fn new_nonce(&mut self) -> Option<Nonce> {
-        self.nonces += 1;
-        Nonce::new(&format!("{}{}", self.nonce_prefix, self.nonces))
     }
 }

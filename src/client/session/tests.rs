@@ -11,7 +11,6 @@ const TIME: &str = "2026-01-31T12:00:00.000Z";
 struct ScriptedSession {
     session: Session,
     now: Instant,
-    updates: Vec<String>,
 }
 
 impl ScriptedSession {
@@ -19,7 +18,6 @@ impl ScriptedSession {
         let mut client = ScriptedSession {
             session: Session::new(prefers_extended, name.map(str::to_owned), 7),
             now: Instant::now(),
-            updates: Vec::new(),
         };
         client.session.connected(client.now);
         client
@@ -29,17 +27,12 @@ impl ScriptedSession {
         let mut client = ScriptedSession::new(true, None);
         client.receives_welcome("al", "t", "e", 10, None);
         client.assert_sends(&["hello", "ping"]);
-        client.updates.clear();
+        client.updates();
         client
     }
 
     fn receives(&mut self, text: &str) {
-        let updates = &mut self.updates;
-        let now = self.now;
-        self.session
-            .receive(text.as_bytes(), now, &mut |update, _| {
-                updates.push(text_of(update))
-            });
+        self.session.receive(text.as_bytes(), self.now);
     }
 
     /// Receives the marked first line and a welcome.
@@ -69,11 +62,7 @@ impl ScriptedSession {
     }
 
     fn requests(&mut self, request: UserRequest) {
-        let updates = &mut self.updates;
-        let now = self.now;
-        self.session.request(request, None, now, &mut |update, _| {
-            updates.push(text_of(update))
-        });
+        self.session.request(request, None, self.now);
     }
 
     fn says(&mut self, text: &str) {
@@ -81,16 +70,19 @@ impl ScriptedSession {
         self.requests(UserRequest::Say { text, action });
     }
 
-    fn advances(&mut self, time: Duration) -> TimerOutcome {
+    fn advances(&mut self, time: Duration) -> bool {
         self.now += time;
-        self.session.on_timer(self.now, &mut |_, _| {})
+        self.session.on_timer(self.now)
     }
 
     fn reconnects(&mut self) {
-        let updates = &mut self.updates;
-        self.session
-            .disconnected(&mut |update, _| updates.push(text_of(update)));
+        self.session.disconnected();
         self.session.connected(self.now);
+    }
+
+    fn updates(&mut self) -> Vec<String> {
+        let updates = self.session.take_updates();
+        updates.into_iter().map(text_of).collect()
     }
 
     fn output(&mut self) -> String {
@@ -110,13 +102,13 @@ impl ScriptedSession {
 
     #[track_caller]
     fn assert_shows(&mut self, updates: &[&str]) {
-        assert_eq!(std::mem::take(&mut self.updates), updates);
+        assert_eq!(self.updates(), updates);
     }
 }
 
 fn text_of(update: SessionUpdate) -> String {
     match update {
-        SessionUpdate::Line(ServerLine::History(page)) => {
+        SessionUpdate::Line(ServerLine::History(page), _) => {
             let texts: Vec<&str> = page
                 .messages
                 .iter()
@@ -124,10 +116,10 @@ fn text_of(update: SessionUpdate) -> String {
                 .collect();
             format!("replay {}", texts.join(" "))
         }
-        SessionUpdate::Line(ServerLine::Message(said)) => {
+        SessionUpdate::Line(ServerLine::Message(said), _) => {
             format!("{}: {}", said.source, said.message)
         }
-        SessionUpdate::Line(ServerLine::Joined(presence)) => format!("{} joined", presence.name),
+        SessionUpdate::Line(ServerLine::Joined(presence), _) => format!("{} joined", presence.name),
         other => format!("{other:?}"),
     }
 }
@@ -202,7 +194,8 @@ fn mark_counts_in_the_first_line_only() {
         client.receives(&marked());
         client.requests(UserRequest::Search("x".into()));
         client.assert_sends(&["set-name"]);
-        let last = client.updates.last().unwrap();
+        let updates = client.updates();
+        let last = updates.last().unwrap();
         assert!(last.starts_with("Unsupported"), "{last}");
     }
 }
@@ -295,8 +288,9 @@ fn recovery_is_bounded() {
     for id in 11..=5000 {
         client.receives(&message(id, "x"));
     }
-    assert_eq!(client.updates[0], "Recovered(Events(4990))");
-    assert_eq!(client.updates.len(), 4991);
+    let updates = client.updates();
+    assert_eq!(updates[0], "Recovered(Events(4990))");
+    assert_eq!(updates.len(), 4991);
 }
 
 #[test]
@@ -374,12 +368,12 @@ fn dead_server_is_detected_within_twenty_seconds() {
     assert_eq!(client.session.heartbeat.round_trip, Some(Duration::ZERO));
     // Any line shows that the server is alive.
     for id in 11..100 {
-        assert_eq!(client.advances(Duration::from_secs(1)), TimerOutcome::Alive);
+        assert!(client.advances(Duration::from_secs(1)));
         client.receives(&message(id, "x"));
     }
     let step = Duration::from_millis(500);
     let mut waited = Duration::ZERO;
-    while client.advances(step) == TimerOutcome::Alive {
+    while client.advances(step) {
         waited += step;
         assert!(waited < Duration::from_secs(20));
     }
@@ -452,12 +446,9 @@ fn held_events_are_shown_if_replay_fails() {
         if is_rejected {
             client.receives(&error("invalid", "history"));
         } else {
-            let updates = &mut client.updates;
-            client
-                .session
-                .abandon_replay(&mut |update, _| updates.push(text_of(update)));
+            client.session.abandon_replay();
         }
-        assert_eq!(client.updates[0], "bo: live");
+        assert_eq!(client.updates()[0], "bo: live");
     }
 }
 
@@ -471,8 +462,9 @@ fn truncated_replay_is_reported() {
         client.receives(&page(number * size + 1..=(number + 1) * size, true));
     }
     let truncated = format!("Truncated {{ messages: {MAX_HISTORY} }}");
-    assert_eq!(client.updates[0], truncated);
-    assert!(client.updates[1].ends_with(&format!(" {}", (pages + 1) * size)));
+    let updates = client.updates();
+    assert_eq!(updates[0], truncated);
+    assert!(updates[1].ends_with(&format!(" {}", (pages + 1) * size)));
 }
 
 #[test]

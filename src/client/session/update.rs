@@ -1,12 +1,12 @@
-//! Changes that a session reports to its owner.
+//! What a session has to tell its user.
 
 use crate::protocol::server_line::ServerLine;
 
-/// Something to show to the user.
 #[derive(Clone, Debug, PartialEq)]
 pub enum SessionUpdate {
-    /// A line of the server that is not internal to the session.
-    Line(ServerLine),
+    /// A line of the server that is not internal to the session, and its bytes. A replay that the
+    /// session assembled has no bytes.
+    Line(ServerLine, Vec<u8>),
     /// The extended dialect begins, for the first time or as a new user.
     Welcome { name: String },
     /// The client has reconnected, and all missed events follow.
@@ -24,13 +24,9 @@ pub enum SessionUpdate {
     Unsupported(String),
 }
 
-/// Amount of missed events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MissedCount {
     Messages(usize),
     /// Used when there are too many events to look for messages first.
     Events(u64),
 }
-
-/// Callback for updates; it also gets the line of the server, or an empty slice.
-pub(crate) type OnUpdate<'a> = &'a mut dyn FnMut(SessionUpdate, &[u8]);

@@ -10,8 +10,7 @@ use crate::client::config_file::KeyBindings;
 use crate::client::input::known_names::KnownNames;
 use crate::client::input::stdin::InputLine;
 use crate::client::limits::{INPUT_HISTORY, INPUT_LINES};
-use crate::client::output::item::ViewItem;
-use crate::client::output::screen::{Screen, ScreenCommand};
+use crate::client::output::item::OutputItem;
 use crate::client::terminal::draw_queue::DrawQueue;
 use crate::client::terminal::keys;
 use crate::client::terminal::shared::{TerminalState, lock, size};
@@ -65,34 +64,23 @@ pub(crate) struct EditorOptions {
     pub(crate) history: Option<PathBuf>,
 }
 
-/// A running line editor.
-#[derive(Debug)]
-pub(crate) struct LineEditor {
-    /// Entered lines; closed at the end.
-    pub(crate) input: Receiver<InputLine>,
-    pub(crate) screen: TerminalScreen,
-    pub(crate) terminal: Terminal,
-}
-
-/// Starts a line editor on the terminal of standard input and output. Ctrl-C on an empty line and
-/// signals call `interrupt`.
+/// Starts a line editor on the terminal of standard input and output; returns its lines, whose
+/// channel is closed at the end, and the terminal. Ctrl-C on an empty line and signals call
+/// `interrupt`.
 pub(crate) fn start(
     options: EditorOptions,
     interrupt: impl Fn() + Send + 'static,
-) -> io::Result<LineEditor> {
+) -> io::Result<(Receiver<InputLine>, Terminal)> {
     let original = tcgetattr(stdin())?;
-    tcsetattr(
-        stdin(),
-        OptionalActions::Now,
-        &without_key_functions(&original),
-    )?;
+    let settings = without_key_functions(&original);
+    tcsetattr(stdin(), OptionalActions::Now, &settings)?;
     let (columns, rows) = size();
     let names = KnownNames::default();
     let (style, widths) = (options.view.style, options.view.widths);
     let now = Timestamp::now();
     let mut view = TerminalView::new(options.view, names.clone(), columns, rows, now);
     let mut greeting = String::new();
-    view.draw(ViewItem::Notice(GREETING.to_owned()), now, &mut greeting);
+    view.draw(OutputItem::Notice(GREETING.to_owned()), now, &mut greeting);
     // Keeps the first prompt out of the first row, where a new status could not be drawn in place.
     stdout().write_all(greeting.as_bytes())?;
     let shared = Arc::new(TerminalState {
@@ -104,7 +92,6 @@ pub(crate) fn start(
         edited: Mutex::default(),
         entered: Mutex::default(),
         replacement: Mutex::default(),
-        is_restored: Mutex::default(),
     });
     let mut editor = rustyline_editor(&shared, options.keys).map_err(io::Error::other)?;
     let printer = editor.create_external_printer().map_err(io::Error::other)?;
@@ -117,10 +104,6 @@ pub(crate) fn start(
         shared: Arc::clone(&shared),
         original,
     };
-    let screen = TerminalScreen {
-        terminal: terminal.clone(),
-        link_status: String::new(),
-    };
     thread::Builder::new()
         .name("editor".to_owned())
         .spawn(move || {
@@ -128,11 +111,7 @@ pub(crate) fn start(
             edit_lines(&mut editor, &history, &shared, &sender, &interrupt);
             shared.draw_queue.set_over();
         })?;
-    Ok(LineEditor {
-        input,
-        screen,
-        terminal,
-    })
+    Ok((input, terminal))
 }
 
 /// Returns terminal settings without echo and signals. The editor restores the settings that it
@@ -305,65 +284,7 @@ impl InputHistory {
 fn report_history_error(verb: &str, path: &Path, error: &ReadlineError, shared: &TerminalState) {
     let path = path.to_string_lossy();
     let sentence = format!("Cannot {verb} the input history {path}: {error}");
-    let mut text = String::new();
-    let mut view = lock(&shared.view);
-    view.draw(ViewItem::Notice(sentence), Timestamp::now(), &mut text);
-    shared.draw_queue.add(&text);
-}
-
-/// The chat above the edited line.
-#[derive(Debug)]
-pub(crate) struct TerminalScreen {
-    terminal: Terminal,
-    link_status: String,
-}
-
-impl TerminalScreen {
-    fn draw(&self, items: Vec<ViewItem>) {
-        let shared = &self.terminal.shared;
-        shared.check_size();
-        let now = Timestamp::now();
-        let mut text = String::new();
-        let mut view = lock(&shared.view);
-        for item in items {
-            view.draw(item, now, &mut text);
-        }
-        // Still under the lock, so that texts are queued in the order of the view's changes.
-        shared.draw_queue.add(&text);
-        drop(view);
-        self.refresh_status();
-        shared.draw_queue.wait_for_room();
-    }
-
-    fn refresh_status(&self) {
-        let shared = &self.terminal.shared;
-        let mentions = match lock(&shared.view).unseen_mentions {
-            0 => String::new(),
-            1 => " · 1 mention".to_owned(),
-            count => format!(" · {count} mentions"),
-        };
-        let status = format!("{}{mentions}", self.link_status);
-        shared.draw_queue.set_status(status);
-    }
-}
-
-impl Screen for TerminalScreen {
-    fn execute(&mut self, command: ScreenCommand) -> io::Result<()> {
-        match command {
-            ScreenCommand::Print(lines) => self.terminal.shared.draw_queue.add(&lines),
-            ScreenCommand::Notify(sentence) => self.draw(vec![ViewItem::Notice(sentence)]),
-            ScreenCommand::Draw(items) => self.draw(items),
-            ScreenCommand::SetStatus(status) => {
-                self.link_status = status;
-                self.refresh_status();
-            }
-        }
-        Ok(())
-    }
-
-    fn finish(&mut self) {
-        self.terminal.finish();
-    }
+    shared.draw(vec![OutputItem::Notice(sentence)]);
 }
 
 /// The terminal, with the settings to restore.
@@ -374,13 +295,14 @@ pub struct Terminal {
 }
 
 impl Terminal {
-    /// Draws the queued text, ends the line editor and restores the terminal, once.
+    /// Draws items above the edited line, waiting while much is to be drawn.
+    pub(crate) fn draw(&self, items: Vec<OutputItem>) {
+        self.shared.draw(items);
+        self.shared.draw_queue.wait_for_room();
+    }
+
+    /// Draws the queued text, ends the line editor and restores the terminal.
     pub fn finish(&self) {
-        // Two threads may call this; both return after the terminal is restored.
-        let mut is_restored = lock(&self.shared.is_restored);
-        if std::mem::replace(&mut *is_restored, true) {
-            return;
-        }
         let queue = &self.shared.draw_queue;
         queue.drain(DRAIN_TIMEOUT);
         queue.end();
@@ -466,7 +388,8 @@ impl Highlighter for LineHelper {
             return Cow::Borrowed(prompt);
         }
         let shared = &self.0;
-        shared.check_size();
+        // The terminal may have another size.
+        shared.draw(Vec::new());
         let status = shared.draw_queue.status();
         let status = for_terminal(&status);
         let row = shared.widths.truncate(&status, size().0.saturating_sub(1));

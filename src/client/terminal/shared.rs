@@ -4,9 +4,11 @@
 
 use crate::cli::style::Style;
 use crate::client::input::known_names::KnownNames;
+use crate::client::output::item::OutputItem;
 use crate::client::terminal::draw_queue::DrawQueue;
 use crate::client::terminal::view::TerminalView;
 use crate::client::terminal::wrap::Widths;
+use jiff::Timestamp;
 use rustyline::Cmd;
 use std::io::stdout;
 use std::sync::{Mutex, MutexGuard};
@@ -27,8 +29,6 @@ pub(crate) struct TerminalState {
     pub(crate) entered: Mutex<Vec<String>>,
     /// Line that replaces the edited one, and its cursor.
     pub(crate) replacement: Mutex<(String, usize)>,
-    /// Whether the terminal has been restored.
-    pub(crate) is_restored: Mutex<bool>,
 }
 
 impl TerminalState {
@@ -41,13 +41,19 @@ impl TerminalState {
         Cmd::Complete
     }
 
-    /// Redraws the view if the terminal has another size.
-    pub(crate) fn check_size(&self) {
+    /// Queues the drawing of items, after that of everything if the terminal has another size.
+    pub(crate) fn draw(&self, items: Vec<OutputItem>) {
         let (columns, rows) = size();
+        let now = Timestamp::now();
         let mut text = String::new();
         let mut view = lock(&self.view);
         view.resize(columns, rows, &mut text);
+        for item in items {
+            view.draw(item, now, &mut text);
+        }
+        // Still under the lock, so that texts are queued in the order of the view's changes.
         self.draw_queue.add(&text);
+        self.draw_queue.set_status(view.status());
     }
 }
 

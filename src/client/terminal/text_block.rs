@@ -20,7 +20,7 @@ pub(crate) fn safe_text(text: &str) -> String {
     lines.join("\n").replace('\t', TAB)
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Span {
     range: Range<usize>,
     opening: String,
@@ -28,7 +28,7 @@ struct Span {
 }
 
 /// A label and a text behind it. Both must be safe for a terminal.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct TextBlock {
     text: String,
     /// End of the label, its separator included.
@@ -44,6 +44,10 @@ impl TextBlock {
             label_end: label.len(),
             spans: Vec::new(),
         }
+    }
+
+    pub(crate) fn bytes(&self) -> usize {
+        self.text.len()
     }
 
     /// Colours the first `bytes` of the label.

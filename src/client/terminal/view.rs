@@ -3,11 +3,10 @@
 //!
 //! Free of I/O and clocks. Text of other users is escaped.
 
-use crate::chat::SERVER_SOURCE;
 use crate::cli::style::Style;
 use crate::client::input::known_names::KnownNames;
 use crate::client::limits::{MAX_MENTIONS, MENTION_CHARS, VIEW_BYTES, VIEW_ENTRIES};
-use crate::client::output::item::{MessageKind, ViewItem, ViewMessage};
+use crate::client::output::item::{MessageKind, OutputItem, OutputMessage};
 use crate::client::output::presence::{PresenceChange, PresenceGroup};
 use crate::client::terminal::text_block::{TextBlock, safe_text};
 use crate::client::terminal::wrap::Widths;
@@ -18,6 +17,10 @@ use std::collections::VecDeque;
 
 /// Rows of status and prompt, and one free row.
 const PROMPT_ROWS: usize = 3;
+
+const SERVER_LABEL: &str = "[Server]: ";
+/// Margin of an entry without a time of its own.
+const NO_TIME: &str = "      ";
 
 const CLEAR_SCREEN: &str = "\u{1b}[H\u{1b}[2J";
 
@@ -34,46 +37,18 @@ pub(crate) struct ViewOptions {
     pub(crate) zone: TimeZone,
 }
 
-#[derive(Debug)]
-enum EntryContent {
-    Message {
-        message: ViewMessage,
-        is_mention: bool,
-    },
-    Presence(PresenceGroup),
-    Server(String),
-    Notice(String),
-}
-
-impl EntryContent {
-    fn bytes(&self) -> usize {
-        match self {
-            EntryContent::Message { message, .. } => message.source.len() + message.text.len(),
-            EntryContent::Presence(_) => 0,
-            EntryContent::Server(text) | EntryContent::Notice(text) => text.len(),
-        }
-    }
-}
-
-/// Day above an entry and time beside it.
-#[derive(Debug, Default)]
-struct Heading {
-    day: Option<Date>,
-    clock: Option<String>,
-}
-
-#[derive(Debug)]
+/// Rows that can be drawn again for another width.
+#[derive(Clone, Debug)]
 struct ViewEntry {
-    content: EntryContent,
-    heading: Heading,
-    /// Distinguishes the hyperlinks of entries.
-    number: u64,
+    /// The time, or space below one.
+    margin: String,
+    block: TextBlock,
 }
 
-#[derive(Debug)]
-struct Mention {
-    time: Timestamp,
-    message: ViewMessage,
+impl ViewEntry {
+    fn bytes(&self) -> usize {
+        self.margin.len() + self.block.bytes()
+    }
 }
 
 #[derive(Debug)]
@@ -83,18 +58,20 @@ pub(crate) struct TerminalView {
     rows: usize,
     entries: VecDeque<ViewEntry>,
     bytes: usize,
+    /// Number of messages; distinguishes their hyperlinks.
     last_number: u64,
     /// Day of the last entry.
     day: Date,
-    /// Time of the last entry.
+    /// Last shown time.
     clock: String,
-    /// Rows of the last entry, without its day, if it is a group that takes another change.
-    open_group_rows: Option<usize>,
+    /// Presence changes in the last entry, and its rows, if it takes another change.
+    open_group: Option<(PresenceGroup, usize)>,
     own_name: String,
     names: KnownNames,
-    mentions: VecDeque<Mention>,
+    mentions: VecDeque<ViewEntry>,
     /// Mentions since the last entered line.
-    pub(crate) unseen_mentions: usize,
+    unseen_mentions: usize,
+    link_status: String,
 }
 
 impl TerminalView {
@@ -116,33 +93,50 @@ impl TerminalView {
             last_number: 0,
             day,
             clock: String::new(),
-            open_group_rows: None,
+            open_group: None,
             own_name: String::new(),
             names,
             mentions: VecDeque::new(),
             unseen_mentions: 0,
+            link_status: String::new(),
         }
     }
 
     /// Appends the text that draws an item.
-    pub(crate) fn draw(&mut self, item: ViewItem, now: Timestamp, out: &mut String) {
+    pub(crate) fn draw(&mut self, item: OutputItem, now: Timestamp, out: &mut String) {
         match item {
-            ViewItem::Message(message) => self.draw_message(message, now, out),
-            ViewItem::Presence(change, time) => {
+            OutputItem::Message(message) => self.draw_message(message, now, out),
+            OutputItem::Presence(change, time) => {
                 self.draw_presence(change, time.unwrap_or(now), out)
             }
-            ViewItem::Server(sentence) => match PresenceChange::from_sentence(&sentence) {
-                Some(change) => self.draw_presence(change, now, out),
-                None => self.add(EntryContent::Server(sentence), Some(now), out),
-            },
-            ViewItem::Notice(text) => self.add(EntryContent::Notice(text), None, out),
-            ViewItem::OwnName(name) => self.own_name = name,
-            ViewItem::PresentUsers(names) => {
+            OutputItem::Server(sentence) => {
+                let margin = self.margin(now, out);
+                let block = self.dim_block(SERVER_LABEL, &sentence);
+                self.add(ViewEntry { margin, block }, out);
+            }
+            OutputItem::Notice(text) => self.add_notice(&text, out),
+            OutputItem::Line(line) => {
+                out.push_str(&line);
+                out.push('\n');
+            }
+            OutputItem::OwnName(name) => self.own_name = name,
+            OutputItem::PresentUsers(names) => {
                 names.iter().for_each(|name| self.names.entered(name));
             }
-            ViewItem::ListMentions => self.list_mentions(out),
-            ViewItem::Clear => self.clear(out),
-            ViewItem::InputEntered => self.unseen_mentions = 0,
+            OutputItem::ListMentions => self.list_mentions(out),
+            OutputItem::Clear => self.clear(out),
+            OutputItem::Status(status) => self.link_status = status,
+            OutputItem::InputEntered => self.unseen_mentions = 0,
+        }
+    }
+
+    /// Returns the status above the prompt.
+    pub(crate) fn status(&self) -> String {
+        let status = &self.link_status;
+        match self.unseen_mentions {
+            0 => status.clone(),
+            1 => format!("{status} · 1 mention"),
+            count => format!("{status} · {count} mentions"),
         }
     }
 
@@ -160,20 +154,20 @@ impl TerminalView {
         let mut drawn = Vec::new();
         for entry in self.entries.iter().rev() {
             let mut text = String::new();
-            let rows = self.draw_day(entry, &mut text) + self.draw_entry(entry, &mut text);
-            if drawn.is_empty() && self.open_group_rows.is_some() {
-                self.open_group_rows = Some(rows - usize::from(entry.heading.day.is_some()));
-            }
+            let rows = self.draw_entry(entry, &mut text);
             used += rows;
             if used > room && !drawn.is_empty() {
                 break;
             }
             drawn.push(text);
         }
+        if let (Some((_, rows)), Some(text)) = (&mut self.open_group, drawn.first()) {
+            *rows = text.lines().count();
+        }
         drawn.iter().rev().for_each(|text| out.push_str(text));
     }
 
-    fn draw_message(&mut self, message: ViewMessage, now: Timestamp, out: &mut String) {
+    fn draw_message(&mut self, message: OutputMessage, now: Timestamp, out: &mut String) {
         let is_own = message.source == self.own_name;
         let is_mention = !is_own
             && (message.kind == MessageKind::PrivateFrom
@@ -188,11 +182,9 @@ impl TerminalView {
                 out.push('\u{7}');
             }
         }
-        let content = EntryContent::Message {
-            message,
-            is_mention,
-        };
-        self.add(content, Some(time), out);
+        let margin = self.margin(time, out);
+        let block = self.message_block(&message, is_mention);
+        self.add(ViewEntry { margin, block }, out);
     }
 
     /// Draws a change, in the line of the last group if nothing else came since.
@@ -208,35 +200,41 @@ impl TerminalView {
             }
         }
         let is_same_day = self.options.zone.to_datetime(time).date() == self.day;
-        if let (true, Some(rows), Some(mut entry)) =
-            (is_same_day, self.open_group_rows, self.entries.pop_back())
-        {
-            if let EntryContent::Presence(group) = &mut entry.content {
-                group.add(change);
-                let has_room = group.has_room();
-                // Replaces the rows of the group.
-                out.push_str(&format!("\u{1b}[{rows}A\u{1b}[J"));
-                let rows = self.draw_entry(&entry, out);
-                self.open_group_rows = (has_room && self.can_replace(rows)).then_some(rows);
-            }
-            self.entries.push_back(entry);
-            return;
+        let open_group = self.open_group.take().filter(|_| is_same_day);
+        if let (Some((mut group, rows)), Some(entry)) = (open_group, self.entries.back()) {
+            let margin = entry.margin.clone();
+            self.bytes -= self.entries.pop_back().map_or(0, |entry| entry.bytes());
+            group.add(change);
+            // Replaces the rows of the group.
+            out.push_str(&format!("\u{1b}[{rows}A\u{1b}[J"));
+            self.add_group(group, margin, out);
+        } else {
+            let margin = self.margin(time, out);
+            self.add_group(PresenceGroup::new(change), margin, out);
         }
-        let content = EntryContent::Presence(PresenceGroup::new(change));
-        self.add(content, Some(time), out);
     }
 
-    fn note_mention(&mut self, message: &ViewMessage, time: Timestamp) {
+    fn add_group(&mut self, group: PresenceGroup, margin: String, out: &mut String) {
+        let block = self.dim_block(SERVER_LABEL, &group.sentence());
+        let rows = self.add(ViewEntry { margin, block }, out);
+        // The cursor can reach only rows on the screen.
+        let can_grow = group.has_room() && rows + PROMPT_ROWS < self.rows;
+        self.open_group = can_grow.then_some((group, rows));
+    }
+
+    fn note_mention(&mut self, message: &OutputMessage, time: Timestamp) {
         self.unseen_mentions += 1;
         if self.mentions.len() == MAX_MENTIONS {
             self.mentions.pop_front();
         }
-        let message = ViewMessage {
+        let message = OutputMessage {
             text: message.text.chars().take(MENTION_CHARS).collect(),
-            is_replay: true,
             ..message.clone()
         };
-        self.mentions.push_back(Mention { time, message });
+        let time = self.options.zone.to_datetime(time);
+        let margin = time.strftime("%e %b %H:%M ").to_string();
+        let block = self.message_block(&message, false);
+        self.mentions.push_back(ViewEntry { margin, block });
     }
 
     fn list_mentions(&mut self, out: &mut String) {
@@ -246,27 +244,16 @@ impl TerminalView {
             1 => "You were mentioned once".to_owned(),
             count => format!("You were mentioned {count} times; the latest mention is last"),
         };
-        self.add(EntryContent::Notice(notice), None, out);
-        let mentions = std::mem::take(&mut self.mentions);
-        for mention in &mentions {
-            let time = self.options.zone.to_datetime(mention.time);
-            let heading = Heading {
-                day: None,
-                clock: Some(time.strftime("%e %b %H:%M").to_string()),
-            };
-            let content = EntryContent::Message {
-                message: mention.message.clone(),
-                is_mention: false,
-            };
-            self.add_with_heading(content, heading, out);
+        self.add_notice(&notice, out);
+        for mention in self.mentions.clone() {
+            self.add(mention, out);
         }
-        self.mentions = mentions;
     }
 
     fn clear(&mut self, out: &mut String) {
         self.entries.clear();
         self.bytes = 0;
-        self.open_group_rows = None;
+        self.open_group = None;
         self.unseen_mentions = 0;
         out.push_str(CLEAR_SCREEN);
         out.push('\n');
@@ -274,82 +261,54 @@ impl TerminalView {
 
     // Entries
 
-    fn add(&mut self, content: EntryContent, time: Option<Timestamp>, out: &mut String) {
-        let heading = time.map_or_else(Heading::default, |time| self.heading(time));
-        self.add_with_heading(content, heading, out);
+    fn add_notice(&mut self, text: &str, out: &mut String) {
+        let margin = match self.options.shows_times {
+            true => NO_TIME.to_owned(),
+            false => String::new(),
+        };
+        let block = self.dim_block("", text);
+        self.add(ViewEntry { margin, block }, out);
     }
 
-    fn add_with_heading(&mut self, content: EntryContent, heading: Heading, out: &mut String) {
-        self.last_number += 1;
-        let entry = ViewEntry {
-            content,
-            heading,
-            number: self.last_number,
-        };
-        self.draw_day(&entry, out);
+    /// Draws and stores an entry; returns its rows.
+    fn add(&mut self, entry: ViewEntry, out: &mut String) -> usize {
         let rows = self.draw_entry(&entry, out);
-        let is_group = matches!(entry.content, EntryContent::Presence(_));
-        self.open_group_rows = (is_group && self.can_replace(rows)).then_some(rows);
-        self.bytes += entry.content.bytes();
+        self.open_group = None;
+        self.bytes += entry.bytes();
         self.entries.push_back(entry);
         while self.entries.len() > VIEW_ENTRIES
             || (self.bytes > VIEW_BYTES && self.entries.len() > 1)
         {
             let oldest = self.entries.pop_front();
-            self.bytes -= oldest.map_or(0, |entry| entry.content.bytes());
+            self.bytes -= oldest.map_or(0, |entry| entry.bytes());
         }
+        rows
     }
 
-    /// Returns whether `rows` rows fit on the screen, where the cursor can reach them.
-    fn can_replace(&self, rows: usize) -> bool {
-        rows + PROMPT_ROWS < self.rows
-    }
-
-    /// Returns day and time, each only if it differs from the last entry's.
-    fn heading(&mut self, time: Timestamp) -> Heading {
+    /// Returns the margin of an entry of this time: the time if it is new. A new day gets an entry
+    /// of its own first.
+    fn margin(&mut self, time: Timestamp, out: &mut String) -> String {
         let local = self.options.zone.to_datetime(time);
-        let day = (local.date() != self.day).then_some(local.date());
-        if let Some(day) = day {
-            self.day = day;
+        if local.date() != self.day {
+            self.day = local.date();
             self.clock.clear();
+            let text = format!("── {} ──", self.day.strftime("%A, %-d %B %Y"));
+            let (margin, block) = (String::new(), self.dim_block("", &text));
+            self.add(ViewEntry { margin, block }, out);
         }
-        let clock = local.strftime("%H:%M").to_string();
-        let is_shown = self.options.shows_times && clock != self.clock;
+        if !self.options.shows_times {
+            return String::new();
+        }
+        let clock = local.strftime("%H:%M ").to_string();
+        if clock == self.clock {
+            return NO_TIME.to_owned();
+        }
         self.clock.clone_from(&clock);
-        Heading {
-            day,
-            clock: is_shown.then_some(clock),
-        }
-    }
-
-    fn draw_day(&self, entry: &ViewEntry, out: &mut String) -> usize {
-        let Some(day) = entry.heading.day else {
-            return 0;
-        };
-        let text = format!("── {} ──", day.strftime("%A, %-d %B %Y"));
-        self.draw_block(&self.dim_block("", &text), "", out)
+        clock
     }
 
     fn draw_entry(&self, entry: &ViewEntry, out: &mut String) -> usize {
-        let server_label = format!("{SERVER_SOURCE}: ");
-        let block = match &entry.content {
-            EntryContent::Message {
-                message,
-                is_mention,
-            } => self.message_block(message, *is_mention, entry.number),
-            EntryContent::Presence(group) => self.dim_block(&server_label, &group.sentence()),
-            EntryContent::Server(sentence) => self.dim_block(&server_label, sentence),
-            EntryContent::Notice(text) => self.dim_block("", text),
-        };
-        let margin = match (&entry.heading.clock, self.options.shows_times) {
-            (Some(clock), _) => format!("{clock} "),
-            (None, true) => " ".repeat("00:00 ".len()),
-            (None, false) => String::new(),
-        };
-        self.draw_block(&block, &margin, out)
-    }
-
-    fn draw_block(&self, block: &TextBlock, margin: &str, out: &mut String) -> usize {
+        let ViewEntry { margin, block } = entry;
         block.draw(margin, self.columns, self.options.widths, out)
     }
 
@@ -359,7 +318,7 @@ impl TerminalView {
         block
     }
 
-    fn message_block(&self, message: &ViewMessage, is_mention: bool, number: u64) -> TextBlock {
+    fn message_block(&mut self, message: &OutputMessage, is_mention: bool) -> TextBlock {
         let safe_name = |name| safe_text(name).replace('\n', " ");
         let source = safe_name(&message.source);
         let who = match &message.kind {
@@ -384,7 +343,8 @@ impl TerminalView {
         let mut block = TextBlock::new(&label, &safe_text(&message.text));
         block.colour_label(who.len(), opening);
         if self.options.has_links {
-            block.link_addresses(number);
+            self.last_number += 1;
+            block.link_addresses(self.last_number);
         }
         block
     }

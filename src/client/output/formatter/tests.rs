@@ -1,18 +1,23 @@
 use super::*;
+use crate::cli::style::Style;
+use crate::client::output::screen::add_line;
 use crate::protocol::server_line::{Messages, decode};
 
-const PLAIN: OutputFormat = OutputFormat::Lines(Style::Plain);
-
-fn format(formatter: &mut Formatter, line: &str) -> FormattedOutput {
+fn format(formatter: &mut Formatter, line: &str) -> Vec<OutputItem> {
     let decoded = decode(line.as_bytes()).unwrap_or_else(|| panic!("{line}"));
-    let mut output = FormattedOutput::default();
-    let update = SessionUpdate::Line(decoded);
-    formatter.format(update, line.as_bytes(), Some("me"), &mut output);
-    output
+    let update = SessionUpdate::Line(decoded, line.as_bytes().to_owned());
+    let mut items = formatter.format(vec![update], Some("me"));
+    items.retain(|item| *item != OutputItem::OwnName("me".into()));
+    items
 }
 
+/// Returns the lines that a pipe prints.
 fn lines(formatter: &mut Formatter, line: &str) -> String {
-    format(formatter, line).lines
+    let mut lines = String::new();
+    for item in format(formatter, line) {
+        add_line(item, Style::Plain, &mut lines);
+    }
+    lines
 }
 
 fn line(kind: &str, data: &str) -> String {
@@ -21,7 +26,7 @@ fn line(kind: &str, data: &str) -> String {
 
 #[test]
 fn both_dialects_look_the_same() {
-    let mut formatter = Formatter::new(PLAIN, u64::MAX);
+    let mut formatter = Formatter::new(false, u64::MAX);
     let numbered = r#""id":1,"time":"2026-01-31T12:00:00.000Z""#;
     let user = |more: &str| format!(r#"{{{numbered},"name":"al"{more}}}"#);
     let said = |text: &str, more: &str| {
@@ -79,9 +84,9 @@ fn both_dialects_look_the_same() {
 
 #[test]
 fn terminal_gets_items() {
-    let mut formatter = Formatter::new(OutputFormat::Items, u64::MAX);
-    let mut items = |line: &str| format(&mut formatter, line).items;
-    let message = ViewMessage {
+    let mut formatter = Formatter::new(false, u64::MAX);
+    let mut items = |line: &str| format(&mut formatter, line);
+    let message = OutputMessage {
         source: "al".into(),
         text: "x".into(),
         time: None,
@@ -91,10 +96,7 @@ fn terminal_gets_items() {
     let said = r#"{"source":"al","message":"x"}"#;
     assert_eq!(
         items(&line("message", said)),
-        [
-            ViewItem::OwnName("me".into()),
-            ViewItem::Message(message.clone())
-        ]
+        [OutputItem::Message(message.clone())]
     );
     let private = |source| {
         let data = format!(
@@ -103,7 +105,7 @@ fn terminal_gets_items() {
         line("private", &data)
     };
     let expected = |source: &str, kind| {
-        ViewItem::Message(ViewMessage {
+        OutputItem::Message(OutputMessage {
             source: source.into(),
             time: Some(jiff::Timestamp::UNIX_EPOCH),
             kind,
@@ -120,16 +122,16 @@ fn terminal_gets_items() {
         "history",
         &format!(r#"{{"messages":[{said}],"more":false}}"#),
     );
-    let replayed = ViewMessage {
+    let replayed = OutputMessage {
         is_replay: true,
         ..message
     };
-    assert_eq!(items(&page), [ViewItem::Message(replayed)]);
+    assert_eq!(items(&page), [OutputItem::Message(replayed)]);
 }
 
 #[test]
 fn nothing_is_shown_beyond_the_message_limit() {
-    let mut formatter = Formatter::new(PLAIN, 3);
+    let mut formatter = Formatter::new(false, 3);
     let said = r#"{"source":"al","message":"x"}"#;
     let message = line("message", said);
     assert_eq!(lines(&mut formatter, &message), "al: x\n");
@@ -145,19 +147,21 @@ fn nothing_is_shown_beyond_the_message_limit() {
 
 #[test]
 fn hidden_user_list_only_feeds_completion() {
-    let mut formatter = Formatter::new(OutputFormat::Items, u64::MAX);
+    let mut formatter = Formatter::new(false, u64::MAX);
     formatter.hidden_user_lists = 1;
     let list = line("users", r#"[{"name":"al"}]"#);
-    let present = ViewItem::PresentUsers(vec!["al".into()]);
-    let items = format(&mut formatter, &list).items;
-    assert_eq!(items, [ViewItem::OwnName("me".into()), present.clone()]);
-    let shown = ViewItem::Server("Connected users (1): al".into());
-    assert_eq!(format(&mut formatter, &list).items, [present, shown]);
+    let present = OutputItem::PresentUsers(vec!["al".into()]);
+    assert_eq!(
+        format(&mut formatter, &list),
+        std::slice::from_ref(&present)
+    );
+    let shown = OutputItem::Server("Connected users (1): al".into());
+    assert_eq!(format(&mut formatter, &list), [present, shown]);
 }
 
 #[test]
 fn ignored_names_match_in_any_case() {
-    let mut formatter = Formatter::new(PLAIN, u64::MAX);
+    let mut formatter = Formatter::new(false, u64::MAX);
     let message = line("message", r#"{"source":"Al","message":"x"}"#);
     assert!(formatter.set_ignored("aL", true));
     assert!(!formatter.set_ignored("al", true));
@@ -170,7 +174,7 @@ fn ignored_names_match_in_any_case() {
 
 #[test]
 fn json_is_the_line_of_the_server_without_secrets() {
-    let mut formatter = Formatter::new(OutputFormat::Json, u64::MAX);
+    let mut formatter = Formatter::new(true, u64::MAX);
     let message = line(
         "message",
         "{\"source\":\"a\",\"message\":\"\u{9b}2J \u{202e}é\"}",
@@ -179,23 +183,21 @@ fn json_is_the_line_of_the_server_without_secrets() {
         lines(&mut formatter, &format!("{message} ")),
         "{\"type\":\"message\",\"data\":{\"source\":\"a\",\"message\":\"\\u009b2J \\u202eé\"}}\n"
     );
-    let mut output = FormattedOutput::default();
-    for update in [
+    let updates = vec![
         SessionUpdate::Welcome { name: "al".into() },
         SessionUpdate::Recovered(MissedCount::Messages(3)),
         SessionUpdate::Gap {
             after: None,
             oldest: 4,
         },
-    ] {
-        formatter.format(update, &[], None, &mut output);
-    }
+    ];
     let expected = [
         r#"{"data":{"name":"al"},"type":"connected"}"#,
         r#"{"data":{"complete":true,"messages":3},"type":"recovered"}"#,
         r#"{"data":{"after":null,"complete":false,"oldest":4},"type":"recovered"}"#,
     ];
-    assert!(output.lines.lines().eq(expected), "{}", output.lines);
+    let expected = expected.map(|line| OutputItem::Line(line.into()));
+    assert_eq!(formatter.format(updates, None), expected);
 }
 
 #[test]
@@ -216,17 +218,19 @@ fn replay_is_one_json_line_per_message() {
         messages,
         more: false,
     });
-    let mut formatter = Formatter::new(OutputFormat::Json, 2);
-    let mut output = FormattedOutput::default();
-    let truncated = SessionUpdate::Truncated { messages: 3 };
-    formatter.format(truncated, &[], None, &mut output);
-    formatter.format(SessionUpdate::Line(page), &[], None, &mut output);
-    let lines: Vec<serde_json::Value> = output
-        .lines
-        .lines()
-        .map(|line| serde_json::from_str(line).unwrap())
+    let mut formatter = Formatter::new(true, 2);
+    let updates = vec![
+        SessionUpdate::Truncated { messages: 3 },
+        SessionUpdate::Line(page, Vec::new()),
+    ];
+    let items = formatter.format(updates, None).into_iter();
+    let lines: Vec<serde_json::Value> = items
+        .map(|item| match item {
+            OutputItem::Line(line) => serde_json::from_str(&line).unwrap(),
+            other => panic!("{other:?}"),
+        })
         .collect();
-    assert_eq!(lines.len(), 3, "{}", output.lines);
+    assert_eq!(lines.len(), 3, "{lines:?}");
     assert_eq!(
         lines[0],
         json!({ "type": "cut", "data": { "messages": 3 } })

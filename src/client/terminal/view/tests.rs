@@ -17,18 +17,18 @@ fn view(change: impl FnOnce(&mut ViewOptions)) -> TerminalView {
     };
     change(&mut options);
     let mut view = TerminalView::new(options, KnownNames::default(), 40, 10, time(NOON));
-    drawn(&mut view, ViewItem::OwnName("me".into()));
+    drawn(&mut view, OutputItem::OwnName("me".into()));
     view
 }
 
-fn drawn(view: &mut TerminalView, item: ViewItem) -> String {
+fn drawn(view: &mut TerminalView, item: OutputItem) -> String {
     let mut out = String::new();
     view.draw(item, time(NOON), &mut out);
     out
 }
 
-fn message(source: &str, text: &str) -> ViewMessage {
-    ViewMessage {
+fn message(source: &str, text: &str) -> OutputMessage {
+    OutputMessage {
         source: source.into(),
         text: text.into(),
         time: None,
@@ -37,26 +37,26 @@ fn message(source: &str, text: &str) -> ViewMessage {
     }
 }
 
-fn said(source: &str, text: &str) -> ViewItem {
-    ViewItem::Message(message(source, text))
+fn said(source: &str, text: &str) -> OutputItem {
+    OutputItem::Message(message(source, text))
 }
 
-fn said_as(source: &str, kind: MessageKind) -> ViewItem {
-    ViewItem::Message(ViewMessage {
+fn said_as(source: &str, kind: MessageKind) -> OutputItem {
+    OutputItem::Message(OutputMessage {
         kind,
         ..message(source, "hi")
     })
 }
 
-fn said_at(at: &str) -> ViewItem {
-    ViewItem::Message(ViewMessage {
+fn said_at(at: &str) -> OutputItem {
+    OutputItem::Message(OutputMessage {
         time: Some(time(at)),
         ..message("al", "x")
     })
 }
 
-fn entered(name: &str) -> ViewItem {
-    ViewItem::Presence(PresenceChange::Entered(name.into()), None)
+fn entered(name: &str) -> OutputItem {
+    OutputItem::Presence(PresenceChange::Entered(name.into()), None)
 }
 
 #[test]
@@ -72,10 +72,10 @@ fn each_item_has_its_shape() {
         ),
         (said_as("me", private_to), "me → bo (private): hi\n"),
         (
-            ViewItem::Server("No messages yet".into()),
+            OutputItem::Server("No messages yet".into()),
             "[Server]: No messages yet\n",
         ),
-        (ViewItem::Notice("done".into()), "done\n"),
+        (OutputItem::Notice("done".into()), "done\n"),
     ] {
         assert_eq!(drawn(view, item), expected);
     }
@@ -87,8 +87,8 @@ fn foreign_text_is_escaped_in_every_item() {
     let evil = "\u{1b}[2J\u{1b}]8;;http://x\u{7}\u{9b}31m\r\u{202e}x\u{2067}";
     for item in [
         said(evil, evil),
-        ViewItem::Server(evil.into()),
-        ViewItem::Notice(evil.into()),
+        OutputItem::Server(evil.into()),
+        OutputItem::Notice(evil.into()),
         entered(evil),
         said_as("a", MessageKind::PrivateTo(evil.into())),
     ] {
@@ -126,7 +126,7 @@ fn presence_group_is_replaced_until_another_item() {
 #[test]
 fn mentions_are_marked_counted_and_listed() {
     let view = &mut view(|options| options.rings_bell = true);
-    let replayed = ViewItem::Message(ViewMessage {
+    let replayed = OutputItem::Message(OutputMessage {
         is_replay: true,
         ..message("al", "me")
     });
@@ -139,7 +139,7 @@ fn mentions_are_marked_counted_and_listed() {
         assert_eq!(drawn(view, item), expected);
     }
     assert_eq!(view.unseen_mentions, 1);
-    let listed = drawn(view, ViewItem::ListMentions);
+    let listed = drawn(view, OutputItem::ListMentions);
     assert_eq!(
         listed,
         "You were mentioned once\n24 Nov 12:00 al: Me, too\n"
@@ -148,10 +148,10 @@ fn mentions_are_marked_counted_and_listed() {
     for number in 0..MAX_MENTIONS * 2 {
         drawn(view, said("al", &format!("me {number}")));
     }
-    let listed = drawn(view, ViewItem::ListMentions);
+    let listed = drawn(view, OutputItem::ListMentions);
     assert_eq!(listed.matches("al: me").count(), MAX_MENTIONS);
     drawn(view, said("al", "me"));
-    drawn(view, ViewItem::InputEntered);
+    drawn(view, OutputItem::InputEntered);
     assert_eq!(view.unseen_mentions, 0);
 }
 
@@ -175,7 +175,7 @@ fn times_and_days_are_shown_when_they_change() {
         (said_at("2026-11-24T12:00:00Z"), "12:00 al: x\n"),
         (said_at("2026-11-24T12:00:59Z"), "      al: x\n"),
         (said_at("2026-11-24T12:01:00Z"), "12:01 al: x\n"),
-        (ViewItem::Notice("x".into()), "      x\n"),
+        (OutputItem::Notice("x".into()), "      x\n"),
     ] {
         assert_eq!(drawn(times, item), expected);
     }
@@ -212,7 +212,7 @@ fn new_width_redraws_the_entries_that_fit() {
         out,
         "\u{1b}[H\u{1b}[2Jal: one two\n   18\nal: one two\n   19\n"
     );
-    assert_eq!(drawn(view, ViewItem::Clear), "\u{1b}[H\u{1b}[2J\n");
+    assert_eq!(drawn(view, OutputItem::Clear), "\u{1b}[H\u{1b}[2J\n");
     out.clear();
     view.resize(40, 10, &mut out);
     assert_eq!(out, "\u{1b}[H\u{1b}[2J");
@@ -236,13 +236,17 @@ fn view_is_bounded() {
 fn known_names_follow_the_chat() {
     let view = &mut view(|_| {});
     let names = view.names.clone();
-    drawn(view, ViewItem::PresentUsers(vec!["al".into(), "bo".into()]));
+    drawn(
+        view,
+        OutputItem::PresentUsers(vec!["al".into(), "bo".into()]),
+    );
     drawn(view, said("bo", "x"));
     drawn(view, said("me", "x"));
     assert_eq!(names.with_prefix(""), ["bo", "al"]);
-    drawn(view, ViewItem::Server("al has left the chat".into()));
+    let left = PresenceChange::Left("al".into());
+    drawn(view, OutputItem::Presence(left, None));
     assert_eq!(names.with_prefix(""), ["bo"]);
     let renamed = PresenceChange::Renamed("me".into(), "bob".into());
-    drawn(view, ViewItem::Presence(renamed, None));
+    drawn(view, OutputItem::Presence(renamed, None));
     assert_eq!(view.own_name, "bob");
 }
