@@ -1,6 +1,6 @@
 //! Properties of framing and of the basic dialect: what holds for any bytes in any chunks.
 
-use crate::line_model::{Feed, Found, without_carriage_return};
+use crate::line_model::{Found, Input, without_carriage_return};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use smolchat::chat::error::RequestError;
@@ -64,10 +64,10 @@ fn model(bytes: &[u8]) -> (Vec<Found>, bool) {
     (found, !last.is_empty() && !is_told)
 }
 
-fn feeds() -> impl Strategy<Value = Vec<Feed>> {
+fn inputs() -> impl Strategy<Value = Vec<Input>> {
     let chunk = vec(stream_byte(), 0..20);
     vec(
-        prop_oneof![6 => chunk.prop_map(Feed::Bytes), 1 => Just(Feed::GiveUp)],
+        prop_oneof![6 => chunk.prop_map(Input::Bytes), 1 => Just(Input::SkipLine)],
         0..12,
     )
 }
@@ -346,9 +346,9 @@ proptest! {
 
     #[test]
     fn splitter_matches_the_model_at_any_chunking(
-        feeds in feeds(), most in 0usize..20,
+        inputs in inputs(), most in 0usize..20,
     ) {
-        crate::line_model::check(&feeds, most);
+        crate::line_model::check(&inputs, most);
     }
 
     #[test]

@@ -110,9 +110,9 @@ fn step() -> impl Strategy<Value = Step> {
             .prop_map(|(place, request)| Step::AskFromOutside(place, request)),
         4 => (address(), prop::option::of(0usize..12), requested_name())
             .prop_map(|(address, token, name)| Step::Join(address, token, name)),
-        2 => (place.clone(), address()).prop_map(|(place, address)| Step::Attend(place, address)),
-        2 => (place.clone(), address()).prop_map(|(place, address)| Step::Stay(place, address)),
-        1 => place.clone().prop_map(Step::Withdraw),
+        2 => (place.clone(), address()).prop_map(|(place, address)| Step::AttachStream(place, address)),
+        2 => (place.clone(), address()).prop_map(|(place, address)| Step::Touch(place, address)),
+        1 => place.clone().prop_map(Step::DetachStream),
         1 => place.prop_map(Step::Quit),
     ]
 }

@@ -1,8 +1,7 @@
-//! Any bytes in any chunks, some lines given up: the splitter does what looking at one byte
-//! after the other would.
+//! Any bytes in any chunks, with skipped lines: the decoder does what the model predicts.
 //!
-//! The input: the longest line allowed, then chunks, each with its length before it; a length of
-//! zero gives the unfinished line up.
+//! The input is the longest allowed line, then chunks, each after its length. A length of zero
+//! skips the unfinished line.
 
 #![no_main]
 
@@ -10,22 +9,21 @@
 mod line_model;
 
 use libfuzzer_sys::fuzz_target;
-use line_model::{Feed, check};
+use line_model::{Input, check};
 
 fuzz_target!(|input: &[u8]| {
-    let Some((&most, mut rest)) = input.split_first() else {
+    let Some((&longest, mut rest)) = input.split_first() else {
         return;
     };
-    let mut feeds = Vec::new();
+    let mut inputs = Vec::new();
     while let Some((&length, tail)) = rest.split_first() {
         let (chunk, tail) = tail.split_at(usize::from(length).min(tail.len()));
         rest = tail;
-        feeds.push(match length {
-            0 => Feed::GiveUp,
-            _ => Feed::Bytes(chunk.to_vec()),
+        inputs.push(match length {
+            0 => Input::SkipLine,
+            _ => Input::Bytes(chunk.to_vec()),
         });
     }
-    check(&feeds, usize::from(most % 40));
-    // However it is cut, one stream has the same lines: as one chunk.
-    check(&[Feed::Bytes(input.to_vec())], usize::from(most));
+    check(&inputs, usize::from(longest % 40));
+    check(&[Input::Bytes(input.to_vec())], usize::from(longest));
 });

@@ -1,11 +1,11 @@
-//! Whatever name is asked for: one that passes keeps every promise of `smolchat::chat::username`.
+//! Any requested name: an accepted name has every property that `smolchat::chat::username` promises.
 
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use smolchat::limits::{MAX_NAME_BYTES, MAX_NAME_GRAPHEMES};
-use smolchat::chat::username::Username;
 use smolchat::chat::sanitize;
+use smolchat::chat::username::Username;
+use smolchat::limits::{MAX_NAME_BYTES, MAX_NAME_GRAPHEMES};
 use std::net::SocketAddr;
 use unicode_normalization::UnicodeNormalization;
 use unicode_segmentation::UnicodeSegmentation;
@@ -56,6 +56,6 @@ fuzz_target!(|requested: &str| {
     assert_eq!(
         Username::parse(requested, elsewhere),
         Ok(name),
-        "an address has a say in it"
+        "the result depends on the address"
     );
 });

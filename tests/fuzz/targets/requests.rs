@@ -1,39 +1,37 @@
-//! Any line is a request or a refusal of one line; any line of a server is read without harm.
+//! Any line is a request or an error of one line; the client decodes any line of a server.
 
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use smolchat::protocol::server_line;
-use smolchat::protocol::server_line::ServerLine;
+use smolchat::chat::query::{self, Query};
 use smolchat::chat::request::Request;
-use smolchat::protocol::{Dialect, basic, decode, extended};
-use smolchat::chat::query;
-use smolchat::chat::query::Query;
 use smolchat::chat::sanitize;
+use smolchat::protocol::server_line::{self, ServerLine};
+use smolchat::protocol::{Dialect, basic, decode, extended};
 
-/// Longest message here, in bytes: short, so that it is reached.
-const MOST: usize = 64;
+/// Longest message, in bytes; short, so that inputs exceed it.
+const MAX_MESSAGE_BYTES: usize = 64;
 
 fuzz_target!(|line: &[u8]| {
     for dialect in [Dialect::Basic, Dialect::Extended] {
         check_line(line, dialect);
     }
-    if let Some(ServerLine::Message(said)) = server_line::decode(line) {
-        check_wire(&said.source, &said.message);
+    if let Some(ServerLine::Message(message)) = server_line::decode(line) {
+        check_wire(&message.source, &message.message);
     }
 });
 
-fn check_said(said: &str) {
-    assert!(said.len() <= MOST && !sanitize::is_blank(said));
-    assert_eq!(sanitize::clean_message(said), said, "not clean");
-    check_wire("somebody", said);
+fn check_message(text: &str) {
+    assert!(text.len() <= MAX_MESSAGE_BYTES && !sanitize::is_blank(text));
+    assert_eq!(sanitize::clean_message(text), text, "not clean");
+    check_wire("somebody", text);
 }
 
 fn check_line(line: &[u8], dialect: Dialect) {
-    match decode::request(line, dialect, MOST) {
-        Ok(Request::Say(say)) => check_said(&say.text),
+    match decode::request(line, dialect, MAX_MESSAGE_BYTES) {
+        Ok(Request::Say(say)) => check_message(&say.text),
         Ok(Request::Private(private)) => {
-            check_said(&private.text);
+            check_message(&private.text);
             check_wire(&private.target, &private.target);
         }
         Ok(Request::SetName(name)) => check_wire(&name, &name),
@@ -48,21 +46,20 @@ fn check_line(line: &[u8], dialect: Dialect) {
             assert!((1..=200).contains(&search.page.limit));
             assert_ne!(search.query, Query::default());
             let words: Vec<String> = search.query.phrases.concat();
-            // What is folded stays as it is.
+            // Folding is idempotent.
             assert_eq!(query::words(&words.join(" ")), words);
         }
         Ok(Request::History | Request::Users | Request::Hello(_) | Request::Quit) => {}
-        Err(refused) => {
+        Err(rejected) => {
             let mut line = Vec::new();
-            extended::encode_error(&mut line, &refused);
+            extended::encode_error(&mut line, &rejected);
             check_extended(&line);
-            let sentence = refused.error.to_string();
-            check_sentence(&sentence);
+            check_sentence(&rejected.error.to_string());
         }
     }
 }
 
-/// One line of JSON.
+/// Checks that this is one line.
 fn check_extended(line: &[u8]) {
     let end = line.iter().position(|&byte| byte == b'\n');
     assert_eq!(end, Some(line.len() - 1));
@@ -79,7 +76,7 @@ fn check_sentence(sentence: &str) {
     check_wire("[Server]", sentence);
 }
 
-/// What is written is one line, and is read again as it was.
+/// Checks that an encoded message is one line, which decodes to the same message.
 fn check_wire(source: &str, message: &str) {
     let mut wire = Vec::new();
     basic::encode_message(&mut wire, source, message);

@@ -1,7 +1,7 @@
-//! Any sequence of events: the room is what the model says.
+//! Any sequence of steps: the room does what the model predicts.
 //!
-//! The input: a byte of bounds, then lines. The first byte of a line says what happens and to
-//! whom; the rest of it is what that user sends.
+//! The input is a byte of limits, then lines. The first byte of a line chooses the step and its
+//! user; the rest is what that user sends.
 
 #![no_main]
 
@@ -10,22 +10,22 @@ mod room_model;
 
 use libfuzzer_sys::fuzz_target;
 use room_model::{Model, Step};
-use smolchat::chat::room::limits::RoomLimits;
 use smolchat::chat::request::Request;
-use smolchat::protocol::{Dialect, decode};
 use smolchat::chat::room::Room;
+use smolchat::chat::room::limits::RoomLimits;
+use smolchat::protocol::{Dialect, decode};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 fuzz_target!(|input: &[u8]| {
-    let Some((&bounds, rest)) = input.split_first() else {
+    let Some((&first, rest)) = input.split_first() else {
         return;
     };
-    let bounds = usize::from(bounds);
+    let bits = usize::from(first);
     let limits = RoomLimits {
-        max_clients: 1 + bounds % 4,
-        max_clients_per_address: [None, Some(1), Some(2), None][bounds / 4 % 4],
-        history_messages: bounds / 16 % 4,
-        announce_limit: bounds / 64,
+        max_clients: 1 + bits % 4,
+        max_clients_per_address: [None, Some(1), Some(2), None][bits / 4 % 4],
+        history_messages: bits / 16 % 4,
+        announce_limit: bits / 64,
         ..RoomLimits::default()
     };
     let mut room = Room::new(limits.clone());
@@ -47,8 +47,8 @@ fn step(first: usize, sent: &[u8]) -> Step {
         kind => {
             let dialect = [Dialect::Basic, Dialect::Extended][kind % 2];
             match decode::request(sent, dialect, 64) {
-                Err(refused) => Step::Refuse(place, refused.error),
-                // What is not answered by the room, or has a step of its own.
+                Err(rejected) => Step::Refuse(place, rejected.error),
+                // The room does not answer these, or they have a step of their own.
                 Ok(
                     Request::Hello(_)
                     | Request::Page(_)
@@ -63,7 +63,7 @@ fn step(first: usize, sent: &[u8]) -> Step {
     }
 }
 
-/// Few addresses, so that they come back; IPv4, the same in IPv6 clothes, and IPv6.
+/// Returns one of few addresses, so that they repeat: IPv4, the same mapped to IPv6, and IPv6.
 fn address(number: usize, sent: &[u8]) -> SocketAddr {
     let v4 = Ipv4Addr::new(10, 0, 0, 1);
     let last = u16::from(sent.first().copied().unwrap_or_default());

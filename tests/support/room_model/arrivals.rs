@@ -70,11 +70,11 @@ impl Model {
         asked: Option<usize>,
         name: &str,
     ) {
-        let is_of_a_browser = |number: &usize| {
+        let is_of_browser = |number: &usize| {
             let known = self.tokens.get(*number);
-            known.is_some_and(|known| known.is_of_page && !known.is_forgotten)
+            known.is_some_and(|known| known.is_browser && !known.is_forgotten)
         };
-        let known = asked.filter(is_of_a_browser);
+        let known = asked.filter(is_of_browser);
         // A browser that is present is renamed instead.
         if known.is_some() && self.here.iter().any(|person| person.token == known) {
             return;
@@ -126,7 +126,7 @@ impl Model {
         self.here.push(Person {
             token: Some(number),
             away: Some(self.now + self.limits.grace),
-            is_of_page: true,
+            is_browser: true,
             has_reserved_slot: true,
             ..Person::new(id, address, (name.clone(), keys), self.now)
         });

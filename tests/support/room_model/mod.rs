@@ -38,11 +38,11 @@ pub(crate) enum Step {
     /// A browser joins under this name, with the token of this number if it exists.
     Join(SocketAddr, Option<usize>, String),
     /// A browser opens a stream from this address.
-    Attend(usize, SocketAddr),
+    AttachStream(usize, SocketAddr),
     /// A browser prepares a request from this address.
-    Stay(usize, SocketAddr),
+    Touch(usize, SocketAddr),
     /// The last stream of a browser ends.
-    Withdraw(usize),
+    DetachStream(usize),
     Quit(usize),
     /// Seconds pass.
     Wait(u32),
@@ -61,7 +61,7 @@ struct Person {
     /// End of the grace time after a lost connection.
     away: Option<Timestamp>,
     /// Whether the user is a browser.
-    is_of_page: bool,
+    is_browser: bool,
     /// Whether the user counts as connected while away.
     has_reserved_slot: bool,
     /// Sender and text of each message kept for the user.
@@ -86,7 +86,7 @@ impl Person {
             refusals: 0,
             token: None,
             away: None,
-            is_of_page: false,
+            is_browser: false,
             has_reserved_slot: false,
             kept: Vec::new(),
             mailbox: Vec::new(),
@@ -94,7 +94,7 @@ impl Person {
     }
 
     fn has_chosen(&self) -> bool {
-        self.is_of_page || self.name != Username::from_address(self.address)
+        self.is_browser || self.name != Username::from_address(self.address)
     }
 
     fn has_place(&self) -> bool {
@@ -103,7 +103,7 @@ impl Person {
 
     /// Returns the address that the user may take as its name.
     fn own_name(&self) -> Option<SocketAddr> {
-        (!self.is_of_page).then_some(self.address)
+        (!self.is_browser).then_some(self.address)
     }
 }
 
@@ -112,7 +112,7 @@ impl Person {
 struct Known {
     name: Username,
     has_chosen: bool,
-    is_of_page: bool,
+    is_browser: bool,
     used: Timestamp,
     is_forgotten: bool,
     /// Number of the event, if any, under each nonce.
@@ -199,7 +199,7 @@ impl Model {
     /// Returns whether a browser, connected or not, is at this place of the roster.
     fn is_browser_at(&self, place: usize) -> bool {
         let person = self.here.get(place);
-        person.is_some_and(|person| person.is_of_page)
+        person.is_some_and(|person| person.is_browser)
     }
 
     fn names(&self) -> Vec<String> {
@@ -287,19 +287,21 @@ impl Model {
             Step::Join(address, token, name) => {
                 self.join(room, without_port(address), token, &name);
             }
-            Step::Attend(place, address) if self.is_browser_at(place) => {
+            Step::AttachStream(place, address) if self.is_browser_at(place) => {
                 self.attach_stream(room, place, without_port(address));
             }
-            Step::Stay(place, address) if self.is_browser_at(place) => {
+            Step::Touch(place, address) if self.is_browser_at(place) => {
                 self.touch(room, place, without_port(address));
             }
-            Step::Withdraw(place) if self.is_browser_at(place) => self.detach_stream(room, place),
+            Step::DetachStream(place) if self.is_browser_at(place) => {
+                self.detach_stream(room, place)
+            }
             Step::Quit(place) if self.is_at(place) || self.is_browser_at(place) => {
                 self.quit(room, place);
             }
             Step::Wait(seconds) => self.now += Duration::from_secs(seconds.into()),
             Step::Leave(_) | Step::Ask(..) | Step::Refuse(..) | Step::Hello(..) => {}
-            Step::Attend(..) | Step::Stay(..) | Step::Withdraw(_) | Step::Quit(_) => {}
+            Step::AttachStream(..) | Step::Touch(..) | Step::DetachStream(_) | Step::Quit(_) => {}
         }
         self.check(room);
     }

@@ -170,8 +170,8 @@ impl Model {
             assert_eq!((user, &copy.message.text), (receiver, &private.text));
             let mut here = self.here.iter_mut();
             let person = here.find(|person| person.id == user).expect("it is here");
-            assert_eq!(copy.number.is_some(), person.is_of_page);
-            if person.is_of_page {
+            assert_eq!(copy.number.is_some(), person.is_browser);
+            if person.is_browser {
                 let (text, is_own) = (private.text.to_string(), user == sender);
                 assert_eq!(copy.is_own, is_own);
                 person.mailbox.push((text, is_own));

@@ -31,7 +31,7 @@ impl Model {
         self.here[place].refusals = 0;
         let known = asked.filter(|number| {
             let known = self.tokens.get(*number);
-            known.is_some_and(|known| !known.is_forgotten && !known.is_of_page)
+            known.is_some_and(|known| !known.is_forgotten && !known.is_browser)
         });
         let Some(number) = known else {
             assert!(drawn, "a token that is not known is not given back");
@@ -59,11 +59,11 @@ impl Model {
         assert!(effects.is_empty(), "{effects:?}");
     }
 
-    pub(super) fn know_token(&mut self, name: Username, has_chosen: bool, is_of_page: bool) {
+    pub(super) fn know_token(&mut self, name: Username, has_chosen: bool, is_browser: bool) {
         self.tokens.push(Known {
             name,
             has_chosen,
-            is_of_page,
+            is_browser,
             used: self.now,
             is_forgotten: false,
             said: HashMap::new(),
