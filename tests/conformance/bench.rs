@@ -175,11 +175,9 @@ impl Trial {
 
     fn client(&self, line: LineClient) -> Client {
         // The first name, unless something on the way translates addresses.
-        let name = line.name.clone();
-        self.names.claim(&name);
+        self.names.claim(&line.name);
         Client {
             line,
-            name,
             names: self.names.clone(),
         }
     }

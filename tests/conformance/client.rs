@@ -1,12 +1,11 @@
 //! A client of a trial, and the lines it receives.
 
-use crate::support::{Deadline, LineClient};
-use serde_json::Value;
+use crate::bench::{Names, SERVER, unique};
+use crate::support::{Deadline, LineClient, decode};
 use std::io::ErrorKind;
 use std::net::SocketAddr;
+use std::ops::{Deref, DerefMut};
 use std::time::Duration;
-
-use crate::bench::{Names, SERVER, unique};
 
 /// One line of the server.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,33 +22,12 @@ impl Line {
         }
     }
 
-    /// Parses a line strictly: a basic client receives no other form.
-    fn parse(bytes: &[u8]) -> Result<Self, String> {
-        let value: Value = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
-        let keys = |value: &Value| -> Vec<String> {
-            let object = value.as_object();
-            object.map_or_else(Vec::new, |object| object.keys().cloned().collect())
-        };
-        let mut outer = keys(&value);
-        let mut inner = keys(&value["data"]);
-        outer.sort();
-        inner.sort();
-        if outer != ["data", "type"] || inner != ["message", "source"] {
-            return Err(format!("its keys are {outer:?} and {inner:?}"));
-        }
-        if value["type"] != "message" {
-            return Err(format!("its type is {}", value["type"]));
-        }
-        let data = &value["data"];
-        let (Some(source), Some(message)) = (data["source"].as_str(), data["message"].as_str())
-        else {
-            return Err("source and message are no strings".to_owned());
-        };
-        let harmful = |c: char| c.is_control() && c != '\t';
-        if source.chars().any(char::is_control) || message.chars().any(harmful) {
-            return Err("it holds a control character".to_owned());
-        }
-        Ok(Line::new(source, message))
+    /// Parses a line strictly; none unless a basic client may receive it.
+    fn parse(bytes: &[u8]) -> Option<Self> {
+        let (source, message) = decode(bytes)?;
+        let is_harmful = |c: char| c.is_control() && c != '\t';
+        let is_safe = !source.chars().any(char::is_control) && !message.chars().any(is_harmful);
+        is_safe.then_some(Line { source, message })
     }
 
     /// Returns the user that a public notice of the server is about; `""` for many users.
@@ -87,9 +65,21 @@ pub(crate) enum Nothing {
 #[derive(Debug)]
 pub(crate) struct Client {
     pub(crate) line: LineClient,
-    /// Name in the chat, as far as the server has confirmed it.
-    pub(crate) name: String,
     pub(crate) names: Names,
+}
+
+impl Deref for Client {
+    type Target = LineClient;
+
+    fn deref(&self) -> &LineClient {
+        &self.line
+    }
+}
+
+impl DerefMut for Client {
+    fn deref_mut(&mut self) -> &mut LineClient {
+        &mut self.line
+    }
 }
 
 impl Client {
@@ -98,32 +88,11 @@ impl Client {
         self.line.socket_address()
     }
 
-    /// Fails the test.
-    #[track_caller]
-    pub(crate) fn fail(&self, what: &str) -> ! {
-        self.line.fail(&format!("{} {what}", self.name))
-    }
-
     // Sending
 
     #[track_caller]
     pub(crate) fn send(&mut self, bytes: &[u8]) {
-        self.line.send_raw(bytes);
-    }
-
-    /// Sends these bytes; false if the connection does not take all of them.
-    pub(crate) fn try_send(&mut self, bytes: &[u8]) -> bool {
-        self.line.try_send(bytes).is_ok()
-    }
-
-    #[track_caller]
-    pub(crate) fn request(&mut self, kind: &str, data: &str) {
-        self.line.request(kind, data);
-    }
-
-    #[track_caller]
-    pub(crate) fn say(&mut self, text: &str) {
-        self.line.say(text);
+        self.send_raw(bytes);
     }
 
     /// Sends a message and receives it next.
@@ -149,14 +118,9 @@ impl Client {
         self.expect(SERVER, &format!("{old} renamed to {name}"));
     }
 
-    #[track_caller]
-    pub(crate) fn finish_sending(&mut self) {
-        self.line.finish_sending();
-    }
-
     /// Closes the connection by a reset.
     pub(crate) fn reset(self) {
-        self.line.set_reset();
+        self.line.stream.set_reset();
     }
 
     // Receiving
@@ -164,9 +128,9 @@ impl Client {
     /// Returns the next line about any user.
     fn next(&mut self, deadline: Deadline) -> Result<Line, Nothing> {
         match self.line.try_next_line(deadline) {
-            Ok(Some(bytes)) => Line::parse(&bytes).map_err(|why| {
+            Ok(Some(bytes)) => Line::parse(&bytes).ok_or_else(|| {
                 let text = String::from_utf8_lossy(&bytes);
-                self.fail(&format!("received a line of another form, {why}: {text:?}"))
+                self.fail(&format!("received a line of another form: {text:?}"))
             }),
             Ok(None) => Err(Nothing::End),
             Err(error) => match error.kind() {
@@ -226,7 +190,7 @@ impl Client {
         let (SERVER, Some(name)) = (&*line.source, name) else {
             self.fail(&format!("its own arrival is not the first line: {line:?}"))
         };
-        name.clone_into(&mut self.name);
+        self.line.name = name.to_owned();
         self.names.claim(name);
         let own = self.address();
         if own.ip().is_loopback() && name != own.to_string() {
@@ -380,11 +344,7 @@ impl Pair {
     #[track_caller]
     pub(crate) fn name_refused(&mut self, name: &str) {
         self.culprit.request("set-name", name);
-        let line = self.culprit.hear();
-        if line.source != SERVER || line.subject().is_some() {
-            self.culprit
-                .fail(&format!("{name:?} was to be refused, heard {line:?}"));
-        }
+        self.culprit.reply();
         self.goes_on();
     }
 

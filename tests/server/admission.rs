@@ -1,13 +1,9 @@
 //! Connections beyond the limits of the server or of the system.
 
-use crate::support::{Chat, LineClient, RealServer, skip, wait_for_users};
+use crate::support::http::Http;
+use crate::support::{Chat, LineClient, PATIENCE, RealServer, eventually, skip, wait_for_users};
 use smolchat::server::ServerConfig;
 use smolchat::server::limits::Limits;
-use std::io::Write;
-use std::net::TcpStream;
-use std::process::{Command, Stdio};
-use std::thread;
-use std::time::Duration;
 
 #[test]
 fn dual_stack_listener_limits_connects_per_ipv4_address() {
@@ -54,26 +50,36 @@ fn dual_stack_listener_limits_connects_per_ipv4_address() {
     }
 }
 
-/// A server that may have only so many open files.
+/// Starts a server with a limit of open files.
 fn server_with_descriptors(count: u64, arguments: &[&str]) -> RealServer {
-    let command = RealServer::command(arguments);
-    let mut shell = Command::new("sh");
-    // The shell becomes the server: its number is the server's.
-    shell.args(["-c", &format!("ulimit -n {count}; exec \"$0\" \"$@\"")]);
-    shell.arg(command.get_program()).args(command.get_args());
-    shell
-        .env_remove("RUST_LOG")
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
-    RealServer::from_command(shell)
+    let setup = format!("ulimit -n {count}");
+    RealServer::from_command(RealServer::command_after(&setup, arguments))
+}
+
+#[test]
+fn address_that_connects_too_often_is_rejected_unannounced() {
+    let server = RealServer::start(&["--connect-rate", "3"]);
+    let [mut first, _second, _third] = server.room(["first", "second", "third"]);
+    for _ in 0..20 {
+        let mut surplus = server.connect_raw("surplus");
+        let sentence = surplus.notice();
+        let rest =
+            sentence.strip_prefix("Too many new connections from your address; try again in ");
+        let seconds: Option<u64> = rest.and_then(|rest| rest.strip_suffix(" s")?.parse().ok());
+        assert!(
+            seconds.is_some_and(|seconds| (1..=20).contains(&seconds)),
+            "{sentence}"
+        );
+        surplus.expect_end();
+    }
+    first.say_and_hear("nobody else came");
 }
 
 #[test]
 fn server_without_descriptors_neither_ends_nor_spins() {
     let server = server_with_descriptors(64, &[]);
     let mut witness = server.join("witness");
-    // More than there are descriptors for: the last are told so, and closed.
+    // More than there are descriptors for: the server tells the last ones so.
     let mut crowd: Vec<LineClient> = (0..100)
         .map(|number| server.connect_raw(&format!("c{number}")))
         .collect();
@@ -82,21 +88,15 @@ fn server_without_descriptors_neither_ends_nor_spins() {
     last.expect_notice("The server has no room for a further connection; try again later");
     last.expect_end();
     witness.say_and_skip_to("still served");
-    let before = server.cpu_ticks();
-    thread::sleep(Duration::from_secs(2));
-    match (before, server.cpu_ticks()) {
-        (Some(before), Some(after)) => {
-            let used = after - before;
-            assert!(
-                used < 30,
-                "{used} hundredths of a second of CPU time in two seconds of waiting"
-            );
-        }
-        _ => skip("this system does not tell the computing time of a process"),
-    }
+    server.check_idle();
     drop(crowd);
-    // Those who had waited come in and find that they are gone; then there is room again.
+    // The server accepts the connections that waited, and finds that they are closed.
     wait_for_users(&mut witness, 1);
+    eventually(PATIENCE, "every connection is counted", || {
+        server.metric("smolchat_connections_accepted_total") == 101
+    });
+    let rejected = server.metric("smolchat_connections_refused_total{reason=\"no-descriptor\"}");
+    assert!((1..100).contains(&rejected), "{rejected}");
     let mut late = server.connect("late");
     late.say("hello");
     late.skip_to(&late.name.clone(), "hello");
@@ -112,17 +112,15 @@ fn page_reader_leaves_the_reserve_descriptor() {
     server.stderr.wait_for("no file descriptor is left");
     let (mut readers, mut inside) = (Vec::new(), Vec::new());
     for number in 0..20 {
-        // Both at once: whoever is accepted first may find the spare of the other.
-        let web = server.web.expect("a page");
-        let mut reader = TcpStream::connect(web).expect("connected");
+        // At the same time, because both listeners share the reserve.
+        let mut reader = Http::connect(server.web.expect("a page"));
         let told: Vec<LineClient> = (0..2)
             .map(|_| server.connect_raw(&format!("told{number}")))
             .collect();
-        let head = b"GET /api/events HTTP/1.1\r\nHost: localhost\r\n\r\n";
-        reader.write_all(head).expect("sent");
+        reader.request("/api/events");
         readers.push(reader);
         for mut told in told {
-            // Let in, or told that there is no room: never left without a word.
+            // Its own arrival, or that there is no room.
             told.must_get();
             inside.push(told);
         }
@@ -148,16 +146,8 @@ fn soft_descriptor_limit_is_raised() {
     if hard < 200 {
         return skip("the hard limit of open files is too low");
     }
-    let command = RealServer::command(&[]);
-    let mut shell = Command::new("sh");
-    shell.args(["-c", "ulimit -Sn 64; exec \"$0\" \"$@\""]);
-    shell.arg(command.get_program()).args(command.get_args());
-    shell
-        .env_remove("RUST_LOG")
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
-    let server = RealServer::from_command(shell);
+    let command = RealServer::command_after("ulimit -Sn 64", &[]);
+    let server = RealServer::from_command(command);
     let mut crowd: Vec<LineClient> = (0..100)
         .map(|number| server.connect(&format!("c{number}")))
         .collect();

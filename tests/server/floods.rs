@@ -1,28 +1,22 @@
 //! Clients that send too much.
 
+use crate::support::random::Random;
 use crate::support::{Chat, PATIENCE, RealServer, eventually, request, unpaced_with};
 use smolchat::server::limits::{Limits, MAX_LINES_PER_TURN};
-use std::io::Write;
 use std::time::{Duration, Instant};
 
 #[test]
 fn random_bytes_affect_only_their_sender() {
     let chat = Chat::start();
     let [mut witness] = chat.room(["witness"]);
-    // A fixed sequence that looks like chance (a linear congruential generator).
-    let mut state = 1u32;
+    let mut random = Random::new(1);
     for _ in 0..50 {
-        let bytes: Vec<u8> = (0..4096)
-            .map(|_| {
-                state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-                (state >> 24) as u8
-            })
-            .collect();
+        let bytes: Vec<u8> = (0..4096).map(|_| random.next() as u8).collect();
         let mut culprit = chat.connect("culprit");
         let name = culprit.address();
         witness.expect_notice(&format!("{name} has entered the chat"));
-        // The server may have closed it after too many refusals.
-        let _ = culprit.stream.write_all(&bytes);
+        // The server may have closed it after too many rejections.
+        let _ = culprit.try_send(&bytes);
         let _ = culprit.stream.shutdown(std::net::Shutdown::Write);
         let (lines, rest) = culprit.read_until_broken();
         assert!(

@@ -203,7 +203,7 @@ fn a_slow_head_is_closed_however_steadily_it_drips() {
         ..Limits::default()
     });
     let mut http = Http::connect(web);
-    let stream = http.reader.get_ref().try_clone().expect("a second handle");
+    let stream = http.link.try_clone().expect("a second handle");
     // A byte now and then, for as long as the server takes them.
     let dripping = thread::spawn(move || {
         let mut stream = stream;

@@ -14,6 +14,7 @@ mod page_api;
 mod page_history;
 mod page_streams;
 mod page_user;
+mod panics;
 mod programs;
 mod regressions;
 mod sessions;

@@ -1,16 +1,18 @@
-//! What the operator sees: why connections end, in the log and in the counts, and a log that
+//! What the operator sees: why connections end, in the log and in the metrics, and a log that
 //! cannot be written.
 //!
-//! The real program, its standard error and its page. No test may depend on the wording of a
-//! log line beyond its fields.
+//! No test depends on the words of a log line, only on its fields.
 
-use crate::support::{LineClient, PATIENCE, RealServer, eventually, skip};
+use crate::support::http::{Http, get};
+use crate::support::{
+    LineClient, PATIENCE, Program, RealServer, Transcript, eventually, run_to_end, send_signal,
+    skip,
+};
 use serde_json::Value;
-use std::io::{Read, Write};
-use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
-use std::process::{Child, Command, Stdio};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::process::{Command, Stdio};
 
-/// Sends lines that are refused until the server closes the connection.
+/// Sends invalid lines until the server closes the connection.
 fn be_refused(mut client: LineClient) {
     for _ in 0..17 {
         client.send_raw(b"nonsense\n");
@@ -19,7 +21,9 @@ fn be_refused(mut client: LineClient) {
     assert!(last.1.ends_with("the connection is closed"), "{}", last.1);
 }
 
-fn end_in_each_way(server: &RealServer) {
+#[test]
+fn every_disconnect_is_logged_and_counted_once() {
+    let server = RealServer::start(&["--log", "debug", "--max-clients", "3"]);
     let witness = server.join("witness");
     drop(server.join("quitter"));
     server.stderr.wait_for("quitter");
@@ -31,12 +35,6 @@ fn end_in_each_way(server: &RealServer) {
     fifth.expect_notice("The chat is full (3 users); try again later");
     fifth.expect_end();
     drop((witness, crowd));
-}
-
-#[test]
-fn every_disconnect_is_logged_once() {
-    let server = RealServer::start(&["--log", "debug", "--max-clients", "3"]);
-    end_in_each_way(&server);
     let fields = [
         ("quitter", "closed"),
         ("resetter", "reset"),
@@ -45,15 +43,54 @@ fn every_disconnect_is_logged_once() {
     for (name, reason) in fields {
         let part = format!("name=\"{name}\" reason={reason}");
         server.stderr.wait_for(&part);
-        let lines = server.stderr.lines();
-        let of_it = lines
-            .iter()
-            .filter(|line| line.contains(&format!("name=\"{name}\"")));
-        let of_it: Vec<_> = of_it.collect();
-        assert_eq!(of_it.len(), 1, "{of_it:?}");
-        assert!(of_it[0].contains("address=127.0.0.1:"), "{of_it:?}");
+        let mut lines = server.stderr.lines();
+        lines.retain(|line| line.contains(&format!("name=\"{name}\"")));
+        assert_eq!(lines.len(), 1, "{lines:?}");
+        assert!(lines[0].contains("address=127.0.0.1:"), "{lines:?}");
     }
     server.stderr.wait_for("reason=full");
+    eventually(PATIENCE, "everyone has left", || {
+        server.metric("smolchat_users") == 0
+    });
+    let mut alice = server.connect("alice");
+    alice.say_and_hear("one");
+    alice.send_raw(b"nonsense\n");
+    alice.notice();
+    let answer = get(server.web.expect("a page"), "/metrics");
+    let mime = "application/openmetrics-text; version=1.0.0";
+    assert!(answer.header("content-type").contains(mime), "{answer:?}");
+    let text = answer.text();
+    let of = |reason| {
+        server.metric(&format!(
+            "smolchat_connections_ended_total{{reason=\"{reason}\"}}"
+        ))
+    };
+    // The witness and the crowd closed their connections, with unread lines or without.
+    let (closed, reset) = (of("closed"), of("reset"));
+    assert!(closed + reset == 5 && closed >= 1 && reset >= 1, "{text}");
+    // Lines: four names, seventeen invalid lines, and two of alice.
+    for (name, value) in [
+        ("connections_ended_total{reason=\"refused\"}", 1),
+        ("connections_ended_total{reason=\"fault\"}", 0),
+        ("connections_refused_total{reason=\"full\"}", 1),
+        ("connections_accepted_total", 8),
+        ("connections{state=\"behind\"}", 0),
+        ("users", 1),
+        ("lines_in_total", 23),
+        ("lines_refused_total", 18),
+    ] {
+        assert_eq!(server.metric(&format!("smolchat_{name}")), value, "{name}");
+    }
+    let (sent, received) = ("smolchat_bytes_out_total", "smolchat_bytes_in_total");
+    assert!(server.metric(sent) > server.metric(received));
+    assert!(server.metric("smolchat_lines_out_total") >= 30);
+    // Each line that waited for an answer is in a batch of its own.
+    assert!(server.metric("smolchat_delivery_seconds_count") >= 7);
+    assert!(
+        !text.contains("alice") && !text.contains("127.0.0.1"),
+        "{text}"
+    );
+    assert!(text.ends_with("# EOF\n"));
 }
 
 #[test]
@@ -95,15 +132,10 @@ fn failed_start_is_logged_as_json() {
         "--port",
         &port,
     ];
-    let mut command = RealServer::bare_command(&arguments);
-    let ran = command.output().expect("the program runs");
-    let told = String::from_utf8_lossy(&ran.stderr);
-    assert_eq!(
-        (ran.status.code(), told.lines().count()),
-        (Some(1), 1),
-        "{told}"
-    );
-    let entry: Value = serde_json::from_str(&told).expect("an object");
+    let command = RealServer::bare_command(&arguments);
+    let ran = run_to_end(command);
+    assert_eq!(ran.code, Some(1), "{ran:?}");
+    let entry: Value = serde_json::from_str(&ran.stderr).expect("one object");
     assert_eq!(entry["level"], "ERROR");
     let message = entry["message"].as_str().expect("a sentence");
     assert!(message.contains(&port), "{message}");
@@ -111,120 +143,22 @@ fn failed_start_is_logged_as_json() {
 
 #[test]
 fn internal_failure_is_explained_with_status_70() {
-    let command = RealServer::command(&["--no-web"]);
-    let mut shell = Command::new("sh");
-    // Room for the stack of one thread, not for that of a second, but much for all else.
-    shell.args(["-c", "ulimit -v 1500000 && exec \"$0\" \"$@\""]);
-    shell.env("RUST_MIN_STACK", (1 << 30).to_string());
-    shell.arg(command.get_program()).args(command.get_args());
-    shell.env_remove("RUST_LOG").stdin(Stdio::null());
-    let ran = shell.output().expect("a shell");
-    if ran.status.code() == Some(2) {
+    // Address space for the stack of one thread, not of a second, and for much else.
+    let mut command = RealServer::command_after("ulimit -v 1500000 || exit 99", &["--no-web"]);
+    command.env("RUST_MIN_STACK", (1 << 30).to_string());
+    let ran = run_to_end(command);
+    if ran.code == Some(99) {
         return skip("this system has no limit of memory for a process");
     }
-    let told = String::from_utf8_lossy(&ran.stderr);
-    assert_eq!(ran.status.code(), Some(70), "{told}");
+    assert_eq!(ran.code, Some(70), "{ran:?}");
     let sentence = "smolchat-server: Cannot start a thread: ";
-    assert!(
-        told.lines().any(|line| line.starts_with(sentence)),
-        "{told}"
-    );
-}
-
-#[test]
-fn address_that_connects_too_often_is_rejected_unannounced() {
-    let server = RealServer::start(&["--connect-rate", "3"]);
-    let mut first = server.join("first");
-    let second = server.connect("second");
-    first.expect_notice(&format!("{} has entered the chat", second.address()));
-    let third = server.connect("third");
-    first.expect_notice(&format!("{} has entered the chat", third.address()));
-    for _ in 0..20 {
-        let mut one_too_many = server.connect_raw("one too many");
-        let sentence = one_too_many.notice();
-        let rest =
-            sentence.strip_prefix("Too many new connections from your address; try again in ");
-        let seconds: Option<u64> = rest.and_then(|rest| rest.strip_suffix(" s")?.parse().ok());
-        assert!(
-            seconds.is_some_and(|seconds| (1..=20).contains(&seconds)),
-            "{sentence}"
-        );
-        one_too_many.expect_end();
-    }
-    first.say_and_hear("nobody else came");
-}
-
-/// The answer of the page to a request for this path: its head and its body.
-fn get(server: &RealServer, path: &str) -> (String, String) {
-    let web = server.web.expect("a page");
-    let mut stream = TcpStream::connect(web).expect("the page listens");
-    stream.set_read_timeout(Some(PATIENCE)).expect("a deadline");
-    let request = format!("GET {path} HTTP/1.1\r\nHost: {web}\r\nConnection: close\r\n\r\n");
-    stream.write_all(request.as_bytes()).expect("sent");
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).expect("an answer");
-    let (head, body) = answer.split_once("\r\n\r\n").expect("a head");
-    (head.to_owned(), body.to_owned())
-}
-
-/// The value of a metric.
-fn value(text: &str, name: &str) -> f64 {
-    let line = text
-        .lines()
-        .find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-    let line = line.unwrap_or_else(|| panic!("no {name} in\n{text}"));
-    line.parse().expect("a number")
-}
-
-#[test]
-fn metrics_count_each_event() {
-    let server = RealServer::start(&["--log", "debug", "--max-clients", "3"]);
-    end_in_each_way(&server);
-    eventually(PATIENCE, "everyone has left", || {
-        value(&get(&server, "/metrics").1, "smolchat_users") == 0.0
-    });
-    let mut alice = server.connect("alice");
-    alice.say_and_hear("one");
-    alice.send_raw(b"nonsense\n");
-    alice.notice();
-    let ended = "smolchat_connections_ended_total";
-    let (head, text) = get(&server, "/metrics");
-    assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
-    let mime = "application/openmetrics-text; version=1.0.0";
-    assert!(head.contains(mime), "{head}");
-    assert_eq!(value(&text, "smolchat_users"), 1.0);
-    assert_eq!(value(&text, "smolchat_connections_accepted_total"), 8.0);
-    let full = "smolchat_connections_refused_total{reason=\"full\"}";
-    assert_eq!(value(&text, full), 1.0);
-    let of = |reason: &str| value(&text, &format!("{ended}{{reason=\"{reason}\"}}"));
-    assert_eq!(of("refused"), 1.0);
-    assert_eq!(
-        of("closed") + of("reset"),
-        5.0,
-        "the others left by themselves"
-    );
-    assert!(of("reset") >= 1.0 && of("closed") >= 1.0);
-    assert_eq!(of("fault"), 0.0);
-    // Four names, seventeen lines of nonsense, and what alice sent.
-    assert_eq!(value(&text, "smolchat_lines_in_total"), 23.0);
-    assert_eq!(value(&text, "smolchat_lines_refused_total"), 18.0);
-    assert!(value(&text, "smolchat_lines_out_total") >= 30.0);
-    assert!(value(&text, "smolchat_bytes_out_total") > value(&text, "smolchat_bytes_in_total"));
-    // What was sent only after an answer came is in a batch of its own: four names, the nonsense,
-    // and twice alice.
-    assert!(value(&text, "smolchat_delivery_seconds_count") >= 7.0);
-    assert_eq!(value(&text, "smolchat_connections{state=\"behind\"}"), 0.0);
-    assert!(
-        !text.contains("alice") && !text.contains("127.0.0.1"),
-        "{text}"
-    );
-    assert!(text.ends_with("# EOF\n"));
+    let mut lines = ran.stderr.lines();
+    assert!(lines.any(|line| line.starts_with(sentence)), "{ran:?}");
 }
 
 #[test]
 fn every_page_disconnect_is_logged_and_counted_once() {
     let server = RealServer::start(&["--log", "debug"]);
-    let web = server.web.expect("a page");
     let mut expected = Vec::new();
     for (request, reason) in [
         ("", "closed"),
@@ -238,95 +172,52 @@ fn every_page_disconnect_is_logged_and_counted_once() {
         ("GET / HTTP/1.0\r\nContent-Length: 1\r\n\r\n", "body"),
         ("GET /api/events HTTP/1.0\r\n\r\n", "version"),
     ] {
-        let mut stream = TcpStream::connect(web).expect("the page listens");
-        stream.set_read_timeout(Some(PATIENCE)).expect("a deadline");
-        stream.write_all(request.as_bytes()).expect("sent");
-        stream.shutdown(Shutdown::Write).expect("the end is sent");
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).expect("an end");
-        let address = stream.local_addr().expect("its own address");
-        expected.push((format!("address={address} reason={reason}"), reason));
+        let mut http = Http::connect(server.web.expect("a page"));
+        http.send(request.as_bytes());
+        http.finish_sending();
+        http.rest();
+        expected.push((http.link.local_addr().expect("its address"), reason));
     }
-    for (fields, _) in &expected {
-        server.stderr.wait_for(fields);
-        let lines = server.stderr.lines();
-        let (address, _) = fields.split_once(" reason").expect("two fields");
-        let of_it = lines.iter().filter(|line| line.contains(address)).count();
-        assert_eq!(of_it, 1, "{lines:?}");
+    for (address, reason) in &expected {
+        let fields = format!("address={address} reason={reason}");
+        server.stderr.wait_for(&fields);
+        let mut lines = server.stderr.lines();
+        lines.retain(|line| line.contains(&format!("address={address} ")));
+        assert_eq!(lines.len(), 1, "{lines:?}");
     }
-    let text = get(&server, "/metrics").1;
+    let answer = get(server.web.expect("a page"), "/metrics").text();
     for (_, reason) in &expected {
         let count = expected.iter().filter(|(_, each)| each == reason).count();
-        let name = format!("smolchat_web_ended_total{{reason=\"{reason}\"}}");
-        assert_eq!(value(&text, &name), count as f64, "{text}");
+        let line = format!("smolchat_web_ended_total{{reason=\"{reason}\"}} {count}\n");
+        assert!(answer.contains(&line), "{line}{answer}");
     }
-    assert_eq!(
-        value(&text, "smolchat_web_ended_total{reason=\"fault\"}"),
-        0.0
-    );
-}
-
-#[test]
-fn connection_without_descriptor_counts_as_accepted_and_rejected() {
-    let command = RealServer::command(&[]);
-    let mut shell = Command::new("sh");
-    // The shell becomes the server.
-    shell.args(["-c", "ulimit -n 64; exec \"$0\" \"$@\""]);
-    shell.arg(command.get_program()).args(command.get_args());
-    shell.env_remove("RUST_LOG").stdin(Stdio::null());
-    shell.stdout(Stdio::piped()).stderr(Stdio::piped());
-    let server = RealServer::from_command(shell);
-    let mut crowd: Vec<_> = (0..100)
-        .map(|number| server.connect_raw(&format!("c{number}")))
-        .collect();
-    let mut last = crowd.pop().expect("the last of them");
-    last.expect_notice("The server has no room for a further connection; try again later");
-    last.expect_end();
-    drop(crowd);
-    let mut text = String::new();
-    eventually(PATIENCE, "everyone is counted", || {
-        // The page has no descriptor for its answer either, until those who left are gone.
-        text = get(&server, "/metrics").1;
-        text.contains("smolchat_connections_accepted_total 100\n")
-    });
-    let refused = "smolchat_connections_refused_total{reason=\"no-descriptor\"}";
-    let turned_away = value(&text, refused);
-    assert!((1.0..100.0).contains(&turned_away), "{turned_away}");
-}
-
-/// A server whose log goes there; its port is in the answer.
-fn server_with_log(log: Stdio) -> (Child, u16) {
-    let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
-    let port = free.local_addr().expect("its address").port();
-    drop(free);
-    let mut command = RealServer::bare_command(&["--no-web", "--log", "trace"]);
-    command.args(["--port", &port.to_string()]);
-    command.stdout(Stdio::null()).stderr(log);
-    let child = command.spawn().expect("the server starts");
-    (child, port)
+    assert!(answer.contains("smolchat_web_ended_total{reason=\"fault\"} 0\n"));
 }
 
 #[track_caller]
 fn serves_without_a_log(log: Stdio) {
-    let (mut child, port) = server_with_log(log);
+    // The log does not tell the address, so the test chooses a free port.
+    let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
+    let address = free.local_addr().expect("its address");
+    drop(free);
+    let port = address.port().to_string();
+    let mut command = RealServer::bare_command(&["--no-web", "--log", "trace", "--port", &port]);
+    command.stdout(Stdio::null()).stderr(log);
+    let mut server = Program::spawn_as_is(command);
     let mut stream = None;
     eventually(PATIENCE, "the server listens", || {
-        stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).ok();
+        stream = TcpStream::connect(address).ok();
         stream.is_some()
     });
-    let mut client = LineClient::new(
-        stream.expect("connected"),
-        "client",
-        &crate::support::Transcript::start(),
-    );
+    let stream = stream.expect("a connection");
+    let mut client = LineClient::new(stream, "client", &Transcript::start());
     client.expect_own_arrival();
     for number in 0..100 {
         client.say_and_hear(&number.to_string());
     }
-    crate::support::send_signal(child.id(), "TERM");
+    send_signal(server.id(), "TERM");
     client.expect_notice("The server is shutting down");
-    let status = child.wait().expect("the server ends");
-    assert_eq!(status.code(), Some(0));
+    assert_eq!(server.wait(), Some(0));
 }
 
 #[test]
@@ -344,7 +235,7 @@ fn a_full_disk_under_the_log_does_not_stop_the_chat() {
     }
 }
 
-/// What is run where a disk of 64 KiB is at `/mnt`, for the whole life of a server.
+/// Runs a server with its log on a disk of 64 KiB at `/mnt`: the disk fills up and is freed.
 #[cfg(target_os = "linux")]
 const LIFE_WITH_A_FULL_DISK: &str = r#"
 mount -t tmpfs -o size=64k tmpfs /mnt || exit 99

@@ -28,7 +28,7 @@ fn check_same_order(threads: usize) {
             .iter_mut()
             .enumerate()
             .map(|(number, client)| {
-                let mut writer = client.stream.try_clone().expect("a second handle");
+                let mut writer = client.stream.sender();
                 scope.spawn(move || {
                     for index in 0..MESSAGES {
                         writer
@@ -145,7 +145,7 @@ fn history_reply_is_contiguous_while_others_talk() {
     }
     asker.skip_to(&talker.name, &(KEPT - 1).to_string());
     let replies = thread::scope(|scope| {
-        let mut question = asker.stream.try_clone().expect("a second handle");
+        let mut question = asker.stream.sender();
         scope.spawn(move || {
             for number in KEPT..TALK {
                 talker.say(&number.to_string());

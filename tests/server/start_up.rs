@@ -1,15 +1,9 @@
 //! Start-up, options and output of the server program.
 
-use crate::signals::{END, GRACE, stop};
-use crate::support::{Finished, RealServer, run_to_end, skip};
-use std::net::{Ipv4Addr, TcpListener};
+use crate::signals::{stop, wait_for_end};
+use crate::support::{RealServer, run_to_end, skip, unpaced_with};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::process::Stdio;
-
-/// Runs the program, which is not to start, with these arguments.
-#[track_caller]
-fn refused(arguments: &[&str]) -> Finished {
-    run_to_end(RealServer::bare_command(arguments))
-}
 
 #[test]
 fn closed_standard_output_skips_lines_and_keeps_the_chat() {
@@ -32,7 +26,7 @@ fn closed_standard_output_skips_lines_and_keeps_the_chat() {
 
 #[test]
 fn full_standard_output_skips_lines_and_keeps_the_chat() {
-    let mut command = RealServer::command(&["--rate", "10000000", "--burst", "10000000"]);
+    let mut command = RealServer::command(&unpaced_with(&[]));
     // A pipe that nobody reads.
     let (reader, writer) = std::io::pipe().expect("a pipe");
     command.stdout(Stdio::from(writer));
@@ -44,13 +38,12 @@ fn full_standard_output_skips_lines_and_keeps_the_chat() {
     server.stderr.wait_for("skipped");
     server.signal("TERM");
     alice.expect_notice("The server is shutting down");
-    let status = server.wait(END + GRACE);
-    assert_eq!(status.code(), Some(0), "{}", server.stderr.text());
-    let told = skipped_lines(&server.stderr.text()).unwrap_or(0);
+    wait_for_end(&mut server);
+    let text = server.stderr.text();
+    let told = skipped_lines(&text);
     assert!(
-        (1..=4003).contains(&told),
-        "{told} lines: {}",
-        server.stderr.text()
+        told.is_some_and(|lines| (1..=4003).contains(&lines)),
+        "{text}"
     );
     drop(reader);
 }
@@ -109,73 +102,49 @@ fn the_start_up_lines_say_how_to_open_the_chat_to_the_network() {
     server.stderr.wait_for("--host 0.0.0.0");
 }
 
+/// Runs the server with arguments with which it does not start.
+///
+/// Expects this exit status, nothing on standard output, and one sentence with these parts.
+#[track_caller]
+fn check_refused(arguments: &[&str], code: i32, parts: &[&str]) {
+    let ended = run_to_end(RealServer::bare_command(arguments));
+    assert_eq!((ended.code, &*ended.stdout), (Some(code), ""), "{ended:?}");
+    assert_eq!(ended.stderr.trim().lines().count(), 1, "{ended:?}");
+    for part in parts {
+        assert!(ended.stderr.contains(part), "{part} is missing: {ended:?}");
+    }
+}
+
 #[test]
-fn port_in_use_is_explained_with_status_1() {
+fn failed_start_is_explained_with_status_1() {
     let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
     let address = taken.local_addr().expect("an address").to_string();
-    let port = taken.local_addr().expect("an address").port().to_string();
-    for (arguments, remedy) in [
-        (["--port", &port, "--web-port", "0"], "--port"),
-        (["--port", "0", "--web-port", &port], "--web-port"),
-    ] {
-        let ended = refused(&arguments);
-        assert_eq!(ended.code, Some(1), "{ended:?}");
-        assert_eq!(ended.stdout, "");
-        assert_eq!(ended.stderr.lines().count(), 1, "{}", ended.stderr);
-        assert!(
-            ended.stderr.contains(&address) && ended.stderr.contains("in use"),
-            "{}",
-            ended.stderr
-        );
-        assert!(ended.stderr.contains(remedy), "{}", ended.stderr);
-    }
-}
-
-#[test]
-fn invalid_address_is_explained_with_status_1() {
-    // An address for documentation: no machine has it.
-    for (arguments, remedy) in [
-        (&["--host", "192.0.2.1", "--port", "0"][..], "--host"),
+    let port = address.rsplit(':').next().expect("a port");
+    // No machine has 192.0.2.1, an address for documentation.
+    for (arguments, parts) in [
+        (["--web-port", "0", "--port", port], [&*address, "in use"]),
+        (["--port", "0", "--web-port", port], [&*address, "in use"]),
+        (["--port", "0", "--host", "192.0.2.1"], ["192.0.2.1", ""]),
         (
-            &["--port", "0", "--web-host", "192.0.2.1", "--web-port", "0"],
-            "--web-host",
+            ["--port", "0", "--web-host", "192.0.2.1"],
+            ["192.0.2.1", ""],
         ),
-        (&["--port", "0", "--web-host", "192.0.2.1"], "--web-host"),
-        (&["--host", "no such host", "--port", "0"], "--host"),
+        (
+            ["--port", "0", "--host", "no such host"],
+            ["no such host", ""],
+        ),
     ] {
-        let ended = refused(arguments);
-        assert_eq!(ended.code, Some(1), "{ended:?}");
-        assert_eq!(ended.stderr.lines().count(), 1, "{}", ended.stderr);
-        let culprit = if arguments.contains(&"192.0.2.1") {
-            "192.0.2.1"
-        } else {
-            "no such host"
-        };
-        assert!(
-            ended.stderr.contains(culprit) && ended.stderr.contains(remedy),
-            "{}",
-            ended.stderr
-        );
+        check_refused(&arguments, 1, &[parts[0], parts[1], arguments[2]]);
     }
-}
-
-#[test]
-fn privileged_port_is_explained_with_status_1() {
-    if TcpListener::bind((Ipv4Addr::LOCALHOST, 1)).is_ok() {
-        return skip("this user may listen on privileged ports");
+    match TcpListener::bind((Ipv4Addr::LOCALHOST, 1)) {
+        Ok(_) => skip("this user may listen on privileged ports"),
+        Err(_) => check_refused(&["--port", "1", "--no-web"], 1, &["127.0.0.1:1", "--port"]),
     }
-    let ended = refused(&["--port", "1", "--no-web"]);
-    assert_eq!(ended.code, Some(1), "{ended:?}");
-    assert!(
-        ended.stderr.contains("127.0.0.1:1") && ended.stderr.contains("--port"),
-        "{}",
-        ended.stderr
-    );
 }
 
 #[test]
 fn two_servers_start_on_one_machine_with_the_default_web_port() {
-    // Taken by this test, or by whoever else has it: the servers must start either way.
+    // The servers start whether this test has the port or another program.
     let _taken = TcpListener::bind((Ipv4Addr::LOCALHOST, 8080));
     let start = || RealServer::from_command(RealServer::bare_command(&["--port", "0"]));
     let (first, second) = (start(), start());
@@ -183,7 +152,7 @@ fn two_servers_start_on_one_machine_with_the_default_web_port() {
     assert_ne!(one, two);
     for web in [one, two] {
         assert!((8081..8180).contains(&web.port()), "{web}");
-        std::net::TcpStream::connect(web).expect("the page is where the line says");
+        TcpStream::connect(web).expect("the page is where the line says");
     }
 }
 
@@ -208,113 +177,63 @@ fn the_page_has_a_host_of_its_own() {
 
 #[test]
 fn wrong_usage_is_explained_with_status_2() {
-    for arguments in [
-        &["--no-such-option"][..],
-        &["--no-such-option", "1"],
-        &["5555"],
-        &["--port"],
-        &["--port", ""],
-        &["--port", "abc"],
-        &["--port", "-1"],
-        &["--port", "65536"],
-        &["--web-port", "65536"],
-        &["--web-port", "x"],
-        &["--max-clients", "many"],
-        &["--threads", "-1"],
-        &["--rate", "1.5"],
-        &["--no-web", "yes"],
+    for (arguments, parts) in [
+        ("--no-such-option", ""),
+        ("--no-such-option 1", ""),
+        ("5555", ""),
+        ("--port", ""),
+        ("--port ", ""),
+        ("--port abc", ""),
+        ("--port -1", ""),
+        ("--port 65536", ""),
+        ("--web-port 65536", ""),
+        ("--web-port x", ""),
+        ("--max-clients many", ""),
+        ("--threads -1", ""),
+        ("--rate 1.5", ""),
+        ("--no-web yes", ""),
+        ("--log smolchat=loud", "--log"),
+        ("--max-clients 0", "--max-clients 0 1 1000000"),
+        ("--max-clients 1000001", "--max-clients 1000001 1 1000000"),
+        ("--history 1000001", "--history 1000001 0 1000000"),
+        ("--max-line 16777217", "--max-line 16777217 16777216"),
+        ("--threads 257", "--threads 257 1 256"),
+        ("--db-sync full", "--db-sync add --db FILE"),
+        ("--keep-messages 5", "--keep-messages add --db FILE"),
+        ("--keep-days 5", "--keep-days add --db FILE"),
     ] {
-        let ended = refused(arguments);
-        assert_eq!(ended.code, Some(2), "{arguments:?}: {ended:?}");
-        assert!(!ended.stderr.trim().is_empty(), "{arguments:?}");
-        assert_eq!(ended.stdout, "", "{arguments:?}");
-    }
-}
-
-#[test]
-fn value_out_of_range_is_explained_with_status_2() {
-    for (option, value, least, most) in [
-        ("--max-clients", "0", "1", "1000000"),
-        ("--max-clients", "1000001", "1", "1000000"),
-        ("--history", "1000001", "0", "1000000"),
-        ("--max-line", "16777217", "", "16777216"),
-        ("--threads", "257", "1", "256"),
-    ] {
-        let ended = refused(&["--port", "0", "--no-web", option, value]);
-        assert_eq!(ended.code, Some(2), "{option} {value}: {ended:?}");
-        assert_eq!(ended.stderr.lines().count(), 1, "{}", ended.stderr);
-        for part in [option, value, least, most] {
-            assert!(
-                ended.stderr.contains(part),
-                "{part} is missing: {}",
-                ended.stderr
-            );
-        }
+        let [arguments, parts] =
+            [arguments, parts].map(|text| text.split(' ').collect::<Vec<&str>>());
+        check_refused(&arguments, 2, &parts);
     }
 }
 
 #[test]
 fn the_ends_of_the_ranges_are_allowed() {
     for arguments in [
-        &[
-            "--max-clients",
-            "1000000",
-            "--rate",
-            "10000000",
-            "--burst",
-            "10000000",
-        ][..],
-        &[
-            "--max-clients",
-            "1",
-            "--rate",
-            "1",
-            "--burst",
-            "1",
-            "--history",
-            "0",
-            "--announce-limit",
-            "0",
-        ],
-        &[
-            "--max-message",
-            "1048576",
-            "--max-line",
-            "16777216",
-            "--max-lag",
-            "1073741824",
-        ],
-        &["--threads", "4", "--max-clients-per-address", "1"],
+        "--max-clients 1000000 --rate 10000000 --burst 10000000",
+        "--max-clients 1 --rate 1 --burst 1 --history 0 --announce-limit 0",
+        "--max-message 1048576 --max-line 16777216 --max-lag 1073741824",
+        "--threads 4 --max-clients-per-address 1",
     ] {
-        let server = RealServer::start(arguments);
-        server.connect("alice");
+        let arguments: Vec<&str> = arguments.split(' ').collect();
+        RealServer::start(&arguments).connect("alice");
     }
 }
 
 #[test]
-fn a_bad_log_filter_is_status_2() {
-    let ended = refused(&["--port", "0", "--no-web", "--log", "smolchat=loud"]);
-    assert_eq!(ended.code, Some(2), "{ended:?}");
-    assert!(ended.stderr.contains("--log"), "{}", ended.stderr);
-}
-
-#[test]
 fn help_lists_the_exit_statuses() {
-    let help = refused(&["--help"]).stdout;
+    let help = run_to_end(RealServer::bare_command(&["--help"])).stdout;
     for status in ["0", "1", "2", "70", "130"] {
-        let listed = help
-            .lines()
-            .any(|line| line.split_whitespace().next() == Some(status));
-        assert!(listed, "status {status} is missing:\n{help}");
+        let mut first_words = help.lines().map(|line| line.split_whitespace().next());
+        let is_listed = first_words.any(|word| word == Some(status));
+        assert!(is_listed, "status {status} is missing:\n{help}");
     }
 }
 
 #[test]
 fn version_is_the_packages() {
-    let ended = refused(&["--version"]);
-    assert_eq!(ended.code, Some(0), "{ended:?}");
-    assert_eq!(
-        ended.stdout.trim(),
-        format!("smolchat-server {}", env!("CARGO_PKG_VERSION"))
-    );
+    let ended = run_to_end(RealServer::bare_command(&["--version"]));
+    let version = format!("smolchat-server {}", env!("CARGO_PKG_VERSION"));
+    assert_eq!((ended.code, ended.stdout.trim()), (Some(0), &*version));
 }

@@ -57,7 +57,7 @@ fn soft_lag_timeout_restarts_when_the_reader_catches_up() {
             backlog.say(LINE);
         }
         eventually(PATIENCE, "the server sees more than half", || {
-            backlog.metric("smolchat_lag_most_bytes") > MAX_LAG / 2
+            backlog.seen_lag() > MAX_LAG / 2
         });
         let is_above = Instant::now();
         backlog.stays_for(SOFT / 4);
@@ -70,10 +70,9 @@ fn soft_lag_timeout_restarts_when_the_reader_catches_up() {
             return skip(&format!("the machine stood still: a round took {took:?}"));
         }
         eventually(PATIENCE, "the server sees less than half", || {
-            backlog.metric("smolchat_lag_most_bytes") < MAX_LAG / 2
+            backlog.seen_lag() < MAX_LAG / 2
         });
-        let behind = backlog.metric("smolchat_connections{state=\"behind\"}");
-        assert_eq!(behind, 1, "it is behind all the time");
+        assert_eq!(backlog.behind(), 1, "not behind all the time");
     }
     backlog.is_here();
 }
@@ -110,10 +109,9 @@ fn slow_but_steady_reader_is_never_closed() {
             thread::sleep(Duration::from_millis(10));
         }
         if said % 50 == 0 && said > ahead {
-            let behind = backlog.metric("smolchat_connections{state=\"behind\"}");
-            assert_eq!(behind, 1, "it is behind all the time");
-            let most = backlog.metric("smolchat_lag_most_bytes");
-            assert!(most <= MAX_LAG / 2, "{most} bytes behind");
+            assert_eq!(backlog.behind(), 1, "not behind all the time");
+            let lag = backlog.seen_lag();
+            assert!(lag <= MAX_LAG / 2, "{lag} bytes behind");
         }
     }
     backlog.is_here();

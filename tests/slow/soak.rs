@@ -1,10 +1,9 @@
-//! Five hundred clients that come, talk, rename, stall, break off and leave at random, and a
-//! model that knows at every line what has to come.
+//! Five hundred clients that connect, talk, rename, stall, reset and leave at random, against a
+//! model that predicts every line.
 //!
-//! All clients live in one thread, so that the machine belongs to the server. What they do
-//! follows from a seed, which is printed: `SMOLCHAT_SOAK_SEED` repeats it, and
-//! `SMOLCHAT_SOAK_SECONDS` lets it run longer than a short while. In every round the five
-//! hundred are there at the same time once, and everybody has left at the end.
+//! All clients run in one thread, so that the server has the rest of the machine. A printed seed
+//! determines their actions: `SMOLCHAT_SOAK_SEED` repeats it, and `SMOLCHAT_SOAK_SECONDS` sets the
+//! duration. In each round, all are connected at the same time once, and all leave at the end.
 
 use crate::support::one_log::{Book, End, Reader, Request, text_of};
 use crate::support::random::Random;
@@ -16,7 +15,7 @@ use smolchat::limits::DEFAULT_MAX_MESSAGE_BYTES;
 use smolchat::server::limits::{DEFAULT_BURST_LINES, DEFAULT_MAX_LAG_BYTES, MAX_BATCH_BYTES};
 use socket2::{Domain, SockRef, Socket, Type};
 use std::cell::{Cell, RefCell};
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::future::Future;
 use std::io::{ErrorKind, Read};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpStream};
@@ -25,66 +24,57 @@ use std::process::Stdio;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-/// Clients who are there at the same time.
+/// Clients that are connected at the same time.
 const CLIENTS: usize = 500;
-/// How long it runs unless something else is asked for.
+/// Default duration.
 const SHORT: Duration = Duration::from_secs(15);
-/// How long one round may take, on a machine that has other things to do.
+/// Longest time of one round on a busy machine.
 const ROUND_LIMIT: Duration = Duration::from_secs(180);
-/// Receive buffer of the narrow clients, in bytes.
+/// Receive buffer of narrow clients, in bytes.
 const NARROW: usize = 8 * 1024;
-/// Their longest segment, in bytes.
+/// Longest segment of narrow clients, in bytes.
 #[cfg(unix)]
 const SEGMENT: u32 = 600;
 /// Messages that the server keeps.
 const KEPT_MESSAGES: usize = 40;
-/// Bytes of the log in a round after which nobody says anything more.
+/// Bytes of the log of a round after which no client talks.
 ///
-/// It is less than half of the lag that is allowed, so the server closes nobody for being slow,
-/// and what a client gets is known to the end.
+/// Less than half of the allowed lag, so that the server evicts no client.
 const ROUND_BYTES: usize = 1_500_000;
-/// Names for which the clients compete: about as many as there are clients, so many are taken.
+/// Names for which the clients compete; fewer than clients, so that many are taken.
 const NAMES: u64 = 400;
-/// What the server may hold at the end beyond what it held after the first round, when its log
-/// was full: what its allocator keeps, and nothing for each connection that was there.
+/// Bytes that the server may use at the end beyond those after the first round, when its log is
+/// full. The allocator keeps some; past connections must keep none.
 const MEMORY_GROWTH: u64 = 4 * 1024 * 1024;
 
-/// What was done.
+/// Counts what the clients did.
 #[derive(Debug, Default)]
-struct Done {
-    rounds: Cell<u64>,
-    connections: Cell<u64>,
-    messages: Cell<u64>,
-    requests: Cell<u64>,
-    stalls: Cell<u64>,
-    resets: Cell<u64>,
-    half_closes: Cell<u64>,
-    lines: Cell<u64>,
-    log_lines: Cell<u64>,
-}
+struct Counts(RefCell<BTreeMap<&'static str, u64>>);
 
-fn count(counter: &Cell<u64>, by: u64) {
-    counter.set(counter.get() + by);
+impl Counts {
+    fn add(&self, what: &'static str, number: u64) {
+        *self.0.borrow_mut().entry(what).or_default() += number;
+    }
 }
 
 /// What the clients of a round share.
 struct Round {
     server: SocketAddr,
     book: RefCell<Book>,
-    /// Connections that came so far from each address.
+    /// Connections of each address so far.
     ordinals: RefCell<HashMap<String, usize>>,
     ended: RefCell<Vec<Reader>>,
-    /// Connections that are open.
+    /// Open connections.
     open: Cell<usize>,
-    /// Whether a client has failed, which the executor tells nobody.
+    /// Whether a client has failed; the executor reports no failure of a detached task.
     has_failed: Cell<bool>,
-    /// Clients who are at the meeting point.
+    /// Clients at the meeting point.
     met: Cell<usize>,
-    /// Closed when all may go on from there.
+    /// Closed when the clients leave the meeting point.
     meeting: smol::channel::Receiver<()>,
-    done: Rc<Done>,
+    counts: Rc<Counts>,
     next_id: Rc<Cell<usize>>,
-    /// Where every client reads to; none holds it while it waits.
+    /// Read buffer of all clients; none holds it while it waits.
     buffer: RefCell<Vec<u8>>,
 }
 
@@ -110,8 +100,9 @@ impl Drop for Client {
     }
 }
 
-/// Where the whole of 127.0.0.0/8 is this machine, every connection gets an address that no other
-/// has: a port may be used again at once after a reset, sooner than the server notices the end.
+/// Gives each connection its own address where all of 127.0.0.0/8 is local.
+///
+/// Otherwise, after a reset, a connection could get the same port before the server notices.
 fn bind_to_own_address(socket: &Socket, id: usize) {
     if cfg!(target_os = "linux") {
         let number = u32::from(Ipv4Addr::new(127, 1, 0, 0)) + id as u32;
@@ -120,7 +111,7 @@ fn bind_to_own_address(socket: &Socket, id: usize) {
     }
 }
 
-/// The connections of one client in a round, one after the other.
+/// Runs the connections of one client in a round, one after the other.
 async fn live(round: Rc<Round>, mut random: Random) {
     Timer::after(Duration::from_millis(random.below(1000))).await;
     for _ in 0..random.below(3) {
@@ -138,7 +129,7 @@ async fn live(round: Rc<Round>, mut random: Random) {
     round.met.set(round.met.get() + 1);
     let meeting = round.meeting.clone();
     let all_met = async move {
-        // It is closed when all may go on; nothing is ever sent.
+        // Nothing is ever sent; closing the channel is the signal.
         let _ = meeting.recv().await;
     };
     if sleeps {
@@ -155,13 +146,13 @@ async fn live(round: Rc<Round>, mut random: Random) {
     }
 }
 
-/// A connection of which nobody knows how long it lasts.
+/// Runs one connection of a random kind.
 async fn visit(round: &Rc<Round>, random: &mut Random) {
     let mut client = Client::connect(round, random.fork()).await;
     match random.below(10) {
-        // Gone before it could read its own arrival.
+        // Before it reads its own arrival.
         0 => client.break_off().await,
-        // As `printf … | nc` does it.
+        // Like `printf … | nc`.
         1 => {
             client.send(10).await;
             client.half_close().await;
@@ -176,13 +167,13 @@ async fn visit(round: &Rc<Round>, random: &mut Random) {
     }
 }
 
-/// Who is there all the time and fills the book.
+/// A client that stays for the whole round and fills the book.
 struct Observer {
     stream: Async<TcpStream>,
     address: String,
     unfinished: Vec<u8>,
-    /// Who is here, as it was told last.
-    told: Option<String>,
+    /// The last list of users.
+    users: Option<String>,
 }
 
 impl Observer {
@@ -194,7 +185,7 @@ impl Observer {
             stream,
             address: address.to_string(),
             unfinished: Vec::new(),
-            told: None,
+            users: None,
         };
         while round.book.borrow().is_empty() {
             assert!(this.read(round).await, "the observer was closed");
@@ -219,14 +210,12 @@ impl Observer {
         let lines = std::mem::replace(&mut self.unfinished, rest);
         let mut book = round.book.borrow_mut();
         for line in lines.split_inclusive(|&byte| byte == b'\n') {
-            if let Some(told) = book.append(line) {
-                self.told = Some(told);
-            }
+            self.users = book.append(line).or(self.users.take());
         }
         true
     }
 
-    /// Reads until something else has happened.
+    /// Reads until the condition holds.
     async fn read_until(&mut self, round: &Round, mut happened: impl FnMut() -> bool) {
         while !happened() {
             let reading = self.read(round);
@@ -238,37 +227,28 @@ impl Observer {
         }
     }
 
-    /// Asks who is here until so many are. Who broke off is noticed a moment later.
+    /// Requests the users until the list has this many: the server notices a reset later.
     async fn wait_for_users(&mut self, round: &Round, number: usize) {
         let expected = format!("Connected users ({number}): ");
-        loop {
-            self.told = None;
-            (&self.stream)
-                .write_all(&request("users", ""))
-                .await
-                .expect("the server takes it");
-            while self.told.is_none() {
+        let is_expected = |users: &String| users.starts_with(&expected);
+        while !self.users.take().as_ref().is_some_and(is_expected) {
+            Timer::after(Duration::from_millis(20)).await;
+            let sent = (&self.stream).write_all(&request("users", "")).await;
+            sent.expect("the server reads");
+            while self.users.is_none() {
                 assert!(self.read(round).await, "the observer was closed");
             }
-            if self
-                .told
-                .as_ref()
-                .is_some_and(|told| told.starts_with(&expected))
-            {
-                return;
-            }
-            Timer::after(Duration::from_millis(20)).await;
         }
     }
 }
 
-/// One round; gives the messages that the server keeps.
+/// Plays one round and returns the messages that the server keeps.
 async fn play(
     executor: &LocalExecutor<'_>,
     server: SocketAddr,
     past: VecDeque<Vec<u8>>,
     random: &mut Random,
-    done: &Rc<Done>,
+    counts: &Rc<Counts>,
     next_id: &Rc<Cell<usize>>,
 ) -> VecDeque<Vec<u8>> {
     let (go_on, meeting) = smol::channel::bounded(1);
@@ -281,7 +261,7 @@ async fn play(
         has_failed: Cell::new(false),
         met: Cell::new(0),
         meeting,
-        done: done.clone(),
+        counts: counts.clone(),
         next_id: next_id.clone(),
         buffer: RefCell::new(vec![0; 64 * 1024]),
     });
@@ -293,7 +273,7 @@ async fn play(
             living.await;
             running.set(running.get() - 1);
         });
-        // A failure in it ends the test, since the executor passes it on.
+        // The observer detects a failure.
         task.detach();
     }
     observer
@@ -309,15 +289,16 @@ async fn play(
     drop(observer);
     let round = Rc::into_inner(round).expect("all clients have ended");
     let (book, mut readers) = (round.book.into_inner(), round.ended.into_inner());
-    count(&done.log_lines, book.len() as u64);
+    counts.add("lines of the log", book.len() as u64);
     let past = book.close(&address, &mut readers);
-    count(&done.lines, readers.iter().map(|reader| reader.lines).sum());
-    count(&done.rounds, 1);
+    let lines = readers.iter().map(|reader| reader.lines).sum();
+    counts.add("checked lines", lines);
+    counts.add("rounds", 1);
     past
 }
 
-/// Fills the log of the server, so that it takes its memory before it is measured; gives the
-/// messages that the server keeps.
+/// Fills the log of the server before the first measurement of memory, and returns the messages
+/// that the server keeps.
 fn fill_the_log(server: &RealServer) -> VecDeque<Vec<u8>> {
     let mut kept = VecDeque::new();
     let mut filled = 0;
@@ -370,20 +351,20 @@ fn five_hundred_random_clients_share_a_log_and_free_everything() {
     command.stdout(Stdio::null());
     let mut server = RealServer::from_command(command);
     server.transcript.set_limit(time + ROUND_LIMIT * 2);
-    let done = Rc::new(Done::default());
+    let counts = Rc::new(Counts::default());
     let next_id = Rc::new(Cell::new(0));
     let begin = Instant::now();
     let mut past = fill_the_log(&server);
     let mut memory = Vec::new();
     let executor = LocalExecutor::new();
-    // The first round warms up: without a second there is nothing to compare.
+    // The second round is the first to compare.
     while memory.len() < 2 || begin.elapsed() < time {
         let playing = play(
             &executor,
             server.address,
             past,
             &mut random,
-            &done,
+            &counts,
             &next_id,
         );
         let limited = or(async { Some(playing.await) }, async {
@@ -391,26 +372,15 @@ fn five_hundred_random_clients_share_a_log_and_free_everything() {
             None
         });
         past = smol::block_on(executor.run(limited)).unwrap_or_else(|| {
-            panic!("a round took longer than {ROUND_LIMIT:?}; the seed is {seed}: {done:?}")
+            panic!("a round took longer than {ROUND_LIMIT:?}; the seed is {seed}: {counts:?}")
         });
         memory.push(server.memory_bytes());
         assert!(server.is_running(), "the server ended");
     }
     let end = memory.last().copied().flatten();
     println!(
-        "soak: {:?}, {} rounds of {CLIENTS} clients; {} connections, {} requests, {} of them messages; \
-         {} stalls, {} resets, {} half-closes; {} lines of the log, {} lines checked; \
-         memory {:?} bytes after the first round, {end:?} at the end",
+        "soak: {:?}, {CLIENTS} clients, {counts:?}; {:?} bytes after the first round, {end:?} at the end",
         begin.elapsed(),
-        done.rounds.get(),
-        done.connections.get(),
-        done.requests.get(),
-        done.messages.get(),
-        done.stalls.get(),
-        done.resets.get(),
-        done.half_closes.get(),
-        done.log_lines.get(),
-        done.lines.get(),
         memory[0],
     );
     let (Some(first), Some(end)) = (memory[0], end) else {

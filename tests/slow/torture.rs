@@ -1,49 +1,47 @@
-//! Links that are cut, stalled and reset at random, and a server that is killed and started again
-//! at random: at the end everyone has every message once, in one and the same order, and so has
-//! the database.
+//! Random cuts, stalls and resets of connections, and random kills and restarts of the server.
 //!
-//! What happens follows from a seed, which is printed: `SMOLCHAT_TORTURE_SEED` takes it again, as
-//! far as the machine lets things happen at the same moments, and `SMOLCHAT_TORTURE_SECONDS` lets
-//! it run longer than a short while.
+//! At the end, every client and the database have every message once, in one order. A printed seed
+//! determines the faults: `SMOLCHAT_TORTURE_SEED` repeats it as far as the machine has the same
+//! timing. `SMOLCHAT_TORTURE_SECONDS` sets the duration.
 
 use crate::support::extended::Folder;
 use crate::support::random::Random;
-use crate::support::{PATIENCE, RealServer, send_signal};
+use crate::support::{Deadline, LineClient, PATIENCE, RealServer, Transcript, send_signal};
 use serde_json::{Value, json};
 use socket2::SockRef;
 use std::collections::hash_map::DefaultHasher;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::hash::{Hash, Hasher};
-use std::io::{ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
 /// Clients that talk all the time.
 const CLIENTS: usize = 8;
-/// How long it runs unless something else is asked for.
+/// Default duration.
 const SHORT: Duration = Duration::from_secs(10);
-/// Messages that a client has on their way at most.
+/// Messages of one client without an acknowledgement.
 const MOST_UNACKNOWLEDGED: usize = 20;
-/// How long a client listens before it looks whether it has something to say.
+/// Time without a line after which a client sends its next message.
 const LISTEN: Duration = Duration::from_millis(5);
-/// How long it waits before it tries again to connect.
+/// Time until the next attempt to connect.
 const RETRY: Duration = Duration::from_millis(20);
+/// Time without a new event after which none comes: no client sends, so only departures are left.
+const QUIET: Duration = Duration::from_secs(1);
 
-/// What all threads see.
+/// State that all threads share.
 struct World {
-    /// Where the server is.
     server: SocketAddr,
-    /// Where the proxy is.
     proxy: SocketAddr,
-    /// From now on nothing is broken, and nobody says anything new.
+    /// Whether the faults and the new messages are over.
     is_calm: AtomicBool,
-    /// From now on nobody listens any more.
+    /// Whether the proxy ends.
     has_ended: AtomicBool,
-    /// The last number of an event that everybody must have, once that is known.
+    /// Id of the last event, which every client must get; 0 until it is known.
     goal: AtomicU64,
     cuts: AtomicU64,
     resumes: AtomicU64,
@@ -57,7 +55,7 @@ fn run_proxy(world: &Arc<World>, listener: &TcpListener, mut random: Random) {
             return;
         }
         let Ok(client) = client else { continue };
-        // Where there is no server, the link just ends.
+        // Without a server, the connection ends.
         let Ok(server) = TcpStream::connect(world.server) else {
             continue;
         };
@@ -71,9 +69,8 @@ fn run_proxy(world: &Arc<World>, listener: &TcpListener, mut random: Random) {
     }
 }
 
-/// Passes bytes on until one side ends, or the link breaks after so many bytes.
+/// Passes bytes on until one side ends, or cuts the connection after a random number of bytes.
 fn relay(world: &World, mut from: TcpStream, mut to: TcpStream, mut random: Random) {
-    // A link lasts for some hundred bytes, or for some thousand.
     let most = random.one_of(&[300, 3_000, 30_000, 300_000]);
     let mut left = random.below(most);
     let mut buffer = [0; 2048];
@@ -91,7 +88,7 @@ fn relay(world: &World, mut from: TcpStream, mut to: TcpStream, mut random: Rand
             taken = usize::try_from(left).map_or(count, |left| left.min(count));
             left -= taken as u64;
         }
-        // In two parts, so that lines are torn.
+        // Two writes tear lines.
         let half = usize::try_from(random.below(taken as u64 + 1)).unwrap_or(0);
         let is_gone =
             to.write_all(&buffer[..half]).is_err() || to.write_all(&buffer[half..taken]).is_err();
@@ -102,7 +99,7 @@ fn relay(world: &World, mut from: TcpStream, mut to: TcpStream, mut random: Rand
     }
     if random.happens(50) {
         for side in [&from, &to] {
-            // Who is gone already cannot be reset.
+            // Fails for a connection that is already closed.
             let _ = SockRef::from(side).set_linger(Some(Duration::ZERO));
         }
     }
@@ -112,28 +109,28 @@ fn relay(world: &World, mut from: TcpStream, mut to: TcpStream, mut random: Rand
 
 // A client
 
-/// A client, and everything that it ever got.
+/// A client, and everything that it received.
 struct Client {
     number: usize,
     token: Option<String>,
     epoch: String,
-    /// Every event that it got, one after the other; for an hour they have to be small.
+    /// Every event; small, because there are millions in an hour.
     events: Vec<Seen>,
     last: u64,
-    /// What was said and is not acknowledged yet, in order.
+    /// Messages without an acknowledgement, in order.
     unacknowledged: VecDeque<u64>,
     next: u64,
-    /// Under which number each message is said.
+    /// Event id of each message.
     acknowledged: HashMap<u64, u64>,
     random: Random,
 }
 
-/// An event, as far as it is compared.
+/// Hashes of an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Seen {
-    /// Of the whole line: it is the same for everyone.
+    /// The line, which is the same for every client.
     line: u64,
-    /// Of its type and text: they are those of the database.
+    /// Type and text, which are the same in the database.
     content: u64,
 }
 
@@ -159,8 +156,20 @@ fn hash(value: &impl Hash) -> u64 {
     hasher.finish()
 }
 
-/// Why a connection ended: each is a reason to connect again.
-struct Broken;
+/// Returns the next line; none if no line comes for a moment.
+fn next_line(line: &mut LineClient) -> io::Result<Option<Value>> {
+    match line.try_next_line(Deadline::after(LISTEN)) {
+        Ok(Some(line)) => Ok(Some(serde_json::from_slice(&line).expect("JSON"))),
+        Ok(None) => Err(ErrorKind::UnexpectedEof.into()),
+        Err(error) if error.kind() == ErrorKind::TimedOut => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+fn send_line(line: &mut LineClient, kind: &str, data: &Value) -> io::Result<()> {
+    let text = format!("{}\n", json!({"type": kind, "data": data}));
+    line.try_send(text.as_bytes())
+}
 
 impl Client {
     fn new(number: usize, random: Random) -> Self {
@@ -177,13 +186,10 @@ impl Client {
         }
     }
 
-    fn text(&self, message: u64) -> String {
-        format!("{} {message}", self.number)
-    }
-
     fn run(mut self, world: &World) -> Self {
         while !self.is_done(world) {
-            if let Err(Broken) = self.connect_and_talk(world) {
+            // Every error is a reason to connect again.
+            if self.connect_and_talk(world).is_err() {
                 thread::sleep(RETRY);
             }
         }
@@ -195,15 +201,11 @@ impl Client {
         goal > 0 && self.last >= goal && self.unacknowledged.is_empty()
     }
 
-    fn connect_and_talk(&mut self, world: &World) -> Result<(), Broken> {
-        let stream = TcpStream::connect(world.proxy).map_err(|_| Broken)?;
-        stream.set_nodelay(true).map_err(|_| Broken)?;
-        stream.set_read_timeout(Some(LISTEN)).map_err(|_| Broken)?;
-        stream
-            .set_write_timeout(Some(PATIENCE))
-            .map_err(|_| Broken)?;
-        let mut lines = Lines::new(stream);
-        while lines.next()?.is_none() {}
+    fn connect_and_talk(&mut self, world: &World) -> io::Result<()> {
+        let label = format!("client {}", self.number);
+        let stream = TcpStream::connect(world.proxy)?;
+        let mut line = LineClient::new(stream, &label, &Transcript::current());
+        while next_line(&mut line)?.is_none() {}
         let mut hello = json!({"version": 2, "client": "torture/1"});
         if let Some(token) = &self.token {
             hello["token"] = json!(token);
@@ -211,24 +213,21 @@ impl Client {
         if !self.epoch.is_empty() {
             hello["after"] = json!({"epoch": self.epoch, "id": self.last});
         }
-        lines.send("hello", &hello)?;
-        loop {
-            match lines.next()? {
-                Some(line) if line["type"] == "welcome" => {
-                    self.take_welcome(world, &line["data"]);
-                    break;
-                }
-                // What was said while it was still basic; or that there is no room.
-                Some(_) | None => {}
+        send_line(&mut line, "hello", &hello)?;
+        // Lines of the basic dialect can come first.
+        let welcome = loop {
+            let received = next_line(&mut line)?;
+            if let Some(welcome) = received.filter(|line| line["type"] == "welcome") {
+                break welcome;
             }
-        }
-        // What may not have arrived is said again, in order.
+        };
+        self.take_welcome(world, &welcome["data"]);
         for message in self.unacknowledged.clone() {
-            self.send(&mut lines, message)?;
+            self.say(&mut line, message)?;
         }
         while !self.is_done(world) {
-            if let Some(line) = lines.next()? {
-                self.take(&line);
+            if let Some(event) = next_line(&mut line)? {
+                self.take(&event);
                 continue;
             }
             let is_calm = world.is_calm.load(Ordering::Acquire);
@@ -236,19 +235,20 @@ impl Client {
                 let message = self.next;
                 self.next += 1;
                 self.unacknowledged.push_back(message);
-                self.send(&mut lines, message)?;
+                self.say(&mut line, message)?;
             }
         }
         Ok(())
     }
 
-    fn send(&mut self, lines: &mut Lines, message: u64) -> Result<(), Broken> {
-        let text = self.text(message);
+    /// Sends a message, sometimes twice.
+    fn say(&mut self, line: &mut LineClient, message: u64) -> io::Result<()> {
+        let text = format!("{} {message}", self.number);
         let data = json!({"message": text, "nonce": message.to_string()});
         if self.random.happens(5) {
-            lines.send("message", &data)?;
+            send_line(line, "message", &data)?;
         }
-        lines.send("message", &data)
+        send_line(line, "message", &data)
     }
 
     fn take_welcome(&mut self, world: &World, welcome: &Value) {
@@ -261,10 +261,10 @@ impl Client {
             }
             Some(before) => {
                 world.resumes.fetch_add(1, Ordering::Relaxed);
-                assert_eq!(token, *before, "the token is not known any more");
-                assert_eq!(epoch, self.epoch, "the past is another");
+                assert_eq!(token, *before, "the server forgot the token");
+                assert_eq!(epoch, self.epoch, "the epoch changed");
                 let resumed = &welcome["resumed"];
-                assert_eq!(resumed["complete"], true, "something is missing: {welcome}");
+                assert_eq!(resumed["complete"], true, "events are missing: {welcome}");
             }
         }
         self.epoch = epoch.to_owned();
@@ -278,20 +278,12 @@ impl Client {
                 let nonce: u64 = nonce.expect("a nonce of its own");
                 let id = data["id"].as_u64().expect("a number");
                 let before = self.acknowledged.insert(nonce, id);
-                assert!(
-                    before.is_none_or(|before| before == id),
-                    "acknowledged as another"
-                );
+                assert!(before.is_none_or(|before| before == id), "two ids");
                 self.unacknowledged.retain(|each| *each != nonce);
             }
             "message" | "joined" | "left" | "renamed" => {
                 let id = data["id"].as_u64().expect("a number");
-                assert_eq!(
-                    id,
-                    self.last + 1,
-                    "client {}: a gap or a repeat",
-                    self.number
-                );
+                assert_eq!(id, self.last + 1, "a gap or a repeat: {line}");
                 self.last = id;
                 self.events.push(Seen::of(line));
             }
@@ -299,52 +291,6 @@ impl Client {
             other => panic!("client {} got {other}: {line}", self.number),
         }
     }
-}
-
-/// The lines of a connection.
-struct Lines {
-    stream: TcpStream,
-    buffer: Vec<u8>,
-}
-
-impl Lines {
-    fn new(stream: TcpStream) -> Self {
-        Lines {
-            stream,
-            buffer: Vec::new(),
-        }
-    }
-
-    fn send(&mut self, kind: &str, data: &Value) -> Result<(), Broken> {
-        let line = format!("{}\n", json!({"type": kind, "data": data}));
-        self.stream.write_all(line.as_bytes()).map_err(|_| Broken)
-    }
-
-    /// The next line; none if none comes for a moment.
-    fn next(&mut self) -> Result<Option<Value>, Broken> {
-        loop {
-            if let Some(end) = self.buffer.iter().position(|&byte| byte == b'\n') {
-                let line: Vec<u8> = self.buffer.drain(..=end).collect();
-                return Ok(Some(serde_json::from_slice(&line).expect("JSON")));
-            }
-            let mut chunk = [0; 16 * 1024];
-            match self.stream.read(&mut chunk) {
-                Ok(0) => return Err(Broken),
-                Ok(count) => self.buffer.extend_from_slice(&chunk[..count]),
-                Err(error) if is_silence(error.kind()) => return Ok(None),
-                Err(_) => return Err(Broken),
-            }
-        }
-    }
-}
-
-fn is_silence(kind: ErrorKind) -> bool {
-    [
-        ErrorKind::WouldBlock,
-        ErrorKind::TimedOut,
-        ErrorKind::Interrupted,
-    ]
-    .contains(&kind)
 }
 
 // The server
@@ -356,7 +302,7 @@ fn start_server(file: &Path, port: u16) -> RealServer {
     RealServer::from_command(command)
 }
 
-/// Kills and starts the server until the time is over; gives the one that is left, and how often.
+/// Kills and restarts the server until `end`; returns the last one and the number of restarts.
 fn kill_and_start(file: &Path, port: u16, end: Instant, random: &mut Random) -> (RealServer, u32) {
     let mut server = start_server(file, port);
     let mut kills = 0;
@@ -377,7 +323,7 @@ fn kill_and_start(file: &Path, port: u16, end: Instant, random: &mut Random) -> 
 
 // The end
 
-/// The messages of the database, by their numbers.
+/// Returns type and text of the events in the database by id.
 fn stored(file: &Path) -> BTreeMap<u64, (String, String)> {
     let database = rusqlite::Connection::open(file).expect("the database");
     let check: String = database
@@ -389,10 +335,7 @@ fn stored(file: &Path) -> BTreeMap<u64, (String, String)> {
         .expect("a statement");
     let rows = statement.query_map([], |row| {
         let id: i64 = row.get(0)?;
-        Ok((
-            u64::try_from(id).expect("a number"),
-            (row.get(1)?, row.get(2)?),
-        ))
+        Ok((id as u64, (row.get(1)?, row.get(2)?)))
     });
     rows.expect("rows").map(|row| row.expect("a row")).collect()
 }
@@ -403,34 +346,29 @@ fn check(clients: &[Client], stored: &BTreeMap<u64, (String, String)>) {
     assert_eq!(ids, all, "the database has a gap");
     let mut lines: Vec<Option<u64>> = vec![None; ids.len() + 1];
     for client in clients {
-        // Their numbers follow each other, which was looked at when they came.
+        // The client checked that the ids are consecutive.
         let first = client.last + 1 - client.events.len() as u64;
         for (id, seen) in (first..).zip(&client.events) {
             let (kind, text) = &stored[&id];
-            assert_eq!(seen.content, content(kind, text), "event {id} is another");
-            let index = usize::try_from(id).expect("few events");
-            let same = *lines[index].get_or_insert(seen.line);
-            assert_eq!(seen.line, same, "event {id} is not the same for everyone");
+            assert_eq!(
+                seen.content,
+                content(kind, text),
+                "event {id} in the database"
+            );
+            let same = *lines[id as usize].get_or_insert(seen.line);
+            assert_eq!(seen.line, same, "event {id} differs between clients");
         }
     }
     for client in clients {
-        assert_eq!(
-            client.acknowledged.len() as u64,
-            client.next,
-            "all are acknowledged"
-        );
+        let acknowledged = client.acknowledged.len() as u64;
+        assert_eq!(acknowledged, client.next, "not all are acknowledged");
         let prefix = format!("{} ", client.number);
         let mine = stored.iter().filter_map(|(id, (kind, text))| {
             let number = text.strip_prefix(&prefix).filter(|_| kind == "message")?;
             Some((number.parse().expect("a number"), *id))
         });
-        let mine: Vec<(u64, u64)> = mine.collect();
-        let expected = (0..client.next).map(|number| (number, client.acknowledged[&number]));
-        assert_eq!(
-            mine,
-            expected.collect::<Vec<_>>(),
-            "each once, in the order of saying"
-        );
+        let sent = (0..client.next).map(|number| (number, client.acknowledged[&number]));
+        assert!(mine.eq(sent), "not once each in order");
     }
 }
 
@@ -445,7 +383,7 @@ fn each_client_gets_each_message_once_despite_faults() {
     let mut random = Random::new(seed);
     let folder = Folder::new();
     let file = folder.file("chat.db");
-    // A port that is free, for a server that comes and goes.
+    // A free port for every run of the server.
     let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
     let server = free.local_addr().expect("its address");
     drop(free);
@@ -461,27 +399,30 @@ fn each_client_gets_each_message_once_despite_faults() {
     });
     let (proxy_world, proxy_random) = (world.clone(), random.fork());
     thread::spawn(move || run_proxy(&proxy_world, &proxy, proxy_random));
-    let done = Arc::new(Mutex::new(Vec::new()));
+    let transcript = Transcript::start();
+    transcript.set_limit(time + 4 * PATIENCE);
     let threads: Vec<_> = (0..CLIENTS)
         .map(|number| {
             let client = Client::new(number, random.fork());
-            let (world, done) = (world.clone(), done.clone());
+            let (world, transcript) = (world.clone(), transcript.clone());
             thread::spawn(move || {
-                let client = client.run(&world);
-                done.lock().expect("no other failed").push(client);
+                transcript.share();
+                client.run(&world)
             })
         })
         .collect();
     let end = Instant::now() + time;
     let (mut left, kills) = kill_and_start(&file, server.port(), end, &mut random);
     world.is_calm.store(true, Ordering::Release);
-    let goal = settle(&file);
-    world.goal.store(goal, Ordering::Release);
-    for thread in threads {
-        thread.join().expect("a client is content");
-    }
+    world.goal.store(settle(&file), Ordering::Release);
+    let are_done = || threads.iter().all(|thread| thread.is_finished());
+    assert!(
+        Deadline::after(2 * PATIENCE).poll(are_done),
+        "a client misses events"
+    );
+    let clients = threads.into_iter().map(|thread| thread.join());
+    let clients: Vec<Client> = clients.map(|client| client.expect("no failure")).collect();
     world.has_ended.store(true, Ordering::Release);
-    let clients = std::mem::take(&mut *done.lock().expect("no other failed"));
     send_signal(left.id(), "TERM");
     assert_eq!(left.wait(PATIENCE).code(), Some(0));
     let stored = stored(&file);
@@ -496,7 +437,7 @@ fn each_client_gets_each_message_once_despite_faults() {
     assert!(world.resumes.load(Ordering::Relaxed) > 0 && kills > 0);
 }
 
-/// Waits until nothing new is stored for a while; gives the number of the newest event.
+/// Waits until no new event is stored for a while, and returns the id of the newest one.
 fn settle(file: &Path) -> u64 {
     let database = rusqlite::Connection::open(file).expect("the database");
     let newest = || -> i64 {
@@ -504,18 +445,14 @@ fn settle(file: &Path) -> u64 {
             .query_row("SELECT max(id) FROM events", [], |row| row.get(0))
             .expect("a number")
     };
-    let mut last = newest();
-    let mut since = Instant::now();
-    let end = Instant::now() + PATIENCE;
-    while since.elapsed() < QUIET && Instant::now() < end {
-        thread::sleep(RETRY);
+    let (mut last, mut since) = (newest(), Instant::now());
+    let is_quiet = Deadline::new().poll(|| {
         let now = newest();
         if now != last {
             (last, since) = (now, Instant::now());
         }
-    }
-    u64::try_from(last).expect("a number")
+        since.elapsed() >= QUIET
+    });
+    assert!(is_quiet, "new events come without end");
+    last as u64
 }
-
-/// Nobody says anything new, so what comes after such a silence is only of those who end.
-const QUIET: Duration = Duration::from_secs(1);

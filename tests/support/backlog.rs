@@ -1,19 +1,20 @@
-//! A reader that is a known number of bytes behind.
+//! A slow reader whose lag the test knows to the byte.
 
 use super::{Chat, LineClient, PATIENCE, Site, eventually, unpaced};
 use smolchat::server::ServerConfig;
 use smolchat::server::limits::{LAG_CHECK_INTERVAL, Limits};
 use std::time::{Duration, Instant};
 
-/// A time that does not come in a test.
+/// A timeout that no test reaches.
 pub const NEVER: Duration = Duration::from_secs(24 * 3600);
 
-/// How far the reader who is most behind is when its socket takes nothing more: the same at
-/// three looks of the server, while nobody says anything.
+/// Waits until the sockets of all slow readers are full, and returns the largest lag.
+///
+/// The lag is the same during three checks of the server. Nobody may talk meanwhile.
 #[track_caller]
 pub fn settled_lag(site: &Site) -> u64 {
     let (mut lag, mut since) = (0, Instant::now());
-    eventually(PATIENCE, "nothing more is taken", || {
+    eventually(PATIENCE, "full sockets", || {
         let seen = site.metric("smolchat_lag_most_bytes");
         if seen == 0 || seen != std::mem::replace(&mut lag, seen) {
             since = Instant::now();
@@ -23,21 +24,21 @@ pub fn settled_lag(site: &Site) -> u64 {
     lag
 }
 
-/// A reader who reads only when told to, and a talker who knows to the byte how far behind it is.
+/// A slow reader, and a talker that counts how far behind it is.
 pub struct Backlog {
     pub chat: Chat,
     pub slow: LineClient,
     pub talker: LineClient,
-    /// Bytes of a line of the talker beside its text.
+    /// Bytes of a line of the talker without its text.
     pub frame: u64,
-    /// How far behind the reader was when its socket took nothing more, and what was said since.
+    /// Lag of the slow reader in bytes.
     pub lag: u64,
-    /// When the first byte was said that its socket may not have taken.
+    /// A time before the first byte that the socket did not take.
     pub start: Instant,
 }
 
 impl Backlog {
-    /// A server with these times, and a reader whose socket is full.
+    /// Starts a server with these limits and a reader whose socket is full.
     pub fn start(max_lag_bytes: usize, soft_lag: Duration, write_stall: Duration) -> Self {
         let limits = Limits {
             max_lag_bytes,
@@ -62,28 +63,27 @@ impl Backlog {
             lag: 0,
             start: Instant::now(),
         };
-        eventually(PATIENCE, "the socket is full", || {
+        eventually(PATIENCE, "a full socket", || {
             backlog.say(4096);
-            backlog.metric("smolchat_connections{state=\"behind\"}") == 1
+            backlog.behind() == 1
         });
         backlog.lag = settled_lag(&backlog.chat);
         backlog
     }
 
+    /// Returns the number of connections that are behind.
     #[track_caller]
-    pub fn metric(&self, name: &str) -> u64 {
-        self.chat.metric(name)
+    pub fn behind(&self) -> u64 {
+        self.chat.metric("smolchat_connections{state=\"behind\"}")
     }
 
-    /// How many users were closed for this reason.
+    /// Returns the largest lag that the server has seen at its last check.
     #[track_caller]
-    pub fn closed_for(&self, reason: &str) -> u64 {
-        self.metric(&format!(
-            "smolchat_connections_ended_total{{reason=\"{reason}\"}}"
-        ))
+    pub fn seen_lag(&self) -> u64 {
+        self.chat.metric("smolchat_lag_most_bytes")
     }
 
-    /// Says one line of so many bytes, and hears it; nothing else was said meanwhile.
+    /// Says and hears a line of this many bytes; fails if another line comes first.
     #[track_caller]
     pub fn say(&mut self, bytes: u64) {
         let text = "x".repeat((bytes - self.frame) as usize);
@@ -91,20 +91,20 @@ impl Backlog {
         self.lag += bytes;
     }
 
-    /// Talks until the reader is exactly so many bytes behind, and the server has seen that.
+    /// Talks until the reader is exactly this many bytes behind and the server has seen that.
     #[track_caller]
     pub fn fill_to(&mut self, lag: u64) {
-        // A line has at least one byte of text: what is left after each is enough for another.
+        // A line has at least one byte of text, so each line leaves enough for another.
         while lag - self.lag > 4096 {
             self.say(4096 - 2 * self.frame);
         }
         self.say(lag - self.lag);
-        eventually(PATIENCE, "the server sees the lag", || {
-            self.metric("smolchat_lag_most_bytes") == lag
+        eventually(PATIENCE, "the lag of the metrics", || {
+            self.seen_lag() == lag
         });
     }
 
-    /// The reader is still here.
+    /// Expects the reader to be present.
     #[track_caller]
     pub fn is_here(&mut self) {
         self.talker.request("users", "");
@@ -112,18 +112,18 @@ impl Backlog {
             .expect_notice("Connected users (2): slow, talker");
     }
 
-    /// The reader is here until so much time has passed.
+    /// Expects the reader to be present until this time has passed.
     #[track_caller]
     pub fn stays_for(&mut self, time: Duration) {
         let start = Instant::now();
-        eventually(time + PATIENCE, "time passes", || {
+        eventually(time + PATIENCE, "the end of the time", || {
             self.is_here();
             start.elapsed() >= time
         });
     }
 
-    /// The reader is closed for this reason, and when it reads on it gets what it was sent, in
-    /// whole lines, and this sentence last.
+    /// Expects the eviction for this reason: the reader then gets whole lines, and the farewell
+    /// last.
     #[track_caller]
     pub fn is_closed(&mut self, reason: &str, farewell: &str) {
         self.talker.expect_notice("slow has left the chat");
@@ -131,12 +131,12 @@ impl Backlog {
         assert_eq!(rest, b"", "the last line is cut");
         let (last, before) = lines.split_last().expect("a last line");
         assert_eq!(last, &("[Server]".to_owned(), farewell.to_owned()));
+        // The talker's arrival and rename come first.
         assert!(before.len() > 2, "{before:?}");
-        assert!(
-            before[2..].iter().all(|line| line.0 == "talker"),
-            "{before:?}"
-        );
-        assert_eq!(self.closed_for(reason), 1);
+        let is_talk = before[2..].iter().all(|line| line.0 == "talker");
+        assert!(is_talk, "{before:?}");
+        let ended = format!("smolchat_connections_ended_total{{reason=\"{reason}\"}}");
+        assert_eq!(self.chat.metric(&ended), 1);
         self.talker.request("users", "");
         self.talker.expect_notice("Connected users (1): talker");
     }

@@ -3,7 +3,6 @@
 use super::transcript::Transcript;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::TcpStream;
-use std::ops::Deref;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -25,6 +24,11 @@ impl Deadline {
     /// Returns a deadline after this time, or at the end of the whole test.
     pub fn after(time: Duration) -> Self {
         Deadline((Instant::now() + time).min(Transcript::current().test_end()))
+    }
+
+    /// Returns the end of the whole test, for threads that work in the background.
+    pub fn of_test() -> Self {
+        Deadline(Transcript::current().test_end())
     }
 
     /// Returns the time that is left; none when the deadline has passed.
@@ -88,50 +92,4 @@ fn may_go_on(error: &io::Error) -> bool {
 pub fn eventually(limit: Duration, what: &str, condition: impl FnMut() -> bool) {
     let holds = Deadline::after(limit).poll(condition);
     assert!(holds, "not within {limit:?}: {what}");
-}
-
-/// A socket whose reads and writes end at a deadline.
-#[derive(Debug)]
-pub struct TimedStream {
-    stream: TcpStream,
-    deadline: Deadline,
-}
-
-impl TimedStream {
-    pub fn new(stream: TcpStream) -> Self {
-        stream.set_nodelay(true).expect("no delay");
-        TimedStream {
-            stream,
-            deadline: Deadline::new(),
-        }
-    }
-
-    /// Begins the next expectation: everything after this ends at `deadline`.
-    pub fn expect_by(&mut self, deadline: Deadline) {
-        self.deadline = deadline;
-    }
-}
-
-impl Deref for TimedStream {
-    type Target = TcpStream;
-
-    fn deref(&self) -> &TcpStream {
-        &self.stream
-    }
-}
-
-impl Read for TimedStream {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.deadline.read(&self.stream, buffer)
-    }
-}
-
-impl Write for TimedStream {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.deadline.write(&self.stream, bytes)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
 }

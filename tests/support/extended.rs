@@ -176,11 +176,13 @@ impl Extended {
         ack["id"].as_u64().expect("a number")
     }
 
-    /// Sends a line and returns the code of the error.
+    /// Sends a line, expects an error with this code, and returns its data.
     #[track_caller]
-    pub fn refused(&mut self, kind: &str, data: Value) -> Value {
+    pub fn refused(&mut self, kind: &str, data: Value, code: &str) -> Value {
         self.send(kind, data);
-        self.skip_to("error")
+        let error = self.skip_to("error");
+        assert_eq!([&error["code"], &error["type"]], [code, kind], "{error}");
+        error
     }
 
     /// Resets the connection and waits until the server has noticed.
@@ -188,14 +190,20 @@ impl Extended {
     pub fn lose(self, site: &Site) -> Lost {
         let name = "smolchat_connections_ended_total{reason=\"reset\"}";
         let before = site.metric(name);
+        let state = self.state();
         self.line.reset();
         eventually(PATIENCE, "the server notices", || {
             site.metric(name) > before
         });
+        state
+    }
+
+    /// Returns what another connection needs to resume.
+    pub fn state(&self) -> Lost {
         Lost {
-            name: self.name,
-            token: self.token,
-            epoch: self.epoch,
+            name: self.name.clone(),
+            token: self.token.clone(),
+            epoch: self.epoch.clone(),
             last: self.last,
         }
     }

@@ -1,11 +1,11 @@
 //! HTTP as programs see it: requests byte by byte, whole answers, and live streams.
 
-use super::deadline::{Deadline, PATIENCE, TimedStream};
+use super::deadline::{Deadline, PATIENCE};
+use super::link::{Link, connect_socket};
 use super::transcript::Transcript;
 use serde_json::Value;
-use socket2::{Domain, Socket, Type};
 use std::collections::HashMap;
-use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
+use std::io::{self, ErrorKind};
 use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream};
 use std::time::Duration;
 
@@ -40,7 +40,7 @@ impl Answer {
 /// A connection to the page.
 #[derive(Debug)]
 pub struct Http {
-    pub reader: BufReader<TimedStream>,
+    pub link: Link,
     /// Longest wait of one expectation.
     pub patience: Duration,
 }
@@ -48,42 +48,31 @@ pub struct Http {
 impl Http {
     #[track_caller]
     pub fn connect(address: SocketAddr) -> Self {
-        let stream = TcpStream::connect_timeout(&address, PATIENCE);
-        Http::new(stream.expect("the page listens"))
+        Http::new(connect_socket(address, None, false))
     }
 
     /// Connects from this local address.
     #[track_caller]
     pub fn connect_from(source: IpAddr, address: SocketAddr) -> Self {
-        let socket = Socket::new(Domain::for_address(address), Type::STREAM, None);
-        let socket = socket.expect("a socket");
-        let source = SocketAddr::from((source, 0));
-        socket.bind(&source.into()).expect("a local address");
-        socket.connect(&address.into()).expect("the page listens");
-        Http::new(socket.into())
+        Http::new(connect_socket(address, Some((source, 0).into()), false))
     }
 
     /// Connects with the smallest receive buffer.
     #[track_caller]
     pub fn connect_narrow(address: SocketAddr) -> Self {
-        let socket = Socket::new(Domain::for_address(address), Type::STREAM, None);
-        let socket = socket.expect("a socket");
-        socket.set_recv_buffer_size(2048).expect("a small buffer");
-        socket.connect(&address.into()).expect("the page listens");
-        Http::new(socket.into())
+        Http::new(connect_socket(address, None, true))
     }
 
     fn new(stream: TcpStream) -> Self {
         Http {
-            reader: BufReader::new(TimedStream::new(stream)),
+            link: Link::new(stream, "http", Transcript::current()),
             patience: PATIENCE,
         }
     }
 
     /// Begins an expectation.
     pub fn begin(&mut self) {
-        let deadline = Deadline::after(self.patience);
-        self.reader.get_mut().expect_by(deadline);
+        self.link.begin(Deadline::after(self.patience));
     }
 
     /// Sends these bytes.
@@ -93,8 +82,7 @@ impl Http {
     /// Those of the socket.
     pub fn try_send(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.begin();
-        Transcript::current().note("http", "→", bytes);
-        self.reader.get_mut().write_all(bytes)
+        self.link.send(bytes)
     }
 
     #[track_caller]
@@ -110,8 +98,7 @@ impl Http {
 
     /// Closes the sending side.
     pub fn finish_sending(&mut self) {
-        let stream = self.reader.get_ref();
-        stream.shutdown(Shutdown::Write).expect("half-close");
+        self.link.shutdown(Shutdown::Write).expect("half-close");
     }
 
     /// Returns a line without its end; empty also at the end of the stream.
@@ -125,11 +112,8 @@ impl Http {
     /// Returns a line with its end, within the expectation that has begun.
     #[track_caller]
     fn raw_line(&mut self) -> String {
-        let mut line = String::new();
-        let read = self.reader.read_line(&mut line);
-        Transcript::current().note("http", "←", line.as_bytes());
-        read.expect("a line, or the end");
-        line
+        let line = self.link.line().expect("a line, or the end");
+        String::from_utf8(line.unwrap_or_default()).expect("UTF-8")
     }
 
     /// Returns status and header fields of a response.
@@ -166,10 +150,7 @@ impl Http {
             return answer;
         };
         self.begin();
-        answer.body = vec![0; length];
-        let read = self.reader.read_exact(&mut answer.body);
-        Transcript::current().note("http", "←", &answer.body);
-        read.expect("a complete body");
+        answer.body = self.link.exactly(length).expect("a complete body");
         answer
     }
 
@@ -186,9 +167,7 @@ impl Http {
     pub fn rest(&mut self) -> Vec<u8> {
         self.begin();
         let mut bytes = Vec::new();
-        let read = self.reader.read_to_end(&mut bytes);
-        Transcript::current().note("http", "←", &bytes);
-        if let Err(error) = read {
+        if let Err(error) = self.link.rest(&mut bytes) {
             assert_eq!(error.kind(), ErrorKind::ConnectionReset, "{error}");
         }
         bytes
@@ -200,11 +179,9 @@ impl Http {
         self.begin();
         let mut text = String::new();
         while !text.contains(words) {
-            let bytes = self.reader.fill_buf().expect("more");
+            let bytes = self.link.some().expect("more");
             assert!(!bytes.is_empty(), "{words:?} expected, but the stream ends");
-            text.push_str(&String::from_utf8_lossy(bytes));
-            let count = bytes.len();
-            self.reader.consume(count);
+            text.push_str(&String::from_utf8_lossy(&bytes));
         }
     }
 

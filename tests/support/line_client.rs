@@ -1,13 +1,11 @@
 //! A client over a plain socket, which compares each line with the expected one.
 
 use super::deadline::Deadline;
+use super::link::Link;
 use super::transcript::Transcript;
 use serde_json::{Value, json};
-use socket2::SockRef;
-use std::collections::VecDeque;
 use std::io;
 use std::net::{Shutdown, SocketAddr, TcpStream};
-use std::time::Duration;
 
 /// Source and message of a line of the basic dialect.
 pub type Said = (String, String);
@@ -18,32 +16,20 @@ pub const SERVER: &str = "[Server]";
 /// A client over a plain socket. Each expectation has one deadline, whatever arrives meanwhile.
 #[derive(Debug)]
 pub struct LineClient {
-    pub stream: TcpStream,
+    pub stream: Link,
     /// Name in the chat, as far as the server has confirmed it.
     pub name: String,
     label: String,
-    buffer: VecDeque<u8>,
-    /// Bytes of `buffer` that hold no newline.
-    searched: usize,
-    /// Most bytes of one read.
-    pub chunk: usize,
-    transcript: Transcript,
 }
 
 impl LineClient {
     /// Returns a client on this connection.
     #[track_caller]
     pub fn new(stream: TcpStream, label: &str, transcript: &Transcript) -> Self {
-        stream.set_nodelay(true).expect("no delay");
-        let name = stream.local_addr().expect("an address").to_string();
         LineClient {
-            stream,
-            name,
+            name: stream.local_addr().expect("an address").to_string(),
+            stream: Link::new(stream, label, transcript.clone()),
             label: label.to_owned(),
-            buffer: VecDeque::new(),
-            searched: 0,
-            chunk: 64 * 1024,
-            transcript: transcript.clone(),
         }
     }
 
@@ -62,10 +48,6 @@ impl LineClient {
         panic!("{} ({}): {what}", self.label, self.name)
     }
 
-    fn note(&self, arrow: &str, bytes: &[u8]) {
-        self.transcript.note(&self.label, arrow, bytes);
-    }
-
     // Sending
 
     /// Sends these bytes.
@@ -82,13 +64,8 @@ impl LineClient {
     ///
     /// When the connection does not take all of them within the time of one expectation.
     pub fn try_send(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.note("→", bytes);
-        let deadline = Deadline::new();
-        let mut rest = bytes;
-        while !rest.is_empty() {
-            rest = &rest[deadline.write(&self.stream, rest)?..];
-        }
-        Ok(())
+        self.stream.begin(Deadline::new());
+        self.stream.send(bytes)
     }
 
     /// Sends a line of this type with this data.
@@ -147,21 +124,13 @@ impl LineClient {
     /// Closes its sending side.
     #[track_caller]
     pub fn finish_sending(&mut self) {
-        self.note("→", b"(end)");
+        self.stream.note("→", b"(end)");
         self.stream.shutdown(Shutdown::Write).expect("half-close");
     }
 
     /// Closes the connection by a reset.
     pub fn reset(self) {
-        self.set_reset();
-    }
-
-    /// Lets the drop of the socket reset the connection.
-    pub fn set_reset(&self) {
-        self.note("→", b"(reset)");
-        SockRef::from(&self.stream)
-            .set_linger(Some(Duration::ZERO))
-            .expect("a linger of zero");
+        self.stream.set_reset();
     }
 
     // Receiving
@@ -170,35 +139,10 @@ impl LineClient {
     ///
     /// # Errors
     ///
-    /// `TimedOut` at the deadline, `UnexpectedEof` inside of a line, or that of the socket.
+    /// Those of [`Link::line`].
     pub fn try_next_line(&mut self, deadline: Deadline) -> io::Result<Option<Vec<u8>>> {
-        loop {
-            let unsearched = self.buffer.iter().skip(self.searched);
-            if let Some(offset) = unsearched.copied().position(|byte| byte == b'\n') {
-                let line: Vec<u8> = self.buffer.drain(..=self.searched + offset).collect();
-                self.searched = 0;
-                self.note("←", &line);
-                return Ok(Some(line));
-            }
-            self.searched = self.buffer.len();
-            let mut chunk = vec![0; self.chunk];
-            match deadline.read(&self.stream, &mut chunk) {
-                Ok(0) => {
-                    self.note("←", b"(end)");
-                    let is_whole = self.buffer.is_empty();
-                    return if is_whole {
-                        Ok(None)
-                    } else {
-                        Err(io::ErrorKind::UnexpectedEof.into())
-                    };
-                }
-                Ok(count) => self.buffer.extend(&chunk[..count]),
-                Err(error) => {
-                    self.note("←", format!("({error})").as_bytes());
-                    return Err(error);
-                }
-            }
-        }
+        self.stream.begin(deadline);
+        self.stream.line()
     }
 
     #[track_caller]
@@ -318,13 +262,6 @@ impl LineClient {
         std::iter::from_fn(|| self.next_by(deadline)).collect()
     }
 
-    /// Reads once and drops the bytes; none at the end or after an error.
-    pub fn read_some(&mut self) -> Option<usize> {
-        let mut chunk = vec![0; self.chunk];
-        let count = Deadline::new().read(&self.stream, &mut chunk).ok()?;
-        (count > 0).then_some(count)
-    }
-
     /// Reads to the end or a reset; returns the lines and the bytes after the last of them.
     #[track_caller]
     pub fn read_until_broken(&mut self) -> (Vec<Said>, Vec<u8>) {
@@ -339,7 +276,7 @@ impl LineClient {
                 Err(error) if error.kind() == io::ErrorKind::TimedOut => {
                     self.fail("the stream does not end")
                 }
-                Ok(None) | Err(_) => return (lines, self.buffer.drain(..).collect()),
+                Ok(None) | Err(_) => return (lines, self.stream.unfinished_line()),
             }
         }
     }

@@ -17,6 +17,7 @@ pub mod deadline;
 pub mod extended;
 pub mod http;
 pub mod line_client;
+pub mod link;
 pub mod one_log;
 pub mod program;
 pub mod random;

@@ -92,12 +92,15 @@ impl Program {
         Program::spawn_with_stdout(command)
     }
 
-    /// Starts a command whose standard output the caller has chosen and nobody reads.
+    /// Starts a command whose standard output the caller has chosen, and reads its errors.
     pub fn spawn_with_stdout(mut command: Command) -> Self {
-        let mut child = command
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("the program starts");
+        command.stderr(Stdio::piped());
+        Program::spawn_as_is(command)
+    }
+
+    /// Starts a command and reads its output and errors where they are pipes.
+    pub fn spawn_as_is(mut command: Command) -> Self {
+        let mut child = command.spawn().expect("the program starts");
         let stdout = child.stdout.take();
         let stderr = child.stderr.take();
         Program {

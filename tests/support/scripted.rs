@@ -1,12 +1,11 @@
 //! A server of which the test plays every line.
 
-use super::deadline::{Deadline, TimedStream};
+use super::deadline::Deadline;
+use super::link::Link;
 use super::transcript::Transcript;
 use serde_json::json;
-use socket2::SockRef;
-use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
+use std::io::ErrorKind;
 use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
-use std::time::Duration;
 
 /// A listener on a free port.
 pub struct Listening(pub TcpListener);
@@ -43,31 +42,25 @@ impl Listening {
         let stream = accepted.expect("a connection");
         stream.set_nonblocking(false).expect("blocking");
         Scripted {
-            reader: BufReader::new(TimedStream::new(stream)),
+            link: Link::new(stream, "server", Transcript::current()),
         }
     }
 }
 
 /// The server's side of a connection.
 pub struct Scripted {
-    reader: BufReader<TimedStream>,
+    link: Link,
 }
 
 impl Scripted {
     pub fn stream(&self) -> &TcpStream {
-        self.reader.get_ref()
-    }
-
-    fn begin(&mut self) {
-        self.reader.get_mut().expect_by(Deadline::new());
+        &self.link
     }
 
     #[track_caller]
     pub fn send(&mut self, bytes: &[u8]) {
-        self.begin();
-        Transcript::current().note("server", "→", bytes);
-        let stream = self.reader.get_mut();
-        stream.write_all(bytes).expect("the client reads");
+        self.link.begin(Deadline::new());
+        self.link.send(bytes).expect("the client reads");
     }
 
     /// Sends a message.
@@ -79,12 +72,9 @@ impl Scripted {
     /// Returns the next line with its end; empty at the end of the stream.
     #[track_caller]
     pub fn line(&mut self) -> String {
-        self.begin();
-        let mut line = String::new();
-        let read = self.reader.read_line(&mut line);
-        Transcript::current().note("server", "←", line.as_bytes());
-        read.expect("a line, or the end");
-        line
+        self.link.begin(Deadline::new());
+        let line = self.link.line().expect("a line, or the end");
+        String::from_utf8(line.unwrap_or_default()).expect("UTF-8")
     }
 
     /// Expects this request next.
@@ -96,12 +86,12 @@ impl Scripted {
     /// Returns everything up to the end of the stream.
     #[track_caller]
     pub fn read_to_end(&mut self) -> String {
-        self.begin();
-        let mut text = String::new();
-        let read = self.reader.read_to_string(&mut text);
-        Transcript::current().note("server", "←", text.as_bytes());
-        read.expect("the client ends its side");
-        text
+        self.link.begin(Deadline::new());
+        let mut bytes = Vec::new();
+        self.link
+            .rest(&mut bytes)
+            .expect("the client ends its side");
+        String::from_utf8(bytes).expect("UTF-8")
     }
 
     /// Expects the end of the stream next.
@@ -112,14 +102,12 @@ impl Scripted {
 
     /// Ends the connection in both directions.
     pub fn close(&self) {
-        self.stream().shutdown(Shutdown::Both).expect("a close");
+        self.link.shutdown(Shutdown::Both).expect("a close");
     }
 
     /// Closes with a reset.
     pub fn reset(self) {
-        SockRef::from(self.stream())
-            .set_linger(Some(Duration::ZERO))
-            .expect("no linger");
+        self.link.set_reset();
     }
 }
 

@@ -3,12 +3,12 @@
 use super::captured::Captured;
 use super::deadline::{Deadline, PATIENCE};
 use super::line_client::{LineClient, SERVER};
+use super::link::connect_socket;
 use super::program::{Program, peak_bytes, send_signal, status_bytes};
 use super::transcript::Transcript;
 use smolchat::cli::style::Style;
 use smolchat::server::limits::Limits;
 use smolchat::server::{Listeners, ServerConfig, ServerError, TranscriptOutput, WebConfig, run};
-use socket2::{Domain, Socket, Type};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
 use std::ops::Deref;
 use std::process::{Command, ExitStatus, Stdio};
@@ -38,29 +38,25 @@ pub struct Site {
 }
 
 impl Site {
+    fn client(&self, stream: TcpStream, label: &str) -> LineClient {
+        LineClient::new(stream, label, &self.transcript)
+    }
+
     /// Connects a client without waiting for an answer.
     #[track_caller]
     pub fn connect_raw(&self, label: &str) -> LineClient {
-        let stream = TcpStream::connect_timeout(&self.address, PATIENCE);
-        let stream = stream.unwrap_or_else(|error| panic!("{label} cannot connect: {error}"));
-        LineClient::new(stream, label, &self.transcript)
+        self.client(connect_socket(self.address, None, false), label)
     }
 
     /// Connects a client from this local address.
     #[track_caller]
     pub fn connect_from(&self, source: SocketAddr, label: &str) -> LineClient {
-        let socket = Socket::new(Domain::for_address(source), Type::STREAM, None);
-        let socket = socket.expect("a socket");
-        socket.set_reuse_address(true).expect("a reusable address");
-        socket.bind(&source.into()).expect("a local address");
-        let loopback: IpAddr = if source.is_ipv4() {
-            Ipv4Addr::LOCALHOST.into()
-        } else {
-            Ipv6Addr::LOCALHOST.into()
+        let loopback: IpAddr = match source.is_ipv4() {
+            true => Ipv4Addr::LOCALHOST.into(),
+            false => Ipv6Addr::LOCALHOST.into(),
         };
         let target = SocketAddr::new(loopback, self.address.port());
-        socket.connect(&target.into()).expect("it connects");
-        LineClient::new(socket.into(), label, &self.transcript)
+        self.client(connect_socket(target, Some(source), false), label)
     }
 
     /// Connects a client that has received its own arrival.
@@ -82,11 +78,7 @@ impl Site {
     /// Connects a client with the smallest receive buffer without waiting for an answer.
     #[track_caller]
     pub fn connect_narrow_raw(&self, label: &str) -> LineClient {
-        let socket = Socket::new(Domain::for_address(self.address), Type::STREAM, None);
-        let socket = socket.expect("a socket");
-        socket.set_recv_buffer_size(2048).expect("a small buffer");
-        socket.connect(&self.address.into()).expect("it connects");
-        LineClient::new(socket.into(), label, &self.transcript)
+        self.client(connect_socket(self.address, None, true), label)
     }
 
     /// Connects a client that has taken this name.
@@ -294,18 +286,30 @@ impl RealServer {
     pub fn bare_command(arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_smolchat-server"));
         command.args(arguments);
+        RealServer::in_pipes(command)
+    }
+
+    /// Returns the command of [`RealServer::command`] in a shell that runs `setup` before.
+    pub fn command_after(setup: &str, arguments: &[&str]) -> Command {
+        let command = RealServer::command(arguments);
+        let mut shell = Command::new("sh");
+        // The shell becomes the server, which thus has the process number of the shell.
+        shell.args(["-c", &format!("{setup}; exec \"$0\" \"$@\"")]);
+        shell.arg(command.get_program()).args(command.get_args());
+        RealServer::in_pipes(shell)
+    }
+
+    fn in_pipes(mut command: Command) -> Command {
         command.env_remove("RUST_LOG").env_remove("NO_COLOR");
-        command
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
+        command.stdin(Stdio::null());
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
         command
     }
 
     /// Starts a command that becomes the program, and waits for its start-up lines.
     pub fn from_command(command: Command) -> Self {
         let has_web = !command.get_args().any(|argument| argument == "--no-web");
-        let program = Program::spawn_with_stdout(command);
+        let program = Program::spawn_as_is(command);
         let mut server = RealServer {
             site: Site {
                 address: SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0),
@@ -370,8 +374,20 @@ impl RealServer {
         }
     }
 
+    /// Fails if the server does not sleep during two seconds.
+    #[track_caller]
+    pub fn check_idle(&self) {
+        let before = self.cpu_ticks();
+        thread::sleep(Duration::from_secs(2));
+        let (Some(before), Some(after)) = (before, self.cpu_ticks()) else {
+            return super::skip("this system does not tell the CPU time of a process");
+        };
+        let used = after - before;
+        assert!(used < 30, "{used} hundredths of a second of CPU time");
+    }
+
     /// Returns its CPU time in hundredths of a second; none where the system does not tell.
-    pub fn cpu_ticks(&self) -> Option<u64> {
+    fn cpu_ticks(&self) -> Option<u64> {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.id())).ok()?;
         // The name may hold anything; the state and 11 further numbers follow it.
         let after_name = stat.rsplit(')').next().unwrap_or("");

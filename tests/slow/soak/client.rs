@@ -1,9 +1,9 @@
-//! What one client of the soak does.
+//! The actions of one client of the soak.
 
 use super::*;
 
 impl Client {
-    /// A connection that has not even read its own arrival.
+    /// Connects without reading.
     pub(super) async fn connect(round: &Rc<Round>, mut random: Random) -> Self {
         let id = round.next_id.get();
         round.next_id.set(id + 1);
@@ -11,13 +11,13 @@ impl Client {
             Socket::new(Domain::for_address(round.server), Type::STREAM, None).expect("a socket");
         bind_to_own_address(&socket, id);
         if random.happens(30) {
-            // With little room on this side, and small segments, for which the server's kernel
-            // makes little room on its own, the server has to keep what is not taken.
+            // A small buffer here, and small segments, for which the server's kernel has a small
+            // buffer too: the server has to keep the rest.
             socket.set_recv_buffer_size(NARROW).expect("a small buffer");
             #[cfg(unix)]
             socket.set_tcp_mss(SEGMENT).expect("small segments");
         }
-        // On loopback this waits for nothing: the kernel answers at once.
+        // On loopback, the kernel connects at once.
         socket.connect(&round.server.into()).expect("it connects");
         let stream = Async::new(TcpStream::from(socket)).expect("it can be awaited");
         stream.get_ref().set_nodelay(true).expect("no delay");
@@ -29,7 +29,7 @@ impl Client {
             *next += 1;
             *next - 1
         };
-        count(&round.done.connections, 1);
+        round.counts.add("connections", 1);
         round.open.set(round.open.get() + 1);
         Client {
             round: round.clone(),
@@ -39,7 +39,7 @@ impl Client {
         }
     }
 
-    /// Reads what there is; false at the end of the stream.
+    /// Reads without waiting; false at the end of the stream.
     pub(super) fn read_now(&mut self) -> bool {
         let mut buffer = self.round.buffer.borrow_mut();
         match self.stream.get_ref().read(&mut buffer) {
@@ -54,7 +54,7 @@ impl Client {
         }
     }
 
-    /// Reads until something else has happened.
+    /// Reads until the other future is ready.
     pub(super) async fn read_until(&mut self, other: impl Future<Output = ()>) {
         let mut other = pin!(other);
         loop {
@@ -74,7 +74,7 @@ impl Client {
         }
     }
 
-    /// Reads for some time, up to this.
+    /// Reads for a random time, up to this.
     pub(super) async fn read_for(&mut self, most: Duration) {
         let time = self.random.below(most.as_millis() as u64 + 1);
         let time = Duration::from_millis(time);
@@ -84,7 +84,7 @@ impl Client {
         .await;
     }
 
-    /// Reads until it has arrived and everything is answered.
+    /// Reads until the client has arrived and every request is answered.
     pub(super) async fn read_answers(&mut self) {
         let end = Instant::now() + PATIENCE;
         loop {
@@ -94,7 +94,7 @@ impl Client {
             if self.reader.has_arrived() && self.reader.is_answered() {
                 return;
             }
-            // What came may be waiting for the book, which others fill.
+            // Received lines can wait for the book, which the observer fills.
             self.read_until(async {
                 Timer::after(Duration::from_millis(5)).await;
             })
@@ -102,16 +102,16 @@ impl Client {
         }
     }
 
-    /// Makes up a request and notes it; gives its line.
+    /// Records a random request and returns its line.
     pub(super) fn make_up(&mut self) -> Vec<u8> {
         let round = self.round.clone();
         let may_talk = round.book.borrow().byte_count() < ROUND_BYTES;
-        count(&round.done.requests, 1);
+        round.counts.add("requests", 1);
         let (asked, line) = match self.random.below(100) {
             0..60 if may_talk => {
                 let text = self.text();
                 let line = request("message", &text);
-                count(&round.done.messages, 1);
+                round.counts.add("messages", 1);
                 (Request::Say(text), line)
             }
             60..80 if may_talk => {
@@ -165,7 +165,7 @@ impl Client {
         }
     }
 
-    /// Sends a few requests, cut into pieces at random.
+    /// Sends up to this many requests in random pieces.
     pub(super) async fn send(&mut self, most: u64) {
         let number = 1 + self.random.below(most);
         let lines: Vec<u8> = (0..number).flat_map(|_| self.make_up()).collect();
@@ -185,7 +185,7 @@ impl Client {
         }
     }
 
-    /// Does something of which it waits for the answer, or nothing.
+    /// Does one random action.
     pub(super) async fn act(&mut self) {
         match self.random.below(20) {
             0..12 => {
@@ -203,17 +203,17 @@ impl Client {
         self.read_for(Duration::from_millis(250)).await;
     }
 
-    /// Asks for much and takes nothing for some time.
+    /// Sends requests and reads nothing for a random time.
     pub(super) async fn stall(&mut self) {
-        count(&self.round.done.stalls, 1);
+        self.round.counts.add("stalls", 1);
         self.send(8).await;
         let time = self.random.below(800);
         Timer::after(Duration::from_millis(time)).await;
     }
 
-    /// Ends its sending side, perhaps in the midst of a line, and reads everything that comes.
+    /// Closes the sending side, sometimes inside of a line, and reads to the end.
     pub(super) async fn half_close(mut self) {
-        count(&self.round.done.half_closes, 1);
+        self.round.counts.add("half-closes", 1);
         if self.random.happens(20) {
             self.reader.ask(Request::Refused("was not ended"));
             (&self.stream)
@@ -223,13 +223,14 @@ impl Client {
         }
         let socket = self.stream.get_ref();
         socket.shutdown(Shutdown::Write).expect("it can be ended");
+        let mut end = Timer::after(PATIENCE);
         loop {
             let readable = async {
                 self.stream.readable().await.expect("it can be awaited");
                 true
             };
             let too_late = async {
-                Timer::after(PATIENCE).await;
+                (&mut end).await;
                 false
             };
             let is_in_time = or(readable, too_late).await;
@@ -241,13 +242,13 @@ impl Client {
         self.reader.end = End::Clean;
     }
 
-    /// Is gone without a word, perhaps with unread lines and unanswered requests.
+    /// Closes without a half-close, sometimes with unread lines and unanswered requests.
     pub(super) async fn break_off(mut self) {
         if self.random.happens(50) {
             self.send(4).await;
         }
         if self.random.happens(70) {
-            count(&self.round.done.resets, 1);
+            self.round.counts.add("resets", 1);
             SockRef::from(self.stream.get_ref())
                 .set_linger(Some(Duration::ZERO))
                 .expect("a linger of zero");
@@ -255,18 +256,17 @@ impl Client {
         self.reader.end = End::BrokenOff;
     }
 
-    pub(super) async fn end(self) {
-        let mut client = self;
-        match client.random.below(100) {
+    pub(super) async fn end(mut self) {
+        match self.random.below(100) {
             0..40 => {
-                client.read_answers().await;
-                client.half_close().await;
+                self.read_answers().await;
+                self.half_close().await;
             }
             40..65 => {
-                client.send(5).await;
-                client.half_close().await;
+                self.send(5).await;
+                self.half_close().await;
             }
-            _ => client.break_off().await,
+            _ => self.break_off().await,
         }
     }
 }
