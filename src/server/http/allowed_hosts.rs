@@ -3,23 +3,15 @@
 //! DNS rebinding lets a foreign page read this server through a name that its owner points here.
 //! Such a request carries the foreign name and is rejected. Names are never resolved.
 
+use crate::server::close_reason::CloseReason;
 use crate::server::host_name::HostName;
 use std::net::{Ipv4Addr, Ipv6Addr};
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum BadHost {
-    /// The text is neither a host name nor an address.
-    Malformed,
-    /// The name is not allowed.
-    Foreign,
-}
 
 /// The hosts that the server answers for: every address, `localhost`, and these names.
 #[derive(Clone, Debug, Default)]
 pub(super) struct AllowedHosts(Vec<HostName>);
 
 impl AllowedHosts {
-    /// Allows these names in addition to addresses and `localhost`.
     pub(super) fn new(names: Vec<HostName>) -> Self {
         AllowedHosts(names)
     }
@@ -28,44 +20,40 @@ impl AllowedHosts {
     /// point an address elsewhere.
     ///
     /// # Errors
-    /// The host is malformed or not allowed.
-    pub(super) fn check(&self, authority: &str) -> Result<(), BadHost> {
+    /// The host is neither a name nor an address, or the name is not allowed.
+    pub(super) fn check(&self, authority: &str) -> Result<(), CloseReason> {
         let (host, port) = split_port(authority);
         let is_port = port.is_empty() || port.parse::<u16>().is_ok();
         if !is_port || port.starts_with('+') {
-            return Err(BadHost::Malformed);
+            return Err(CloseReason::Malformed);
         }
         if let Some(inside) = host.strip_prefix('[') {
-            let address = inside.strip_suffix(']').ok_or(BadHost::Malformed)?;
+            let address = inside.strip_suffix(']').ok_or(CloseReason::Malformed)?;
             // An address may have a zone, such as `%eth0`.
             let address = address.split('%').next().unwrap_or_default();
-            return match address.parse::<Ipv6Addr>() {
-                Ok(_) => Ok(()),
-                Err(_) => Err(BadHost::Malformed),
-            };
+            let address = address.parse::<Ipv6Addr>();
+            return address.map(|_| ()).map_err(|_| CloseReason::Malformed);
         }
         if host.parse::<Ipv4Addr>().is_ok() {
             return Ok(());
         }
-        let name = HostName::parse(host).map_err(|_| BadHost::Malformed)?;
+        let name = HostName::parse(host).map_err(|_| CloseReason::Malformed)?;
         if name.as_str() == "localhost" || self.0.contains(&name) {
             return Ok(());
         }
-        Err(BadHost::Foreign)
+        Err(CloseReason::Misdirected)
     }
 }
 
 /// Splits off the port, which is empty if there is none.
-fn split_port(authority: &str) -> (&str, &str) {
+pub(super) fn split_port(authority: &str) -> (&str, &str) {
     // Colons inside brackets belong to an IPv6 address.
     let end_of_address = authority.rfind(']').map_or(0, |at| at + 1);
-    match authority[end_of_address..].find(':') {
-        Some(at) => {
-            let (host, port) = authority.split_at(end_of_address + at);
-            (host, &port[1..])
-        }
-        None => (authority, ""),
-    }
+    let colon = authority[end_of_address..].find(':');
+    colon.map_or((authority, ""), |colon| {
+        let at = end_of_address + colon;
+        (&authority[..at], &authority[at + 1..])
+    })
 }
 
 #[cfg(test)]
@@ -89,15 +77,15 @@ mod tests {
              evil.example[::1] [] é -x";
         for (hosts, expected) in [
             (good, Ok(())),
-            (foreign, Err(BadHost::Foreign)),
-            (malformed, Err(BadHost::Malformed)),
+            (foreign, Err(CloseReason::Misdirected)),
+            (malformed, Err(CloseReason::Malformed)),
         ] {
             for host in hosts.split(' ') {
                 assert_eq!(allowed.check(host), expected, "{host}");
             }
         }
         for host in ["", "local host"] {
-            assert_eq!(allowed.check(host), Err(BadHost::Malformed), "{host}");
+            assert_eq!(allowed.check(host), Err(CloseReason::Malformed), "{host}");
         }
     }
 }

@@ -18,7 +18,9 @@ use crate::server::http::response::{JSON, document, shared_document};
 use crate::server::limits::WEB_COOKIE_LIFETIME;
 use crate::storage::MessagePage;
 use serde::Deserialize;
-use std::borrow::Cow;
+use serde::de::DeserializeOwned;
+use serde_json::error::Category;
+use serde_json::json;
 use tide::{Request, StatusCode};
 
 /// The paths of the API and their methods.
@@ -37,7 +39,6 @@ const OPENAPI: &str = include_str!("../../../web/openapi.json");
 /// Name of the session cookie in the description.
 const EXAMPLE_COOKIE: &str = "smolchat-8080";
 
-/// Adds the routes of the API.
 pub(super) fn add_routes(app: &mut tide::Server<HttpState>) {
     app.at("/api/users").get(route(get_users));
     app.at("/api/messages")
@@ -91,9 +92,7 @@ pub(super) struct MessageFilter {
     pub(super) before: Option<u64>,
     /// Only messages after this event. Except for a search, the oldest of them come first.
     pub(super) after: Option<u64>,
-    /// Maximum messages.
     pub(super) limit: Option<u64>,
-    /// Only messages that match this query.
     pub(super) query: Option<String>,
 }
 
@@ -129,15 +128,16 @@ impl MessageFilter {
 
 /// Parses an event number or a count.
 fn number(name: &str, value: &str) -> Result<u64, Problem> {
-    let is_number = !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit());
+    let is_number = value.bytes().all(|byte| byte.is_ascii_digit());
     // SQLite stores signed numbers.
-    let parsed = value.parse::<i64>().ok().filter(|_| is_number);
-    parsed
-        .and_then(|number| u64::try_from(number).ok())
-        .ok_or_else(|| {
-            let detail = format!("The parameter \"{name}\" is not a whole number of at least 0");
-            Problem::new(400, "bad-parameter", detail)
-        })
+    let parsed = value
+        .parse()
+        .ok()
+        .filter(|number| *number <= i64::MAX as u64);
+    parsed.filter(|_| is_number).ok_or_else(|| {
+        let detail = format!("The parameter \"{name}\" is not a whole number of at least 0");
+        Problem::new(400, "bad-parameter", detail)
+    })
 }
 
 /// Returns the messages that pass a filter, oldest first, and whether there are more. The further
@@ -196,56 +196,51 @@ fn search(query: &str, page: HistoryPage) -> Result<SearchRequest, RequestError>
 /// read-only.
 fn authorize(request: &Request<HttpState>) -> Result<&RequestContext, Problem> {
     let context = request_context(request)?;
-    if request.state().web.is_read_only {
+    let (status, code, detail) = if request.state().web.is_read_only {
         let detail = "This page is read-only; send messages with a chat client";
-        return Err(Problem::new(403, "read-only", detail));
-    }
-    if !context.info.is_same_origin {
+        (403, "read-only", detail)
+    } else if !context.info.is_same_origin {
         let detail = "The request is not from this page; send the Origin of this address";
-        return Err(Problem::new(403, "foreign-origin", detail));
-    }
-    if !context.info.has_json {
+        (403, "foreign-origin", detail)
+    } else if !context.info.has_json {
         let detail = "The content type is not application/json; send JSON with that type";
-        return Err(Problem::new(415, "bad-content-type", detail));
-    }
-    Ok(context)
+        (415, "bad-content-type", detail)
+    } else {
+        return Ok(context);
+    };
+    Err(Problem::new(status, code, detail))
 }
 
 /// Parses a JSON body. `example` is a valid body, for the problem.
-fn parse_body<'a, T: Deserialize<'a>>(body: &'a [u8], example: &str) -> Result<T, Problem> {
-    let problem = |error: RequestError, detail: String| Problem::new(400, error.code(), detail);
+fn parse_body<T: DeserializeOwned>(body: &[u8], example: &str) -> Result<T, Problem> {
     let text = std::str::from_utf8(body).map_err(|_| {
-        let detail = "The body is not valid UTF-8; send UTF-8 text".to_owned();
-        problem(RequestError::NotUtf8, detail)
+        let detail = "The body is not valid UTF-8; send UTF-8 text";
+        Problem::new(400, RequestError::NotUtf8.code(), detail)
     })?;
-    serde_json::from_str(text).map_err(|error| match error.classify() {
-        serde_json::error::Category::Data => {
-            let detail = format!(
-                "The body lacks a field or has a wrong type; send an object such as {example}"
-            );
-            Problem::new(400, "bad-data", detail)
-        }
-        _ => problem(
-            RequestError::NotJson,
-            format!("The body is not valid JSON; send an object such as {example}"),
-        ),
+    serde_json::from_str(text).map_err(|error| {
+        let (code, flaw) = match error.classify() {
+            Category::Data => ("bad-data", "lacks a field or has a wrong type"),
+            _ => (RequestError::NotJson.code(), "is not valid JSON"),
+        };
+        let detail = format!("The body {flaw}; send an object such as {example}");
+        Problem::new(400, code, detail)
     })
 }
 
 /// Sends a command of a browser to the broker and waits for the reply.
 async fn command(
-    state: &HttpState,
-    context: &RequestContext,
+    request: &Request<HttpState>,
     command: BrowserCommand,
 ) -> Result<BrowserReply, Problem> {
+    let context = request_context(request)?;
     let (sender, receiver) = async_channel::bounded(1);
-    let request = BrowserRequest {
+    let command = BrowserRequest {
         session: context.info.session.clone(),
         address: context.address,
         command,
         reply: sender,
     };
-    match state.broker.request(request, &receiver).await {
+    match request.state().broker.request(command, &receiver).await {
         Ok(BrowserReply::Failed(error)) => Err(error.into()),
         Ok(reply) => Ok(reply),
         Err(_) => Err(Problem::stopping()),
@@ -258,25 +253,23 @@ fn chat_command(request: Result<ChatRequest, RequestError>) -> BrowserCommand {
 }
 
 #[derive(Deserialize)]
-struct JoinBody<'a> {
-    #[serde(borrow)]
-    name: Cow<'a, str>,
+struct JoinBody {
+    name: String,
 }
 
 async fn join(request: Request<HttpState>) -> RouteResult {
     let context = authorize(&request)?;
-    let body: JoinBody<'_> = parse_body(&context.body, r#"{"name":"NAME"}"#)?;
-    let join = BrowserCommand::Join(body.name.into());
+    let body: JoinBody = parse_body(&context.body, r#"{"name":"NAME"}"#)?;
     let BrowserReply::Joined {
         name,
         token,
         is_new,
-    } = command(request.state(), context, join).await?
+    } = command(&request, BrowserCommand::Join(body.name.into())).await?
     else {
         return Err(BrowserError::NoSession.into());
     };
     let limit = request.state().context.limits.max_message_bytes;
-    let text = serde_json::json!({ "name": name.as_str(), "limits": { "message": limit } });
+    let text = json!({ "name": name.as_str(), "limits": { "message": limit } });
     let mut response = document(text.to_string(), JSON);
     if is_new {
         response.set_status(StatusCode::Created);
@@ -288,27 +281,24 @@ async fn join(request: Request<HttpState>) -> RouteResult {
 
 async fn leave(request: Request<HttpState>) -> RouteResult {
     let context = authorize(&request)?;
-    command(request.state(), context, BrowserCommand::Leave).await?;
-    let mut response = document("{}".to_owned(), JSON);
+    command(&request, BrowserCommand::Leave).await?;
+    let mut response = document("{}", JSON);
     response.insert_header("set-cookie", context.info.remove_cookie());
     Ok(response)
 }
 
 #[derive(Deserialize)]
-struct MessageBody<'a> {
-    #[serde(borrow)]
-    message: Cow<'a, str>,
-    #[serde(borrow, default)]
-    nonce: Option<Cow<'a, str>>,
+struct MessageBody {
+    message: String,
+    nonce: Option<String>,
     #[serde(default)]
     action: bool,
 }
 
 async fn send_message(request: Request<HttpState>) -> RouteResult {
     let context = authorize(&request)?;
-    let state = request.state();
-    let body: MessageBody<'_> = parse_body(&context.body, r#"{"message":"TEXT","nonce":"N"}"#)?;
-    let max_bytes = state.context.limits.max_message_bytes;
+    let body: MessageBody = parse_body(&context.body, r#"{"message":"TEXT","nonce":"N"}"#)?;
+    let max_bytes = request.state().context.limits.max_message_bytes;
     let chat_request = || {
         Ok(ChatRequest::Say(SendMessage {
             text: decode::message_text(&body.message, max_bytes)?,
@@ -316,11 +306,11 @@ async fn send_message(request: Request<HttpState>) -> RouteResult {
             nonce: decode::nonce(body.nonce.as_deref())?,
         }))
     };
-    let reply = command(state, context, chat_command(chat_request())).await?;
+    let reply = command(&request, chat_command(chat_request())).await?;
     let BrowserReply::Done(id) = reply else {
         return Err(BrowserError::NoSession.into());
     };
-    let text = serde_json::json!({ "id": id, "nonce": body.nonce });
+    let text = json!({ "id": id, "nonce": body.nonce });
     let mut response = document(text.to_string(), JSON);
     response.set_status(StatusCode::Created);
     if let Some(id) = id {
@@ -330,28 +320,24 @@ async fn send_message(request: Request<HttpState>) -> RouteResult {
 }
 
 #[derive(Deserialize)]
-struct PrivateBody<'a> {
-    #[serde(borrow)]
-    target: Cow<'a, str>,
-    #[serde(borrow)]
-    message: Cow<'a, str>,
-    #[serde(borrow, default)]
-    nonce: Option<Cow<'a, str>>,
+struct PrivateBody {
+    target: String,
+    message: String,
+    nonce: Option<String>,
 }
 
 async fn send_private(request: Request<HttpState>) -> RouteResult {
     let context = authorize(&request)?;
-    let state = request.state();
     let example = r#"{"target":"NAME","message":"TEXT","nonce":"N"}"#;
-    let body: PrivateBody<'_> = parse_body(&context.body, example)?;
-    let max_bytes = state.context.limits.max_message_bytes;
+    let body: PrivateBody = parse_body(&context.body, example)?;
+    let max_bytes = request.state().context.limits.max_message_bytes;
     let chat_request = || {
         Ok(ChatRequest::Private(SendPrivate {
-            target: (*body.target).into(),
+            target: body.target.into(),
             text: decode::message_text(&body.message, max_bytes)?,
             nonce: decode::nonce(body.nonce.as_deref())?,
         }))
     };
-    command(state, context, chat_command(chat_request())).await?;
-    Ok(document("{}".to_owned(), JSON))
+    command(&request, chat_command(chat_request())).await?;
+    Ok(document("{}", JSON))
 }

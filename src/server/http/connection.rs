@@ -82,7 +82,7 @@ impl HttpConnection {
         let context = &self.state.context;
         let max_message_bytes = context.limits.max_message_bytes;
         let max_body_bytes = max_message_bytes * MAX_ESCAPE_BYTES + WEB_BODY_OVERHEAD_BYTES;
-        let mut reader = RequestReader::new(socket, self.state.limits.clone(), max_body_bytes);
+        let mut reader = RequestReader::new(socket, &self.state.limits, max_body_bytes);
         let (quota, mut rate) = (context.quota(), RateLimiter::default());
         loop {
             let head = reader.next_head().await?;
@@ -106,7 +106,7 @@ impl HttpConnection {
                 }
             }
             let keep_alive = head.keep_alive;
-            let limit = self.state.limits.limits.response_deadline;
+            let limit = self.state.limits.configured.response_deadline;
             let answering = self.answer(socket, head, body, refused);
             let answered = timeout(limit, answering).await;
             // A client that sends requests without pause must not occupy the thread.
@@ -144,7 +144,7 @@ impl HttpConnection {
             }
         };
         let response = finish(response, &path);
-        let stall_timeout = self.state.limits.limits.write_stall_timeout;
+        let stall_timeout = self.state.limits.configured.write_stall_timeout;
         write_response(socket, response, is_head, stall_timeout).await
     }
 }

@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 #[derive(Debug)]
 pub(crate) struct ConnectionLimits {
     /// Limits that the operator chooses.
-    pub(super) limits: WebLimits,
+    pub(super) configured: WebLimits,
     /// Hosts that a request may name.
     pub(super) hosts: AllowedHosts,
     /// Open connections.
@@ -32,7 +32,7 @@ impl ConnectionLimits {
         let per_address = limits.connections_per_address;
         let streams_per_address = limits.streams_per_address;
         ConnectionLimits {
-            limits,
+            configured: limits,
             hosts: AllowedHosts::new(names),
             connections: ConnectionCounter::new(WEB_MAX_CONNECTIONS, per_address),
             closing: ConnectionCounter::new(WEB_MAX_CLOSING_CONNECTIONS, None),

@@ -4,9 +4,9 @@
 //! validated requests reach the routes.
 
 use crate::server::close_reason::CloseReason;
-use crate::server::http::allowed_hosts::{AllowedHosts, BadHost};
+use crate::server::http::allowed_hosts::AllowedHosts;
 use crate::server::http::connection_limits::ConnectionLimits;
-use crate::server::http::request_info::RequestInfo;
+use crate::server::http::request_info::{RequestInfo, values};
 use crate::server::limits::WEB_MAX_HEAD_BYTES;
 use crate::server::timeout::timeout;
 use futures_lite::AsyncReadExt;
@@ -14,31 +14,18 @@ use smol::Async;
 use std::borrow::Cow;
 use std::net::TcpStream;
 use std::str;
-use std::sync::Arc;
 use tide::http::{Method, Url};
 
 /// First part of every API path.
 pub(super) const API: &str = "/api/";
 /// Path of the live stream.
 pub(super) const STREAM_PATH: &str = "/api/events";
-/// Methods that reach the API. For each path, the routes allow some of them.
-const API_METHODS: [Method; 8] = [
-    Method::Get,
-    Method::Head,
-    Method::Post,
-    Method::Delete,
-    Method::Put,
-    Method::Patch,
-    Method::Options,
-    Method::Trace,
-];
 /// Maximum header fields of a request.
 const MAX_FIELDS: usize = 64;
 
 /// A valid request head.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct RequestHead {
-    /// The method.
     pub(super) method: Method,
     /// The path and query. The host is always `localhost`, since no route looks at it.
     pub(super) url: Url,
@@ -57,7 +44,6 @@ pub(super) struct RequestHead {
 /// The end of a connection, with what its last response depends on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct HttpConnectionEnd {
-    /// Why the connection ends.
     pub(super) reason: CloseReason,
     /// Whether the request uses HEAD, as far as it arrived. Its response has no body.
     pub(super) is_head: bool,
@@ -80,17 +66,16 @@ impl From<CloseReason> for HttpConnectionEnd {
 #[derive(Debug)]
 pub(super) struct RequestReader<'a> {
     socket: &'a Async<TcpStream>,
-    limits: Arc<ConnectionLimits>,
+    limits: &'a ConnectionLimits,
     /// Bytes after the last request.
     bytes: Vec<u8>,
     max_body_bytes: usize,
 }
 
 impl<'a> RequestReader<'a> {
-    /// Creates a reader that accepts bodies of at most `max_body_bytes`.
     pub(super) fn new(
         socket: &'a Async<TcpStream>,
-        limits: Arc<ConnectionLimits>,
+        limits: &'a ConnectionLimits,
         max_body_bytes: usize,
     ) -> Self {
         RequestReader {
@@ -119,7 +104,7 @@ impl<'a> RequestReader<'a> {
     /// # Errors
     /// The body does not arrive in time, or the connection ends.
     pub(super) async fn body(&mut self, length: usize) -> Result<Vec<u8>, CloseReason> {
-        let limit = self.limits.limits.head_timeout;
+        let limit = self.limits.configured.head_timeout;
         let reading = async {
             while self.bytes.len() < length {
                 self.read_up_to(length).await?;
@@ -131,17 +116,14 @@ impl<'a> RequestReader<'a> {
     }
 
     async fn wait_for_head(&mut self) -> Result<RequestHead, CloseReason> {
-        let (idle, head) = {
-            let limits = &self.limits.limits;
-            (limits.idle_timeout, limits.head_timeout)
-        };
+        let limits = &self.limits.configured;
         if self.bytes.is_empty() {
             // A silent keep-alive connection is normal: it ends without a response.
-            timeout(idle, self.read_up_to(WEB_MAX_HEAD_BYTES))
+            timeout(limits.idle_timeout, self.read_up_to(WEB_MAX_HEAD_BYTES))
                 .await
                 .unwrap_or(Err(CloseReason::Idle))?;
         }
-        timeout(head, self.read_head())
+        timeout(limits.head_timeout, self.read_head())
             .await
             .unwrap_or(Err(CloseReason::HeadTimeout))
     }
@@ -228,7 +210,8 @@ fn validate_head(bytes: &[u8], allowed: &AllowedHosts) -> Result<RequestHead, Cl
         Ok(_) | Err(_) => return Err(CloseReason::Malformed),
     }
     let is_http_1_0 = request.version == Some(0);
-    let hosts = values(&request, "host");
+    let values = |name| -> Vec<&[u8]> { values(request.headers, name).collect() };
+    let hosts = values("host");
     if hosts.len() > 1 || (hosts.is_empty() && !is_http_1_0) {
         return Err(CloseReason::Malformed);
     }
@@ -250,18 +233,18 @@ fn validate_head(bytes: &[u8], allowed: &AllowedHosts) -> Result<RequestHead, Cl
     if is_http_1_0 && url.path() == STREAM_PATH {
         return Err(CloseReason::OtherVersion);
     }
-    if !values(&request, "expect").is_empty() {
+    if !values("expect").is_empty() {
         return Err(CloseReason::Expectation);
     }
-    let body_bytes = body_length(&values(&request, "content-length"))?;
-    let has_coding = !values(&request, "transfer-encoding").is_empty();
+    let body_bytes = body_length(&values("content-length"))?;
+    let has_coding = !values("transfer-encoding").is_empty();
     match is_api {
         false if body_bytes > 0 || has_coding => return Err(CloseReason::HasBody),
         true if has_coding => return Err(CloseReason::LengthRequired),
         _ => {}
     }
     Ok(RequestHead {
-        keep_alive: !is_http_1_0 && !asks_to_close(&values(&request, "connection")),
+        keep_alive: !is_http_1_0 && !asks_to_close(&values("connection")),
         is_stream: url.path() == STREAM_PATH && method == Method::Get,
         info: RequestInfo::from_fields(request.headers, authority.unwrap_or_default()),
         method,
@@ -271,19 +254,12 @@ fn validate_head(bytes: &[u8], allowed: &AllowedHosts) -> Result<RequestHead, Cl
     })
 }
 
-/// Returns the values of all fields with this name.
-fn values<'a>(request: &httparse::Request<'_, 'a>, name: &str) -> Vec<&'a [u8]> {
-    let fields = request.headers.iter();
-    fields
-        .filter(|field| field.name.eq_ignore_ascii_case(name))
-        .map(|field| field.value)
-        .collect()
-}
-
 /// Returns the method if it is allowed here. Method names are case-sensitive.
 fn known_method(name: &str, is_api: bool) -> Option<Method> {
-    let mut methods = API_METHODS.into_iter();
-    let method = methods.find(|method| method.as_ref() == name)?;
+    let method = name
+        .parse()
+        .ok()
+        .filter(|method: &Method| method.as_ref() == name)?;
     (is_api || matches!(method, Method::Get | Method::Head)).then_some(method)
 }
 
@@ -334,11 +310,7 @@ fn split_target(target: &str) -> (Option<&str>, Cow<'_, str>) {
 /// Returns the host as text if this server serves it.
 fn check_host<'a>(host: &'a [u8], allowed: &AllowedHosts) -> Result<&'a str, CloseReason> {
     let host = str::from_utf8(host).map_err(|_| CloseReason::Malformed)?;
-    match allowed.check(host) {
-        Ok(()) => Ok(host),
-        Err(BadHost::Malformed) => Err(CloseReason::Malformed),
-        Err(BadHost::Foreign) => Err(CloseReason::Misdirected),
-    }
+    allowed.check(host).map(|()| host)
 }
 
 #[cfg(test)]

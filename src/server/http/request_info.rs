@@ -8,6 +8,7 @@
 use crate::chat::request::EventCursor;
 use crate::chat::token::Token;
 use crate::protocol::sse;
+use crate::server::http::allowed_hosts::split_port;
 
 /// What the header fields of a request say about the client.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -28,20 +29,23 @@ pub(super) struct RequestInfo {
     pub(super) accepts_gzip: bool,
 }
 
-type Fields<'a, 'b> = &'a [httparse::Header<'b>];
+pub(super) type Fields<'a, 'b> = &'a [httparse::Header<'b>];
+
+/// Returns the values of all fields with this name.
+pub(super) fn values<'a>(fields: Fields<'a, '_>, name: &str) -> impl Iterator<Item = &'a [u8]> {
+    let is_named = move |field: &&httparse::Header<'_>| field.name.eq_ignore_ascii_case(name);
+    fields.iter().filter(is_named).map(|field| field.value)
+}
+
+fn texts<'a>(fields: Fields<'a, '_>, name: &str) -> impl Iterator<Item = &'a str> {
+    values(fields, name).filter_map(|value| std::str::from_utf8(value).ok())
+}
 
 /// Returns the value of a field, or none if the field occurs more than once.
 fn single<'a>(fields: Fields<'a, '_>, name: &str) -> Option<&'a str> {
-    let mut found = values(fields, name);
+    let mut found = texts(fields, name);
     let first = found.next()?;
     found.next().is_none().then_some(first)
-}
-
-fn values<'a>(fields: Fields<'a, '_>, name: &str) -> impl Iterator<Item = &'a str> {
-    fields
-        .iter()
-        .filter(move |field| field.name.eq_ignore_ascii_case(name))
-        .filter_map(|field| std::str::from_utf8(field.value).ok())
 }
 
 impl RequestInfo {
@@ -53,13 +57,13 @@ impl RequestInfo {
             matches!(scheme, "http" | "https") && host.eq_ignore_ascii_case(authority)
         });
         RequestInfo {
-            session: values(fields, "cookie").find_map(|pairs| session_in(pairs, &cookie)),
+            session: texts(fields, "cookie").find_map(|pairs| session_in(pairs, &cookie)),
             cookie,
             last_event: single(fields, "last-event-id").and_then(sse::parse_event_id),
             is_same_origin,
             is_secure: is_same_origin && origin.is_some_and(|(scheme, _)| scheme == "https"),
             has_json: single(fields, "content-type").is_some_and(is_json),
-            accepts_gzip: values(fields, "accept-encoding").any(accepts_gzip),
+            accepts_gzip: texts(fields, "accept-encoding").any(accepts_gzip),
         }
     }
 
@@ -85,11 +89,9 @@ impl RequestInfo {
 
 /// Returns the name of the session cookie for this host and port.
 fn cookie_name(authority: &str) -> String {
-    let after_address = authority.rfind(']').map_or(0, |at| at + 1);
-    let port = authority[after_address..].split_once(':');
-    match port {
-        Some((_, port)) if !port.is_empty() => format!("smolchat-{port}"),
-        _ => "smolchat".to_owned(),
+    match split_port(authority) {
+        (_, "") => "smolchat".to_owned(),
+        (_, port) => format!("smolchat-{port}"),
     }
 }
 
@@ -147,11 +149,7 @@ mod tests {
             ("localhost:8080", "http://localhost:8081", false),
             ("localhost:8080", "http://localhost", false),
             ("localhost:8080", "http://evil.example", false),
-            (
-                "localhost:8080",
-                "http://localhost:8080.evil.example",
-                false,
-            ),
+            ("x:80", "http://x:80.evil.example", false),
             ("localhost:8080", "file://localhost:8080", false),
             ("localhost:8080", "null", false),
             ("localhost:8080", "", false),
@@ -179,35 +177,28 @@ mod tests {
             info.set_cookie(&token, 60),
             format!("smolchat-81={SECRET}; Path=/; Max-Age=60; HttpOnly; SameSite=Strict; Secure")
         );
-        assert!(
-            info.remove_cookie()
-                .starts_with("smolchat-81=; Path=/; Max-Age=0;")
-        );
+        let removed = info.remove_cookie();
+        assert!(removed.starts_with("smolchat-81=; Path=/; Max-Age=0;"));
     }
 
     #[test]
     fn json_depends_on_the_media_type_and_gzip_on_its_weight() {
-        for (value, expected) in [
-            ("application/json", true),
-            ("Application/JSON; charset=utf-8", true),
-            ("text/plain", false),
-            ("application/jsonx", false),
-            ("application/x-www-form-urlencoded", false),
+        for (value, has_json, accepts_gzip) in [
+            ("application/json", true, false),
+            ("Application/JSON; charset=utf-8", true, false),
+            ("text/plain", false, false),
+            ("application/jsonx", false, false),
+            ("gzip", false, true),
+            ("br, GZIP;q=0.5", false, true),
+            ("*", false, true),
+            ("gzip;q=0", false, false),
+            ("gzip; q=0.0, br", false, false),
+            ("", false, false),
         ] {
-            let info = info("x", &[("content-type", value)]);
-            assert_eq!(info.has_json, expected, "{value}");
-        }
-        for (value, expected) in [
-            ("gzip", true),
-            ("br, GZIP;q=0.5", true),
-            ("*", true),
-            ("gzip;q=0", false),
-            ("gzip; q=0.0, br", false),
-            ("identity", false),
-            ("", false),
-        ] {
-            let info = info("x", &[("accept-encoding", value)]);
-            assert_eq!(info.accepts_gzip, expected, "{value}");
+            let fields = [("content-type", value), ("accept-encoding", value)];
+            let info = info("x", &fields);
+            let found = (info.has_json, info.accepts_gzip);
+            assert_eq!(found, (has_json, accepts_gzip), "{value}");
         }
     }
 

@@ -109,7 +109,7 @@ async fn get_health(request: Request<HttpState>) -> RouteResult {
     if let Some(failure) = state.context.health.failure() {
         return Err(Problem::unavailable("not-stored", failure));
     }
-    let limit = state.limits.limits.health_timeout;
+    let limit = state.limits.configured.health_timeout;
     let answered = timeout(limit, state.snapshot()).await;
     let overloaded = || {
         let detail = "The chat does not answer in time; it is overloaded";

@@ -14,138 +14,102 @@ fn target_of(head: RequestHead) -> String {
     url.strip_prefix("http://localhost").unwrap().to_owned()
 }
 
+/// Validates a request for the host `x` with these further fields.
+fn validated_request(line: &str, fields: &str) -> Result<RequestHead, CloseReason> {
+    let fields = match fields {
+        "" => String::new(),
+        fields => format!("{fields}\r\n"),
+    };
+    validated(&format!("{line}\r\nHost: x\r\n{fields}\r\n"))
+}
+
 #[test]
-fn valid_heads_pass_and_say_whether_the_connection_stays_open() {
-    for (head, keep_alive) in [
-        ("GET / HTTP/1.1\r\nHost: x\r\n\r\n", true),
-        (
-            "HEAD /a?b HTTP/1.1\r\nhost: x\r\nConnection: Close\r\n\r\n",
-            false,
-        ),
-        (
-            "GET / HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n",
-            true,
-        ),
-        ("GET / HTTP/1.0\r\n\r\n", false),
-        ("GET / HTTP/1.0\r\nHost: x\r\n\r\n", false),
-        (
-            "GET / HTTP/1.1\r\nHost: x\r\nConnection: keep-alive, close\r\n\r\n",
-            false,
-        ),
-        ("GET / HTTP/1.1\r\nHost: x\r\nCookie: n=é\r\n\r\n", true),
+fn connection_stays_open_unless_the_client_closes_it() {
+    for (line, fields, keep_alive) in [
+        ("GET / HTTP/1.1", "", true),
+        ("GET / HTTP/1.1", "Content-Length: 0", true),
+        ("GET / HTTP/1.1", "Cookie: n=é", true),
+        ("HEAD /a?b HTTP/1.1", "Connection: Close", false),
+        ("GET / HTTP/1.1", "Connection: keep-alive, close", false),
+        ("GET / HTTP/1.0", "", false),
     ] {
-        let validated = validated(head).map(|head| head.keep_alive);
-        assert_eq!(validated, Ok(keep_alive), "{head:?}");
+        let head = validated_request(line, fields);
+        let validated = head.map(|head| head.keep_alive);
+        assert_eq!(validated, Ok(keep_alive), "{line} {fields}");
     }
 }
 
 #[test]
 fn each_invalid_head_has_its_reason() {
     use CloseReason::{
-        Expectation, HasBody, HeadTooLarge, Malformed, MethodNotAllowed, Misdirected, OtherVersion,
+        Expectation, HasBody, HeadTooLarge, Malformed, MethodNotAllowed, OtherVersion,
     };
-    let many = format!("Host: x\r\n{}", "A: b\r\n".repeat(MAX_FIELDS));
-    for (line, fields, reason) in [
-        ("hello", "", Malformed),
-        ("GET / HTTP/1.1", "", Malformed),
-        ("GET / HTTP/1.1", "Host: x\r\nHost: x", Malformed),
-        ("GET / HTTP/1.0", "Host: x\r\nHost: x", Malformed),
-        ("GET / HTTP/1.1", "Host:", Malformed),
-        ("GET / HTTP/1.1", "Host: é", Malformed),
-        ("GET / HTTP/1.1", "Host: x y", Malformed),
-        ("GET /é HTTP/1.1", "Host: x", Malformed),
-        ("GET * HTTP/1.1", "Host: x", Malformed),
-        ("GET x HTTP/1.1", "Host: x", Malformed),
-        ("GET ftp://x/ HTTP/1.1", "Host: x", Malformed),
-        ("GET /#x HTTP/1.1", "Host: x", Malformed),
-        ("GET /api/events HTTP/1.0", "", OtherVersion),
-        ("GET / HTTP/2.0", "Host: x", OtherVersion),
-        ("POST / HTTP/1.0", "", MethodNotAllowed),
-        ("POST / HTTP/1.1", "Host: x", MethodNotAllowed),
-        ("get / HTTP/1.1", "Host: x", MethodNotAllowed),
-        ("OPTIONS * HTTP/1.1", "Host: x", MethodNotAllowed),
-        ("CONNECT x:80 HTTP/1.1", "Host: x", MethodNotAllowed),
-        (
-            "POST / HTTP/1.1",
-            "Host: x\r\nContent-Length: 5",
-            MethodNotAllowed,
-        ),
-        ("POST / HTTP/1.1", "Host: evil.example", Misdirected),
-        ("GET / HTTP/1.1", "Host: x\r\nContent-Length: 5", HasBody),
-        (
-            "GET / HTTP/1.1",
-            "Host: x\r\nTransfer-Encoding: chunked",
-            HasBody,
-        ),
-        (
-            "GET / HTTP/1.1",
-            "Host: x\r\nExpect: 100-continue",
-            Expectation,
-        ),
-        (
-            "GET / HTTP/1.1",
-            "Host: x\r\nContent-Length: abc",
-            Malformed,
-        ),
-        ("GET / HTTP/1.1", "Host: x\r\nContent-Length: -1", Malformed),
-        ("GET / HTTP/1.1", "Host: x\r\nContent-Length:", Malformed),
-        (
-            "GET / HTTP/1.1",
-            "Host: x\r\nContent-Length: 0\r\nContent-Length: 5",
-            Malformed,
-        ),
-        (
-            "GET / HTTP/1.1",
-            "Host: x\r\nContent-Length: 99999999999999999999",
-            HasBody,
-        ),
-        ("GET / HTTP/1.1\nHost: x", "A: b", Malformed),
-        ("GET / HTTP/1.1", "Host: x\nA: b", Malformed),
-        ("\nGET / HTTP/1.1", "Host: x", Malformed),
-        ("GET / HTTP/1.1", many.trim_end(), HeadTooLarge),
+    for (line, reason) in [
+        ("hello", Malformed),
+        ("GET /é HTTP/1.1", Malformed),
+        ("GET * HTTP/1.1", Malformed),
+        ("GET x HTTP/1.1", Malformed),
+        ("GET ftp://x/ HTTP/1.1", Malformed),
+        ("GET /#x HTTP/1.1", Malformed),
+        ("\nGET / HTTP/1.1", Malformed),
+        ("GET / HTTP/1.1\nA: b", Malformed),
+        ("GET / HTTP/2.0", OtherVersion),
+        ("POST / HTTP/1.1", MethodNotAllowed),
+        ("get / HTTP/1.1", MethodNotAllowed),
+        ("OPTIONS * HTTP/1.1", MethodNotAllowed),
+        ("CONNECT x:80 HTTP/1.1", MethodNotAllowed),
     ] {
-        let head = match fields {
-            "" => format!("{line}\r\n\r\n"),
-            _ => format!("{line}\r\n{fields}\r\n\r\n"),
-        };
-        assert_eq!(validated(&head), Err(reason), "{head:?}");
+        assert_eq!(validated_request(line, ""), Err(reason), "{line:?}");
     }
+    let many = "A: b\r\n".repeat(MAX_FIELDS);
+    for (fields, reason) in [
+        ("Host: x", Malformed),
+        ("bad header", Malformed),
+        ("A: b\nC: d", Malformed),
+        ("Content-Length: abc", Malformed),
+        ("Content-Length: -1", Malformed),
+        ("Content-Length:", Malformed),
+        ("Content-Length: 0\r\nContent-Length: 5", Malformed),
+        ("Content-Length: 5", HasBody),
+        ("Content-Length: 99999999999999999999", HasBody),
+        ("Transfer-Encoding: chunked", HasBody),
+        ("Expect: 100-continue", Expectation),
+        (many.trim_end(), HeadTooLarge),
+    ] {
+        let head = validated_request("GET / HTTP/1.1", fields);
+        assert_eq!(head, Err(reason), "{fields:?}");
+    }
+    let without_host = validated("GET / HTTP/1.1\r\n\r\n");
+    assert_eq!(without_host, Err(Malformed));
 }
 
 #[test]
 fn api_methods_and_bodies_pass_for_api_paths() {
-    for (method, path, expected) in [
-        ("POST", "/api/messages", Ok(5)),
-        ("PUT", "/api/x", Ok(5)),
-        ("GET", "/api/users", Ok(5)),
-        ("BREW", "/api/users", Err(CloseReason::MethodNotAllowed)),
-        (
-            "POST",
-            "/x/../api/users",
-            Err(CloseReason::MethodNotAllowed),
-        ),
+    use CloseReason::{LengthRequired, MethodNotAllowed};
+    for (target, expected) in [
+        ("POST /api/messages", Ok(5)),
+        ("PUT /api/x", Ok(5)),
+        ("GET /api/users", Ok(5)),
+        ("BREW /api/users", Err(MethodNotAllowed)),
+        ("post /api/users", Err(MethodNotAllowed)),
+        ("POST /x/../api/users", Err(MethodNotAllowed)),
     ] {
-        let head = format!("{method} {path} HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\n");
-        let body_bytes = validated(&head).map(|head| head.body_bytes);
-        assert_eq!(body_bytes, expected, "{head:?}");
+        let head = validated_request(&format!("{target} HTTP/1.1"), "Content-Length: 5");
+        assert_eq!(head.map(|head| head.body_bytes), expected, "{target}");
     }
-    let chunked = "POST /api/x HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n";
-    assert_eq!(validated(chunked), Err(CloseReason::LengthRequired));
+    let chunked = validated_request("POST /api/x HTTP/1.1", "Transfer-Encoding: chunked");
+    assert_eq!(chunked, Err(LengthRequired));
 }
 
 #[test]
 fn request_must_name_a_host_of_this_server() {
     use CloseReason::{Malformed, Misdirected};
     for (target, host, expected) in [
-        ("/", "x", Ok("/")),
         ("/", "X:8080", Ok("/")),
         ("/", "chat.example.", Ok("/")),
-        ("/", "localhost", Ok("/")),
-        ("/", "10.0.0.1:80", Ok("/")),
-        ("/", "[::1]:80", Ok("/")),
         ("/", "evil.example", Err(Misdirected)),
-        ("/", "x.evil.example:8080", Err(Misdirected)),
-        ("/", "evil.example@x", Err(Malformed)),
+        ("/", "", Err(Malformed)),
+        ("/", "é", Err(Malformed)),
         // A host in the target overrides the field.
         ("http://x/a?b", "evil.example", Ok("/a?b")),
         ("HTTP://X", "x", Ok("/")),
@@ -182,9 +146,9 @@ fn every_spelling_of_the_stream_path_is_recognised() {
          /x/../api/events /x/%2E%2e/api/events /../api/events /api\\events \
          /api\\.\\events http://x/api/events http://x/api/x/..\\events";
     for path in cases.split(' ') {
-        let new = validated(&format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n"));
+        let new = validated_request(&format!("GET {path} HTTP/1.1"), "");
         assert_eq!(new.map(|head| head.is_stream), Ok(true), "{path}");
-        let old = validated(&format!("GET {path} HTTP/1.0\r\n\r\n"));
+        let old = validated_request(&format!("GET {path} HTTP/1.0"), "");
         assert_eq!(old, Err(CloseReason::OtherVersion), "{path}");
     }
 }
@@ -197,7 +161,7 @@ fn no_other_path_is_a_stream() {
          /API/EVENTS /api/%65vents /api%2fevents /api%5Cevents";
     for path in cases.split(' ') {
         for version in ["1.0", "1.1"] {
-            let head = validated(&format!("GET {path} HTTP/{version}\r\nHost: x\r\n\r\n"));
+            let head = validated_request(&format!("GET {path} HTTP/{version}"), "");
             assert_eq!(head.map(|head| head.is_stream), Ok(false), "{path}");
         }
     }
