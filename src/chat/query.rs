@@ -3,7 +3,7 @@
 //! Text is folded into words: NFKD, without marks, in lower case. Adjacent words of a query must be
 //! adjacent in the message. Each character of a script without spaces, such as Chinese, is a word.
 
-use crate::limits::MAX_QUERY_WORDS;
+use crate::limits::{MAX_QUERY_BYTES, MAX_QUERY_WORDS};
 use jiff::Timestamp;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
@@ -37,23 +37,18 @@ pub enum QueryError {
     NothingAfter(&'static str),
     /// A filter occurs twice.
     Twice(&'static str),
-    /// The query is longer than the limit in bytes.
-    TooLong {
-        /// Bytes allowed.
-        limit: usize,
-    },
-    /// The query has more words than the limit.
-    TooManyWords {
-        /// Words allowed.
-        limit: usize,
-    },
+    /// The query is longer than [`MAX_QUERY_BYTES`].
+    TooLong,
+    /// The query has more words than [`MAX_QUERY_WORDS`].
+    TooManyWords,
 }
 
 impl QueryError {
     /// Returns the exceeded limit, if there is one.
     pub fn limit(&self) -> Option<usize> {
         match self {
-            QueryError::TooLong { limit } | QueryError::TooManyWords { limit } => Some(*limit),
+            QueryError::TooLong => Some(MAX_QUERY_BYTES),
+            QueryError::TooManyWords => Some(MAX_QUERY_WORDS),
             _ => None,
         }
     }
@@ -61,32 +56,27 @@ impl QueryError {
 
 impl fmt::Display for QueryError {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            QueryError::Empty => write!(
-                out,
-                "The search is empty; give a word, a \"phrase in quotes\", from:NAME, \
-                 after:2026-01-31 or before:2026-02-28"
-            ),
+        out.write_str(&match self {
+            QueryError::Empty => "The search is empty; give a word, a \"phrase in quotes\", \
+                                  from:NAME, after:2026-01-31 or before:2026-02-28"
+                .into(),
             QueryError::UnclosedQuote => {
-                write!(out, "A quotation mark is not closed; add the closing one")
+                "A quotation mark is not closed; add the closing one".into()
             }
             QueryError::NotADate(key) => {
-                write!(out, "\"{key}\" needs a date; write it as {key}2026-01-31")
+                format!("\"{key}\" needs a date; write it as {key}2026-01-31")
             }
             QueryError::NothingAfter(key) => {
-                write!(out, "\"{key}\" needs a value; write it without a space")
+                format!("\"{key}\" needs a value; write it without a space")
             }
-            QueryError::Twice(key) => write!(out, "\"{key}\" occurs twice; give it once"),
-            QueryError::TooLong { limit } => {
-                write!(
-                    out,
-                    "The search is longer than {limit} bytes; use fewer words"
-                )
+            QueryError::Twice(key) => format!("\"{key}\" occurs twice; give it once"),
+            QueryError::TooLong => {
+                format!("The search is longer than {MAX_QUERY_BYTES} bytes; use fewer words")
             }
-            QueryError::TooManyWords { limit } => {
-                write!(out, "The search has more than {limit} words; use fewer")
+            QueryError::TooManyWords => {
+                format!("The search has more than {MAX_QUERY_WORDS} words; use fewer")
             }
-        }
+        })
     }
 }
 
@@ -114,8 +104,7 @@ impl Query {
         }
         let words: usize = query.phrases.iter().map(Vec::len).sum();
         if words > MAX_QUERY_WORDS {
-            let limit = MAX_QUERY_WORDS;
-            return Err(QueryError::TooManyWords { limit });
+            return Err(QueryError::TooManyWords);
         }
         Ok(query)
     }
@@ -144,21 +133,16 @@ impl Query {
 
     /// Returns whether a message matches.
     pub fn matches(&self, author: &str, time: Timestamp, text: &str) -> bool {
+        let contains_phrases = || {
+            let words = words(text);
+            let contains = |phrase: &Vec<String>| words.windows(phrase.len()).any(|w| w == *phrase);
+            self.phrases.iter().all(contains)
+        };
         let from = self.from.as_ref();
         self.after.is_none_or(|after| time >= after)
             && self.before.is_none_or(|before| time < before)
             && from.is_none_or(|from| *from == author_key(author))
-            && self.phrases_are_in(text)
-    }
-
-    fn phrases_are_in(&self, text: &str) -> bool {
-        if self.phrases.is_empty() {
-            return true;
-        }
-        let words = words(text);
-        self.phrases
-            .iter()
-            .all(|phrase| words.windows(phrase.len()).any(|part| part == *phrase))
+            && (self.phrases.is_empty() || contains_phrases())
     }
 }
 
@@ -186,36 +170,30 @@ fn split_value(text: &str) -> Result<(&str, &str), QueryError> {
 
 /// Parses a day and returns its beginning.
 fn day(key: &'static str, value: &str) -> Result<Timestamp, QueryError> {
-    let error = QueryError::NotADate(key);
-    let date: Date = value.trim().parse().map_err(|_| error.clone())?;
-    let start = date.to_zoned(TimeZone::UTC).map_err(|_| error)?;
+    let date: Option<Date> = value.trim().parse().ok();
+    let start = date.and_then(|date| date.to_zoned(TimeZone::UTC).ok());
+    let start = start.ok_or(QueryError::NotADate(key))?;
     Ok(start.timestamp())
+}
+
+fn without_marks(text: impl Iterator<Item = char>) -> impl Iterator<Item = char> {
+    text.filter(|character| !is_combining_mark(*character))
 }
 
 /// Returns the folded words of a text.
 pub fn words(text: &str) -> Vec<String> {
-    let mut words = Vec::new();
-    let mut word = String::new();
-    for character in text.nfkd().filter(|c| !is_combining_mark(*c)) {
+    let mut spaced = String::with_capacity(text.len());
+    for character in without_marks(text.nfkd()) {
         if !character.is_alphanumeric() {
-            finish_word(&mut words, &mut word);
+            spaced.push(' ');
         } else if is_word_alone(character) {
-            finish_word(&mut words, &mut word);
-            words.push(character.to_string());
+            spaced.extend([' ', character, ' ']);
         } else {
             // Lower case may add a mark, as in İ.
-            let lower = character.to_lowercase().filter(|c| !is_combining_mark(*c));
-            word.extend(lower);
+            spaced.extend(without_marks(character.to_lowercase()));
         }
     }
-    finish_word(&mut words, &mut word);
-    words
-}
-
-fn finish_word(words: &mut Vec<String>, word: &mut String) {
-    if !word.is_empty() {
-        words.push(std::mem::take(word));
-    }
+    spaced.split_whitespace().map(str::to_owned).collect()
 }
 
 /// Returns whether a character belongs to a script without spaces between words.
@@ -236,7 +214,7 @@ fn is_word_alone(character: char) -> bool {
 
 /// Returns an author's name folded for comparison.
 pub fn author_key(name: &str) -> String {
-    let folded: String = name.nfkd().filter(|c| !is_combining_mark(*c)).collect();
+    let folded: String = without_marks(name.nfkd()).collect();
     folded.to_lowercase().trim().to_owned()
 }
 
@@ -256,7 +234,7 @@ mod tests {
             ("한국어", "한국어"),
             (" … ", ""),
         ] {
-            let expected: String = expected.nfkd().filter(|c| !is_combining_mark(*c)).collect();
+            let expected: String = without_marks(expected.nfkd()).collect();
             assert_eq!(words(text).join(" "), expected, "{text}");
         }
     }
@@ -325,12 +303,7 @@ mod tests {
                 "after:2026-01-01 after:2026-01-02",
                 QueryError::Twice(AFTER),
             ),
-            (
-                &many,
-                QueryError::TooManyWords {
-                    limit: MAX_QUERY_WORDS,
-                },
-            ),
+            (&many, QueryError::TooManyWords),
         ] {
             assert_eq!(Query::parse(query), Err(expected), "{query:?}");
         }

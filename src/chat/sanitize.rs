@@ -8,19 +8,11 @@ pub const NEWLINE_SIGN: &str = " ↵ ";
 
 /// Removes the control characters (C0, DEL, C1) of a message except tab and newline.
 pub fn clean_message(text: &str) -> Cow<'_, str> {
-    if text.chars().any(is_removed_from_messages) {
-        Cow::Owned(
-            text.chars()
-                .filter(|&c| !is_removed_from_messages(c))
-                .collect(),
-        )
-    } else {
-        Cow::Borrowed(text)
+    let is_removed = |c: char| c.is_control() && c != '\t' && c != '\n';
+    match text.contains(is_removed) {
+        true => text.replace(is_removed, "").into(),
+        false => text.into(),
     }
-}
-
-fn is_removed_from_messages(character: char) -> bool {
-    character.is_control() && character != '\t' && character != '\n'
 }
 
 /// Returns whether a cleaned message has only white space.
@@ -30,10 +22,9 @@ pub fn is_blank(cleaned: &str) -> bool {
 
 /// Puts a message on one line: every newline becomes [`NEWLINE_SIGN`].
 pub fn one_line(text: &str) -> Cow<'_, str> {
-    if text.contains('\n') {
-        Cow::Owned(text.replace('\n', NEWLINE_SIGN))
-    } else {
-        Cow::Borrowed(text)
+    match text.contains('\n') {
+        true => text.replace('\n', NEWLINE_SIGN).into(),
+        false => text.into(),
     }
 }
 
@@ -42,8 +33,8 @@ pub fn one_line(text: &str) -> Cow<'_, str> {
 /// Line ends become [`NEWLINE_SIGN`], other control characters except the tab become U+FFFD, and
 /// characters that embed, override or isolate a writing direction are dropped.
 pub fn for_terminal(text: &str) -> Cow<'_, str> {
-    if is_printable_ascii(text) || !text.chars().any(|c| terminal_form(c).is_some()) {
-        return Cow::Borrowed(text);
+    if is_printable_ascii(text) || !text.contains(|c| terminal_form(c).is_some()) {
+        return text.into();
     }
     let mut safe = String::with_capacity(text.len());
     for character in text.chars() {
@@ -52,7 +43,7 @@ pub fn for_terminal(text: &str) -> Cow<'_, str> {
             None => safe.push(character),
         }
     }
-    Cow::Owned(safe)
+    safe.into()
 }
 
 /// Returns whether all bytes are printable ASCII.
@@ -75,9 +66,9 @@ fn terminal_form(character: char) -> Option<&'static str> {
 
 /// Makes a line of JSON safe for a terminal by escaping the unsafe characters of its strings.
 pub fn json_for_terminal(line: &str) -> Cow<'_, str> {
-    let is_escaped = |character: char| character != '\t' && terminal_form(character).is_some();
-    if is_printable_ascii(line) || !line.chars().any(is_escaped) {
-        return Cow::Borrowed(line);
+    let is_escaped = |character: char| terminal_form(character).is_some();
+    if is_printable_ascii(line) || !line.contains(is_escaped) {
+        return line.into();
     }
     let mut safe = String::with_capacity(line.len() + 16);
     for character in line.chars() {
@@ -87,7 +78,7 @@ pub fn json_for_terminal(line: &str) -> Cow<'_, str> {
             false => safe.push(character),
         }
     }
-    Cow::Owned(safe)
+    safe.into()
 }
 
 /// Returns untrusted text in quotes, safe for a terminal and cut to [`MAX_QUOTED_CHARS`] characters.
@@ -104,27 +95,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn control_characters_except_tab_and_newline_are_removed() {
-        assert_eq!(
-            clean_message("a\u{1b}[31m\tb\nc\r\u{7f}\u{85}\u{9b}\0"),
-            "a[31m\tb\nc"
-        );
-        assert!(matches!(clean_message("plain ↵ é"), Cow::Borrowed(_)));
-    }
-
-    #[test]
-    fn white_space_is_blank() {
-        for blank in ["", " ", "\t\n", "\u{a0}\u{3000}\u{2028}"] {
-            assert!(is_blank(blank), "{blank:?}");
+    fn messages_are_cleaned_and_put_on_one_line() {
+        let cleaned = clean_message("a\u{1b}[31m\tb\nc\r\u{7f}\u{85}\u{9b}\0");
+        assert_eq!(cleaned, "a[31m\tb\nc");
+        assert_eq!(one_line(&cleaned), "a[31m\tb ↵ c");
+        for (text, expected) in [
+            ("\t\n", true),
+            ("\u{a0}\u{3000}\u{2028}", true),
+            (" . ", false),
+        ] {
+            assert_eq!(is_blank(text), expected, "{text:?}");
         }
-        assert!(!is_blank(" . "));
-        assert!(is_blank(&clean_message("\u{0} \u{85}\r")));
-    }
-
-    #[test]
-    fn newline_becomes_a_sign() {
-        assert_eq!(one_line("a\nb\n"), "a ↵ b ↵ ");
-        assert!(matches!(one_line("ab"), Cow::Borrowed(_)));
     }
 
     #[test]

@@ -34,13 +34,7 @@ impl Token {
 
     /// Returns the text for the wire.
     pub fn secret(&self) -> String {
-        use fmt::Write;
-        let mut text = String::with_capacity(2 * TOKEN_BYTES);
-        for byte in self.0 {
-            // Writing to a string does not fail.
-            let _ = write!(text, "{byte:02x}");
-        }
-        text
+        self.0.map(|byte| format!("{byte:02x}")).concat()
     }
 
     /// Returns the hash by which the server knows the session of a TCP client.

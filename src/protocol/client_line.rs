@@ -51,21 +51,16 @@ pub fn encode_private(line: &mut Vec<u8>, target: &str, text: &str, nonce: &Nonc
     raw(line, "}}\n");
 }
 
-/// Appends a request for the newest messages, with the server's default `limit` if it is `None`.
-pub fn encode_history(line: &mut Vec<u8>, before: Option<u64>, limit: Option<usize>) {
+/// Appends a request for the newest `limit` messages, or the newest ones before an event.
+pub fn encode_history(line: &mut Vec<u8>, before: Option<u64>, limit: usize) {
     raw(line, r#"{"type":"history","data":{"#);
     if let Some(before) = before {
         raw(line, r#""before":"#);
         number(line, before);
+        raw(line, ",");
     }
-    if let Some(limit) = limit {
-        let key = match before {
-            Some(_) => r#","limit":"#,
-            None => r#""limit":"#,
-        };
-        raw(line, key);
-        number(line, limit as u64);
-    }
+    raw(line, r#""limit":"#);
+    number(line, limit as u64);
     raw(line, "}}\n");
 }
 
@@ -121,17 +116,10 @@ mod tests {
                 nonce: Some(nonce),
             })
         );
-        for (before, limit) in [
-            (None, None),
-            (Some(9), None),
-            (None, Some(3)),
-            (Some(9), Some(3)),
-        ] {
-            let Request::Page(page) = decoded(|line| encode_history(line, before, limit)) else {
-                panic!("not a page");
-            };
-            let limit = limit.unwrap_or(page.limit);
-            assert_eq!(page, HistoryPage { before, limit });
+        for before in [None, Some(9)] {
+            let page = HistoryPage { before, limit: 3 };
+            let request = decoded(|line| encode_history(line, before, 3));
+            assert_eq!(request, Request::Page(page));
         }
         let search = decoded(|line| encode_search(line, "from:bob x"));
         assert!(matches!(search, Request::Search(_)));

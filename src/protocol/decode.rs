@@ -11,8 +11,8 @@ use crate::chat::request::{
 use crate::chat::sanitize::{clean_message, is_blank};
 use crate::chat::token::Token;
 use crate::limits::{
-    DEFAULT_PAGE_MESSAGES, MAX_CLIENT_NAME_CHARS, MAX_NONCE_BYTES, MAX_PAGE_MESSAGES,
-    MAX_PING_BYTES, MAX_QUERY_BYTES,
+    DEFAULT_PAGE_MESSAGES, MAX_CLIENT_NAME_CHARS, MAX_PAGE_MESSAGES, MAX_PING_BYTES,
+    MAX_QUERY_BYTES,
 };
 use crate::protocol::Dialect;
 use serde::Deserialize;
@@ -91,9 +91,10 @@ pub fn message_text(text: &str, limit: usize) -> Result<Box<str>, RequestError> 
 /// Deserializes the object under `data`.
 fn object<'a, T: Deserialize<'a>>(
     data: Option<&'a RawValue>,
-    (kind, shape): (&'static str, &'static str),
+    kind: &'static str,
+    shape: &'static str,
 ) -> Result<T, RequestError> {
-    let data = data.ok_or(RequestError::MissingObject { kind, shape })?;
+    let data = data.ok_or(RequestError::MissingData { kind, shape })?;
     serde_json::from_str(data.get()).map_err(|_| RequestError::BadObject { kind, shape })
 }
 
@@ -102,26 +103,18 @@ fn object<'a, T: Deserialize<'a>>(
 /// # Errors
 /// The nonce is empty or too long.
 pub fn nonce(text: Option<&str>) -> Result<Option<Nonce>, RequestError> {
-    let Some(text) = text else {
-        return Ok(None);
-    };
-    let nonce = Nonce::new(text).ok_or(RequestError::BadNonce {
-        limit: MAX_NONCE_BYTES,
-    })?;
-    Ok(Some(nonce))
+    text.map(|text| Nonce::new(text).ok_or(RequestError::BadNonce))
+        .transpose()
 }
 
 fn message(data: Option<&RawValue>, max_message_bytes: usize) -> Result<Request, RequestError> {
     #[derive(Deserialize)]
-    struct Data<'a> {
-        #[serde(borrow)]
-        message: Cow<'a, str>,
-        #[serde(borrow)]
-        nonce: Option<Cow<'a, str>>,
+    struct Data {
+        message: String,
+        nonce: Option<String>,
         action: Option<bool>,
     }
-    let shape = r#"{"message":"TEXT","nonce":"N"}"#;
-    let data: Data<'_> = object(data, ("message", shape))?;
+    let data: Data = object(data, "message", r#"{"message":"TEXT","nonce":"N"}"#)?;
     Ok(Request::Say(SendMessage {
         text: message_text(&data.message, max_message_bytes)?,
         action: data.action.unwrap_or(false),
@@ -131,18 +124,14 @@ fn message(data: Option<&RawValue>, max_message_bytes: usize) -> Result<Request,
 
 fn private(data: Option<&RawValue>, max_message_bytes: usize) -> Result<Request, RequestError> {
     #[derive(Deserialize)]
-    struct Data<'a> {
-        #[serde(borrow)]
-        target: Cow<'a, str>,
-        #[serde(borrow)]
-        message: Cow<'a, str>,
-        #[serde(borrow)]
-        nonce: Option<Cow<'a, str>>,
+    struct Data {
+        target: Box<str>,
+        message: String,
+        nonce: Option<String>,
     }
-    let shape = r#"{"target":"NAME","message":"TEXT"}"#;
-    let data: Data<'_> = object(data, ("private", shape))?;
+    let data: Data = object(data, "private", r#"{"target":"NAME","message":"TEXT"}"#)?;
     Ok(Request::Private(SendPrivate {
-        target: data.target.into(),
+        target: data.target,
         text: message_text(&data.message, max_message_bytes)?,
         nonce: nonce(data.nonce.as_deref())?,
     }))
@@ -150,23 +139,18 @@ fn private(data: Option<&RawValue>, max_message_bytes: usize) -> Result<Request,
 
 fn hello(data: Option<&RawValue>) -> Result<Request, RequestError> {
     #[derive(Deserialize)]
-    struct After<'a> {
-        #[serde(borrow)]
-        epoch: Cow<'a, str>,
+    struct After {
+        epoch: Box<str>,
         id: u64,
     }
     #[derive(Deserialize)]
-    struct Data<'a> {
+    struct Data {
         version: u64,
-        #[serde(borrow)]
-        client: Option<Cow<'a, str>>,
-        #[serde(borrow)]
-        token: Option<Cow<'a, str>>,
-        #[serde(borrow)]
-        after: Option<After<'a>>,
+        client: Option<String>,
+        token: Option<String>,
+        after: Option<After>,
     }
-    let shape = r#"{"version":2,"client":"NAME/VERSION"}"#;
-    let data: Data<'_> = object(data, ("hello", shape))?;
+    let data: Data = object(data, "hello", r#"{"version":2,"client":"NAME/VERSION"}"#)?;
     if data.version != VERSION {
         return Err(RequestError::UnknownVersion(data.version));
     }
@@ -176,10 +160,9 @@ fn hello(data: Option<&RawValue>) -> Result<Request, RequestError> {
         client: client.into(),
         // An invalid token is treated as an unknown one.
         token: data.token.and_then(|token| Token::parse(&token)),
-        after: data.after.map(|after| EventCursor {
-            epoch: after.epoch.into(),
-            id: after.id,
-        }),
+        after: data
+            .after
+            .map(|After { epoch, id }| EventCursor { epoch, id }),
     }))
 }
 
@@ -191,7 +174,7 @@ fn history(data: Option<&RawValue>) -> Result<Request, RequestError> {
     }
     // Data of the basic dialect stays valid, and requests the newest page.
     let data: Data = match is_object(data) {
-        true => object(data, ("history", r#"{"before":ID,"limit":N}"#))?,
+        true => object(data, "history", r#"{"before":ID,"limit":N}"#)?,
         false => Data::default(),
     };
     Ok(Request::Page(history_page(data.before, data.limit)?))
@@ -202,31 +185,25 @@ fn history(data: Option<&RawValue>) -> Result<Request, RequestError> {
 /// # Errors
 /// The limit is 0.
 pub fn history_page(before: Option<u64>, limit: Option<u64>) -> Result<HistoryPage, RequestError> {
-    let limit = limit.unwrap_or(DEFAULT_PAGE_MESSAGES as u64);
-    if limit == 0 {
-        return Err(RequestError::BadLimit {
-            limit: MAX_PAGE_MESSAGES,
-        });
+    match limit.unwrap_or(DEFAULT_PAGE_MESSAGES as u64) {
+        0 => Err(RequestError::BadLimit),
+        limit => Ok(HistoryPage {
+            before,
+            limit: limit.min(MAX_PAGE_MESSAGES as u64) as usize,
+        }),
     }
-    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-    Ok(HistoryPage {
-        before,
-        limit: limit.min(MAX_PAGE_MESSAGES),
-    })
 }
 
 fn search(data: Option<&RawValue>) -> Result<Request, RequestError> {
     #[derive(Deserialize)]
-    struct Data<'a> {
-        #[serde(borrow)]
-        query: Cow<'a, str>,
+    struct Data {
+        query: String,
         before: Option<u64>,
         limit: Option<u64>,
     }
-    let data: Data<'_> = object(data, ("search", r#"{"query":"WORDS"}"#))?;
+    let data: Data = object(data, "search", r#"{"query":"WORDS"}"#)?;
     if data.query.len() > MAX_QUERY_BYTES {
-        let limit = MAX_QUERY_BYTES;
-        return Err(RequestError::Query(QueryError::TooLong { limit }));
+        return Err(RequestError::Query(QueryError::TooLong));
     }
     Ok(Request::Search(SearchRequest {
         query: Query::parse(&data.query).map_err(RequestError::Query)?,
@@ -235,19 +212,18 @@ fn search(data: Option<&RawValue>) -> Result<Request, RequestError> {
 }
 
 fn ping(data: Option<&RawValue>) -> Result<Request, RequestError> {
-    let data = data.map_or("null", RawValue::get);
-    if data.len() > MAX_PING_BYTES {
-        let limit = MAX_PING_BYTES;
-        return Err(RequestError::PingTooLong { limit });
+    match data.map_or("null", RawValue::get) {
+        data if data.len() > MAX_PING_BYTES => Err(RequestError::PingTooLong),
+        data => Ok(Request::Ping(data.into())),
     }
-    Ok(Request::Ping(data.into()))
 }
 
 fn required_string<'a>(
     data: Option<&'a RawValue>,
     kind: &'static str,
 ) -> Result<Cow<'a, str>, RequestError> {
-    let data = data.ok_or(RequestError::MissingData(kind))?;
+    let shape = "a string";
+    let data = data.ok_or(RequestError::MissingData { kind, shape })?;
     read_string(data, "data", RequestError::DataNotAString(kind))
 }
 
@@ -344,159 +320,78 @@ mod tests {
         request(line.as_bytes(), dialect, 16).map_err(|rejected| rejected.error)
     }
 
-    #[track_caller]
-    fn check(line: &str, expected: Result<Request, RequestError>) {
-        assert_eq!(decode(Basic, line), expected, "{line}");
-    }
-
-    fn say(text: &str) -> Result<Request, RequestError> {
-        Ok(Request::Say(text.into()))
-    }
-
     #[test]
-    fn requests_of_the_basic_dialect_are_decoded() {
+    fn requests_are_decoded() {
         let deep = format!("{}1{}", "[".repeat(100_000), "]".repeat(100_000));
-        check(r#"{"type":"message","data":"hi"}"#, say("hi"));
-        check(
+        for line in [
             r#" { "data" : "hi" , "x":[{}], "type" : "message" , "x":1 } "#,
-            say("hi"),
-        );
-        check(
             r#"{"\u0074ype":"mess\u0061ge","data":"\u0068i"}"#,
-            say("hi"),
-        );
-        check(
+            r#"{"type":"message","data":"\u001bhi"}"#,
             &format!(r#"{{"deep":{deep},"type":"message","data":"hi"}}"#),
-            say("hi"),
-        );
-        check(
-            r#"{"type":"set-name","data":"Al"}"#,
-            Ok(Request::SetName("Al".into())),
-        );
+        ] {
+            assert_eq!(decode(Basic, line), Ok(Request::Say("hi".into())), "{line}");
+        }
         for data in [
             "",
             r#","data":"""#,
             r#","data":{"a":[1]}"#,
             r#","data":null"#,
         ] {
-            check(
-                &format!(r#"{{"type":"history"{data}}}"#),
-                Ok(Request::History),
-            );
-            check(&format!(r#"{{"type":"users"{data}}}"#), Ok(Request::Users));
+            let line = |kind| format!(r#"{{"type":"{kind}"{data}}}"#);
+            assert_eq!(decode(Basic, &line("history")), Ok(Request::History));
+            assert_eq!(decode(Basic, &line("users")), Ok(Request::Users));
         }
+        let page = decode(Extended, r#"{"type":"history","data":{"limit":99999}}"#);
+        assert!(matches!(page, Ok(Request::Page(page)) if page.limit == MAX_PAGE_MESSAGES));
     }
 
+    /// Refused lines, each after the code of its refusal.
+    const REFUSED: &str = r#"
+        not-json hello
+        not-json {}x
+        not-json {"type":"\ud800"}x
+        not-an-object []
+        not-an-object true
+        missing-type {}
+        bad-type {"type":null,"data":"x"}
+        unknown-type {"type":"kick","data":"x"}
+        repeated-key {"type":"users","type":"users"}
+        repeated-key {"data":1,"type":"users","data":2}
+        missing-data {"type":"message"}
+        missing-data {"type":"hello"}
+        bad-data {"type":"set-name","data":["a"]}
+        bad-data {"type":"private","data":{"target":"al"}}
+        bad-escape {"type":"message","data":"\ud800"}
+        blank-message {"type":"message","data":" \t\n\u0000 \u001b\u00a0"}
+        message-too-long {"type":"message","data":"12345678901234\u0007\u0007\u0007"}
+        bad-limit {"type":"history","data":{"limit":0}}
+        bad-nonce {"type":"message","data":{"message":"x","nonce":""}}
+        unknown-version {"type":"hello","data":{"version":3}}"#;
+
     #[test]
-    fn malformed_lines_are_rejected() {
-        use RequestError::*;
+    fn refusals_have_their_code() {
+        let long = "x".repeat(MAX_QUERY_BYTES + 1);
+        let ping = format!(r#"{{"type":"ping","data":"{long}"}}"#);
+        let search = format!(r#"{{"type":"search","data":{{"query":"{long}"}}}}"#);
         let deep = "[".repeat(100_000);
-        for line in [
-            "hello",
-            "{",
-            "",
-            "{}x",
-            "\u{feff}{}",
-            "nul",
-            r#"{"type":"\ud800"}x"#,
-            &deep,
-        ] {
-            check(line, Err(NotJson));
+        let rows = REFUSED.trim_start().lines();
+        let rows = rows.filter_map(|row| row.trim_start().split_once(' '));
+        let long_rows = [
+            ("ping-too-long", &*ping),
+            ("bad-query", &search),
+            ("not-json", &deep),
+        ];
+        for (code, line) in rows
+            .chain(long_rows)
+            .chain([("not-json", ""), ("not-json", "\u{feff}{}")])
+        {
+            assert_eq!(decode(Extended, line).unwrap_err().code(), code, "{line}");
         }
-        for line in ["[]", "1", "null", "\"type\"", " true "] {
-            check(line, Err(NotAnObject));
-        }
-        for (line, expected) in [
-            ("{}", MissingType),
-            (r#"{"data":"x"}"#, MissingType),
-            (r#"{"type":1,"data":"x"}"#, TypeNotAString),
-            (r#"{"type":null,"data":"x"}"#, TypeNotAString),
-            (r#"{"type":"kick","data":"x"}"#, UnknownType("kick".into())),
-            (
-                r#"{"type":"search","data":{}}"#,
-                UnknownType("search".into()),
-            ),
-            (r#"{"type":"message"}"#, MissingData("message")),
-            (
-                r#"{"type":"set-name","data":["a"]}"#,
-                DataNotAString("set-name"),
-            ),
-            (
-                r#"{"type":"message","data":{"a":1}}"#,
-                DataNotAString("message"),
-            ),
-            (r#"{"type":"message","data":"\ud800"}"#, BadEscape("data")),
-            (r#"{"type":"users","type":"users"}"#, RepeatedKey("type")),
-            (r#"{"data":1,"type":"users","data":2}"#, RepeatedKey("data")),
-        ] {
-            check(line, Err(expected));
-        }
+        let message = decode(Basic, r#"{"type":"message","data":{"message":"x"}}"#);
+        assert_eq!(message, Err(RequestError::DataNotAString("message")));
+        let search = decode(Basic, r#"{"type":"search","data":{}}"#);
+        assert_eq!(search, Err(RequestError::UnknownType("search".into())));
         let rejected = request(b"{\"type\":\"\xff\"}", Basic, 16);
-        assert_eq!(rejected, Err(NotUtf8.into()));
-    }
-
-    #[test]
-    fn messages_are_limited_in_size_and_not_blank() {
-        let message = |text: &str| format!(r#"{{"type":"message","data":"{text}"}}"#);
-        let full = "x".repeat(16);
-        let too_long = RequestError::MessageTooLong {
-            length: 17,
-            limit: 16,
-        };
-        check(&message(&full), say(&full));
-        check(&message(&format!("{full}x")), Err(too_long.clone()));
-        // The limit counts the text as received, with the characters that will be removed.
-        check(
-            &message(&format!("x{}", "\\u0007".repeat(16))),
-            Err(too_long),
-        );
-        for blank in ["", " \\t ", "\\n\\n", "\\u0000 \\u001b", "\\u00a0"] {
-            check(&message(blank), Err(RequestError::BlankMessage));
-        }
-        check(&message(" a\\u001b\\tb\\nc "), say(" a\tb\nc "));
-    }
-
-    #[test]
-    fn values_out_of_range_are_rejected_with_their_limit() {
-        let ping = format!(
-            r#"{{"type":"ping","data":"{}"}}"#,
-            "x".repeat(MAX_PING_BYTES)
-        );
-        let query = "x".repeat(MAX_QUERY_BYTES + 1);
-        let search = format!(r#"{{"type":"search","data":{{"query":"{query}"}}}}"#);
-        for (line, code, limit) in [
-            (
-                r#"{"type":"history","data":{"limit":0}}"#,
-                "bad-limit",
-                Some(MAX_PAGE_MESSAGES),
-            ),
-            (
-                r#"{"type":"message","data":{"message":"x","nonce":""}}"#,
-                "bad-nonce",
-                Some(MAX_NONCE_BYTES),
-            ),
-            (&ping, "ping-too-long", Some(MAX_PING_BYTES)),
-            (&search, "bad-query", Some(MAX_QUERY_BYTES)),
-            (
-                r#"{"type":"hello","data":{"version":3}}"#,
-                "unknown-version",
-                None,
-            ),
-            (r#"{"type":"hello"}"#, "missing-data", None),
-            (
-                r#"{"type":"private","data":{"target":"al"}}"#,
-                "bad-data",
-                None,
-            ),
-        ] {
-            let error = decode(Extended, line).unwrap_err();
-            assert_eq!((error.code(), error.limit()), (code, limit), "{line}");
-        }
-        let large = decode(Extended, r#"{"type":"history","data":{"limit":99999}}"#);
-        let page = HistoryPage {
-            before: None,
-            limit: MAX_PAGE_MESSAGES,
-        };
-        assert_eq!(large, Ok(Request::Page(page)));
+        assert_eq!(rejected, Err(RequestError::NotUtf8.into()));
     }
 }

@@ -45,11 +45,7 @@ impl Room {
         let own_address = user
             .filter(|user| user.mailbox.is_none())
             .map(|user| user.address);
-        let name = match own_address {
-            Some(address) => Username::parse(requested, address),
-            None => Username::parse_without_address(requested),
-        };
-        let name = name.map_err(RequestError::Name)?;
+        let name = Username::parse(requested, own_address).map_err(RequestError::Name)?;
         let is_address = own_address.is_some_and(|own| name == Username::from_address(own));
         let key = (!is_address).then(|| name.key());
         match &key {

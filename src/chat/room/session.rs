@@ -255,7 +255,7 @@ impl Room {
         now: Timestamp,
         effects: &mut Vec<Effect>,
     ) -> Result<BrowserJoin, BrowserJoinError> {
-        let name = Username::parse_without_address(requested).map_err(RequestError::Name)?;
+        let name = Username::parse(requested, None).map_err(RequestError::Name)?;
         let key = name.key();
         if self.roster.is_taken(&key, None) {
             return Err(RequestError::NameTaken(name.as_str().into()).into());

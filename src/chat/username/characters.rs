@@ -46,7 +46,7 @@ pub(super) fn check(text: &str) -> Result<(), NameError> {
         }
         for (offset, character) in cluster.char_indices() {
             if let Some(fault) = fault_at(text, start + offset, character) {
-                return Err(NameError::ForbiddenCharacter { character, fault });
+                return Err(NameError::ForbiddenCharacter(character, fault));
             }
         }
     }
@@ -168,8 +168,10 @@ fn is_normalized_away(character: char) -> bool {
 /// width (vowel signs of Indic and Burmese) have their own count.
 pub(super) fn check_marks(prepared: &str) -> Result<(), NameError> {
     if let Some(character) = prepared.chars().next().filter(|c| is_nonspacing_mark(*c)) {
-        let fault = CharacterFault::Loose;
-        return Err(NameError::ForbiddenCharacter { character, fault });
+        return Err(NameError::ForbiddenCharacter(
+            character,
+            CharacterFault::Loose,
+        ));
     }
     let (mut nonspacing, mut spacing) = (0, 0);
     for character in prepared.nfd() {

@@ -70,7 +70,7 @@ fn check_server(name: &Skeletons, prepared: &str) -> Result<(), NameError> {
         .iter()
         .find(|(_, phrase)| name.any_pair(phrase, |name, phrase| name.contains(phrase)));
     if let Some((phrase, _)) = notice {
-        return Err(NameError::ReadsLikeNotice { phrase });
+        return Err(NameError::ReadsLikeNotice(phrase));
     }
     if name.any_pair(&PRIVATE_SOURCE, |name, private| name.ends_with(private)) {
         return Err(NameError::LooksPrivate);

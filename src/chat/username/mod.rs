@@ -44,29 +44,20 @@ impl Username {
         })
     }
 
-    /// Prepares and validates a requested name.
+    /// Prepares and validates a name for a user, if possible with an address that can be a name.
     ///
     /// A client may choose its own address, which is exempt from the length limits and becomes
     /// [`Username::from_address`]. The result is stable: parsing it again returns the same name.
     ///
     /// # Errors
     /// The first rule that the name breaks.
-    pub fn parse(requested: &str, own_address: SocketAddr) -> Result<Username, NameError> {
-        Username::parse_for(requested, Some(own_address))
-    }
-
-    /// Prepares and validates a name for a user whose address cannot be a name.
-    ///
-    /// # Errors
-    /// The first rule that the name breaks.
-    pub fn parse_without_address(requested: &str) -> Result<Username, NameError> {
-        Username::parse_for(requested, None)
-    }
-
-    fn parse_for(requested: &str, own_address: Option<SocketAddr>) -> Result<Username, NameError> {
+    pub fn parse(
+        requested: &str,
+        own_address: impl Into<Option<SocketAddr>>,
+    ) -> Result<Username, NameError> {
         let bytes = requested.len();
         if bytes > MAX_REQUESTED_BYTES {
-            return Err(NameError::TooManyBytes { bytes });
+            return Err(NameError::TooManyBytes(bytes));
         }
         // The checks below depend on the order of marks, and canonically equal requests must have
         // equal results.
@@ -74,7 +65,7 @@ impl Username {
         // Characters are checked before and after preparation: it removes some, and produces some.
         characters::check(&composed)?;
         let prepared = prepare(&composed)?;
-        if let Some(own_address) = own_address
+        if let Some(own_address) = own_address.into()
             && impersonation::is_own_address(&prepared, own_address)
         {
             return Ok(Username::from_address(own_address));
@@ -140,27 +131,16 @@ impl UsernameKey {
 pub enum NameError {
     /// The prepared name is empty.
     Empty,
-    /// The name exceeds [`MAX_NAME_GRAPHEMES`].
-    TooLong {
-        /// Grapheme clusters of the prepared name.
-        graphemes: usize,
-    },
-    /// The name exceeds [`MAX_NAME_BYTES`].
-    TooManyBytes {
-        /// Bytes of the prepared name, or of a request that is too long to be prepared.
-        bytes: usize,
-    },
+    /// The name has this many grapheme clusters, more than [`MAX_NAME_GRAPHEMES`].
+    TooLong(usize),
+    /// The name, or a request too long to be prepared, has this many bytes.
+    TooManyBytes(usize),
     /// The name reads as the source of server notices.
     Reserved,
     /// The name reads as an `IP:PORT` that is not the client's own.
     LooksLikeAddress,
-    /// A character is not allowed, or not at its position.
-    ForbiddenCharacter {
-        /// The first such character.
-        character: char,
-        /// What is wrong with it.
-        fault: CharacterFault,
-    },
+    /// This character is the first that is not allowed, or not at its position.
+    ForbiddenCharacter(char, CharacterFault),
     /// One base character has more than [`MAX_COMBINING_MARKS`].
     TooManyMarks,
     /// The name contains a colon and a space, which would split the printed line `NAME: TEXT`.
@@ -169,11 +149,8 @@ pub enum NameError {
     EndsLikeSource,
     /// The name ends like the source of a private message.
     LooksPrivate,
-    /// The name reads like a server notice.
-    ReadsLikeNotice {
-        /// The imitated phrase.
-        phrase: &'static str,
-    },
+    /// The name contains this phrase of a server notice, or a look-alike.
+    ReadsLikeNotice(&'static str),
     /// Normalization does not reach a fixed point (no such text is known).
     Unstable,
 }
@@ -215,49 +192,64 @@ impl CharacterFault {
 
 impl fmt::Display for NameError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        use NameError::*;
+        f.write_str("The name ")?;
         match self {
-            NameError::Empty => write!(
+            Empty => write!(
                 f,
-                "The name is empty; choose one of 1 to {MAX_NAME_GRAPHEMES} characters"
+                "is empty; choose one of 1 to {MAX_NAME_GRAPHEMES} characters"
             ),
-            NameError::TooLong { graphemes } => write!(
-                f,
-                "The name has {graphemes} characters; choose one of at most {MAX_NAME_GRAPHEMES}"
-            ),
-            NameError::TooManyBytes { bytes } => write!(
-                f,
-                "The name has {bytes} bytes; choose one of at most {MAX_NAME_BYTES}"
-            ),
-            NameError::Reserved => f.write_str("The name reads as the server's; choose another"),
-            NameError::LooksLikeAddress => {
-                f.write_str("The name reads as a network address that is not yours; choose another")
+            TooLong(length) => {
+                write!(
+                    f,
+                    "has {length} characters; choose one of at most {MAX_NAME_GRAPHEMES}"
+                )
             }
-            NameError::ForbiddenCharacter { character, fault } => write!(
+            TooManyBytes(bytes) => {
+                write!(
+                    f,
+                    "has {bytes} bytes; choose one of at most {MAX_NAME_BYTES}"
+                )
+            }
+            Reserved => write!(f, "reads as the server's; choose another"),
+            LooksLikeAddress => {
+                write!(
+                    f,
+                    "reads as a network address that is not yours; choose another"
+                )
+            }
+            ForbiddenCharacter(character, fault) => {
+                let code = u32::from(*character);
+                write!(f, "contains U+{code:04X}, which {}", fault.predicate())
+            }
+            TooManyMarks => write!(
                 f,
-                "The name contains U+{:04X}, which {}",
-                u32::from(*character),
-                fault.predicate()
+                "has too many combining marks on one letter; use at most {MAX_COMBINING_MARKS}"
             ),
-            NameError::TooManyMarks => write!(
+            Separator => write!(
                 f,
-                "The name has too many combining marks on one letter; use at most \
-                 {MAX_COMBINING_MARKS}"
+                "contains a colon and a space, which end a name on a terminal; leave one of them \
+                 out"
             ),
-            NameError::Separator => f.write_str(
-                "The name contains a colon and a space, which end a name on a terminal; leave \
-                 one of them out",
-            ),
-            NameError::EndsLikeSource => f.write_str(
-                "The name ends in a colon or \">\", which end a name on a terminal; leave it out",
-            ),
-            NameError::LooksPrivate => f.write_str(
-                "The name ends in \"(private)\", which marks private messages; leave it out",
-            ),
-            NameError::ReadsLikeNotice { phrase } => write!(
-                f,
-                "The name reads like the server's notice \"{phrase}\"; choose another"
-            ),
-            NameError::Unstable => f.write_str("The name cannot be normalized; choose another"),
+            EndsLikeSource => {
+                write!(
+                    f,
+                    "ends in a colon or \">\", which end a name on a terminal; leave it out"
+                )
+            }
+            LooksPrivate => {
+                write!(
+                    f,
+                    "ends in \"(private)\", which marks private messages; leave it out"
+                )
+            }
+            ReadsLikeNotice(phrase) => {
+                write!(
+                    f,
+                    "reads like the server's notice \"{phrase}\"; choose another"
+                )
+            }
+            Unstable => write!(f, "cannot be normalized; choose another"),
         }
     }
 }
@@ -285,9 +277,9 @@ fn check_length(prepared: &str) -> Result<(), NameError> {
     if prepared.is_empty() {
         Err(NameError::Empty)
     } else if graphemes > MAX_NAME_GRAPHEMES {
-        Err(NameError::TooLong { graphemes })
+        Err(NameError::TooLong(graphemes))
     } else if bytes > MAX_NAME_BYTES {
-        Err(NameError::TooManyBytes { bytes })
+        Err(NameError::TooManyBytes(bytes))
     } else {
         Ok(())
     }

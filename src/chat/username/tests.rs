@@ -273,19 +273,19 @@ fn preparation_follows_rfc_8266() {
 #[test]
 fn names_are_limited_in_graphemes_and_bytes() {
     check(&format!("  {}  ", "x".repeat(32)), &"x".repeat(32));
-    check_refused(&"x".repeat(33), &NameError::TooLong { graphemes: 33 });
+    check_refused(&"x".repeat(33), &NameError::TooLong(33));
     let families = "👨‍👩‍👧".repeat(28);
     check(&families, &families);
-    check_refused(&"👨‍👩‍👧".repeat(29), &NameError::TooManyBytes { bytes: 522 });
+    check_refused(&"👨‍👩‍👧".repeat(29), &NameError::TooManyBytes(522));
     // One grapheme cluster of any length.
     check(&"ᄀ".repeat(170), &"ᄀ".repeat(170));
-    check_refused(&"ᄀ".repeat(171), &NameError::TooManyBytes { bytes: 513 });
+    check_refused(&"ᄀ".repeat(171), &NameError::TooManyBytes(513));
     // NFKC expands U+FDFA to eighteen characters.
-    check_refused("ﷺﷺ", &NameError::TooLong { graphemes: 36 });
+    check_refused("ﷺﷺ", &NameError::TooLong(36));
     // A longer request is refused unread.
     check(&format!("x{}", " ".repeat(2047)), "x");
     let escapes = "\u{1B}".repeat(2049);
-    check_refused(&escapes, &NameError::TooManyBytes { bytes: 2049 });
+    check_refused(&escapes, &NameError::TooManyBytes(2049));
 }
 
 #[test]
@@ -316,7 +316,7 @@ fn own_address_is_accepted_in_any_spelling() {
     check("[::1]:80", "[0000:0::00001]:80", "[::1]:80");
     let long = "[2001:db8:1111:2222:3333:4444:5555:6666]:57354";
     check(long, long, long);
-    check_refused(long, &NameError::TooLong { graphemes: 46 });
+    check_refused(long, &NameError::TooLong(46));
 }
 
 #[test]
@@ -333,7 +333,7 @@ fn digits_of_every_script_have_their_value() {
 fn forbidden_characters_are_refused_at_every_position() {
     for (fault, characters) in FORBIDDEN {
         for character in characters.chars() {
-            let expected = NameError::ForbiddenCharacter { character, fault };
+            let expected = NameError::ForbiddenCharacter(character, fault);
             for requested in ["alice", OWN, ""] {
                 for attack in insertions(requested, character) {
                     check_refused(&attack, &expected);

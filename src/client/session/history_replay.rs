@@ -72,7 +72,7 @@ impl HistoryReplay {
     fn request_page(&mut self, replay: PendingReplay, output: &mut Vec<u8>) {
         let before = replay.messages.front().and_then(|oldest| oldest.id);
         let limit = replay.left.min(MAX_PAGE_MESSAGES);
-        client_line::encode_history(output, before, Some(limit));
+        client_line::encode_history(output, before, limit);
         self.pending.push_back(replay);
     }
 

@@ -185,8 +185,7 @@ fn retain(found: &mut MessagePage, is_within: impl Fn(&Message) -> bool) {
 fn search(query: &str, page: HistoryPage) -> Result<SearchRequest, RequestError> {
     // The limit counts characters here, as `maxLength` in the description does.
     if query.chars().count() > MAX_QUERY_BYTES {
-        let limit = MAX_QUERY_BYTES;
-        return Err(RequestError::Query(QueryError::TooLong { limit }));
+        return Err(RequestError::Query(QueryError::TooLong));
     }
     let query = Query::parse(query).map_err(RequestError::Query)?;
     Ok(SearchRequest { query, page })

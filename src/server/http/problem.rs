@@ -86,7 +86,7 @@ impl From<RequestError> for Problem {
             RequestError::MessageTooLong { .. } | RequestError::LineTooLong { .. } => 413,
             RequestError::BlankMessage
             | RequestError::Name(_)
-            | RequestError::BadNonce { .. }
+            | RequestError::BadNonce
             | RequestError::Query(_) => 422,
             RequestError::NameTaken(_) => 409,
             RequestError::NoSuchUser(_) => 404,

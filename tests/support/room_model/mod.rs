@@ -135,11 +135,9 @@ const MOST_PARSED: usize = 10_000;
 /// Parses a requested name for a user with this address, or for a browser.
 fn parsed(requested: &str, own: Option<SocketAddr>) -> Parsed {
     let judge = || {
-        let name = match own {
-            Some(own) => Username::parse(requested, own),
-            None => Username::parse_without_address(requested),
-        };
-        name.map(|name| (name.clone(), name.key()))
+        let name = Username::parse(requested, own)?;
+        let key = name.key();
+        Ok((name, key))
     };
     PARSED.with_borrow_mut(|parsed| {
         if parsed.len() > MOST_PARSED {
