@@ -44,7 +44,19 @@ pub enum EventKind {
         new: Username,
     },
     /// A user sent a public message.
-    Said(Arc<Message>),
+    Message(Arc<Message>),
+}
+
+impl EventKind {
+    /// Returns whether basic clients get a summary instead of a notice.
+    pub(crate) fn is_summarised(&self) -> bool {
+        match self {
+            EventKind::Joined { is_summarised, .. } | EventKind::Left { is_summarised, .. } => {
+                *is_summarised
+            }
+            EventKind::Renamed { .. } | EventKind::Message(_) => false,
+        }
+    }
 }
 
 /// The public reason of a departure. `Display` is the word on the wire.

@@ -11,7 +11,7 @@ pub const VERSION: u64 = 2;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Request {
     /// Send a public message.
-    Say(SendMessage),
+    SendMessage(SendMessage),
     /// Change the name to this text, which is not yet checked.
     SetName(Box<str>),
     /// Send the whole history, in the basic dialect.

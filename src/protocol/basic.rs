@@ -87,7 +87,7 @@ pub fn event_notice(kind: &EventKind) -> Option<String> {
         EventKind::Joined { name, .. } => Some(entered(name.as_str())),
         EventKind::Left { name, .. } => Some(left(name.as_str())),
         EventKind::Renamed { old, new } => Some(renamed(old.as_str(), new.as_str())),
-        EventKind::Said(_) => None,
+        EventKind::Message(_) => None,
     }
 }
 

@@ -102,7 +102,7 @@ mod tests {
         let nonce = Nonce::new("n-1").unwrap();
         assert_eq!(
             decoded(|line| encode_message(line, "a\n\"é", true, &nonce)),
-            Request::Say(SendMessage {
+            Request::SendMessage(SendMessage {
                 text: "a\n\"é".into(),
                 action: true,
                 nonce: Some(nonce.clone()),

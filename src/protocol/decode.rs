@@ -53,7 +53,9 @@ fn typed_request(
         "message" if is_extended && is_object(data) => message(data, max_message_bytes),
         "message" => {
             let text = required_string(data, "message")?;
-            Ok(Request::Say(message_text(&text, max_message_bytes)?.into()))
+            Ok(Request::SendMessage(
+                message_text(&text, max_message_bytes)?.into(),
+            ))
         }
         "set-name" => Ok(Request::SetName(required_string(data, "set-name")?.into())),
         "history" if is_extended => history(data),
@@ -115,7 +117,7 @@ fn message(data: Option<&RawValue>, max_message_bytes: usize) -> Result<Request,
         action: Option<bool>,
     }
     let data: Data = object(data, "message", r#"{"message":"TEXT","nonce":"N"}"#)?;
-    Ok(Request::Say(SendMessage {
+    Ok(Request::SendMessage(SendMessage {
         text: message_text(&data.message, max_message_bytes)?,
         action: data.action.unwrap_or(false),
         nonce: nonce(data.nonce.as_deref())?,
@@ -329,7 +331,11 @@ mod tests {
             r#"{"type":"message","data":"\u001bhi"}"#,
             &format!(r#"{{"deep":{deep},"type":"message","data":"hi"}}"#),
         ] {
-            assert_eq!(decode(Basic, line), Ok(Request::Say("hi".into())), "{line}");
+            assert_eq!(
+                decode(Basic, line),
+                Ok(Request::SendMessage("hi".into())),
+                "{line}"
+            );
         }
         for data in [
             "",

@@ -93,7 +93,7 @@ pub(super) fn open_numbered(line: &mut Vec<u8>, id: u64, at: Timestamp) {
 pub fn encode_event(line: &mut Vec<u8>, event: &Event) {
     let (id, at) = (event.id, event.time);
     match &event.kind {
-        EventKind::Said(message) => {
+        EventKind::Message(message) => {
             raw(line, r#"{"type":"message","data":"#);
             message_object(line, message);
             return raw(line, "}\n");

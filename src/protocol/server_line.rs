@@ -200,7 +200,7 @@ mod tests {
         let message = Arc::new(Message::new(5, time, name.clone(), "a\nb".into()));
         let mut lines = Vec::new();
         for kind in [
-            EventKind::Said(message.clone()),
+            EventKind::Message(message.clone()),
             EventKind::Joined {
                 name: name.clone(),
                 is_summarised: true,

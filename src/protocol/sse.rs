@@ -19,7 +19,7 @@ pub(crate) const HEARTBEAT: &str = ": beat\n\n";
 /// Appends a public event.
 pub(crate) fn encode_event(out: &mut Vec<u8>, epoch: &str, event: &Event) {
     let (kind, name, new_name) = match &event.kind {
-        EventKind::Said(message) => return encode_message(out, epoch, message),
+        EventKind::Message(message) => return encode_message(out, epoch, message),
         EventKind::Joined { name, .. } => ("joined", name, None),
         EventKind::Left { name, .. } => ("left", name, None),
         EventKind::Renamed { old, new } => ("renamed", old, Some(new)),

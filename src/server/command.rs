@@ -64,11 +64,9 @@ pub(crate) enum BrokerCommand {
     CaughtUp(ClientKey, Arc<BacklogInbox>, Box<Outbox>),
     /// The task of a connection has ended. No command about this connection follows.
     Ended(ClientKey, CloseReason),
-    /// A request of the page needs the users and the newest messages.
-    Snapshot(Sender<Arc<Snapshot>>),
     /// A query needs the messages in memory.
     Messages(Sender<Vec<Arc<Message>>>),
-    /// A live stream needs a snapshot and its position in the log.
+    /// A request of the page needs a snapshot, or a live stream also its position in the log.
     Subscribe(Sender<Subscription>),
     /// A live stream is ready to be attached.
     Stream(Box<NewStream>),

@@ -90,9 +90,9 @@ pub const LINGER_MAX_BYTES: usize = 1024 * 1024;
 pub const INBOX_EVENTS: usize = 1024;
 /// Commands in one batch.
 pub const MAX_BATCH_EVENTS: usize = 1024;
-/// Bytes of encoded lines after which the broker ends a batch.
+/// Approximate bytes of encoded lines after which the broker ends a batch.
 pub const MAX_BATCH_BYTES: usize = 256 * 1024;
-/// Bytes of batches that wait for their commit; the broker takes no commands above it.
+/// Approximate bytes of batches that wait for their commit; the broker takes no commands above it.
 pub const MAX_UNCOMMITTED_BYTES: usize = 8 * 1024 * 1024;
 /// Shortest time between two summaries of joins and leaves.
 pub const SUMMARY_INTERVAL: Duration = Duration::from_secs(1);

@@ -57,7 +57,7 @@ pub struct Metrics {
 #[derive(Clone, Copy, Debug)]
 pub struct BatchFigures {
     /// Commands in the batch.
-    pub inputs: usize,
+    pub commands: usize,
     /// Bytes of published lines.
     pub bytes: usize,
     /// Time from the read of the oldest line to the last write; `None` without a line of a client.
@@ -255,7 +255,7 @@ impl Metrics {
 
     /// Records a delivered batch.
     pub fn observe_batch(&self, batch: BatchFigures) {
-        self.batch_inputs.observe(batch.inputs as f64);
+        self.batch_inputs.observe(batch.commands as f64);
         if batch.bytes > 0 {
             self.batch_bytes.observe(batch.bytes as f64);
         }
@@ -314,7 +314,7 @@ mod tests {
         metrics.count_written(120, 2);
         metrics.observe_lags([5000, 100].into_iter());
         metrics.observe_batch(BatchFigures {
-            inputs: 3,
+            commands: 3,
             bytes: 500,
             fanout: Some(Duration::from_millis(2)),
         });

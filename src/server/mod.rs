@@ -33,9 +33,7 @@ pub use crate::server::supervise::ServerError;
 use crate::chat::room::Room;
 use crate::cli::style::Style;
 use crate::limits::TOKEN_LIFETIME_WITH_STORE;
-use crate::protocol::extended;
 use crate::server::broker::commit_queue::CommitQueue;
-use crate::server::broker::execute::ActionExecutor;
 use crate::server::broker::handle::BrokerHandle;
 use crate::server::broker::{Broker, InitialState};
 use crate::server::command::BrokerCommand;
@@ -174,20 +172,17 @@ fn initial_state(
             room: Room::new(limits),
             effects: Vec::new(),
             commit_queue: None,
-            epoch: new_epoch().into(),
         };
         return (state, None, None);
     };
     limits.token_lifetime = TOKEN_LIFETIME_WITH_STORE;
-    let mut effects = Vec::new();
     let now = jiff::Timestamp::now();
-    let room = Room::restore(limits, store.restored, now, &mut effects);
+    let (room, effects) = Room::restore(limits, store.restored, now);
     let ended = store.writer.ended();
     let state = InitialState {
         room,
         effects,
         commit_queue: Some(CommitQueue::new(store.writer, store.reports)),
-        epoch: store.epoch.into(),
     };
     (state, Some(store.reader), Some(ended))
 }
@@ -202,12 +197,13 @@ async fn serve(
     let limits = &config.limits;
     let (sender, inbox) = async_channel::bounded(INBOX_EVENTS);
     let next_event = store.as_ref().map_or(0, |store| store.restored.last_event) + 1;
+    let epoch = store.as_ref().map(|store| store.epoch.clone());
     let (state, reader, store_ended) = initial_state(config, store);
     let handle = BrokerHandle::new(sender.clone());
     let recent_bytes = RECENT_EVENTS_BYTES.max(limits.max_lag_bytes);
     let context = Arc::new(ServerContext {
         limits: limits.clone(),
-        epoch: state.epoch.clone(),
+        epoch: epoch.unwrap_or_else(new_epoch).into(),
         archive: Archive::new(Arc::new(sender.clone()), reader),
         inbox: sender,
         logs: BroadcastLogs::new(next_event, limits.max_lag_bytes, recent_bytes),
@@ -225,20 +221,13 @@ async fn serve(
         metrics,
         Box::new(tasks),
     );
-    let action_executor = ActionExecutor::new(
-        transcript,
-        state.epoch.clone(),
-        extended::AnnouncedLimits {
-            message: limits.max_message_bytes,
-            line: limits.max_line_bytes,
-        },
-    );
     let rejector = Rejector::chat(&context, executor.clone());
     let broker = Broker::new(
         context.clone(),
         inbox,
         state,
-        (fanout, action_executor),
+        fanout,
+        transcript,
         rejector.clone(),
     );
     let supervisor = Supervisor::new(executor.clone());

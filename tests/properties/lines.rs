@@ -222,7 +222,7 @@ fn check_decoded(
     most: usize,
 ) -> Result<(), TestCaseError> {
     match decoded {
-        Ok(Request::Say(SendMessage { text, .. })) => {
+        Ok(Request::SendMessage(SendMessage { text, .. })) => {
             prop_assert!(text.len() <= most && !text.trim().is_empty());
             prop_assert!(
                 !text
@@ -433,7 +433,7 @@ proptest! {
         } else if sanitize::is_blank(&cleaned) {
             Err(RequestError::BlankMessage)
         } else {
-            Ok(Request::Say(cleaned.as_ref().into()))
+            Ok(Request::SendMessage(cleaned.as_ref().into()))
         };
         prop_assert_eq!(decode_basic(line.as_bytes(), most), expected);
     }
@@ -461,7 +461,7 @@ proptest! {
         basic::encode_request(&mut line, "message", &text);
         let cleaned = sanitize::clean_message(&text);
         match decode_basic(line.trim_ascii_end(), 4096) {
-            Ok(request) => prop_assert_eq!(request, Request::Say(cleaned.as_ref().into())),
+            Ok(request) => prop_assert_eq!(request, Request::SendMessage(cleaned.as_ref().into())),
             Err(_) => prop_assert!(sanitize::is_blank(&cleaned), "{:?} was refused", text),
         }
     }

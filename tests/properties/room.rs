@@ -73,12 +73,12 @@ fn requested_name() -> impl Strategy<Value = String> {
 
 fn request() -> impl Strategy<Value = Request> {
     prop_oneof![
-        3 => "[a-z\n]{1,5}".prop_map(|text| Request::Say(text.into())),
+        3 => "[a-z\n]{1,5}".prop_map(|text| Request::SendMessage(text.into())),
         4 => requested_name().prop_map(|name| Request::SetName(name.into())),
         1 => Just(Request::History),
         1 => Just(Request::Users),
         2 => ("[a-z]{1,2}", nonce(), any::<bool>()).prop_map(|(text, nonce, action)| {
-            Request::Say(SendMessage { text: text.into(), action, nonce })
+            Request::SendMessage(SendMessage { text: text.into(), action, nonce })
         }),
         3 => (requested_name(), nonce()).prop_map(|(target, nonce)| {
             let (target, text) = (target.into(), "psst".into());

@@ -1,6 +1,7 @@
 //! The store as an operator sees it: errors at the start, a full disk, a locked or a killed store,
 //! and other programs that use the file.
 
+use crate::page_user::Browser;
 use crate::support::extended::{Extended, Folder};
 use crate::support::http::{Answer, get};
 use crate::support::{
@@ -376,6 +377,39 @@ fn stop_during_a_locked_store_is_announced() {
     assert_eq!(server.wait(PATIENCE).code(), Some(0));
     other.execute_batch("ROLLBACK").expect("no lock");
     assert_eq!(count(&other, "messages"), 0);
+}
+
+/// A stream that starts while the store fails gets the private messages of its user after their
+/// commit, and none that is never committed.
+#[test]
+fn new_stream_gets_private_messages_only_after_their_commit() {
+    let folder = Folder::new();
+    let file = folder.file("chat.db");
+    let mut server = start(&file);
+    let mut alice = Extended::join(&server, "alice");
+    let eve = Browser::join(server.web.expect("a page"), "eve");
+    let other = rusqlite::Connection::open(&file).expect("the database");
+    let whisper_while_locked = |alice: &mut Extended, text: &str| {
+        other.execute_batch("BEGIN IMMEDIATE").expect("a lock");
+        let private = json!({"target": "eve", "message": text, "nonce": text});
+        alice.send("private", private);
+        alice.skip_to("notice");
+        eve.listen()
+    };
+    let mut events = whisper_while_locked(&mut alice, "first");
+    other.execute_batch("ROLLBACK").expect("no lock");
+    assert_eq!(events.skip_to("private").data["message"], "first");
+    alice.skip_to("ack");
+    let mut events = whisper_while_locked(&mut alice, "second");
+    server.signal("TERM");
+    while let Some(frame) = events.next() {
+        assert_ne!(frame.data["message"], "second", "it is not committed");
+        if frame.event == "bye" {
+            break;
+        }
+    }
+    assert_eq!(server.wait(PATIENCE).code(), Some(0));
+    other.execute_batch("ROLLBACK").expect("no lock");
 }
 
 #[test]

@@ -19,10 +19,8 @@ pub enum Effect {
     Public(Event),
     /// A reply to the requesting user.
     Reply(Reply),
-    /// A reply to another user.
-    Tell(UserId, Reply),
-    /// A private message for this user, its sender or its receiver.
-    Private(UserId, PrivateCopy),
+    /// A reply to all connections of this user, which may be the requesting one.
+    ToUser(UserId, Reply),
     /// From now on the requesting connection belongs to this earlier user. Other connections of
     /// that user close without an event.
     Resumed(UserId),
@@ -50,6 +48,8 @@ pub enum Reply {
     },
     /// The JSON value of a ping.
     Pong(Box<str>),
+    /// A private message for its sender or its receiver.
+    Private(PrivateCopy),
     /// The extended dialect begins.
     Welcome(WelcomeData),
 }
@@ -117,18 +117,6 @@ pub enum BrowserJoinError {
     NoSlot(JoinError),
 }
 
-impl From<RequestError> for BrowserJoinError {
-    fn from(error: RequestError) -> Self {
-        BrowserJoinError::Rejected(error)
-    }
-}
-
-impl From<JoinError> for BrowserJoinError {
-    fn from(error: JoinError) -> Self {
-        BrowserJoinError::NoSlot(error)
-    }
-}
-
 /// A browser user that has just joined.
 #[derive(Clone, Debug)]
 pub struct BrowserJoin {
@@ -138,4 +126,6 @@ pub struct BrowserJoin {
     pub name: Username,
     /// Token of its session.
     pub token: Token,
+    /// Effects of the join.
+    pub effects: Vec<Effect>,
 }

@@ -45,7 +45,7 @@ impl History {
     }
 
     /// Returns the number of the newest dropped message, 0 if there is none.
-    pub fn newest_gone(&self) -> u64 {
+    pub(crate) fn newest_gone(&self) -> u64 {
         self.newest_gone
     }
 
@@ -57,53 +57,5 @@ impl History {
     /// Returns the sum of [`Message::bytes`].
     pub fn bytes(&self) -> usize {
         self.bytes
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::chat::username::Username;
-    use jiff::Timestamp;
-
-    fn message(id: u64, text: &str) -> Arc<Message> {
-        let address = "127.0.0.1:1".parse().unwrap();
-        let name = Username::from_address(address);
-        Arc::new(Message::new(id, Timestamp::UNIX_EPOCH, name, text.into()))
-    }
-
-    fn ids(history: &History) -> Vec<u64> {
-        history.messages().map(|message| message.id).collect()
-    }
-
-    #[test]
-    fn oldest_messages_beyond_the_count_are_dropped() {
-        let mut history = History::new(2, usize::MAX);
-        assert!(history.is_empty());
-        for id in 1..=3 {
-            history.push(message(id, "x"));
-        }
-        assert_eq!(ids(&history), [2, 3]);
-    }
-
-    #[test]
-    fn oldest_messages_beyond_the_bytes_are_dropped() {
-        let one = message(1, &"x".repeat(100)).bytes();
-        let mut history = History::new(10, 2 * one);
-        for id in 1..=3 {
-            history.push(message(id, &"x".repeat(100)));
-        }
-        assert_eq!(ids(&history), [2, 3]);
-        assert_eq!(history.bytes(), 2 * one);
-        history.push(message(4, &"x".repeat(1000)));
-        assert!(history.is_empty(), "an oversized message is not kept");
-        assert_eq!(history.bytes(), 0);
-    }
-
-    #[test]
-    fn history_of_zero_messages_stays_empty() {
-        let mut history = History::new(0, usize::MAX);
-        history.push(message(1, "x"));
-        assert!(history.is_empty());
     }
 }

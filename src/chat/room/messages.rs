@@ -1,6 +1,6 @@
 //! Public and private messages, and their acknowledgements.
 
-use crate::chat::error::{RejectedRequest, RequestError};
+use crate::chat::error::RequestError;
 use crate::chat::event::EventKind;
 use crate::chat::message::Message;
 use crate::chat::request::{Nonce, SendMessage, SendPrivate};
@@ -27,60 +27,37 @@ pub struct PrivateMessage {
 }
 
 impl Room {
-    pub(super) fn say(
-        &mut self,
-        id: UserId,
-        say: SendMessage,
-        now: Timestamp,
-        effects: &mut Vec<Effect>,
-    ) {
+    pub(super) fn send_message(&mut self, id: UserId, message: SendMessage) {
         self.reset_rejections(id);
         let Some(user) = self.roster.get(id) else {
             return;
         };
         let (source, session) = (user.name.clone(), user.session);
-        if let Some(ack) = self.repeated_ack(session, say.nonce.as_ref()) {
-            return effects.push(Effect::Reply(ack));
+        if self.repeat_ack(session, message.nonce.as_ref()) {
+            return;
         }
         let event = self.last_event + 1;
+        let nonce = message.nonce;
         let message = Arc::new(Message {
-            action: say.action,
-            ..Message::new(event, now, source, say.text)
+            action: message.action,
+            ..Message::new(event, self.now, source, message.text)
         });
         self.history.push(message.clone());
-        self.publish(EventKind::Said(message), now, effects);
-        self.acknowledge(session, say.nonce, Some(event), now, effects);
+        self.publish(EventKind::Message(message));
+        self.acknowledge(session, nonce, Some(event));
     }
 
-    pub(super) fn send_private(
-        &mut self,
-        id: UserId,
-        private: SendPrivate,
-        now: Timestamp,
-        effects: &mut Vec<Effect>,
-    ) {
-        let Some(user) = self.roster.get(id) else {
-            return;
-        };
-        let session = user.session;
-        if let Some(ack) = self.repeated_ack(session, private.nonce.as_ref()) {
-            self.reset_rejections(id);
-            return effects.push(Effect::Reply(ack));
+    pub(super) fn send_private(&mut self, id: UserId, private: SendPrivate) {
+        let session = self.roster.get(id).and_then(|user| user.session);
+        if self.repeat_ack(session, private.nonce.as_ref()) {
+            return self.reset_rejections(id);
         }
-        let source = user.name.clone();
-        match self.deliver_private(id, source, private.target, private.text, now, effects) {
-            Ok(()) => self.acknowledge(session, private.nonce, None, now, effects),
-            Err(refusal) => {
-                let kind = Some("private".into());
-                self.reject(
-                    id,
-                    RejectedRequest {
-                        error: refusal,
-                        kind,
-                    },
-                    effects,
-                );
+        match self.deliver_private(id, private.target, private.text) {
+            Ok(()) => {
+                self.reset_rejections(id);
+                self.acknowledge(session, private.nonce, None);
             }
+            Err(error) => self.reject_request(id, error, "private"),
         }
     }
 
@@ -89,20 +66,17 @@ impl Room {
     fn deliver_private(
         &mut self,
         sender: UserId,
-        source: Username,
         target: Box<str>,
         text: Box<str>,
-        now: Timestamp,
-        effects: &mut Vec<Effect>,
     ) -> Result<(), RequestError> {
-        let Some(receiver) = self.roster.find_by_name(&target) else {
-            return Err(RequestError::NoSuchUser(target));
-        };
-        let Some(user) = self.roster.get_mut(receiver) else {
+        let source = self.name(sender).cloned();
+        let receiver = self.roster.find_by_name(&target);
+        let user = receiver.and_then(|receiver| self.roster.get_mut(receiver));
+        let (Some(source), Some(receiver), Some(user)) = (source, receiver, user) else {
             return Err(RequestError::NoSuchUser(target));
         };
         let message = Arc::new(PrivateMessage {
-            time: now,
+            time: self.now,
             source,
             target: user.name.clone(),
             text,
@@ -114,23 +88,16 @@ impl Room {
             }
             is_due = false;
         }
-        self.reset_rejections(sender);
-        self.deliver(sender, message.clone(), true, effects);
+        self.deliver(sender, message.clone(), true);
         if is_due {
-            self.deliver(receiver, message, false, effects);
+            self.deliver(receiver, message, false);
         }
         Ok(())
     }
 
     /// Sends a user its copy of a private message. A browser user gets the copy again with each
     /// later stream, since an open stream does not prove that the browser has the message.
-    fn deliver(
-        &mut self,
-        id: UserId,
-        message: Arc<PrivateMessage>,
-        is_own: bool,
-        effects: &mut Vec<Effect>,
-    ) {
+    fn deliver(&mut self, id: UserId, message: Arc<PrivateMessage>, is_own: bool) {
         let Some(user) = self.roster.get_mut(id) else {
             return;
         };
@@ -138,29 +105,28 @@ impl Room {
             Some(mailbox) => mailbox.add(message, is_own),
             None => PrivateCopy::unnumbered(message),
         };
-        effects.push(Effect::Private(id, copy));
+        self.effects.push(Effect::ToUser(id, Reply::Private(copy)));
     }
 
-    /// Returns the acknowledgement of a message that was accepted before with the same nonce.
-    fn repeated_ack(&self, session: Option<u64>, nonce: Option<&Nonce>) -> Option<Reply> {
-        let nonce = nonce?;
-        let id = self.sessions.find_nonce(session?, nonce_hash(nonce))?;
+    /// Acknowledges a message again that was accepted before with the same nonce. Returns false for
+    /// a new message.
+    fn repeat_ack(&mut self, session: Option<u64>, nonce: Option<&Nonce>) -> bool {
+        let (Some(session), Some(nonce)) = (session, nonce) else {
+            return false;
+        };
+        let Some(id) = self.sessions.find_nonce(session, nonce_hash(nonce)) else {
+            return false;
+        };
         let nonce = nonce.clone();
-        Some(Reply::Ack { nonce, id })
+        self.effects.push(Effect::Reply(Reply::Ack { nonce, id }));
+        true
     }
 
-    fn acknowledge(
-        &mut self,
-        session: Option<u64>,
-        nonce: Option<Nonce>,
-        id: Option<u64>,
-        now: Timestamp,
-        effects: &mut Vec<Effect>,
-    ) {
+    fn acknowledge(&mut self, session: Option<u64>, nonce: Option<Nonce>, id: Option<u64>) {
         if let (Some(session), Some(nonce)) = (session, nonce) {
-            let (hash, records) = (nonce_hash(&nonce), &mut self.records);
-            self.sessions.add_nonce(session, hash, id, now, records);
-            effects.push(Effect::Reply(Reply::Ack { nonce, id }));
+            let hash = nonce_hash(&nonce);
+            self.sessions.add_nonce(session, hash, id, self.now);
+            self.effects.push(Effect::Reply(Reply::Ack { nonce, id }));
         }
     }
 

@@ -1,9 +1,9 @@
 //! The room: a synchronous state machine of users and messages.
 //!
-//! A request goes in and its [`Effect`]s come out, in order. Time and new tokens are arguments; the
-//! room has no clock, randomness or I/O.
+//! A request goes in and its [`Effect`]s come out, in order. The caller gives the time and new
+//! tokens; the room has no clock, randomness or I/O.
 
-pub mod effect;
+mod effect;
 pub mod history;
 pub mod limits;
 mod mailbox;
@@ -12,7 +12,7 @@ mod rename;
 mod roster;
 mod session;
 mod session_table;
-pub mod snapshot;
+pub(crate) mod snapshot;
 mod taken_names;
 
 pub use crate::chat::room::effect::{
@@ -22,7 +22,7 @@ pub use crate::chat::room::mailbox::PrivateCopy;
 pub use crate::chat::room::messages::PrivateMessage;
 pub use crate::chat::room::roster::UserId;
 
-use crate::chat::error::RejectedRequest;
+use crate::chat::error::{RejectedRequest, RequestError};
 use crate::chat::event::{Event, EventKind};
 use crate::chat::record::Record;
 use crate::chat::request::Request;
@@ -44,8 +44,9 @@ pub struct Room {
     sessions: SessionTable,
     history: History,
     last_event: u64,
-    /// Changes of sessions and nonces that are not yet stored; `None` without a store.
-    records: Option<Vec<Record>>,
+    now: Timestamp,
+    /// Effects of the current call.
+    effects: Vec<Effect>,
 }
 
 /// Returns a new random token at each call.
@@ -61,41 +62,33 @@ impl Room {
             history: History::new(limits.history_messages, MAX_HISTORY_BYTES),
             limits,
             last_event: 0,
-            records: None,
+            now: Timestamp::UNIX_EPOCH,
+            effects: Vec::new(),
         }
+    }
+
+    /// Sets the time of the next calls.
+    pub fn set_time(&mut self, now: Timestamp) {
+        self.now = now;
     }
 
     /// Adds a client under its address as its name.
     ///
     /// # Errors
     /// No slot is free, or a connected user has the address.
-    pub fn enter(
-        &mut self,
-        address: SocketAddr,
-        now: Timestamp,
-        effects: &mut Vec<Effect>,
-    ) -> Result<UserId, JoinError> {
+    pub fn enter(&mut self, address: SocketAddr) -> Result<(UserId, Vec<Effect>), JoinError> {
         let holder = self.roster.find_by_address(address);
-        if let Some(holder) = holder
-            && self
-                .roster
-                .get(holder)
-                .is_some_and(|user| user.detached.is_none())
-        {
+        if let Some(holder) = holder.filter(|holder| self.roster.is_attached(*holder)) {
             return Err(JoinError::AddressInUse(holder));
         }
         self.roster.reserve_slot(address.ip())?;
         if let Some(holder) = holder {
             // The newcomer takes the name of a detached user, which therefore cannot come back.
-            self.end_grace(holder, now, effects);
+            self.end_grace(holder);
         }
-        let user = self.roster.add(User::new(address, now), None);
-        let joined = EventKind::Joined {
-            name: Username::from_address(address),
-            is_summarised: self.is_over_announce_limit(),
-        };
-        self.publish(joined, now, effects);
-        Ok(user)
+        let user = self.roster.add(User::new(address, self.now), None);
+        self.announce_join(Username::from_address(address));
+        Ok((user, self.take_effects()))
     }
 
     // Time
@@ -108,63 +101,66 @@ impl Room {
     }
 
     /// Removes users whose grace time is over, and expired sessions.
-    pub fn expire(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
+    pub fn expire(&mut self) -> Vec<Effect> {
         while let Some((until, user)) = self.roster.first_grace_end()
-            && until <= now
+            && until <= self.now
         {
-            self.end_grace(user, now, effects);
+            self.end_grace(user);
         }
-        while let Some(session) = self.sessions.expired(now) {
-            self.remove_session(session, now, effects);
+        while let Some(session) = self.sessions.expired(self.now) {
+            self.remove_session(session);
         }
+        self.take_effects()
     }
 
     // Requests
 
-    /// Carries out a request of a user. Returns false if the user is not in the room.
+    /// Carries out a request of a user in the room.
     pub fn request(
         &mut self,
         user: UserId,
         request: Request,
         new_token: TokenSource<'_>,
-        now: Timestamp,
-        effects: &mut Vec<Effect>,
-    ) -> bool {
+    ) -> Vec<Effect> {
         if self.roster.get(user).is_none() {
-            return false;
+            return Vec::new();
         }
         match request {
-            Request::Say(say) => self.say(user, say, now, effects),
-            Request::SetName(name) => self.set_name(user, &name, now, effects),
-            Request::History => self.accept(user, Effect::Reply(self.history_reply()), effects),
+            Request::SendMessage(message) => self.send_message(user, message),
+            Request::SetName(name) => self.set_name(user, &name),
+            Request::History => self.accept(user, Effect::Reply(self.history_reply())),
             Request::Users => {
                 let reply = Reply::Users(self.roster.user_list());
-                self.accept(user, Effect::Reply(reply), effects);
+                self.accept(user, Effect::Reply(reply));
             }
-            Request::Hello(hello) => self.hello(user, hello, new_token, now, effects),
-            Request::Private(private) => self.send_private(user, private, now, effects),
-            Request::Ping(data) => self.accept(user, Effect::Reply(Reply::Pong(data)), effects),
-            Request::Quit => self.accept(user, Effect::Close(Ending::Quit), effects),
+            Request::Hello(hello) => self.hello(user, hello, new_token),
+            Request::Private(private) => self.send_private(user, private),
+            Request::Ping(data) => self.accept(user, Effect::Reply(Reply::Pong(data))),
+            Request::Quit => self.accept(user, Effect::Close(Ending::Quit)),
             // The archive answers these.
             Request::Page(_) | Request::Search(_) => {}
         }
-        true
+        self.take_effects()
     }
 
-    /// Counts a rejected line and adds the reply to its sender. Returns false if the sender is not
-    /// in the room.
-    pub fn reject(
-        &mut self,
-        user: UserId,
-        rejected: RejectedRequest,
-        effects: &mut Vec<Effect>,
-    ) -> bool {
+    /// Counts a rejected line of a user and returns the reply.
+    pub fn reject(&mut self, user: UserId, rejected: RejectedRequest) -> Vec<Effect> {
+        self.count_rejection(user, rejected);
+        self.take_effects()
+    }
+
+    fn reject_request(&mut self, user: UserId, error: RequestError, kind: &str) {
+        let kind = Some(kind.into());
+        self.count_rejection(user, RejectedRequest { error, kind });
+    }
+
+    fn count_rejection(&mut self, user: UserId, rejected: RejectedRequest) {
         let Some(user) = self.roster.get_mut(user) else {
-            return false;
+            return;
         };
         user.rejections_in_a_row += 1;
         let rejections = user.rejections_in_a_row;
-        effects.push(if rejections <= MAX_REFUSALS_IN_A_ROW {
+        self.effects.push(if rejections <= MAX_REFUSALS_IN_A_ROW {
             Effect::Reply(Reply::Rejected(rejected))
         } else {
             Effect::Close(Ending::Rejected(format!(
@@ -172,47 +168,53 @@ impl Room {
                  allowed; the connection is closed"
             )))
         });
-        true
     }
 
     /// Restarts a user's count of rejected lines, after a line that was accepted.
-    pub fn reset_rejections(&mut self, user: UserId) {
+    pub(crate) fn reset_rejections(&mut self, user: UserId) {
         if let Some(user) = self.roster.get_mut(user) {
             user.rejections_in_a_row = 0;
         }
     }
 
-    fn accept(&mut self, user: UserId, effect: Effect, effects: &mut Vec<Effect>) {
+    fn accept(&mut self, user: UserId, effect: Effect) {
         self.reset_rejections(user);
-        effects.push(effect);
+        self.effects.push(effect);
     }
 
     /// Adds the next public event.
-    fn publish(&mut self, kind: EventKind, time: Timestamp, effects: &mut Vec<Effect>) {
+    fn publish(&mut self, kind: EventKind) {
         self.last_event += 1;
-        effects.push(Effect::Public(Event {
+        self.effects.push(Effect::Public(Event {
             id: self.last_event,
-            time,
+            time: self.now,
             kind,
         }));
+    }
+
+    fn announce_join(&mut self, name: Username) {
+        let is_summarised = self.is_over_announce_limit();
+        self.publish(EventKind::Joined {
+            name,
+            is_summarised,
+        });
     }
 
     fn is_over_announce_limit(&self) -> bool {
         self.roster.len() > self.limits.announce_limit
     }
 
-    /// Takes the changes of sessions and nonces since the last call.
-    pub fn take_records(&mut self) -> Vec<Record> {
-        let records = self.records.as_mut();
-        records.map(std::mem::take).unwrap_or_default()
+    fn take_effects(&mut self) -> Vec<Effect> {
+        std::mem::take(&mut self.effects)
+    }
+
+    /// Takes the changes of sessions and nonces since the last call, for the store. There is at most
+    /// one change of each session.
+    pub(crate) fn take_records(&mut self) -> Vec<Record> {
+        self.sessions.take_records()
     }
 
     // State
-
-    /// Returns the number of users, detached ones included.
-    pub fn user_count(&self) -> usize {
-        self.roster.len()
-    }
 
     /// Returns the number of users that are attached or have a reserved slot.
     pub fn connected_count(&self) -> usize {

@@ -1,36 +1,23 @@
 //! Changes of a user's name.
 
-use crate::chat::error::{RejectedRequest, RequestError};
+use crate::chat::error::RequestError;
 use crate::chat::event::EventKind;
 use crate::chat::room::Room;
 use crate::chat::room::effect::{Effect, Reply};
 use crate::chat::room::roster::UserId;
 use crate::chat::username::{Username, UsernameKey};
-use jiff::Timestamp;
 
 impl Room {
-    pub(super) fn set_name(
-        &mut self,
-        id: UserId,
-        requested: &str,
-        now: Timestamp,
-        effects: &mut Vec<Effect>,
-    ) {
+    pub(super) fn set_name(&mut self, id: UserId, requested: &str) {
         match self.check_new_name(id, requested) {
-            Err(error) => {
-                let rejected = RejectedRequest {
-                    error,
-                    kind: Some("set-name".into()),
-                };
-                self.reject(id, rejected, effects);
+            Err(error) => self.reject_request(id, error, "set-name"),
+            Ok((name, _)) if self.name(id) == Some(&name) => {
+                let notice = Reply::Notice(format!("Your name is already {name}"));
+                self.accept(id, Effect::Reply(notice));
             }
             Ok((name, key)) => {
                 self.reset_rejections(id);
-                if self.name(id) == Some(&name) {
-                    let notice = Reply::Notice(format!("Your name is already {name}"));
-                    return effects.push(Effect::Reply(notice));
-                }
-                self.rename(id, &name, key, now, effects);
+                self.rename(id, &name, key);
             }
         }
     }
@@ -57,26 +44,17 @@ impl Room {
     }
 
     /// Renames a user and announces the new name. `key` is `None` if the name is its address.
-    pub(super) fn rename(
-        &mut self,
-        id: UserId,
-        name: &Username,
-        key: Option<UsernameKey>,
-        now: Timestamp,
-        effects: &mut Vec<Effect>,
-    ) {
+    pub(super) fn rename(&mut self, id: UserId, name: &Username, key: Option<UsernameKey>) {
         let has_chosen = key.is_some();
         let Some(old) = self.roster.rename(id, name, key) else {
             return;
         };
-        if let Some(number) = self.roster.get(id).and_then(|user| user.session) {
-            if let Some(session) = self.sessions.get_mut(number) {
-                session.name = name.clone();
-                session.has_chosen = has_chosen;
-            }
-            self.record_session(number);
+        let session = self.roster.get(id).and_then(|user| user.session);
+        if let Some(session) = session.and_then(|number| self.sessions.get_mut(number)) {
+            session.record.name = name.clone();
+            session.record.has_chosen = has_chosen;
         }
         let new = name.clone();
-        self.publish(EventKind::Renamed { old, new }, now, effects);
+        self.publish(EventKind::Renamed { old, new });
     }
 }

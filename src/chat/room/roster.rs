@@ -11,10 +11,8 @@ use crate::chat::room::mailbox::Mailbox;
 use crate::chat::room::session::Detached;
 use crate::chat::room::taken_names::TakenNames;
 use crate::chat::username::{Username, UsernameKey};
-use hashbrown::HashTable;
 use jiff::Timestamp;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::hash::{BuildHasher, RandomState};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
@@ -62,10 +60,8 @@ pub(super) struct Roster {
     /// Boxed, since the nodes of the tree are half empty when keys only ever grow.
     users: BTreeMap<UserId, Box<User>>,
     names: TakenNames,
-    /// Attached clients, and detached ones named after their address. The keys are the addresses
-    /// in `users`.
-    addresses: HashTable<UserId>,
-    hasher: RandomState,
+    /// Attached clients, and detached ones named after their address.
+    addresses: HashMap<(IpAddr, u16), UserId>,
     slots_by_address: HashMap<IpAddr, usize>,
     /// Detached users by the end of their grace time.
     detached: BTreeSet<(Timestamp, UserId)>,
@@ -81,8 +77,7 @@ impl Roster {
             max_clients_per_address: limits.max_clients_per_address,
             users: BTreeMap::new(),
             names: TakenNames::default(),
-            addresses: HashTable::new(),
-            hasher: RandomState::new(),
+            addresses: HashMap::new(),
             slots_by_address: HashMap::new(),
             detached: BTreeSet::new(),
             reserved_slots: 0,
@@ -100,6 +95,10 @@ impl Roster {
         self.users.get_mut(&id).map(Box::as_mut)
     }
 
+    pub(super) fn is_attached(&self, id: UserId) -> bool {
+        self.get(id).is_some_and(|user| user.detached.is_none())
+    }
+
     pub(super) fn len(&self) -> usize {
         self.users.len()
     }
@@ -109,7 +108,6 @@ impl Roster {
         self.users.len() - self.detached.len() + self.reserved_slots
     }
 
-    /// Returns the users in order of arrival.
     pub(super) fn iter(&self) -> impl ExactSizeIterator<Item = (&Username, Timestamp)> {
         self.users.values().map(|user| (&user.name, user.since))
     }
@@ -146,8 +144,8 @@ impl Roster {
 
     /// Removes a user with its name, address and slot.
     pub(super) fn remove(&mut self, id: UserId) -> Option<User> {
-        self.unindex_address(id);
         let user = *self.users.remove(&id)?;
+        self.unindex_address(id, user.address);
         self.user_list = None;
         let mut has_slot = true;
         if let Some(detached) = &user.detached {
@@ -174,7 +172,7 @@ impl Roster {
         self.detached.insert((until, id));
         self.release_slot(address.ip());
         if has_chosen {
-            self.unindex_address(id);
+            self.unindex_address(id, address);
         }
     }
 
@@ -188,8 +186,6 @@ impl Roster {
 
     /// Gives the address and the slot of `temporary` to `earlier`, and removes `temporary`.
     pub(super) fn take_over(&mut self, temporary: UserId, earlier: UserId) -> Option<User> {
-        self.unindex_address(temporary);
-        self.unindex_address(earlier);
         let removed = *self.users.remove(&temporary)?;
         self.user_list = None;
         if removed.has_chosen {
@@ -201,6 +197,7 @@ impl Roster {
         if detached.is_none_or(|detached| detached.has_reserved_slot) {
             self.release_slot(address.ip());
         }
+        self.unindex_address(earlier, address);
         self.index_address(earlier, removed.address);
         Some(removed)
     }
@@ -259,35 +256,23 @@ impl Roster {
 
     /// Returns the user with this address and port. An IPv4-mapped address equals its IPv4 form.
     pub(super) fn find_by_address(&self, address: SocketAddr) -> Option<UserId> {
-        let has_address = |id: &UserId| self.canonical_address(*id) == Some(canonical(address));
-        let hash = self.hasher.hash_one(Some(canonical(address)));
-        self.addresses.find(hash, has_address).copied()
-    }
-
-    fn canonical_address(&self, user: UserId) -> Option<(IpAddr, u16)> {
-        self.users.get(&user).map(|user| canonical(user.address))
+        self.addresses.get(&canonical(address)).copied()
     }
 
     fn index_address(&mut self, user: UserId, address: SocketAddr) {
-        let (users, hasher) = (&self.users, &self.hasher);
-        let hash_of = |id: &UserId| hasher.hash_one(users.get(id).map(|u| canonical(u.address)));
-        let hash = hasher.hash_one(Some(canonical(address)));
-        self.addresses.insert_unique(hash, user, hash_of);
+        self.addresses.insert(canonical(address), user);
     }
 
-    fn unindex_address(&mut self, user: UserId) {
-        let hash = self.hasher.hash_one(self.canonical_address(user));
-        if let Ok(entry) = self.addresses.find_entry(hash, |id| *id == user) {
-            entry.remove();
+    fn unindex_address(&mut self, user: UserId, address: SocketAddr) {
+        let address = canonical(address);
+        if self.addresses.get(&address) == Some(&user) {
+            self.addresses.remove(&address);
         }
     }
 
     // Slots
 
     /// Reserves a slot for a newcomer from this address.
-    ///
-    /// # Errors
-    /// The room or the address has its maximum of connected users.
     pub(super) fn reserve_slot(&mut self, address: IpAddr) -> Result<(), JoinError> {
         if self.connected_count() >= self.max_clients {
             return Err(JoinError::Full(self.max_clients));
@@ -314,11 +299,13 @@ impl Roster {
         }
     }
 
-    /// Reserves a slot for a detached user that has none. An attached user has one.
-    ///
-    /// # Errors
-    /// The room or the address has its maximum of connected users.
-    pub(super) fn ensure_slot(&mut self, id: UserId, address: IpAddr) -> Result<(), JoinError> {
+    /// Reserves a slot for a detached browser user that has none. An attached user has one.
+    pub(super) fn ensure_slot(
+        &mut self,
+        id: UserId,
+        address: IpAddr,
+        now: Timestamp,
+    ) -> Result<(), JoinError> {
         let detached = self.get(id).and_then(|user| user.detached.as_ref());
         if detached.is_none_or(|detached| detached.has_reserved_slot) {
             return Ok(());
@@ -326,6 +313,9 @@ impl Roster {
         self.reserve_slot(address)?;
         if let Some(user) = self.users.get_mut(&id) {
             user.address = SocketAddr::new(address, 0);
+            // A restored browser user has no mailbox before its first request.
+            let mailbox = || Box::new(Mailbox::new(now));
+            user.mailbox.get_or_insert_with(mailbox);
             if let Some(detached) = &mut user.detached {
                 detached.has_reserved_slot = true;
                 self.reserved_slots += 1;

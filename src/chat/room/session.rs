@@ -6,7 +6,7 @@
 
 use crate::chat::error::{RejectedRequest, RequestError};
 use crate::chat::event::{EventKind, LeaveReason};
-use crate::chat::record::{Record, RestoredState, SessionRecord};
+use crate::chat::record::{RestoredState, SessionRecord};
 use crate::chat::request::Hello;
 use crate::chat::room::effect::{
     BrowserJoin, BrowserJoinError, Effect, JoinError, Reply, WelcomeData,
@@ -65,54 +65,30 @@ type KnownSession = Option<(u64, Token)>;
 impl Room {
     // A client's hello
 
-    pub(super) fn hello(
-        &mut self,
-        user: UserId,
-        hello: Hello,
-        new_token: TokenSource<'_>,
-        now: Timestamp,
-        effects: &mut Vec<Effect>,
-    ) {
+    pub(super) fn hello(&mut self, user: UserId, hello: Hello, new_token: TokenSource<'_>) {
         self.reset_rejections(user);
         let requester = self.roster.get(user);
         if requester.is_some_and(|user| user.session.is_some()) {
-            let rejected = RejectedRequest {
-                error: RequestError::HelloTwice,
-                kind: Some("hello".into()),
-            };
-            self.reject(user, rejected, effects);
-            return;
+            return self.reject_request(user, RequestError::HelloTwice, "hello");
         }
-        let known = self.find_session(hello.token, Token::hash, now);
+        let known = self.find_session(hello.token, Token::hash);
         let session = known
             .as_ref()
             .and_then(|(number, _)| self.sessions.get(*number));
         match (session.and_then(|session| session.user), known) {
-            (Some(earlier), Some(known)) => self.resume(user, earlier, known, now, effects),
-            (_, known) => self.start_session(user, known, new_token, now, effects),
+            (Some(earlier), Some(known)) => self.resume(user, earlier, known),
+            (_, known) => self.start_session(user, known, new_token),
         }
     }
 
-    fn find_session(
-        &self,
-        token: Option<Token>,
-        hash: fn(&Token) -> TokenHash,
-        now: Timestamp,
-    ) -> KnownSession {
+    fn find_session(&self, token: Option<Token>, hash: fn(&Token) -> TokenHash) -> KnownSession {
         let token = token?;
-        Some((self.sessions.find(&hash(&token), now)?, token))
+        Some((self.sessions.find(&hash(&token), self.now)?, token))
     }
 
     /// Gives the requesting user a new session, or a known one whose user has left. The user then gets
     /// the session's name back if it is free.
-    fn start_session(
-        &mut self,
-        id: UserId,
-        known: KnownSession,
-        new_token: TokenSource<'_>,
-        now: Timestamp,
-        effects: &mut Vec<Effect>,
-    ) {
+    fn start_session(&mut self, id: UserId, known: KnownSession, new_token: TokenSource<'_>) {
         let Some(user) = self.roster.get(id) else {
             return;
         };
@@ -121,32 +97,30 @@ impl Room {
             .and_then(|(number, _)| self.sessions.get(*number));
         // A name chosen before the hello has priority over the session's.
         let session_name = session
-            .filter(|session| session.has_chosen && !user.has_chosen)
-            .map(|session| session.name.clone());
+            .map(|session| &session.record)
+            .filter(|record| record.has_chosen && !user.has_chosen)
+            .map(|record| record.name.clone());
         let key = session_name.as_ref().map(Username::key);
         let free = key.filter(|key| !self.roster.is_taken(key, Some(id)));
         let name = session_name.as_ref().filter(|_| free.is_some());
         let name = name.unwrap_or(&user.name).clone();
         let own = (user.name.clone(), user.has_chosen);
-        let (session, token) = self.open_session(id, own, known, Token::hash, new_token, now);
-        self.welcome(name, token, effects);
-        self.record_session(session);
-        self.remove_sessions_over_capacity(now, effects);
+        let token = self.open_session(id, own, known, Token::hash, new_token);
+        self.welcome(name, token);
+        self.remove_sessions_over_capacity();
         match (session_name, free) {
-            (Some(session_name), Some(key)) => {
-                self.rename(id, &session_name, Some(key), now, effects)
-            }
+            (Some(session_name), Some(key)) => self.rename(id, &session_name, Some(key)),
             (Some(session_name), None) => {
                 let sentence = format!(
                     "Your name {session_name} is taken by now; choose another, or keep your address"
                 );
-                effects.push(Effect::Reply(Reply::Notice(sentence)));
+                self.effects.push(Effect::Reply(Reply::Notice(sentence)));
             }
             (None, _) => {}
         }
     }
 
-    /// Connects a user with a known session or a new one. Returns the session and its token.
+    /// Connects a user with a known session or a new one. Returns the token of the session.
     fn open_session(
         &mut self,
         id: UserId,
@@ -154,8 +128,7 @@ impl Room {
         known: KnownSession,
         hash: fn(&Token) -> TokenHash,
         new_token: TokenSource<'_>,
-        now: Timestamp,
-    ) -> (u64, Token) {
+    ) -> Token {
         let (number, token) = known.unwrap_or_else(|| {
             loop {
                 let token = new_token();
@@ -164,7 +137,7 @@ impl Room {
                     name: name.clone(),
                     has_chosen,
                     is_present: true,
-                    used: now,
+                    used: self.now,
                 };
                 if let Some(number) = self.sessions.add(session, Some(id)) {
                     break (number, token);
@@ -172,18 +145,19 @@ impl Room {
             }
         });
         if let Some(session) = self.sessions.get_mut(number) {
-            (session.name, session.has_chosen) = (name, has_chosen);
+            (session.record.name, session.record.has_chosen) = (name, has_chosen);
             session.user = Some(id);
         }
         if let Some(user) = self.roster.get_mut(id) {
             user.session = Some(number);
-            self.sessions.touch(number, user.detached.is_none(), now);
+            self.sessions
+                .touch(number, user.detached.is_none(), self.now);
         }
-        (number, token)
+        token
     }
 
-    fn welcome(&self, name: Username, token: Token, effects: &mut Vec<Effect>) {
-        effects.push(Effect::Reply(Reply::Welcome(WelcomeData {
+    fn welcome(&mut self, name: Username, token: Token) {
+        self.effects.push(Effect::Reply(Reply::Welcome(WelcomeData {
             name,
             token,
             last: self.last_event,
@@ -193,14 +167,7 @@ impl Room {
 
     /// Gives the requesting user's connection to the session's user, and removes the requesting user. The
     /// welcome comes first and describes the state after the events that follow.
-    fn resume(
-        &mut self,
-        requester: UserId,
-        earlier: UserId,
-        (session, token): (u64, Token),
-        now: Timestamp,
-        effects: &mut Vec<Effect>,
-    ) {
+    fn resume(&mut self, requester: UserId, earlier: UserId, (session, token): (u64, Token)) {
         let is_summarised = self.is_over_announce_limit();
         let Some(temporary) = self.roster.take_over(requester, earlier) else {
             return;
@@ -215,30 +182,28 @@ impl Room {
             false => Username::from_address(user.address),
         };
         let is_renamed = name != user.name;
-        self.sessions.touch(session, true, now);
-        self.record_session(session);
-        effects.push(Effect::Resumed(earlier));
-        self.welcome(name.clone(), token, effects);
-        let left = EventKind::Left {
+        self.sessions.touch(session, true, self.now);
+        self.effects.push(Effect::Resumed(earlier));
+        self.welcome(name.clone(), token);
+        self.publish(EventKind::Left {
             name: temporary.name,
             is_summarised,
             reason: LeaveReason::Resumed,
-        };
-        self.publish(left, now, effects);
+        });
         if is_renamed {
-            self.rename(earlier, &name, None, now, effects);
+            self.rename(earlier, &name, None);
         }
         for (_, message) in detached.into_iter().flat_map(|detached| detached.pending) {
-            let copy = PrivateCopy::unnumbered(message);
-            effects.push(Effect::Private(earlier, copy));
+            let copy = Reply::Private(PrivateCopy::unnumbered(message));
+            self.effects.push(Effect::ToUser(earlier, copy));
         }
     }
 
     // Browsers
 
     /// Returns the user of a browser's token, while it is in the room.
-    pub fn browser_user(&self, token: &Token, now: Timestamp) -> Option<UserId> {
-        let session = self.sessions.find(&token.browser_hash(), now)?;
+    pub(crate) fn browser_user(&self, token: &Token) -> Option<UserId> {
+        let session = self.sessions.find(&token.browser_hash(), self.now)?;
         self.sessions.get(session)?.user
     }
 
@@ -249,103 +214,77 @@ impl Room {
     /// The name is not available, or no slot is free.
     pub fn join(
         &mut self,
-        (token, address): (Option<Token>, IpAddr),
+        token: Option<Token>,
+        address: IpAddr,
         requested: &str,
         new_token: TokenSource<'_>,
-        now: Timestamp,
-        effects: &mut Vec<Effect>,
     ) -> Result<BrowserJoin, BrowserJoinError> {
-        let name = Username::parse(requested, None).map_err(RequestError::Name)?;
+        let rejected = BrowserJoinError::Rejected;
+        let name = Username::parse(requested, None)
+            .map_err(|error| rejected(RequestError::Name(error)))?;
         let key = name.key();
         if self.roster.is_taken(&key, None) {
-            return Err(RequestError::NameTaken(name.as_str().into()).into());
+            return Err(rejected(RequestError::NameTaken(name.as_str().into())));
         }
-        self.roster.reserve_slot(address)?;
-        let mut detached = Detached::new(self.grace_end(now), LeaveReason::Closed);
+        self.roster
+            .reserve_slot(address)
+            .map_err(BrowserJoinError::NoSlot)?;
+        let mut detached = Detached::new(self.grace_end(), LeaveReason::Closed);
         detached.has_reserved_slot = true;
         let user = User {
             name: name.clone(),
             has_chosen: true,
-            mailbox: Some(Box::new(Mailbox::new(now))),
+            mailbox: Some(Box::new(Mailbox::new(self.now))),
             detached: Some(Box::new(detached)),
-            ..User::new(SocketAddr::new(address, 0), now)
+            ..User::new(SocketAddr::new(address, 0), self.now)
         };
         let user = self.roster.add(user, Some(key));
         let (own, hash) = ((name.clone(), true), Token::browser_hash);
-        let known = self.find_session(token, hash, now);
-        let (session, token) = self.open_session(user, own, known, hash, new_token, now);
-        self.record_session(session);
-        self.remove_sessions_over_capacity(now, effects);
-        let joined = EventKind::Joined {
-            name: name.clone(),
-            is_summarised: self.is_over_announce_limit(),
-        };
-        self.publish(joined, now, effects);
-        Ok(BrowserJoin { user, name, token })
+        let known = self.find_session(token, hash);
+        let token = self.open_session(user, own, known, hash, new_token);
+        self.remove_sessions_over_capacity();
+        self.announce_join(name.clone());
+        let effects = self.take_effects();
+        Ok(BrowserJoin {
+            user,
+            name,
+            token,
+            effects,
+        })
     }
 
-    /// Attaches a browser user for a new live stream. Returns the private messages with which the
-    /// stream begins.
+    /// Attaches a browser user for a new live stream, which begins with its [`Room::mailbox`].
     ///
     /// # Errors
     /// The user is detached without a slot, and none is free.
-    pub fn attach_stream(
-        &mut self,
-        id: UserId,
-        address: IpAddr,
-        now: Timestamp,
-    ) -> Result<Vec<PrivateCopy>, JoinError> {
-        self.ensure_slot(id, address, now)?;
+    pub fn attach_stream(&mut self, id: UserId, address: IpAddr) -> Result<(), JoinError> {
+        self.roster.ensure_slot(id, address, self.now)?;
         let detached = self.roster.attach(id);
-        let was_detached = detached.is_some();
-        let Some(user) = self.roster.get_mut(id) else {
-            return Ok(Vec::new());
+        let (Some(detached), Some(user)) = (detached, self.roster.get_mut(id)) else {
+            return Ok(());
         };
-        let session = user.session.filter(|_| was_detached);
-        let pending = detached.into_iter().flat_map(|detached| detached.pending);
-        let mailbox = user.mailbox.as_mut();
-        let copies = mailbox.map(|mailbox| {
-            mailbox.add_pending(pending.map(|(_, message)| message));
-            mailbox.copies()
-        });
-        if let Some(session) = session {
-            self.sessions.touch(session, true, now);
-            self.record_session(session);
+        if let Some(mailbox) = &mut user.mailbox {
+            mailbox.add_pending(detached.pending.into_iter().map(|(_, message)| message));
         }
-        Ok(copies.unwrap_or_default())
+        if let Some(session) = user.session {
+            self.sessions.touch(session, true, self.now);
+        }
+        Ok(())
+    }
+
+    /// Returns the newest private messages of a browser user.
+    pub fn mailbox(&self, user: UserId) -> Vec<PrivateCopy> {
+        let mailbox = self.roster.get(user).and_then(|user| user.mailbox.as_ref());
+        mailbox.map_or_else(Vec::new, |mailbox| mailbox.copies())
     }
 
     /// Restarts the grace time of a detached browser user at a request, and reserves a slot.
     ///
     /// # Errors
     /// The user is detached without a slot, and none is free.
-    pub fn touch(
-        &mut self,
-        user: UserId,
-        address: IpAddr,
-        now: Timestamp,
-    ) -> Result<(), JoinError> {
-        self.ensure_slot(user, address, now)?;
-        self.roster.set_grace_end(user, self.grace_end(now));
-        Ok(())
-    }
-
-    fn ensure_slot(
-        &mut self,
-        user: UserId,
-        address: IpAddr,
-        now: Timestamp,
-    ) -> Result<(), JoinError> {
-        self.roster.ensure_slot(user, address)?;
-        // A restored browser user has no mailbox before its first request.
-        if let Some(user) = self
-            .roster
-            .get_mut(user)
-            .filter(|user| user.detached.is_some())
-        {
-            user.mailbox
-                .get_or_insert_with(|| Box::new(Mailbox::new(now)));
-        }
+    pub fn touch(&mut self, user: UserId, address: IpAddr) -> Result<(), JoinError> {
+        self.roster.ensure_slot(user, address, self.now)?;
+        self.roster.set_grace_end(user, self.grace_end());
         Ok(())
     }
 
@@ -353,125 +292,91 @@ impl Room {
 
     /// Reports that a user's last connection ended. If a user with a session closed or lost it,
     /// the user is detached; otherwise the user leaves.
-    pub fn disconnect(
-        &mut self,
-        id: UserId,
-        reason: LeaveReason,
-        now: Timestamp,
-        effects: &mut Vec<Effect>,
-    ) {
+    pub fn disconnect(&mut self, id: UserId, reason: LeaveReason) -> Vec<Effect> {
         let Some(user) = self.roster.get(id) else {
-            return;
+            return Vec::new();
         };
         let may_come_back = matches!(reason, LeaveReason::Closed | LeaveReason::Lost);
         match user.session.filter(|_| may_come_back) {
-            None => self.remove_user(id, reason, now, effects),
+            None => self.remove_user(id, reason),
             Some(session) if user.detached.is_none() => {
-                self.roster.detach(id, self.grace_end(now), reason);
-                self.sessions.touch(session, false, now);
-                self.record_session(session);
+                self.roster.detach(id, self.grace_end(), reason);
+                self.sessions.touch(session, false, self.now);
             }
             Some(_) => {}
         }
+        self.take_effects()
     }
 
-    fn grace_end(&self, now: Timestamp) -> Timestamp {
+    fn grace_end(&self) -> Timestamp {
         let grace = SignedDuration::try_from(self.limits.grace).unwrap_or(SignedDuration::MAX);
-        now.saturating_add(grace).unwrap_or(Timestamp::MAX)
+        self.now.saturating_add(grace).unwrap_or(Timestamp::MAX)
     }
 
     /// Removes a user. The senders of its pending messages get an error.
-    pub(super) fn remove_user(
-        &mut self,
-        id: UserId,
-        reason: LeaveReason,
-        now: Timestamp,
-        effects: &mut Vec<Effect>,
-    ) {
+    fn remove_user(&mut self, id: UserId, reason: LeaveReason) {
         let is_summarised = self.is_over_announce_limit();
         let Some(user) = self.roster.remove(id) else {
             return;
         };
         if let Some(number) = user.session {
             if user.detached.is_none() {
-                self.sessions.touch(number, false, now);
+                self.sessions.touch(number, false, self.now);
             }
             if let Some(session) = self.sessions.get_mut(number) {
                 session.user = None;
             }
-            self.record_session(number);
         }
         let target = user.name.clone();
-        let left = EventKind::Left {
+        self.publish(EventKind::Left {
             name: user.name,
             is_summarised,
             reason,
-        };
-        self.publish(left, now, effects);
-        for (sender, _) in user
-            .detached
-            .into_iter()
-            .flat_map(|detached| detached.pending)
-        {
+        });
+        let pending = user.detached.map(|detached| detached.pending);
+        for (sender, _) in pending.into_iter().flatten() {
             let rejected = RejectedRequest {
                 error: RequestError::NotDelivered(target.as_str().into()),
                 kind: Some("private".into()),
             };
-            effects.push(Effect::Tell(sender, Reply::Rejected(rejected)));
+            let reply = Reply::Rejected(rejected);
+            self.effects.push(Effect::ToUser(sender, reply));
         }
     }
 
     /// Removes a detached user with the reason of its disconnect.
-    pub(super) fn end_grace(&mut self, id: UserId, now: Timestamp, effects: &mut Vec<Effect>) {
+    pub(super) fn end_grace(&mut self, id: UserId) {
         let user = self.roster.get(id);
         let detached = user.and_then(|user| user.detached.as_ref());
         let reason = detached.map_or(LeaveReason::Lost, |detached| detached.reason);
-        self.remove_user(id, reason, now, effects);
+        self.remove_user(id, reason);
     }
 
-    fn remove_sessions_over_capacity(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
+    fn remove_sessions_over_capacity(&mut self) {
         while let Some(session) = self.sessions.least_recent_over_capacity() {
-            self.remove_session(session, now, effects);
+            self.remove_session(session);
         }
     }
 
-    pub(super) fn remove_session(
-        &mut self,
-        number: u64,
-        now: Timestamp,
-        effects: &mut Vec<Effect>,
-    ) {
+    pub(super) fn remove_session(&mut self, number: u64) {
         // Only sessions of detached users expire or are over capacity.
         if let Some(user) = self.sessions.get(number).and_then(|session| session.user) {
-            self.end_grace(user, now, effects);
+            self.end_grace(user);
         }
-        if let Some(token) = self.sessions.remove(number)
-            && let Some(records) = &mut self.records
-        {
-            records.push(Record::SessionForgotten(token));
-        }
-    }
-
-    pub(super) fn record_session(&mut self, number: u64) {
-        if let Some(records) = &mut self.records
-            && let Some(session) = self.sessions.get(number)
-        {
-            records.push(Record::Session(session.record()));
-        }
+        self.sessions.remove(number);
     }
 
     // Restart
 
     /// Makes a room from stored state that records its changes. Users with a session are detached;
     /// the effects announce that the others have left.
-    pub fn restore(
+    pub(crate) fn restore(
         limits: RoomLimits,
         stored: RestoredState,
         now: Timestamp,
-        effects: &mut Vec<Effect>,
-    ) -> Self {
+    ) -> (Self, Vec<Effect>) {
         let mut room = Room::new(limits);
-        room.records = Some(Vec::new());
+        room.now = now;
         room.last_event = stored.last_event;
         for message in stored.messages {
             room.history.push(message);
@@ -483,29 +388,27 @@ impl Room {
             };
             let user = present.iter_mut().find(has_name);
             let user = user.filter(|_| session.is_present).and_then(Option::take);
-            let id = user.and_then(|(_, since)| room.restore_user(&session, since, now));
+            let id = user.and_then(|(_, since)| room.restore_user(&session, since));
             room.sessions.add(session, id);
         }
-        for nonce in &stored.nonces {
-            room.sessions.restore_nonce(nonce);
+        for nonce in stored.nonces {
+            let session = nonce.token.prefix();
+            room.sessions
+                .add_nonce(session, nonce.nonce, nonce.id, nonce.time);
         }
+        room.sessions.start_recording();
         for (name, _) in present.into_iter().flatten() {
-            let left = EventKind::Left {
+            room.publish(EventKind::Left {
                 name,
                 is_summarised: false,
                 reason: LeaveReason::Shutdown,
-            };
-            room.publish(left, now, effects);
+            });
         }
-        room
+        let effects = room.take_effects();
+        (room, effects)
     }
 
-    fn restore_user(
-        &mut self,
-        session: &SessionRecord,
-        since: Timestamp,
-        now: Timestamp,
-    ) -> Option<UserId> {
+    fn restore_user(&mut self, session: &SessionRecord, since: Timestamp) -> Option<UserId> {
         let name = session.name.clone();
         // The address of a user with a chosen name matters only once it is attached again.
         let address = match session.has_chosen {
@@ -513,7 +416,7 @@ impl Room {
             false => name.as_str().parse().ok()?,
         };
         let key = session.has_chosen.then(|| name.key());
-        let detached = Detached::new(self.grace_end(now), LeaveReason::Shutdown);
+        let detached = Detached::new(self.grace_end(), LeaveReason::Shutdown);
         let user = User {
             name,
             has_chosen: session.has_chosen,
@@ -529,31 +432,35 @@ impl Room {
 mod tests {
     use super::*;
 
-    fn message(bytes: usize) -> Arc<PrivateMessage> {
-        Arc::new(PrivateMessage {
-            time: Timestamp::UNIX_EPOCH,
-            source: Username::from_stored("a"),
-            target: Username::from_stored("b"),
-            text: "x".repeat(bytes).into(),
-        })
+    #[test]
+    fn pending_messages_are_bounded_in_bytes() {
+        let message = |bytes: usize| {
+            Arc::new(PrivateMessage {
+                time: Timestamp::UNIX_EPOCH,
+                source: Username::from_stored("a"),
+                target: Username::from_stored("b"),
+                text: "x".repeat(bytes).into(),
+            })
+        };
+        let mut large = Detached::new(Timestamp::UNIX_EPOCH, LeaveReason::Lost);
+        assert!(large.add(UserId(1), &message(MAX_KEPT_PRIVATE_BYTES - 1)));
+        assert!(!large.add(UserId(1), &message(2)));
+        assert!(large.add(UserId(1), &message(1)), "it still fits");
+        assert!(!large.add(UserId(1), &message(1)));
     }
 
     #[test]
-    fn pending_messages_are_bounded_in_number_and_bytes() {
-        let detached = || Detached::new(Timestamp::UNIX_EPOCH, LeaveReason::Lost);
-        let mut many = detached();
-        for _ in 0..MAX_KEPT_PRIVATE_MESSAGES {
-            assert!(many.add(UserId(1), &message(1)));
+    fn repeated_streams_leave_one_record_of_their_session() {
+        let address: IpAddr = Ipv4Addr::LOCALHOST.into();
+        let stored = RestoredState::default();
+        let (mut room, _) = Room::restore(RoomLimits::default(), stored, Timestamp::UNIX_EPOCH);
+        let joined = room.join(None, address, "a", &mut || Token::new([1; 16]));
+        let user = joined.unwrap().user;
+        for _ in 0..10 {
+            room.attach_stream(user, address).unwrap();
+            room.disconnect(user, LeaveReason::Closed);
         }
-        assert!(!many.add(UserId(1), &message(1)));
-        assert_eq!(many.pending.len(), MAX_KEPT_PRIVATE_MESSAGES);
-        let mut large = detached();
-        assert!(large.add(UserId(1), &message(MAX_KEPT_PRIVATE_BYTES - 1)));
-        assert!(!large.add(UserId(1), &message(2)));
-        assert!(
-            large.add(UserId(1), &message(1)),
-            "a smaller one still fits"
-        );
-        assert!(!large.add(UserId(1), &message(1)));
+        assert_eq!(room.take_records().len(), 1);
+        assert!(room.take_records().is_empty());
     }
 }

@@ -16,7 +16,7 @@ pub(crate) fn parse(text: &str, max_message_bytes: usize) -> Command {
         Err(rejected) => return Command::Invalid(rejected.error.to_string()),
     };
     match request {
-        Request::Say(say) => {
+        Request::SendMessage(say) => {
             let (text, action) = (say.text.into(), say.action);
             Command::Request(UserRequest::Say { text, action }, say.nonce)
         }

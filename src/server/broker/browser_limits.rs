@@ -23,19 +23,13 @@ impl BrowserLimits {
         }
     }
 
-    /// Counts a join from an address.
-    ///
-    /// # Errors
-    /// The address is over its rate and has to wait this long.
+    /// Counts a join from an address. The error is the time that the address has to wait.
     pub(super) fn count_join(&mut self, address: IpAddr, now: Duration) -> Result<(), Duration> {
         let joins = self.joins_by_address.as_mut();
         joins.map_or(Ok(()), |joins| joins.check(address, now))
     }
 
-    /// Counts a request of a user.
-    ///
-    /// # Errors
-    /// The user is over its rate and has to wait this long.
+    /// Counts a request of a user. The error is the time that the user has to wait.
     pub(super) fn count_request(&mut self, user: UserId, now: Duration) -> Result<(), Duration> {
         let limiter = self.requests_by_user.entry(user).or_default();
         let wait = limiter.wait(self.request_quota, now);

@@ -14,21 +14,13 @@ use std::time::Duration;
 
 /// A batch of the broker.
 #[derive(Debug, Default)]
-pub(crate) struct Batch {
-    /// Actions in order.
-    pub(crate) actions: Vec<Action>,
-    /// Number of commands in it.
-    pub(crate) commands: usize,
+pub(super) struct Batch {
+    pub(super) actions: Vec<Action>,
+    /// Approximate bytes of the lines of its public events.
+    pub(super) bytes: usize,
+    pub(super) commands: usize,
     /// Uptime at which its oldest line was read; `None` without a line.
-    pub(crate) oldest_line: Option<Duration>,
-}
-
-#[derive(Debug)]
-struct PendingBatch {
-    /// Number of the commit for which it waits.
-    commit: u64,
-    bytes: usize,
-    batch: Batch,
+    pub(super) oldest_line: Option<Duration>,
 }
 
 /// Batches that wait for the store.
@@ -36,7 +28,8 @@ struct PendingBatch {
 pub(crate) struct CommitQueue {
     writer: StoreWriter,
     reports: Receiver<CommitReport>,
-    pending: VecDeque<PendingBatch>,
+    /// Batches, each with the number of the commit for which it waits.
+    pending: VecDeque<(u64, Batch)>,
     pending_bytes: usize,
     /// Commits for which the writer has no room: only while the store fails and users leave.
     unsubmitted: VecDeque<Commit>,
@@ -56,22 +49,22 @@ impl CommitQueue {
         }
     }
 
-    pub(crate) fn reports(&self) -> Receiver<CommitReport> {
+    pub(super) fn reports(&self) -> Receiver<CommitReport> {
         self.reports.clone()
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.pending.is_empty()
     }
 
     /// Returns whether the broker should take no further command.
-    pub(crate) fn is_full(&self) -> bool {
+    pub(super) fn is_full(&self) -> bool {
         self.pending.len() >= MAX_UNCOMMITTED_BATCHES || self.pending_bytes >= MAX_UNCOMMITTED_BYTES
     }
 
     /// Gives records to the store and queues the batch until their commit. A batch without records
     /// waits for the batches before it.
-    pub(crate) fn push(&mut self, records: Vec<Record>, bytes: usize, batch: Batch) {
+    pub(super) fn push(&mut self, records: Vec<Record>, batch: Batch) {
         if !records.is_empty() {
             self.newest += 1;
             self.unsubmitted.push_back(Commit {
@@ -80,12 +73,8 @@ impl CommitQueue {
             });
             self.submit();
         }
-        self.pending_bytes += bytes;
-        self.pending.push_back(PendingBatch {
-            commit: self.newest,
-            bytes,
-            batch,
-        });
+        self.pending_bytes += batch.bytes;
+        self.pending.push_back((self.newest, batch));
     }
 
     /// Gives the store as many commits as it has room for, in order.
@@ -98,18 +87,16 @@ impl CommitQueue {
     }
 
     /// Returns the next batch that this commit covers.
-    pub(crate) fn next_committed(&mut self, commit: u64) -> Option<Batch> {
+    pub(super) fn next_committed(&mut self, commit: u64) -> Option<Batch> {
         self.submit();
-        self.pending
-            .front()
-            .filter(|pending| pending.commit <= commit)?;
-        self.pop()
+        let (needed, _) = self.pending.front()?;
+        (*needed <= commit).then(|| self.pop())?
     }
 
     /// Returns the next batch, committed or not.
-    pub(crate) fn pop(&mut self) -> Option<Batch> {
-        let pending = self.pending.pop_front()?;
-        self.pending_bytes -= pending.bytes;
-        Some(pending.batch)
+    pub(super) fn pop(&mut self) -> Option<Batch> {
+        let (_, batch) = self.pending.pop_front()?;
+        self.pending_bytes -= batch.bytes;
+        Some(batch)
     }
 }

@@ -4,81 +4,41 @@
 //! here looks at the room.
 
 use crate::chat::SERVER_SOURCE;
-use crate::chat::room::{PrivateCopy, Reply};
-use crate::protocol::extended::{AnnouncedLimits, ByeReason, ResumeOutcome};
+use crate::chat::event::{Event, EventKind};
+use crate::chat::room::{Reply, WelcomeData};
+use crate::protocol::extended::{AnnouncedLimits, ByeReason, ResumeOutcome, WelcomeLine};
 use crate::protocol::long_reply::LongReply;
-use crate::protocol::sse;
-use crate::protocol::{Dialect, basic, extended};
-use crate::server::broker::action::{Action, HelloReply, LastLine, Lines, TranscriptLine};
+use crate::protocol::{Dialect, basic, extended, sse};
+use crate::server::broker::Broker;
+use crate::server::broker::action::{Action, ResumePoint};
+use crate::server::close_reason::CloseReason;
 use crate::server::fanout::ClientKey;
-use crate::server::fanout::Fanout;
 use crate::server::fanout::outbox::{ReplyBody, StoredRange, StreamStart};
 use crate::server::limits::{RETURN_DELAY, RETURN_SPREAD_PER_CLIENT};
-use crate::server::logging::transcript::Transcript;
 use std::sync::Arc;
-use std::time::Duration;
 
-/// Carries out actions.
-#[derive(Debug)]
-pub(crate) struct ActionExecutor {
-    transcript: Transcript,
-    epoch: Arc<str>,
-    announced_limits: AnnouncedLimits,
-}
-
-impl ActionExecutor {
-    /// Makes an executor that writes this transcript.
-    pub(crate) fn new(
-        transcript: Transcript,
-        epoch: Arc<str>,
-        announced_limits: AnnouncedLimits,
-    ) -> Self {
-        ActionExecutor {
-            transcript,
-            epoch,
-            announced_limits,
-        }
-    }
-
-    /// Carries out one action.
-    pub(super) fn execute(&mut self, fanout: &mut Fanout, action: Action) {
+impl Broker {
+    pub(super) fn execute(&mut self, action: Action) {
         match action {
-            Action::Lines(mut lines) => self.append_lines(fanout, &mut lines),
-            Action::Open(key, join_notice) => {
-                fanout.start(key);
-                if let Some(line) = join_notice {
-                    fanout.reply(key, ReplyBody::Bytes(line), 0);
-                }
-            }
-            Action::Reply(key, reply) => reply_to(fanout, key, reply),
+            Action::Publish(event) => self.encode_event(&event),
+            Action::Summarise(line) => self.fanout.batch().basic.extend_from_slice(&line),
+            Action::Open(key) => self.fanout.start(key),
+            Action::Reply(key, reply) => self.send_reply(key, reply),
             Action::Bytes(key, bytes, skip) => {
-                fanout.reply(key, ReplyBody::Bytes(bytes), skip);
+                self.fanout.reply(key, ReplyBody::Bytes(bytes), skip);
             }
-            Action::Private(key, copy) => {
-                let line = private_line(&copy, fanout.dialect(key));
-                fanout.send_private(key, line);
+            Action::Welcome(key, welcome, resume) => self.send_welcome(key, &welcome, &resume),
+            Action::Close(key, reason) => {
+                let line = last_line(reason, self.fanout.dialect(key));
+                self.fanout.close(key, line);
             }
-            Action::SwitchToExtended(key, hello) => self.switch_to_extended(fanout, key, *hello),
-            Action::Close(key, last) => {
-                let line = last_line(&last, fanout.dialect(key));
-                fanout.close(key, line);
-            }
-            Action::Evict(key, reason) => {
-                let line = last_line(&LastLine::ForReason(reason), fanout.dialect(key));
-                fanout.evict(key, line);
-            }
-            Action::FinishWrites(key) => fanout.finish_writes(key),
-            Action::Answered(key, has_replies) => fanout.answer(key, has_replies),
-            Action::Remove(key) => {
-                fanout.remove(key);
-            }
-            Action::CloseAll => close_all(fanout),
-            Action::Snapshot(requester, snapshot) => {
-                // A requester may have gone; the same below.
-                let _ = requester.try_send(snapshot);
-            }
+            Action::FinishWrites(key) => self.fanout.finish_writes(key),
+            Action::ResumeReading(key, has_replies) => self.fanout.answer(key, has_replies),
+            Action::Remove(key) => self.fanout.remove(key),
+            Action::CloseAll => self.close_all(),
             Action::Subscribe(requester, mut subscription) => {
-                subscription.position = fanout.next_offset(Dialect::Browser);
+                subscription.position = self.fanout.next_offset(Dialect::Browser);
+                // The requester may have gone; the same below.
                 let _ = requester.try_send(subscription);
             }
             Action::ReplyToBrowser(requester, answer) => {
@@ -87,230 +47,182 @@ impl ActionExecutor {
         }
     }
 
-    /// Appends lines to the open batch and the transcript, and empties them.
-    pub(super) fn append_lines(&mut self, fanout: &mut Fanout, lines: &mut Lines) {
-        let batch = fanout.batch();
-        batch.basic.extend_from_slice(&lines.basic);
-        batch.extended.extend_from_slice(&lines.extended);
-        batch.browser.extend_from_slice(&lines.browser);
-        for line in lines.transcript.drain(..) {
-            match line {
-                TranscriptLine::Said(message) => {
-                    let text = message.plain_text();
-                    self.transcript.line(message.source.as_str(), &text);
-                }
-                TranscriptLine::Notice(sentence) => self.transcript.line(SERVER_SOURCE, &sentence),
-            }
+    /// Encodes an event once per dialect into the open batch, and into the transcript.
+    fn encode_event(&mut self, event: &Event) {
+        let has_streams =
+            Arc::strong_count(&self.stream_guard) > 1 || self.fanout.stream_count() > 0;
+        let batch = self.fanout.batch();
+        if has_streams {
+            sse::encode_event(&mut batch.browser, &self.context.epoch, event);
         }
-        lines.basic.clear();
-        lines.extended.clear();
-        lines.browser.clear();
+        extended::encode_event(&mut batch.extended, event);
+        if let EventKind::Message(message) = &event.kind {
+            basic::encode_chat_message(&mut batch.basic, message);
+            let (source, text) = (message.source.as_str(), message.plain_text());
+            return self.transcript.line(source, &text);
+        }
+        let sentence = basic::event_notice(&event.kind).unwrap_or_default();
+        match &event.kind {
+            kind if kind.is_summarised() => {}
+            EventKind::Joined { name, .. } => {
+                basic::encode_entered(&mut batch.basic, name.as_str());
+            }
+            _ => basic::encode_notice(&mut batch.basic, &sentence),
+        }
+        self.transcript.line(SERVER_SOURCE, &sentence);
     }
 
-    /// Publishes the open batch. Returns its bytes.
-    pub(super) fn publish(&mut self, fanout: &mut Fanout, now: Duration) -> usize {
-        let bytes = fanout.batch_bytes();
-        fanout.publish(now);
-        // After the clients, so that waking the transcript's thread delays no message.
-        self.transcript.flush();
-        bytes
+    pub(super) fn send_reply(&mut self, key: ClientKey, reply: Reply) {
+        let is_private = matches!(reply, Reply::Private(_));
+        match encode_reply(reply, self.fanout.dialect(key)) {
+            Some(ReplyBody::Bytes(line)) if is_private => self.fanout.send_private(key, line),
+            Some(body) => self.fanout.reply(key, body, 0),
+            None => {}
+        }
     }
 
-    /// Returns the number of transcript lines that were skipped.
-    pub(super) fn skipped_lines(&self) -> u64 {
-        self.transcript.skipped_lines()
-    }
-
-    fn switch_to_extended(&self, fanout: &mut Fanout, key: ClientKey, hello: HelloReply) {
-        let (start, resumed) = self.stream_start(fanout, &hello);
-        let welcome = hello.welcome;
-        let mut line = Vec::new();
-        extended::encode_welcome(
-            &mut line,
-            &extended::WelcomeLine {
-                name: welcome.name.as_str(),
-                token: &welcome.token,
-                epoch: &self.epoch,
-                last: welcome.last,
-                users: welcome.users,
-                limits: self.announced_limits,
-                resumed,
+    fn send_welcome(&mut self, key: ClientKey, welcome: &WelcomeData, resume: &ResumePoint) {
+        let (start, resumed) = self.stream_start(welcome.last, resume);
+        let limits = &self.context.limits;
+        let welcome = WelcomeLine {
+            name: welcome.name.as_str(),
+            token: &welcome.token,
+            epoch: &self.context.epoch,
+            last: welcome.last,
+            users: welcome.users,
+            limits: AnnouncedLimits {
+                message: limits.max_message_bytes,
+                line: limits.max_line_bytes,
             },
-        );
-        fanout.reply(key, ReplyBody::Bytes(line.into()), 0);
-        fanout.switch_to_extended(key, start);
+            resumed,
+        };
+        let line = encoded(|line| extended::encode_welcome(line, &welcome));
+        self.fanout.reply(key, ReplyBody::Bytes(line), 0);
+        self.fanout.switch_to_extended(key, start);
     }
 
     /// Returns where the stream of a client that says hello starts, and the outcome to report.
+    /// `last` is the newest event.
     fn stream_start(
         &self,
-        fanout: &Fanout,
-        hello: &HelloReply,
+        last: u64,
+        resume: &ResumePoint,
     ) -> (StreamStart, Option<ResumeOutcome>) {
-        let live = fanout.next_offset(Dialect::Extended);
+        let live = self.fanout.next_offset(Dialect::Extended);
         let start = |offset, stored| StreamStart {
             dialect: Dialect::Extended,
             offset,
             lag_baseline: live,
             stored,
         };
-        let last = hello.welcome.last;
-        let Some(after) = &hello.after else {
+        let Some(after) = &resume.after else {
             return (start(live, None), None);
         };
-        let is_known = *after.epoch == *self.epoch && after.id <= last;
-        if is_known {
+        if *after.epoch == *self.context.epoch && after.id <= last {
             let missed = last - after.id;
-            let stored = StoredRange {
-                after: after.id,
-                until: last,
-            };
-            if let Some(position) = fanout.offset_of_event(after.id + 1) {
-                return (
-                    start(position, None),
-                    Some(ResumeOutcome::Complete { missed }),
-                );
+            let complete = Some(ResumeOutcome::Complete { missed });
+            if let Some(offset) = self.fanout.offset_of_event(after.id + 1) {
+                return (start(offset, None), complete);
             }
-            if hello
-                .oldest_stored
-                .is_some_and(|oldest| oldest <= after.id + 1)
-            {
-                return (
-                    start(live, Some(stored)),
-                    Some(ResumeOutcome::Complete { missed }),
-                );
-            }
-            if let Some(oldest) = hello.oldest_stored {
+            if let Some(oldest) = resume.oldest_stored {
                 let stored = StoredRange {
-                    after: oldest - 1,
-                    ..stored
+                    after: after.id.max(oldest - 1),
+                    until: last,
                 };
-                let resumed = ResumeOutcome::Incomplete { oldest };
-                return (start(live, Some(stored)), Some(resumed));
+                let outcome = match stored.after == after.id {
+                    true => complete,
+                    false => Some(ResumeOutcome::Incomplete { oldest }),
+                };
+                return (start(live, Some(stored)), outcome);
             }
         }
-        let (oldest, position) = fanout.oldest_event();
-        (
-            start(position, None),
-            Some(ResumeOutcome::Incomplete { oldest }),
-        )
+        let (oldest, offset) = self.fanout.oldest_event();
+        let outcome = ResumeOutcome::Incomplete { oldest };
+        (start(offset, None), Some(outcome))
+    }
+
+    /// Closes every connection. Extended clients reconnect by themselves, so each gets a random
+    /// delay.
+    fn close_all(&mut self) {
+        let sentence = CloseReason::Shutdown.farewell().unwrap_or_default();
+        basic::encode_notice(&mut self.fanout.batch().basic, sentence);
+        self.transcript.line(SERVER_SOURCE, sentence);
+        let clients = u32::try_from(self.fanout.connection_count()).unwrap_or(u32::MAX);
+        let spread = RETURN_SPREAD_PER_CLIENT.saturating_mul(clients);
+        self.fanout.close_all(|dialect| match dialect {
+            // The last line is in the log.
+            Dialect::Basic => None,
+            Dialect::Extended => {
+                let wait = RETURN_DELAY + spread.mul_f64(fastrand::f64());
+                let milliseconds = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
+                Some(encoded(|line| {
+                    extended::encode_bye(line, ByeReason::Shutdown, true, milliseconds);
+                }))
+            }
+            Dialect::Browser => Some(sse::bye_event(ByeReason::Shutdown.word())),
+        });
     }
 }
 
-fn reply_to(fanout: &mut Fanout, key: ClientKey, reply: Reply) {
-    let body = match (fanout.dialect(key), reply) {
-        (Dialect::Browser, reply) => match sse_reply(reply) {
-            Some(event) => ReplyBody::Bytes(event),
-            None => return,
-        },
-        (_, Reply::Users(users)) => ReplyBody::Long(LongReply::Users(users, 0)),
-        (_, Reply::History(messages)) => ReplyBody::Long(LongReply::History(messages, 0)),
-        (Dialect::Basic, reply) => match basic_reply(reply) {
-            Some(sentence) => ReplyBody::Bytes(basic::notice_line(&sentence)),
-            None => return,
-        },
-        (Dialect::Extended, reply) => ReplyBody::Bytes(extended_reply(reply)),
+fn encoded(encode: impl FnOnce(&mut Vec<u8>)) -> Arc<[u8]> {
+    let mut line = Vec::new();
+    encode(&mut line);
+    line.into()
+}
+
+/// Encodes a reply; `None` if the dialect has no such line.
+fn encode_reply(reply: Reply, dialect: Dialect) -> Option<ReplyBody> {
+    use Dialect::{Basic, Browser, Extended};
+    let line = match (reply, dialect) {
+        (Reply::Users(users), Basic | Extended) => {
+            return Some(ReplyBody::Long(LongReply::Users(users, 0)));
+        }
+        (Reply::History(messages), Basic | Extended) => {
+            return Some(ReplyBody::Long(LongReply::History(messages, 0)));
+        }
+        (Reply::Notice(sentence), Basic) => basic::notice_line(&sentence),
+        (Reply::Notice(sentence), Extended) => {
+            encoded(|line| extended::encode_notice(line, &sentence))
+        }
+        (Reply::Notice(sentence), Browser) => sse::error_event("notice", &sentence),
+        (Reply::Rejected(rejected), Basic) => basic::notice_line(&rejected.error.to_string()),
+        (Reply::Rejected(rejected), Extended) => {
+            encoded(|line| extended::encode_error(line, &rejected))
+        }
+        (Reply::Rejected(rejected), Browser) => {
+            sse::error_event(rejected.error.code(), &rejected.error.to_string())
+        }
+        (Reply::Private(copy), Basic) => {
+            let (source, text) = (copy.message.source.as_str(), &copy.message.text);
+            encoded(|line| basic::encode_private(line, source, text))
+        }
+        (Reply::Private(copy), Extended) => {
+            let message = &copy.message;
+            let (source, target) = (message.source.as_str(), message.target.as_str());
+            encoded(|line| {
+                extended::encode_private(line, message.time, source, target, &message.text);
+            })
+        }
+        (Reply::Private(copy), Browser) => sse::private_event(&copy),
+        (Reply::Pong(data), Basic) => basic::notice_line(&basic::pong(&data)),
+        (Reply::Pong(data), Extended) => encoded(|line| extended::encode_pong(line, &data)),
+        (Reply::Ack { nonce, id }, Extended) => {
+            encoded(|line| extended::encode_ack(line, &nonce, id))
+        }
+        // `send_welcome` encodes welcomes, and HTTP responses have the other answers to browsers.
+        (Reply::Ack { .. }, Basic) | (Reply::Welcome(_), _) | (_, Browser) => return None,
     };
-    fanout.reply(key, body, 0);
+    Some(ReplyBody::Bytes(line))
 }
 
-fn last_line(last: &LastLine, dialect: Dialect) -> Option<Arc<[u8]>> {
-    match (last, dialect) {
-        (LastLine::Nothing, _) => None,
-        (LastLine::ForReason(reason), Dialect::Basic) => reason.farewell().map(basic::notice_line),
-        (LastLine::ForReason(reason), Dialect::Extended) => {
-            let mut lines = Vec::new();
-            match reason.bye_reason() {
-                Some(bye) => extended::encode_bye(&mut lines, bye, true, 0),
-                None => extended::encode_notice(&mut lines, reason.farewell()?),
-            }
-            Some(lines.into())
-        }
-        (LastLine::Rejected(sentence), Dialect::Basic) => Some(basic::notice_line(sentence)),
-        (LastLine::Rejected(sentence), Dialect::Extended) => {
-            let mut lines = Vec::new();
-            extended::encode_notice(&mut lines, sentence);
-            extended::encode_bye(&mut lines, ByeReason::Refused, false, 0);
-            Some(lines.into())
-        }
-        (LastLine::ForReason(reason), Dialect::Browser) => {
-            reason.bye_reason().map(|bye| sse::bye_event(bye.word()))
-        }
-        // The HTTP response tells the user.
-        (LastLine::Rejected(_), Dialect::Browser) => None,
+/// Returns the last line of a connection that the server closes, if it has one.
+pub(super) fn last_line(reason: CloseReason, dialect: Dialect) -> Option<Arc<[u8]>> {
+    if dialect == Dialect::Basic {
+        return reason.farewell().map(basic::notice_line);
     }
-}
-
-/// Closes every connection. Extended clients reconnect by themselves, so each gets a random delay.
-fn close_all(fanout: &mut Fanout) {
-    let clients = u32::try_from(fanout.connection_count()).unwrap_or(u32::MAX);
-    let spread = RETURN_SPREAD_PER_CLIENT.saturating_mul(clients);
-    fanout.close_all(|dialect| match dialect {
-        // The last line is in the log.
-        Dialect::Basic => None,
-        Dialect::Extended => {
-            let wait = RETURN_DELAY + spread.mul_f64(fastrand::f64());
-            let mut line = Vec::new();
-            let milliseconds = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
-            extended::encode_bye(&mut line, ByeReason::Shutdown, true, milliseconds);
-            Some(line.into())
-        }
-        Dialect::Browser => Some(sse::bye_event(ByeReason::Shutdown.word())),
-    });
-}
-
-/// Returns the sentence of a reply in the basic dialect, if it has one.
-fn basic_reply(reply: Reply) -> Option<String> {
-    match reply {
-        Reply::Notice(sentence) => Some(sentence),
-        Reply::Rejected(rejected) => Some(rejected.error.to_string()),
-        Reply::Pong(data) => Some(basic::pong(&data)),
-        // `reply_to` encodes lists; basic clients get no acknowledgement or welcome.
-        Reply::History(_) | Reply::Users(_) | Reply::Ack { .. } | Reply::Welcome(_) => None,
-    }
-}
-
-/// Returns the SSE event of a reply, unless an HTTP response has it.
-fn sse_reply(reply: Reply) -> Option<Arc<[u8]>> {
-    match reply {
-        Reply::Notice(sentence) => Some(sse::error_event("notice", &sentence)),
-        Reply::Rejected(rejected) => {
-            let error = rejected.error;
-            Some(sse::error_event(error.code(), &error.to_string()))
-        }
-        Reply::History(_)
-        | Reply::Users(_)
-        | Reply::Ack { .. }
-        | Reply::Pong(_)
-        | Reply::Welcome(_) => None,
-    }
-}
-
-fn extended_reply(reply: Reply) -> Arc<[u8]> {
-    let mut line = Vec::new();
-    match reply {
-        Reply::Notice(sentence) => extended::encode_notice(&mut line, &sentence),
-        Reply::Rejected(rejected) => extended::encode_error(&mut line, &rejected),
-        Reply::Pong(data) => extended::encode_pong(&mut line, &data),
-        Reply::Ack { nonce, id } => extended::encode_ack(&mut line, &nonce, id),
-        // `reply_to` and `switch_to_extended` encode these.
-        Reply::History(_) | Reply::Users(_) | Reply::Welcome(_) => {}
-    }
-    line.into()
-}
-
-fn private_line(copy: &PrivateCopy, dialect: Dialect) -> Arc<[u8]> {
-    if dialect == Dialect::Browser {
-        return sse::private_event(copy);
-    }
-    let message = &copy.message;
-    let mut line = Vec::new();
-    let (source, target) = (message.source.as_str(), message.target.as_str());
-    match dialect {
-        Dialect::Basic => basic::encode_private(&mut line, source, &message.text),
-        Dialect::Extended | Dialect::Browser => {
-            extended::encode_private(&mut line, message.time, source, target, &message.text);
-        }
-    }
-    line.into()
+    let bye = reason.bye_reason()?;
+    Some(match dialect {
+        Dialect::Browser => sse::bye_event(bye.word()),
+        _ => encoded(|line| extended::encode_bye(line, bye, bye != ByeReason::Refused, 0)),
+    })
 }

@@ -1,9 +1,7 @@
 //! The handle with which other tasks send commands to the broker.
 
-use crate::chat::room::snapshot::Snapshot;
 use crate::server::command::{BrokerCommand, BrowserReply, BrowserRequest, Subscription};
 use async_channel::{Receiver, Sender};
-use std::sync::Arc;
 
 /// Sends commands to the broker.
 #[derive(Clone, Debug)]
@@ -21,33 +19,16 @@ impl BrokerHandle {
         BrokerHandle { inbox }
     }
 
-    /// Returns the number of commands in the inbox.
-    pub(crate) fn waiting(&self) -> usize {
+    pub(crate) fn queued_commands(&self) -> usize {
         self.inbox.len()
     }
 
     /// Sends a command. Waits while the inbox is full.
-    ///
-    /// # Errors
-    /// The broker has ended.
     pub(crate) async fn send(&self, command: BrokerCommand) -> Result<(), BrokerEnded> {
         self.inbox.send(command).await.map_err(|_| BrokerEnded)
     }
 
-    /// Returns the current snapshot.
-    ///
-    /// # Errors
-    /// The broker has ended.
-    pub(crate) async fn snapshot(&self) -> Result<Arc<Snapshot>, BrokerEnded> {
-        let (sender, receiver) = async_channel::bounded(1);
-        self.send(BrokerCommand::Snapshot(sender)).await?;
-        receiver.recv().await.map_err(|_| BrokerEnded)
-    }
-
     /// Returns the current snapshot and the log position after it.
-    ///
-    /// # Errors
-    /// The broker has ended.
     pub(crate) async fn subscribe(&self) -> Result<Subscription, BrokerEnded> {
         let (sender, receiver) = async_channel::bounded(1);
         self.send(BrokerCommand::Subscribe(sender)).await?;
@@ -55,9 +36,6 @@ impl BrokerHandle {
     }
 
     /// Sends a request of a browser and returns the reply.
-    ///
-    /// # Errors
-    /// The broker has ended.
     pub(crate) async fn request(
         &self,
         request: BrowserRequest,

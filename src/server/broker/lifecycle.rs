@@ -1,12 +1,11 @@
 //! Connect, disconnect and stop.
 
-use crate::chat::event::{Event, EventKind, LeaveReason};
+use crate::chat::event::{EventKind, LeaveReason};
 use crate::chat::room::{Effect, JoinError, UserId};
 use crate::protocol::basic::notice_line;
 use crate::protocol::{Dialect, basic};
 use crate::server::broker::Broker;
-use crate::server::broker::action::{Action, LastLine, TranscriptLine};
-use crate::server::broker::commit_queue::CommitQueue;
+use crate::server::broker::action::Action;
 use crate::server::close_reason::CloseReason;
 use crate::server::fanout::ClientKey;
 use crate::server::fanout::handle::ConnectionHandle;
@@ -16,12 +15,11 @@ use std::net::SocketAddr;
 impl Broker {
     pub(super) fn admit(&mut self, peer: ConnectionHandle) {
         let limits = &self.context.limits;
-        let reason = match (self.is_stopping, self.is_failing()) {
-            (true, _) => Some(CloseReason::Shutdown),
-            (false, true) => Some(CloseReason::NotStored),
-            (false, false) => None,
-        };
-        if let Some(reason) = reason {
+        if self.is_stopping || self.is_failing() {
+            let reason = match self.is_stopping {
+                true => CloseReason::Shutdown,
+                false => CloseReason::NotStored,
+            };
             let sentence = reason.farewell().unwrap_or_default();
             return self.reject(peer, reason, sentence);
         }
@@ -31,55 +29,40 @@ impl Broker {
             let full = JoinError::Full(limits.max_clients);
             return self.reject(peer, full.into(), &full.to_string());
         }
-        let mut effects = Vec::new();
-        let user = match self.enter_room(peer.address(), &mut effects) {
-            Ok(user) => user,
+        let (user, mut effects) = match self.enter_room(peer.address()) {
+            Ok(entered) => entered,
             Err(error) => return self.reject(peer, error.into(), &error.to_string()),
         };
         let key = self.fanout.connect(peer, user);
         self.connections_by_user.insert(user, vec![key]);
         // The join is the last effect. The newcomer does not get the events before it.
         let joined = effects.pop();
-        for effect in effects {
-            self.apply_effect(effect);
-        }
-        let join_notice = match &joined {
-            Some(Effect::Public(Event {
-                kind:
-                    EventKind::Joined {
-                        name,
-                        is_summarised: true,
-                    },
-                ..
-            })) => {
+        self.apply_effects(effects);
+        self.actions.push(Action::Open(key));
+        if let Some(Effect::Public(event)) = joined {
+            if let EventKind::Joined { name, .. } = &event.kind
+                && event.kind.is_summarised()
+            {
                 let mut line = Vec::new();
                 basic::encode_entered(&mut line, name.as_str());
+                self.actions.push(Action::Bytes(key, line.into(), 0));
                 self.awaiting_summary.push((key, user));
-                Some(line.into())
             }
-            _ => None,
-        };
-        self.add_action(Action::Open(key, join_notice));
-        if let Some(joined) = joined {
-            self.apply_effect(joined);
+            self.publish(event);
         }
     }
 
     /// Adds a client to the room. If a stale connection still holds this address and port, closes
     /// it first. (A rate-limited connection is not being read, so its reset can go unnoticed.)
-    fn enter_room(
-        &mut self,
-        address: SocketAddr,
-        effects: &mut Vec<Effect>,
-    ) -> Result<UserId, JoinError> {
-        match self.room.enter(address, self.now, effects) {
+    fn enter_room(&mut self, address: SocketAddr) -> Result<(UserId, Vec<Effect>), JoinError> {
+        match self.room.enter(address) {
             Err(JoinError::AddressInUse(holder)) => {
                 let connections = self.connections_by_user.get(&holder);
                 let key = connections.and_then(|keys| keys.first().copied());
                 let stale = key.filter(|key| self.fanout.is_gone(*key));
                 let key = stale.ok_or(JoinError::AddressInUse(holder))?;
-                self.close(key, CloseReason::Reset, LastLine::Nothing);
-                self.room.enter(address, self.now, effects)
+                self.close(key, CloseReason::Reset);
+                self.room.enter(address)
             }
             other => other,
         }
@@ -92,9 +75,9 @@ impl Broker {
             .reject(peer.into_socket(), address, reason, &text);
     }
 
-    /// Closes a connection after its pending writes and a last line.
-    pub(super) fn close(&mut self, key: ClientKey, reason: CloseReason, last_line: LastLine) {
-        self.add_action(Action::Close(key, last_line));
+    /// Closes a connection after its pending writes and the last line of the reason.
+    pub(super) fn close(&mut self, key: ClientKey, reason: CloseReason) {
+        self.actions.push(Action::Close(key, reason));
         self.disconnect(key, reason);
     }
 
@@ -128,11 +111,8 @@ impl Broker {
     }
 
     pub(super) fn disconnect_user(&mut self, user: UserId, reason: LeaveReason) {
-        let mut effects = Vec::new();
-        self.room.disconnect(user, reason, self.now, &mut effects);
-        for effect in effects {
-            self.apply_effect(effect);
-        }
+        let effects = self.room.disconnect(user, reason);
+        self.apply_effects(effects);
     }
 
     /// Logs and counts the end of a connection, once for each connection.
@@ -159,7 +139,8 @@ impl Broker {
     /// Removes a connection whose task has ended.
     pub(super) fn remove(&mut self, key: ClientKey, reason: CloseReason) {
         self.disconnect(key, reason);
-        self.add_action(Action::Remove(key));
+        self.streams_without_mailbox.retain(|other| *other != key);
+        self.actions.push(Action::Remove(key));
     }
 
     pub(super) fn stop(&mut self) {
@@ -169,26 +150,9 @@ impl Broker {
         if self.is_failing() {
             self.drop_uncommitted();
         }
-        let sentence = CloseReason::Shutdown.farewell().unwrap_or_default();
-        basic::encode_notice(&mut self.lines.basic, sentence);
-        self.lines
-            .transcript
-            .push(TranscriptLine::Notice(sentence.to_owned()));
         for key in self.fanout.keys() {
             self.disconnect(key, CloseReason::Shutdown);
         }
-        self.add_action(Action::CloseAll);
-    }
-
-    /// Drops batches that will never be committed, so that no reader sees them. Their actions that
-    /// only concern ended connections and finished lines are still executed.
-    pub(super) fn drop_uncommitted(&mut self) {
-        while let Some(batch) = self.commit_queue.as_mut().and_then(CommitQueue::pop) {
-            for action in batch.actions {
-                if let Action::Remove(_) | Action::FinishWrites(_) | Action::Answered(..) = action {
-                    self.execute(action);
-                }
-            }
-        }
+        self.actions.push(Action::CloseAll);
     }
 }

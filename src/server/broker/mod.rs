@@ -4,12 +4,12 @@
 //! decides actions. It awaits only its inbox, the store's reports and its next deadline: never a
 //! socket, a disk or a reader.
 
-pub(crate) mod action;
+mod action;
 mod batch;
 mod browser;
 mod browser_limits;
 pub(crate) mod commit_queue;
-pub(crate) mod execute;
+mod execute;
 pub(crate) mod handle;
 mod lifecycle;
 mod presence_summary;
@@ -19,10 +19,9 @@ mod requests;
 use crate::chat::record::Record;
 use crate::chat::room::snapshot::Snapshot;
 use crate::chat::room::{Effect, Room, UserId};
-use crate::server::broker::action::{Action, Lines};
+use crate::server::broker::action::Action;
 use crate::server::broker::browser_limits::BrowserLimits;
 use crate::server::broker::commit_queue::CommitQueue;
-use crate::server::broker::execute::ActionExecutor;
 use crate::server::broker::presence_summary::Summary;
 use crate::server::command::{BrokerCommand, Subscription};
 use crate::server::connection::reject::Rejector;
@@ -30,6 +29,7 @@ use crate::server::context::ServerContext;
 use crate::server::fanout::handle::ConnectionHandle;
 use crate::server::fanout::{ClientKey, Fanout};
 use crate::server::limits::{MAX_BATCH_BYTES, MAX_BATCH_EVENTS};
+use crate::server::logging::transcript::Transcript;
 use crate::server::timeout::timeout;
 use crate::storage::sqlite::writer::CommitReport;
 use async_channel::Receiver;
@@ -45,24 +45,25 @@ use std::time::Duration;
 pub(crate) struct Broker {
     room: Room,
     fanout: Fanout,
-    action_executor: ActionExecutor,
+    transcript: Transcript,
     /// Open connections of each attached user: one of a client, any number of a browser's.
     connections_by_user: HashMap<UserId, Vec<ClientKey>>,
     browser_limits: BrowserLimits,
     context: Arc<ServerContext>,
     inbox: Receiver<BrokerCommand>,
-    epoch: Arc<str>,
     /// `None` without a store.
     commit_queue: Option<CommitQueue>,
     /// Events of this batch for the store.
     records: Vec<Record>,
-    /// Actions of this batch; `lines` come after all of them.
+    /// Actions of this batch.
     actions: Vec<Action>,
-    lines: Lines,
-    /// Bytes of public events in this batch.
+    /// Approximate bytes of the lines of this batch's public events.
     batch_bytes: usize,
     /// Each live stream that is about to start holds a clone, so that its events are encoded.
     stream_guard: Arc<()>,
+    /// Live streams that began while the store failed. They get the mailboxes of their users when it
+    /// works again.
+    streams_without_mailbox: Vec<ClientKey>,
     /// Time of the next heartbeat of live streams; `None` without streams.
     heartbeat_at: Option<Duration>,
     snapshot: Option<Arc<Snapshot>>,
@@ -78,8 +79,6 @@ pub(crate) struct Broker {
     /// Uptime at which the oldest line of this batch was read.
     oldest_line: Option<Duration>,
     is_stopping: bool,
-    /// Time of this batch.
-    now: Timestamp,
     /// Uptime of this batch.
     uptime: Duration,
 }
@@ -93,14 +92,11 @@ enum WakeReason {
 /// State with which a broker starts.
 #[derive(Debug)]
 pub(crate) struct InitialState {
-    /// The room, empty or restored.
     pub(crate) room: Room,
     /// Effects of restoring the room.
     pub(crate) effects: Vec<Effect>,
-    /// Queue for the store; `None` without a store.
+    /// `None` without a store.
     pub(crate) commit_queue: Option<CommitQueue>,
-    /// Log epoch.
-    pub(crate) epoch: Arc<str>,
 }
 
 impl Broker {
@@ -109,26 +105,25 @@ impl Broker {
         context: Arc<ServerContext>,
         inbox: Receiver<BrokerCommand>,
         initial: InitialState,
-        (fanout, action_executor): (Fanout, ActionExecutor),
+        fanout: Fanout,
+        transcript: Transcript,
         rejector: Rejector,
     ) -> Self {
-        let browser_limits = BrowserLimits::new(&context.limits);
         let mut broker = Broker {
             room: initial.room,
             fanout,
-            action_executor,
+            transcript,
             connections_by_user: HashMap::new(),
-            browser_limits,
+            browser_limits: BrowserLimits::new(&context.limits),
             uptime: context.now(),
             context,
             inbox,
-            epoch: initial.epoch,
             commit_queue: initial.commit_queue,
             records: Vec::new(),
             actions: Vec::new(),
-            lines: Lines::default(),
             batch_bytes: 0,
             stream_guard: Arc::new(()),
+            streams_without_mailbox: Vec::new(),
             heartbeat_at: None,
             snapshot: None,
             last_committed: 0,
@@ -138,11 +133,8 @@ impl Broker {
             rejector,
             oldest_line: None,
             is_stopping: false,
-            now: Timestamp::now(),
         };
-        for effect in initial.effects {
-            broker.apply_effect(effect);
-        }
+        broker.apply_effects(initial.effects);
         broker
     }
 
@@ -216,7 +208,7 @@ impl Broker {
     }
 
     fn run_batch(&mut self, wake: WakeReason) {
-        self.now = Timestamp::now();
+        self.room.set_time(Timestamp::now());
         self.uptime = self.context.now();
         let mut commands = 0;
         let mut next = match wake {
@@ -237,24 +229,24 @@ impl Broker {
         }
         self.publish_summary_if_due();
         self.send_heartbeat_if_due();
-        if !self.is_failing() && self.room.next_expiry().is_some_and(|at| at <= self.now) {
-            let mut effects = Vec::new();
-            self.room.expire(self.now, &mut effects);
-            for effect in effects {
-                self.apply_effect(effect);
-            }
-            let room = &self.room;
-            self.browser_limits.retain(|user| room.name(user).is_some());
-        }
+        self.expire();
         self.finish_batch(commands);
         self.permits.clear();
-        self.count_connections();
-    }
-
-    fn count_connections(&self) {
         let users = self.room.connected_count();
         let figures = self.fanout.figures(users);
         self.context.metrics.set_connections(figures);
+    }
+
+    fn expire(&mut self) {
+        if self.is_failing() {
+            return;
+        }
+        let effects = self.room.expire();
+        if !effects.is_empty() {
+            self.apply_effects(effects);
+            let room = &self.room;
+            self.browser_limits.retain(|user| room.name(user).is_some());
+        }
     }
 
     fn handle(&mut self, command: BrokerCommand) {
@@ -281,18 +273,19 @@ impl Broker {
                 // The requester may have gone.
                 let _ = requester.try_send(self.room.history().messages().cloned().collect());
             }
-            BrokerCommand::Snapshot(requester) => {
-                let snapshot = self.current_snapshot();
-                self.answer_http(Action::Snapshot(requester, snapshot));
-            }
             BrokerCommand::Subscribe(requester) => {
                 let subscription = Subscription {
                     snapshot: self.current_snapshot(),
-                    // The executor sets the position.
+                    // `execute` sets the position.
                     position: 0,
                     reader: self.stream_guard.clone(),
                 };
-                self.answer_http(Action::Subscribe(requester, subscription));
+                let action = Action::Subscribe(requester, subscription);
+                match self.is_failing() {
+                    // Earlier actions wait. The reader gets the committed state at once.
+                    true => self.execute(action),
+                    false => self.actions.push(action),
+                }
             }
             BrokerCommand::Stream(stream) => self.start_stream(*stream),
             BrokerCommand::Browser(request) => self.handle_browser_request(*request),

@@ -1,61 +1,34 @@
-//! Public events: encoded once per dialect, summarised for the basic dialect, and in snapshots.
+//! Public events, their summaries for the basic dialect, and snapshots.
 
 use crate::chat::event::{Event, EventKind};
 use crate::chat::message::Message;
 use crate::chat::record::Record;
 use crate::chat::room::history::History;
 use crate::chat::room::snapshot::{PresentUser, Snapshot};
-use crate::chat::username::Username;
 use crate::limits::MAX_PAGE_MESSAGES;
 use crate::protocol::basic::notice_line;
-use crate::protocol::{basic, extended, sse};
-use crate::server::broker::Broker;
-use crate::server::broker::action::{Action, TranscriptLine};
+use crate::server::broker::action::Action;
 use crate::server::broker::batch::STORE_FAILS;
-use crate::server::broker::presence_summary;
+use crate::server::broker::{Broker, presence_summary};
 use crate::server::limits::WEB_MAX_TEXT_BYTES;
-use jiff::Timestamp;
 use std::sync::Arc;
 
 impl Broker {
-    /// Encodes a public event once per dialect.
+    /// Adds a public event to this batch.
     pub(super) fn publish(&mut self, event: Event) {
         self.snapshot = None;
-        let before = self.lines.bytes();
-        let lines = &mut self.lines;
-        let fanout = &self.fanout;
-        if Arc::strong_count(&self.stream_guard) > 1 || fanout.stream_count() > 0 {
-            sse::encode_event(&mut lines.browser, &self.epoch, &event);
+        self.batch_bytes += size_of::<Event>();
+        if let EventKind::Message(message) = &event.kind {
+            // Each of the two dialects has the text.
+            self.batch_bytes += 2 * message.bytes();
         }
-        extended::encode_event(&mut lines.extended, &event);
-        match &event.kind {
-            EventKind::Said(message) => {
-                basic::encode_chat_message(&mut lines.basic, message);
-                lines.transcript.push(TranscriptLine::Said(message.clone()));
-            }
-            kind => {
-                let sentence = basic::event_notice(kind).unwrap_or_default();
-                match kind {
-                    EventKind::Joined {
-                        is_summarised: true,
-                        ..
-                    } => self.summary.count_entered(self.uptime),
-                    EventKind::Left {
-                        is_summarised: true,
-                        ..
-                    } => self.summary.count_left(self.uptime),
-                    EventKind::Joined { name, .. } => {
-                        basic::encode_entered(&mut lines.basic, name.as_str());
-                    }
-                    _ => basic::encode_notice(&mut lines.basic, &sentence),
-                }
-                lines.transcript.push(TranscriptLine::Notice(sentence));
-            }
+        if event.kind.is_summarised() {
+            self.summary.count(&event.kind, self.uptime);
         }
-        self.batch_bytes += self.lines.bytes() - before;
         if self.commit_queue.is_some() {
-            self.records.push(Record::Event(event));
+            self.records.push(Record::Event(event.clone()));
         }
+        self.actions.push(Action::Publish(event));
     }
 
     pub(super) fn publish_summary_if_due(&mut self) {
@@ -74,11 +47,11 @@ impl Broker {
         let own_line = own_line.unwrap_or_default();
         for (key, user) in std::mem::take(&mut self.awaiting_summary) {
             if self.fanout.user(key) == Some(user) {
-                self.add_action(Action::Bytes(key, own_line.clone(), skip));
+                let action = Action::Bytes(key, own_line.clone(), skip);
+                self.actions.push(action);
             }
         }
-        self.lines.basic.extend_from_slice(&line);
-        self.batch_bytes += line.len();
+        self.actions.push(Action::Summarise(line));
     }
 
     /// Returns the current snapshot, which is shared until the next event.
@@ -91,21 +64,18 @@ impl Broker {
             true => self.last_committed,
             false => self.room.last_event(),
         };
-        let present = |(name, since): (&Username, Timestamp)| PresentUser {
+        let users = self.room.users().map(|(name, since)| PresentUser {
             name: name.clone(),
             since,
-        };
-        let users = self.room.users().map(present).collect();
-        let messages = newest_messages(self.room.history(), last, WEB_MAX_TEXT_BYTES);
-        let notice = self.is_failing().then(|| STORE_FAILS.to_owned());
-        let older = newest_before(self.room.history(), messages.len(), last);
+        });
+        let (messages, older) = newest_messages(self.room.history(), last);
         let snapshot = Snapshot {
-            epoch: self.epoch.clone(),
+            epoch: self.context.epoch.clone(),
             last,
-            users,
+            users: users.collect(),
             messages,
             older,
-            notice,
+            notice: self.is_failing().then(|| STORE_FAILS.to_owned()),
         };
         self.snapshot.insert(Arc::new(snapshot)).clone()
     }
@@ -115,34 +85,20 @@ fn summary_line(entered: usize, left: usize) -> Option<Arc<[u8]>> {
     presence_summary::sentence(entered, left).map(|sentence| notice_line(&sentence))
 }
 
-/// Returns the number of the newest message before the last `count` up to event `last`; 0 if there
-/// is none.
-fn newest_before(history: &History, count: usize, last: u64) -> u64 {
-    let mut messages = history
-        .messages()
-        .rev()
-        .filter(|message| message.id <= last);
-    messages
-        .nth(count)
-        .map_or(history.newest_gone(), |message| message.id)
-}
-
-/// Returns the newest messages up to event `last`, oldest first: at most one page, and at most
-/// `max_bytes` of text.
-fn newest_messages(history: &History, last: u64, max_bytes: usize) -> Vec<Arc<Message>> {
+/// Returns the newest messages up to event `last`, oldest first: at most one page, with a bounded
+/// length of text. Also returns the number of the newest message before them; 0 if there is none.
+fn newest_messages(history: &History, last: u64) -> (Vec<Arc<Message>>, u64) {
     let mut bytes = 0;
-    let fits = |message: &&Arc<Message>| {
+    let mut messages = Vec::new();
+    let known = history.messages().rev();
+    for message in known.filter(|message| message.id <= last) {
         bytes += message.text.len();
-        bytes <= max_bytes
-    };
-    let mut messages: Vec<_> = history
-        .messages()
-        .rev()
-        .filter(|message| message.id <= last)
-        .take(MAX_PAGE_MESSAGES)
-        .take_while(fits)
-        .cloned()
-        .collect();
+        if messages.len() == MAX_PAGE_MESSAGES || bytes > WEB_MAX_TEXT_BYTES {
+            messages.reverse();
+            return (messages, message.id);
+        }
+        messages.push(message.clone());
+    }
     messages.reverse();
-    messages
+    (messages, history.newest_gone())
 }

@@ -299,7 +299,7 @@ async fn send_message(request: Request<HttpState>) -> RouteResult {
     let body: MessageBody = parse_body(&context.body, r#"{"message":"TEXT","nonce":"N"}"#)?;
     let max_bytes = request.state().context.limits.max_message_bytes;
     let chat_request = || {
-        Ok(ChatRequest::Say(SendMessage {
+        Ok(ChatRequest::SendMessage(SendMessage {
             text: decode::message_text(&body.message, max_bytes)?,
             action: body.action,
             nonce: decode::nonce(body.nonce.as_deref())?,

@@ -43,7 +43,8 @@ impl HttpState {
 
     /// Returns the room at this moment.
     pub(super) async fn snapshot(&self) -> Result<Arc<Snapshot>, Problem> {
-        let snapshot = self.broker.snapshot().await;
+        let subscription = self.broker.subscribe().await;
+        let snapshot = subscription.map(|subscription| subscription.snapshot);
         snapshot.map_err(|_| Problem::stopping())
     }
 }

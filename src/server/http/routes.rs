@@ -127,7 +127,7 @@ async fn get_metrics(request: Request<HttpState>) -> RouteResult {
         return Err(Problem::new(403, "forbidden", detail));
     }
     let (metrics, uptime) = (&state.context.metrics, state.context.now());
-    match metrics.text(state.broker.waiting(), uptime) {
+    match metrics.text(state.broker.queued_commands(), uptime) {
         Ok(text) => Ok(document(text, OPEN_METRICS)),
         Err(_) => Err(Problem::unavailable(
             "fault",

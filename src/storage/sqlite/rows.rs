@@ -76,7 +76,7 @@ pub(super) fn write(connection: &Connection, record: &Record) -> rusqlite::Resul
 
 fn write_event(connection: &Connection, event: &Event) -> rusqlite::Result<()> {
     let (kind, name, text, action) = match &event.kind {
-        EventKind::Said(message) => {
+        EventKind::Message(message) => {
             let text = Some(&*message.text);
             ("message", message.source.as_str(), text, message.action)
         }
@@ -91,7 +91,7 @@ fn write_event(connection: &Connection, event: &Event) -> rusqlite::Result<()> {
         params![id, time, kind, name, text, action],
     )?;
     match &event.kind {
-        EventKind::Said(message) => {
+        EventKind::Message(message) => {
             let words = query::words(&message.text).join(" ");
             execute(
                 connection,
@@ -186,7 +186,7 @@ pub(super) fn event(row: &Row<'_>) -> rusqlite::Result<Event> {
             old: name,
             new: username(row, 4)?,
         },
-        _ => EventKind::Said(message(row)?),
+        _ => EventKind::Message(message(row)?),
     };
     Ok(Event { id, time, kind })
 }

@@ -77,7 +77,7 @@ fn joined(id: u64, who: &str) -> Record {
 
 fn said(id: u64, who: &str, text: &str) -> Record {
     let message = Message::new(id, at(1000 + id), name(who), text.into());
-    event(id, EventKind::Said(Arc::new(message)))
+    event(id, EventKind::Message(Arc::new(message)))
 }
 
 /// Commits, and waits for the report.

@@ -183,7 +183,7 @@ impl WriterThread {
             rows::write(&transaction, record)?;
             if let Record::Event(event) = record {
                 last = Some(event.id);
-                messages += u64::from(matches!(event.kind, EventKind::Said(_)));
+                messages += u64::from(matches!(event.kind, EventKind::Message(_)));
             }
         }
         if let Some(last) = last {

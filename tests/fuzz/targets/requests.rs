@@ -29,7 +29,7 @@ fn check_message(text: &str) {
 
 fn check_line(line: &[u8], dialect: Dialect) {
     match decode::request(line, dialect, MAX_MESSAGE_BYTES) {
-        Ok(Request::Say(say)) => check_message(&say.text),
+        Ok(Request::SendMessage(say)) => check_message(&say.text),
         Ok(Request::Private(private)) => {
             check_message(&private.text);
             check_wire(&private.target, &private.target);

@@ -16,13 +16,9 @@ impl Model {
             Some(holder) => Some(JoinError::AddressInUse(holder.id)),
             None => self.no_place(address),
         };
-        let mut effects = Vec::new();
-        match (room.enter(address, self.now, &mut effects), refused) {
-            (Err(told), Some(expected)) => {
-                assert_eq!(told, expected);
-                assert!(effects.is_empty(), "{effects:?}");
-            }
-            (Ok(id), None) => self.entered(id, address, name, effects),
+        match (room.enter(address), refused) {
+            (Err(told), Some(expected)) => assert_eq!(told, expected),
+            (Ok((id, effects)), None) => self.entered(id, address, name, effects),
             (told, expected) => panic!("{address}: {told:?}, but {expected:?} was expected"),
         }
     }
@@ -80,39 +76,34 @@ impl Model {
             return;
         }
         let number = known.unwrap_or(self.tokens.len());
-        let mut effects = Vec::new();
         let mut draw = || {
             assert!(known.is_none(), "a token that is known is given back");
             token(number)
         };
         let ip = address.ip();
-        let asked = asked.map(token);
-        let joined = room.join((asked, ip), name, &mut draw, self.now, &mut effects);
+        let joined = room.join(asked.map(token), ip, name, &mut draw);
         let (name, keys) = match parsed(name, None) {
             Ok(parsed) => parsed,
             Err(error) => {
                 let refused = BrowserJoinError::Rejected(RequestError::Name(error));
-                assert_eq!(joined.expect_err("no name"), refused);
-                return assert!(effects.is_empty(), "{effects:?}");
+                return assert_eq!(joined.expect_err("no name"), refused);
             }
         };
         if self.here.iter().any(|person| collide(&person.keys, &keys)) {
             let refused = joined.expect_err("the name is taken");
-            assert!(matches!(
+            return assert!(matches!(
                 refused,
                 BrowserJoinError::Rejected(RequestError::NameTaken(_))
             ));
-            return assert!(effects.is_empty(), "{effects:?}");
         }
         if let Some(no_entry) = self.no_place(address) {
             let refused = joined.expect_err("there is no place");
-            assert_eq!(refused, BrowserJoinError::NoSlot(no_entry));
-            return assert!(effects.is_empty(), "{effects:?}");
+            return assert_eq!(refused, BrowserJoinError::NoSlot(no_entry));
         }
         let joined = joined.expect("there is a place");
         assert_eq!((&joined.name, &joined.token), (&name, &token(number)));
         assert!(!self.gone.contains(&joined.user), "a number was used twice");
-        self.joined(joined.user, address, (name, keys), number, effects);
+        self.joined(joined.user, address, (name, keys), number, joined.effects);
     }
 
     fn joined(
@@ -160,8 +151,8 @@ impl Model {
 
     pub(super) fn attach_stream(&mut self, room: &mut Room, place: usize, address: SocketAddr) {
         let id = self.here[place].id;
-        let attended = room.attach_stream(id, address.ip(), self.now);
-        if !self.ensure_slot(place, address, attended.as_ref().err().cloned()) {
+        let attended = room.attach_stream(id, address.ip());
+        if !self.ensure_slot(place, address, attended.err()) {
             return;
         }
         let person = &mut self.here[place];
@@ -170,7 +161,7 @@ impl Model {
         let kept = std::mem::take(&mut person.kept);
         let kept = kept.into_iter().map(|(_, text)| (text, false));
         person.mailbox.extend(kept);
-        let copies = attended.expect("it has a place");
+        let copies = room.mailbox(id);
         let told = copies.iter();
         let told: Vec<_> = told
             .map(|copy| (copy.message.text.to_string(), copy.is_own))
@@ -187,7 +178,7 @@ impl Model {
 
     pub(super) fn touch(&mut self, room: &mut Room, place: usize, address: SocketAddr) {
         let id = self.here[place].id;
-        let told = room.touch(id, address.ip(), self.now).err();
+        let told = room.touch(id, address.ip()).err();
         let has_place = self.ensure_slot(place, address, told);
         let until = self.now + self.limits.grace;
         if let Some(away) = self.here[place].away.as_mut().filter(|_| has_place) {
@@ -197,8 +188,7 @@ impl Model {
 
     pub(super) fn detach_stream(&mut self, room: &mut Room, place: usize) {
         let id = self.here[place].id;
-        let mut effects = Vec::new();
-        room.disconnect(id, LeaveReason::Closed, self.now, &mut effects);
+        let effects = room.disconnect(id, LeaveReason::Closed);
         assert!(effects.is_empty(), "it has its grace time: {effects:?}");
         if self.is_at(place) {
             let person = &mut self.here[place];
@@ -211,8 +201,7 @@ impl Model {
 
     pub(super) fn quit(&mut self, room: &mut Room, place: usize) {
         let id = self.here[place].id;
-        let mut effects = Vec::new();
-        room.disconnect(id, LeaveReason::Quit, self.now, &mut effects);
+        let mut effects = room.disconnect(id, LeaveReason::Quit);
         self.gone(place, LeaveReason::Quit, &mut effects);
         assert!(effects.is_empty(), "{effects:?}");
     }

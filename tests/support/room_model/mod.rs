@@ -220,7 +220,6 @@ impl Model {
             "not in order of arrival: {:?}",
             self.here
         );
-        assert_eq!(room.user_count(), self.here.len());
         assert_eq!(room.connected_count(), self.placed().count());
         assert!(room.connected_count() <= self.limits.max_clients);
         for (index, person) in self.here.iter().enumerate() {
@@ -270,9 +269,8 @@ impl Model {
     /// user does nothing.
     pub(crate) fn step(&mut self, room: &mut Room, step: Step) {
         self.now += Duration::from_secs(1);
-        let mut effects = Vec::new();
-        room.expire(self.now, &mut effects);
-        self.expire(&mut effects);
+        room.set_time(self.now);
+        self.expire(room.expire());
         match step {
             Step::Enter(address) => self.enter(room, address),
             Step::Leave(place) if self.is_at(place) => self.lose(room, place),
@@ -324,9 +322,8 @@ impl Model {
     }
 
     fn lose(&mut self, room: &mut Room, place: usize) {
-        let mut effects = Vec::new();
         let id = self.here[place].id;
-        room.disconnect(id, LeaveReason::Closed, self.now, &mut effects);
+        let mut effects = room.disconnect(id, LeaveReason::Closed);
         match self.here[place].token {
             Some(token) => {
                 assert!(
@@ -356,7 +353,7 @@ impl Model {
         assert_eq!(event_notice(&kind), Some(told));
         for (sender, _) in person.kept {
             match effects.remove(0) {
-                Effect::Tell(user, Reply::Rejected(rejected)) => {
+                Effect::ToUser(user, Reply::Rejected(rejected)) => {
                     assert_eq!(user, sender);
                     assert_eq!(rejected.error.code(), "not-delivered");
                 }
@@ -373,7 +370,7 @@ impl Model {
     }
 
     /// Removes users and tokens whose time has passed.
-    fn expire(&mut self, effects: &mut Vec<Effect>) {
+    fn expire(&mut self, mut effects: Vec<Effect>) {
         loop {
             let over = self.here.iter().enumerate().filter_map(|(place, person)| {
                 let until = person.away.filter(|until| *until <= self.now)?;
@@ -382,7 +379,7 @@ impl Model {
             let Some((.., place)) = over.min() else {
                 break;
             };
-            self.gone(place, LeaveReason::Closed, effects);
+            self.gone(place, LeaveReason::Closed, &mut effects);
         }
         for number in 0..self.tokens.len() {
             let is_used = self.here.iter().any(|person| person.token == Some(number));

@@ -27,8 +27,7 @@ impl Model {
             }
             Effect::Close(_) => {
                 assert_eq!(person.refusals, MAX_REFUSALS_IN_A_ROW + 1);
-                let mut effects = Vec::new();
-                room.disconnect(person.id, LeaveReason::Refused, self.now, &mut effects);
+                let mut effects = room.disconnect(person.id, LeaveReason::Refused);
                 self.gone(place, LeaveReason::Refused, &mut effects);
                 assert!(effects.is_empty(), "{effects:?}");
             }
@@ -37,19 +36,16 @@ impl Model {
     }
 
     pub(super) fn refuse(&mut self, room: &mut Room, place: usize, refusal: &RequestError) {
-        let mut effects = Vec::new();
-        assert!(room.reject(self.here[place].id, refusal.clone().into(), &mut effects));
+        let effects = room.reject(self.here[place].id, refusal.clone().into());
         self.take_refusal(room, place, Self::only(effects), refusal.code());
     }
 
     pub(super) fn ask(&mut self, room: &mut Room, place: usize, request: Request) {
         let id = self.here[place].id;
-        let mut effects = Vec::new();
         let mut draw = || unreachable!("this request is no hello");
-        let asked = request.clone();
-        assert!(room.request(id, asked, &mut draw, self.now, &mut effects));
+        let effects = room.request(id, request.clone(), &mut draw);
         match request {
-            Request::Say(say) => self.take_said(place, say, effects),
+            Request::SendMessage(say) => self.take_said(place, say, effects),
             Request::Private(private) => self.take_private(room, place, private, effects),
             Request::SetName(requested) => {
                 self.take_rename(room, place, &requested, Self::only(effects));
@@ -116,7 +112,7 @@ impl Model {
         if self.was_said(place, say.nonce.as_ref()) {
             return self.take_ack(place, say.nonce.as_ref(), None, &mut effects);
         }
-        let EventKind::Said(message) = self.next_event(&mut effects) else {
+        let EventKind::Message(message) = self.next_event(&mut effects) else {
             panic!("a message was expected")
         };
         let person = &self.here[place];
@@ -164,7 +160,7 @@ impl Model {
             receivers.push(id);
         }
         for receiver in receivers {
-            let Effect::Private(user, copy) = effects.remove(0) else {
+            let Effect::ToUser(user, Reply::Private(copy)) = effects.remove(0) else {
                 panic!("a private message was expected")
             };
             assert_eq!((user, &copy.message.text), (receiver, &private.text));
@@ -220,11 +216,10 @@ impl Model {
 
     pub(super) fn ask_from_outside(&self, room: &mut Room, place: usize, request: Request) {
         if let Some(&id) = self.gone.get(place) {
-            let mut effects = Vec::new();
             let mut draw = || unreachable!("the user has left");
-            assert!(!room.request(id, request, &mut draw, self.now, &mut effects));
-            assert!(!room.reject(id, RequestError::NotJson.into(), &mut effects));
-            room.disconnect(id, LeaveReason::Closed, self.now, &mut effects);
+            let mut effects = room.request(id, request, &mut draw);
+            effects.extend(room.reject(id, RequestError::NotJson.into()));
+            effects.extend(room.disconnect(id, LeaveReason::Closed));
             assert!(effects.is_empty(), "{effects:?}");
         }
     }

@@ -15,7 +15,6 @@ impl Model {
             token: asked.map(token),
             after: None,
         };
-        let mut effects = Vec::new();
         let fresh = self.tokens.len();
         let mut drawn = false;
         let mut draw = || {
@@ -23,7 +22,7 @@ impl Model {
             token(fresh)
         };
         let request = Request::Hello(hello);
-        assert!(room.request(id, request, &mut draw, self.now, &mut effects));
+        let effects = room.request(id, request, &mut draw);
         if self.here[place].token.is_some() {
             self.here[place].refusals = 0;
             return self.take_refusal(room, place, Self::only(effects), "hello-twice");
@@ -149,7 +148,7 @@ impl Model {
                     if *old == before && *new == name));
         }
         for (_, text) in kept {
-            let Effect::Private(target, copy) = effects.remove(0) else {
+            let Effect::ToUser(target, Reply::Private(copy)) = effects.remove(0) else {
                 panic!("what was kept was expected")
             };
             assert_eq!((target, &*copy.message.text), (user, text.as_str()));
