@@ -18,9 +18,6 @@ impl AllowedHosts {
 
     /// Checks a host with an optional port. Every address is allowed, since an attacker cannot
     /// point an address elsewhere.
-    ///
-    /// # Errors
-    /// The host is neither a name nor an address, or the name is not allowed.
     pub(super) fn check(&self, authority: &str) -> Result<(), CloseReason> {
         let (host, port) = split_port(authority);
         let is_port = port.is_empty() || port.parse::<u16>().is_ok();

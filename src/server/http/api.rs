@@ -98,9 +98,6 @@ pub(super) struct MessageFilter {
 
 impl MessageFilter {
     /// Reads the query parameters of a request.
-    ///
-    /// # Errors
-    /// A parameter is invalid or occurs twice.
     pub(super) fn from_query(request: &Request<HttpState>) -> Result<Self, Problem> {
         let mut filter = MessageFilter::default();
         for (name, value) in request.url().query_pairs() {
@@ -142,9 +139,6 @@ fn number(name: &str, value: &str) -> Result<u64, Problem> {
 
 /// Returns the messages that pass a filter, oldest first, and whether there are more. The further
 /// messages are newer ones if the filter has `after` and no query, and older ones otherwise.
-///
-/// # Errors
-/// The filter is invalid, or the messages cannot be read.
 pub(super) async fn find(
     state: &HttpState,
     filter: &MessageFilter,
@@ -274,7 +268,10 @@ async fn join(request: Request<HttpState>) -> RouteResult {
         response.set_status(StatusCode::Created);
     }
     let lifetime = WEB_COOKIE_LIFETIME.as_secs();
-    response.insert_header("set-cookie", context.info.set_cookie(&token, lifetime));
+    response.insert_header(
+        "set-cookie",
+        context.info.set_cookie(&token.secret(), lifetime),
+    );
     Ok(response)
 }
 
@@ -282,7 +279,7 @@ async fn leave(request: Request<HttpState>) -> RouteResult {
     let context = authorize(&request)?;
     command(&request, BrowserCommand::Leave).await?;
     let mut response = document("{}", JSON);
-    response.insert_header("set-cookie", context.info.remove_cookie());
+    response.insert_header("set-cookie", context.info.set_cookie("", 0));
     Ok(response)
 }
 

@@ -21,24 +21,14 @@ use tide::http::{self, Method};
 /// Bytes of the longest JSON escape of one byte.
 const MAX_ESCAPE_BYTES: usize = 6;
 
-/// One HTTP connection.
 #[derive(Debug)]
 pub(super) struct HttpConnection {
-    state: HttpState,
-    app: tide::Server<HttpState>,
-    address: SocketAddr,
+    pub(super) state: HttpState,
+    pub(super) app: tide::Server<HttpState>,
+    pub(super) address: SocketAddr,
 }
 
 impl HttpConnection {
-    /// Creates a connection whose requests this app answers.
-    pub(super) fn new(state: HttpState, app: tide::Server<HttpState>, address: SocketAddr) -> Self {
-        HttpConnection {
-            state,
-            app,
-            address,
-        }
-    }
-
     /// Serves the connection to its end. A panic ends this connection only.
     pub(super) async fn serve(self, socket: Async<TcpStream>, permit: Permit) {
         let serving = Box::pin(self.serve_requests(&socket));
@@ -72,9 +62,6 @@ impl HttpConnection {
     }
 
     /// Answers requests until one starts a live stream.
-    ///
-    /// # Errors
-    /// The connection ends.
     async fn serve_requests(
         &self,
         socket: &Async<TcpStream>,
@@ -170,11 +157,7 @@ mod tests {
     fn panic_in_a_route_ends_only_its_connection_and_frees_its_permit() {
         let (inbox, _commands) = async_channel::bounded(1);
         let context = ServerContext::for_test(Limits::default(), inbox);
-        let web = WebLimits {
-            connections_per_address: Some(1),
-            ..WebLimits::default()
-        };
-        let limits = Arc::new(ConnectionLimits::new(web, Vec::new()));
+        let limits = Arc::new(ConnectionLimits::new(WebLimits::default(), Vec::new()));
         let page = ServerConfig::default().web.unwrap();
         let state = HttpState::new(context.clone(), limits.clone(), page);
         let mut app = routes::app(state.clone());
@@ -188,12 +171,19 @@ mod tests {
                 .write_all(b"GET /fault HTTP/1.1\r\nHost: localhost\r\n\r\n")
                 .unwrap();
             client.shutdown(Shutdown::Write).unwrap();
-            let connection = HttpConnection::new(state.clone(), app.clone(), address);
+            let (state, app) = (state.clone(), app.clone());
+            let connection = HttpConnection {
+                state,
+                app,
+                address,
+            };
             smol::block_on(connection.serve(Async::new(socket).unwrap(), permit));
             let mut text = String::new();
             client.read_to_string(&mut text).unwrap();
             assert_eq!(text, "");
         }
+        let none_is_open = smol::future::poll_once(limits.connections.wait_for_none());
+        assert!(smol::block_on(none_is_open).is_some());
         let text = context.metrics.text(0, Duration::ZERO).unwrap();
         let count = "smolchat_web_ended_total{reason=\"fault\"} 2\n";
         assert!(text.contains(count), "{text}");

@@ -17,17 +17,14 @@ pub(crate) struct ConnectionLimits {
     pub(super) configured: WebLimits,
     /// Hosts that a request may name.
     pub(super) hosts: AllowedHosts,
-    /// Open connections.
     pub(super) connections: Arc<ConnectionCounter>,
     /// Rejected connections whose last response is still being written.
     pub(super) closing: Arc<ConnectionCounter>,
-    /// Open live streams.
     pub(crate) streams: Arc<ConnectionCounter>,
     is_stopping: AtomicBool,
 }
 
 impl ConnectionLimits {
-    /// Creates the limits of a server that answers under these host names.
     pub(crate) fn new(limits: WebLimits, names: Vec<HostName>) -> Self {
         let per_address = limits.connections_per_address;
         let streams_per_address = limits.streams_per_address;
@@ -41,12 +38,10 @@ impl ConnectionLimits {
         }
     }
 
-    /// Marks the server as stopping.
     pub(crate) fn begin_stop(&self) {
         self.is_stopping.store(true, Ordering::Release);
     }
 
-    /// Returns whether the server is stopping.
     pub(super) fn is_stopping(&self) -> bool {
         self.is_stopping.load(Ordering::Acquire)
     }

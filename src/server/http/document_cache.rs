@@ -9,11 +9,8 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 /// A kind of document that readers of one snapshot share.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum DocumentKind {
-    /// The HTML page.
     Page,
-    /// The users as JSON.
     Users,
-    /// The messages as JSON.
     Messages,
     /// First event of a new live stream.
     SnapshotEvent,
@@ -59,7 +56,6 @@ pub(super) struct DocumentCache {
 }
 
 impl DocumentCache {
-    /// Creates a cache for documents of at most `max_bytes` together.
     pub(super) fn new(max_bytes: usize) -> Self {
         DocumentCache {
             max_bytes,
@@ -69,9 +65,6 @@ impl DocumentCache {
     }
 
     /// Returns the document of this kind, and makes it if the readers of this snapshot have none.
-    ///
-    /// # Errors
-    /// The limit allows no further document. A single document always fits.
     pub(super) fn shared(
         &self,
         snapshot: &Arc<Snapshot>,
@@ -89,10 +82,7 @@ impl DocumentCache {
         }
     }
 
-    /// Counts a document for one client.
-    ///
-    /// # Errors
-    /// Those of [`DocumentCache::shared`].
+    /// Counts a document for one client, unless the limit is reached. One document always fits.
     pub(super) fn single(&self, bytes: Vec<u8>) -> Result<Arc<CachedDocument>, Problem> {
         let length = bytes.len();
         let used = self.used_bytes.fetch_add(length, Ordering::AcqRel);

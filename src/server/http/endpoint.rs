@@ -58,10 +58,8 @@ pub(super) struct RequestContext {
 }
 
 /// Returns the client and body of a request.
-///
-/// # Errors
-/// The connection did not attach them, which is a bug.
 pub(super) fn request_context(request: &Request<HttpState>) -> Result<&RequestContext, Problem> {
+    // The connection attaches them to every request.
     let bug = || Problem::new(500, "fault", "The request could not be answered");
     request.ext::<RequestContext>().ok_or_else(bug)
 }

@@ -35,9 +35,6 @@ pub(super) struct StreamStartup {
 }
 
 /// Reserves a place for a stream and collects its first bytes.
-///
-/// # Errors
-/// A limit is reached, or the server stops.
 pub(super) async fn open(
     state: &HttpState,
     address: IpAddr,
@@ -66,10 +63,7 @@ pub(super) async fn open(
     })
 }
 
-/// Reserves a place for a stream.
-///
-/// # Errors
-/// A limit is reached, or the server stops.
+/// Reserves a place for a stream, unless a limit is reached or the server stops.
 pub(super) fn acquire_permit(state: &HttpState, address: IpAddr) -> Result<Permit, Problem> {
     if state.limits.is_stopping() {
         return Err(Problem::stopping());

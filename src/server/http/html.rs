@@ -128,6 +128,7 @@ fn write_users(out: &mut String, users: &[PresentUser]) {
 
 /// Writes one row for each message, and a heading before the first message of each day.
 fn write_rows(out: &mut String, messages: &[Arc<Message>], marked: Option<u64>) {
+    let minute = |time: DateTime| (time.hour(), time.minute());
     let mut above: Option<(DateTime, &str)> = None;
     for message in messages {
         let (id, time, author) = (message.id, message.time, message.source.as_str());
@@ -139,7 +140,7 @@ fn write_rows(out: &mut String, messages: &[Arc<Message>], marked: Option<u64>) 
         }
         let same_author = same_day.filter(|(_, above)| *above == author);
         let grouping = match same_author {
-            Some((earlier, _)) if is_same_minute(earlier, when) => " same-author same-minute",
+            Some((earlier, _)) if minute(earlier) == minute(when) => " same-author same-minute",
             Some(_) => " same-author",
             None => "",
         };
@@ -159,10 +160,6 @@ fn write_rows(out: &mut String, messages: &[Arc<Message>], marked: Option<u64>) 
         escape(out, &message.text);
         out.push_str("</span></li>\n");
     }
-}
-
-fn is_same_minute(one: DateTime, other: DateTime) -> bool {
-    (one.hour(), one.minute()) == (other.hour(), other.minute())
 }
 
 /// Returns the colour class of a name: FNV-1a of its UTF-8, modulo 12, as in the script.

@@ -48,7 +48,12 @@ pub(crate) async fn serve(
     let admit = |socket, address: SocketAddr| {
         match state.limits.connections.acquire(address.ip()) {
             Ok(permit) => {
-                let connection = HttpConnection::new(state.clone(), app.clone(), address);
+                let (state, app) = (state.clone(), app.clone());
+                let connection = HttpConnection {
+                    state,
+                    app,
+                    address,
+                };
                 executor.spawn(connection.serve(socket, permit)).detach();
             }
             Err(limit) => {

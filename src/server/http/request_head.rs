@@ -16,9 +16,7 @@ use std::net::TcpStream;
 use std::str;
 use tide::http::{Method, Url};
 
-/// First part of every API path.
 pub(super) const API: &str = "/api/";
-/// Path of the live stream.
 pub(super) const STREAM_PATH: &str = "/api/events";
 /// Maximum header fields of a request.
 const MAX_FIELDS: usize = 64;
@@ -35,7 +33,6 @@ pub(super) struct RequestHead {
     pub(super) is_api: bool,
     /// Whether the client asks for the live stream.
     pub(super) is_stream: bool,
-    /// What the header fields say about the client.
     pub(super) info: RequestInfo,
     /// Announced bytes of the body.
     pub(super) body_bytes: usize,
@@ -52,7 +49,6 @@ pub(super) struct HttpConnectionEnd {
 }
 
 impl From<CloseReason> for HttpConnectionEnd {
-    /// Creates the end of a connection without a request.
     fn from(reason: CloseReason) -> Self {
         HttpConnectionEnd {
             reason,
@@ -87,22 +83,21 @@ impl<'a> RequestReader<'a> {
     }
 
     /// Reads and validates the next head.
-    ///
-    /// # Errors
-    /// The connection ends, or the head is not valid.
     pub(super) async fn next_head(&mut self) -> Result<RequestHead, HttpConnectionEnd> {
         let head = self.wait_for_head().await;
-        head.map_err(|reason| HttpConnectionEnd {
-            reason,
-            is_head: is_head_request(&self.bytes),
-            is_api: is_api_request(&self.bytes),
+        head.map_err(|reason| {
+            let start = first_line_start(&self.bytes).unwrap_or_default();
+            let mut words = self.bytes[start..].split(|&byte| matches!(byte, b' ' | b'\n'));
+            let (method, target) = (words.next(), words.next());
+            HttpConnectionEnd {
+                reason,
+                is_head: method == Some(b"HEAD"),
+                is_api: target.is_some_and(|target| target.starts_with(API.as_bytes())),
+            }
         })
     }
 
     /// Reads the announced body.
-    ///
-    /// # Errors
-    /// The body does not arrive in time, or the connection ends.
     pub(super) async fn body(&mut self, length: usize) -> Result<Vec<u8>, CloseReason> {
         let limit = self.limits.configured.head_timeout;
         let reading = async {
@@ -167,17 +162,6 @@ fn first_line_start(bytes: &[u8]) -> Option<usize> {
     bytes.iter().position(|byte| !matches!(byte, b'\r' | b'\n'))
 }
 
-fn is_head_request(bytes: &[u8]) -> bool {
-    first_line_start(bytes).is_some_and(|start| bytes[start..].starts_with(b"HEAD "))
-}
-
-fn is_api_request(bytes: &[u8]) -> bool {
-    let start = first_line_start(bytes).unwrap_or_default();
-    let line = bytes[start..].split(|&byte| byte == b'\n').next();
-    let target = line.and_then(|line| line.split(|&byte| byte == b' ').nth(1));
-    target.is_some_and(|target| target.starts_with(API.as_bytes()))
-}
-
 /// Returns the length of a complete head. An empty line with a bare newline ends a head too:
 /// otherwise its sender would wait for the timeout instead of the rejection.
 fn head_length(bytes: &[u8]) -> Option<usize> {
@@ -218,9 +202,14 @@ fn validate_head(bytes: &[u8], allowed: &AllowedHosts) -> Result<RequestHead, Cl
     let (authority, path) = split_target(request.path.unwrap_or_default());
     // A host in the target overrides the field (RFC 9112, section 3.2.2); HTTP/1.0 needs neither.
     let authority = authority.map(str::as_bytes).or(hosts.first().copied());
-    let authority = authority
-        .map(|host| check_host(host, allowed))
-        .transpose()?;
+    let authority = match authority {
+        Some(host) => {
+            let host = str::from_utf8(host).map_err(|_| CloseReason::Malformed)?;
+            allowed.check(host)?;
+            host
+        }
+        None => "",
+    };
     let is_api = path.starts_with(API);
     let method = known_method(request.method.unwrap_or_default(), is_api)
         .ok_or(CloseReason::MethodNotAllowed)?;
@@ -246,7 +235,7 @@ fn validate_head(bytes: &[u8], allowed: &AllowedHosts) -> Result<RequestHead, Cl
     Ok(RequestHead {
         keep_alive: !is_http_1_0 && !asks_to_close(&values("connection")),
         is_stream: url.path() == STREAM_PATH && method == Method::Get,
-        info: RequestInfo::from_fields(request.headers, authority.unwrap_or_default()),
+        info: RequestInfo::from_fields(request.headers, authority),
         method,
         url,
         is_api,
@@ -270,19 +259,19 @@ fn asks_to_close(values: &[&[u8]]) -> bool {
     })
 }
 
-/// Returns the announced length of the body, given all values of Content-Length.
-///
-/// # Errors
-/// A value is not a number, or the values differ (RFC 9112, section 6.3).
+/// Returns the announced length of the body, given all values of Content-Length, which have to be
+/// the same number (RFC 9112, section 6.3).
 fn body_length(values: &[&[u8]]) -> Result<usize, CloseReason> {
-    let is_number = |value: &&[u8]| !value.is_empty() && value.iter().all(u8::is_ascii_digit);
-    let is_one = values.windows(2).all(|pair| pair[0] == pair[1]);
-    if !is_one || !values.iter().all(is_number) {
+    let Some(first) = values.first() else {
+        return Ok(0);
+    };
+    let is_number = !first.is_empty() && first.iter().all(u8::is_ascii_digit);
+    if !is_number || values.iter().any(|value| value != first) {
         return Err(CloseReason::Malformed);
     }
-    let length = values
-        .first()
-        .map_or(Some(0), |value| str::from_utf8(value).ok()?.parse().ok());
+    let length = str::from_utf8(first)
+        .ok()
+        .and_then(|text| text.parse().ok());
     // A number that overflows is larger than any limit.
     Ok(length.unwrap_or(usize::MAX))
 }
@@ -305,12 +294,6 @@ fn split_target(target: &str) -> (Option<&str>, Cow<'_, str>) {
         false => format!("/{path}").into(),
     };
     (Some(authority), path)
-}
-
-/// Returns the host as text if this server serves it.
-fn check_host<'a>(host: &'a [u8], allowed: &AllowedHosts) -> Result<&'a str, CloseReason> {
-    let host = str::from_utf8(host).map_err(|_| CloseReason::Malformed)?;
-    allowed.check(host).map(|()| host)
 }
 
 #[cfg(test)]

@@ -23,15 +23,12 @@ pub(super) struct RequestInfo {
     pub(super) is_same_origin: bool,
     /// Whether the client used HTTPS, terminated by a proxy.
     pub(super) is_secure: bool,
-    /// Whether the body is declared as JSON.
     pub(super) has_json: bool,
-    /// Whether the client accepts gzip.
     pub(super) accepts_gzip: bool,
 }
 
 pub(super) type Fields<'a, 'b> = &'a [httparse::Header<'b>];
 
-/// Returns the values of all fields with this name.
 pub(super) fn values<'a>(fields: Fields<'a, '_>, name: &str) -> impl Iterator<Item = &'a [u8]> {
     let is_named = move |field: &&httparse::Header<'_>| field.name.eq_ignore_ascii_case(name);
     fields.iter().filter(is_named).map(|field| field.value)
@@ -67,18 +64,9 @@ impl RequestInfo {
         }
     }
 
-    /// Returns the `Set-Cookie` value that stores the session secret. Scripts cannot read the
-    /// cookie, and requests from other sites do not carry it.
-    pub(super) fn set_cookie(&self, token: &Token, lifetime_seconds: u64) -> String {
-        self.cookie_value(&token.secret(), lifetime_seconds)
-    }
-
-    /// Returns the `Set-Cookie` value that removes the session secret.
-    pub(super) fn remove_cookie(&self) -> String {
-        self.cookie_value("", 0)
-    }
-
-    fn cookie_value(&self, value: &str, lifetime_seconds: u64) -> String {
+    /// Returns the `Set-Cookie` value for the session. Scripts cannot read the cookie, and requests
+    /// from other sites do not carry it.
+    pub(super) fn set_cookie(&self, value: &str, lifetime_seconds: u64) -> String {
         let secure = if self.is_secure { "; Secure" } else { "" };
         format!(
             "{}={value}; Path=/; Max-Age={lifetime_seconds}; HttpOnly; SameSite=Strict{secure}",
@@ -87,7 +75,6 @@ impl RequestInfo {
     }
 }
 
-/// Returns the name of the session cookie for this host and port.
 fn cookie_name(authority: &str) -> String {
     match split_port(authority) {
         (_, "") => "smolchat".to_owned(),
@@ -172,13 +159,8 @@ mod tests {
         assert_eq!(of("x:82"), None);
         assert_eq!(of("x"), None, "not a token");
         let info = info("x:81", &[("origin", "https://x:81")]);
-        let token = Token::parse(SECRET).unwrap();
-        assert_eq!(
-            info.set_cookie(&token, 60),
-            format!("smolchat-81={SECRET}; Path=/; Max-Age=60; HttpOnly; SameSite=Strict; Secure")
-        );
-        let removed = info.remove_cookie();
-        assert!(removed.starts_with("smolchat-81=; Path=/; Max-Age=0;"));
+        let cookie = "smolchat-81=x; Path=/; Max-Age=60; HttpOnly; SameSite=Strict; Secure";
+        assert_eq!(info.set_cookie("x", 60), cookie);
     }
 
     #[test]

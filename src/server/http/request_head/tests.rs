@@ -168,15 +168,11 @@ fn no_other_path_is_a_stream() {
 }
 
 #[test]
-fn head_ends_with_an_empty_line() {
+fn head_ends_with_an_empty_line_and_is_invalid_with_bare_newlines() {
     assert_eq!(head_length(b"GET / HTTP/1.1\r\nHost: x\r\n"), None);
     assert_eq!(head_length(b"\r\n\r\nGET / HTTP/1.1\r\n\r\nmore"), Some(22));
     assert_eq!(head_length(b"\r\n\r\n"), None);
     assert_eq!(head_length(b"GET / HTTP/1.1\nHost: x\n\r"), None);
-}
-
-#[test]
-fn bare_newlines_end_a_head_which_is_then_rejected() {
     for (head, rest) in [
         ("GET / HTTP/1.1\nHost: x\n\n", "GET"),
         ("GET / HTTP/1.1\nHost: x\n\r\n", ""),
@@ -187,20 +183,6 @@ fn bare_newlines_end_a_head_which_is_then_rejected() {
         let bytes = format!("{head}{rest}").into_bytes();
         assert_eq!(head_length(&bytes), Some(head.len()), "{head:?}");
         assert_eq!(validated(head), Err(CloseReason::Malformed), "{head:?}");
-    }
-}
-
-#[test]
-fn head_method_is_recognised_in_a_partial_request() {
-    for (bytes, expected) in [
-        ("HEAD / HTTP/1.1\r\n\r\n", true),
-        ("\r\nHEAD /", true),
-        ("HEAD", false),
-        ("HEADER / HTTP/1.1", false),
-        ("GET / HTTP/1.1\r\nA: HEAD / ", false),
-        ("", false),
-    ] {
-        assert_eq!(is_head_request(bytes.as_bytes()), expected, "{bytes:?}");
     }
 }
 
