@@ -29,8 +29,9 @@ fn run_program() -> u8 {
         return generate::print::<ClientOptions>(PROGRAM, document);
     }
     let has_arguments = !options.server.is_empty();
-    let loaded = config_file::load().and_then(|(settings, has_file)| {
-        let config = options.check(settings)?;
+    let loaded = config_file::load().and_then(|settings| {
+        let has_file = settings.is_some();
+        let config = options.check(settings.unwrap_or_default())?;
         Ok((config, has_file))
     });
     let (config, has_file) = match loaded {
@@ -62,7 +63,7 @@ fn run_program() -> u8 {
             }
             INTERRUPTED
         }
-        Err(error) => fail(COULD_NOT, &error.to_string()),
+        Err(sentence) => fail(COULD_NOT, &sentence),
     }
 }
 

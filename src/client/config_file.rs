@@ -46,30 +46,25 @@ fn colours<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<ColourCh
     Ok(Some(choice))
 }
 
-/// Reads the configuration file; also returns whether it exists.
+/// Reads the configuration file, if there is one.
 ///
 /// # Errors
 /// The file cannot be read or is invalid; a sentence that names the line.
-pub fn load() -> Result<(FileSettings, bool), String> {
+pub fn load() -> Result<Option<FileSettings>, String> {
     let Some(path) = config_path() else {
-        return Ok((FileSettings::default(), false));
+        return Ok(None);
     };
     let shown = path.display();
-    match fs::metadata(&path) {
-        Ok(file) if file.len() > MAX_FILE_BYTES => {
-            return Err(format!(
-                "The configuration file {shown} is larger than {MAX_FILE_BYTES} bytes"
-            ));
-        }
-        _ => {}
+    if fs::metadata(&path).is_ok_and(|file| file.len() > MAX_FILE_BYTES) {
+        return Err(format!(
+            "The configuration file {shown} is larger than {MAX_FILE_BYTES} bytes"
+        ));
     }
     match fs::read_to_string(&path) {
         Ok(text) => parse(&text)
-            .map(|settings| (settings, true))
+            .map(Some)
             .map_err(|reason| format!("The configuration file {shown}, {reason}")),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            Ok((FileSettings::default(), false))
-        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(format!(
             "Cannot read the configuration file {shown}: {error}; make it readable, or remove it"
         )),

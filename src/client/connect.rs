@@ -7,65 +7,37 @@ use crate::client::options::ClientConfig;
 use async_net::TcpStream;
 use futures_lite::FutureExt;
 use smol::Timer;
-use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 
-/// Why the client could not connect. `Display` gives one sentence with a remedy.
-#[derive(Debug)]
-pub struct ConnectError {
-    host: String,
-    port: u16,
-    /// None if the host has no address.
-    cause: Option<io::Error>,
-}
-
-impl fmt::Display for ConnectError {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (host, port) = (for_terminal(&self.host), self.port);
-        let Some(cause) = &self.cause else {
-            return write!(
-                out,
-                "Cannot find {host}: no address is known for that name; check the name"
-            );
-        };
-        match host.contains(':') {
-            true => write!(out, "Cannot connect to [{host}]:{port}: ")?,
-            false => write!(out, "Cannot connect to {host}:{port}: ")?,
-        }
-        match cause.kind() {
-            io::ErrorKind::ConnectionRefused => write!(
-                out,
-                "nobody listens there; check the port, or start smolchat-server --port {port}"
-            ),
-            io::ErrorKind::TimedOut => {
-                out.write_str("no answer; check the address and whether a firewall is in between")
-            }
-            _ => write!(out, "{cause}; check the address and the network"),
-        }
-    }
-}
-
-impl std::error::Error for ConnectError {}
-
-/// Connects to the first address of the host that answers.
-pub(crate) async fn connect(config: &ClientConfig) -> Result<TcpStream, ConnectError> {
-    let error = |cause| ConnectError {
-        host: config.host.clone(),
-        port: config.port,
-        cause,
-    };
-    let addresses = async_net::resolve((config.host.as_str(), config.port))
-        .await
-        .map_err(|_| error(None))?;
-    let mut cause = None;
-    for address in addresses {
+/// Connects to the first address of the host that answers; an error is one sentence with a remedy.
+pub(crate) async fn connect(config: &ClientConfig) -> Result<TcpStream, String> {
+    let (host, port) = (for_terminal(&config.host), config.port);
+    let addresses = async_net::resolve((config.host.as_str(), port)).await;
+    let mut error = None;
+    for address in addresses.unwrap_or_default() {
         match connect_to(address).await {
             Ok(stream) => return Ok(stream),
-            Err(error) => cause = Some(error),
+            Err(cause) => error = Some(cause),
         }
     }
-    Err(error(cause))
+    let Some(error) = error else {
+        let sentence = "no address is known for that name; check the name";
+        return Err(format!("Cannot find {host}: {sentence}"));
+    };
+    let cause = match error.kind() {
+        io::ErrorKind::ConnectionRefused => {
+            format!("nobody listens there; check the port, or start smolchat-server --port {port}")
+        }
+        io::ErrorKind::TimedOut => {
+            "no answer; check the address and whether a firewall is in between".to_owned()
+        }
+        _ => format!("{error}; check the address and the network"),
+    };
+    Err(match host.contains(':') {
+        true => format!("Cannot connect to [{host}]:{port}: {cause}"),
+        false => format!("Cannot connect to {host}:{port}: {cause}"),
+    })
 }
 
 async fn connect_to(address: SocketAddr) -> io::Result<TcpStream> {

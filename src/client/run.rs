@@ -1,7 +1,7 @@
 //! The client's run: connect, chat, and reconnect if wanted.
 
 use crate::client::actions::NextStep;
-use crate::client::connect::{ConnectError, connect};
+use crate::client::connect::connect;
 use crate::client::connection::DisconnectReason;
 use crate::client::limits::{LEAVE_TIMEOUT, MAX_RETRY_DELAY, MIN_RETRY_DELAY};
 use crate::client::link_status::LinkStatus;
@@ -13,7 +13,6 @@ use crate::protocol::server_line::Bye;
 use futures_lite::future::{or, pending};
 use smol::Timer;
 use std::cell::Cell;
-use std::fmt;
 use std::io;
 use std::time::{Duration, Instant};
 
@@ -33,39 +32,13 @@ pub enum ExitReason {
     Interrupted,
 }
 
-/// Why a run failed. `Display` gives one sentence.
-#[derive(Debug)]
-pub enum ClientError {
-    /// The client could not connect.
-    Connect(ConnectError),
-    /// Standard output cannot be written.
-    Output(io::Error),
-    /// The server rejected, or did not acknowledge, what the user wants.
-    Rejected(String),
-}
-
-impl fmt::Display for ClientError {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            ClientError::Connect(error) => error.fmt(out),
-            ClientError::Output(error) => write!(
-                out,
-                "Cannot write to standard output: {error}; check where it goes"
-            ),
-            ClientError::Rejected(reason) => out.write_str(reason),
-        }
-    }
-}
-
-impl std::error::Error for ClientError {}
-
 /// Runs the client until the server closes the connection, the input has ended and all is sent,
 /// or a signal arrives.
 ///
 /// # Errors
 /// The client cannot connect or write its output, or the server rejects what the command line
-/// asks for.
-pub async fn run(config: &ClientConfig, io: ClientIo) -> Result<ExitReason, ClientError> {
+/// asks for; one sentence.
+pub async fn run(config: &ClientConfig, io: ClientIo) -> Result<ExitReason, String> {
     let chat = Chat::new(config, &io);
     let is_interrupted = Cell::new(false);
     let interruption = async {
@@ -86,13 +59,9 @@ pub async fn run(config: &ClientConfig, io: ClientIo) -> Result<ExitReason, Clie
         Ok(())
     };
     let result = or(interruption, or(time_limit, chat_and_show(&chat))).await;
-    match result {
-        _ if is_interrupted.get() => Ok(ExitReason::Interrupted),
-        // The reader of the output has had enough, as with `head`.
-        Err(ClientError::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => {
-            Ok(ExitReason::Done)
-        }
-        other => other.map(|()| ExitReason::Done),
+    match is_interrupted.get() {
+        true => Ok(ExitReason::Interrupted),
+        false => result.map(|()| ExitReason::Done),
     }
 }
 
@@ -105,19 +74,27 @@ async fn leave_soon(chat: &Chat<'_>) {
 }
 
 /// Chats, and returns after the screen has shown everything or has failed.
-async fn chat_and_show(chat: &Chat<'_>) -> Result<(), ClientError> {
+async fn chat_and_show(chat: &Chat<'_>) -> Result<(), String> {
     let mut result = Ok(());
     let chatting = async {
         result = chat_with_reconnects(chat).await;
         chat.io.screen.close();
         pending().await
     };
-    let showing = async { chat.io.screen.ended().await.map_err(ClientError::Output) };
+    let showing = async {
+        match chat.io.screen.ended().await {
+            // The reader of the output has had enough, as with `head`.
+            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(format!(
+                "Cannot write to standard output: {error}; check where it goes"
+            )),
+            _ => Ok(()),
+        }
+    };
     or(chatting, showing).await?;
     result
 }
 
-async fn chat_with_reconnects(chat: &Chat<'_>) -> Result<(), ClientError> {
+async fn chat_with_reconnects(chat: &Chat<'_>) -> Result<(), String> {
     let mut attempts = 0;
     let mut last_error = String::new();
     loop {
@@ -132,14 +109,14 @@ async fn chat_with_reconnects(chat: &Chat<'_>) -> Result<(), ClientError> {
                 }
                 (end, None)
             }
-            Err(error) if !chat.config.reconnect => return Err(ClientError::Connect(error)),
+            Err(error) if !chat.config.reconnect => return Err(error),
             Err(error) => {
                 let sentence = format!("{error}; trying again");
                 if sentence != last_error {
                     chat.io.screen.notify(sentence.as_str()).await;
                     last_error = sentence;
                 }
-                (DisconnectReason::ServerClosed, Some(error.to_string()))
+                (DisconnectReason::ServerClosed, Some(error))
             }
         };
         let bye = end_connection(chat).await;
@@ -182,15 +159,15 @@ fn reconnects(chat: &Chat<'_>, end: &DisconnectReason, bye: Option<&Bye>) -> boo
     end.is_broken() && chat.config.reconnect && bye.is_none_or(|bye| bye.reconnect) && has_work
 }
 
-async fn finish(chat: &Chat<'_>, end: DisconnectReason) -> Result<(), ClientError> {
+async fn finish(chat: &Chat<'_>, end: DisconnectReason) -> Result<(), String> {
     chat.state.borrow_mut().session.abandon_replay();
     chat.show_updates().await;
     if let DisconnectReason::Rejected(sentence) = end {
-        return Err(ClientError::Rejected(sentence));
+        return Err(sentence);
     }
     // A closed input has ended, even if not all of it was sent.
     if !end.is_broken() || chat.io.input.is_closed() {
-        return chat.check_all_sent().map_err(ClientError::Rejected);
+        return chat.check_all_sent();
     }
     let queued = chat.state.borrow().session.queue.len();
     if queued > 0 {

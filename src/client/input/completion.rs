@@ -119,7 +119,7 @@ mod tests {
     use super::*;
 
     fn completed(line: &str) -> Vec<String> {
-        let names = KnownNames::default();
+        let mut names = KnownNames::default();
         for name in ["Ann Lee", "bob", "alice"] {
             names.spoke(name);
         }
@@ -177,7 +177,7 @@ mod tests {
 
     #[test]
     fn only_text_before_the_cursor_is_completed() {
-        let names = KnownNames::default();
+        let mut names = KnownNames::default();
         names.spoke("bob");
         let found = complete("é b x", 4, &names).unwrap();
         assert_eq!(

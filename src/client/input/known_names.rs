@@ -1,23 +1,14 @@
-//! Names of users for completion, the latest speaker first.
+//! Names of users for completion, the latest speaker first; a bounded list.
 
 use crate::client::limits::KNOWN_NAMES;
-use std::sync::{Arc, Mutex, MutexGuard};
 
-/// Bounded list of names, shared between threads.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct KnownNames(Arc<Mutex<Vec<String>>>);
+#[derive(Debug, Default)]
+pub(crate) struct KnownNames(Vec<String>);
 
 impl KnownNames {
-    fn lock(&self) -> MutexGuard<'_, Vec<String>> {
-        // No operation leaves the list in an invalid state, not even by a panic.
-        self.0
-            .lock()
-            .unwrap_or_else(|poisoned| poisoned.into_inner())
-    }
-
     /// Moves a name to the front, adding it if necessary.
-    pub(crate) fn spoke(&self, name: &str) {
-        let mut names = self.lock();
+    pub(crate) fn spoke(&mut self, name: &str) {
+        let names = &mut self.0;
         match names.iter().position(|known| known == name) {
             Some(at) => names[..=at].rotate_right(1),
             None => {
@@ -27,19 +18,19 @@ impl KnownNames {
         }
     }
 
-    pub(crate) fn entered(&self, name: &str) {
-        let mut names = self.lock();
+    pub(crate) fn entered(&mut self, name: &str) {
+        let names = &mut self.0;
         if names.len() < KNOWN_NAMES && !names.iter().any(|known| known == name) {
             names.push(name.to_owned());
         }
     }
 
-    pub(crate) fn left(&self, name: &str) {
-        self.lock().retain(|known| known != name);
+    pub(crate) fn left(&mut self, name: &str) {
+        self.0.retain(|known| known != name);
     }
 
-    pub(crate) fn renamed(&self, old: &str, new: &str) {
-        let mut names = self.lock();
+    pub(crate) fn renamed(&mut self, old: &str, new: &str) {
+        let names = &mut self.0;
         names.retain(|known| known != new);
         match names.iter().position(|known| known == old) {
             Some(at) => names[at] = new.to_owned(),
@@ -51,9 +42,11 @@ impl KnownNames {
     /// Returns the names with this prefix, in any case.
     pub(crate) fn with_prefix(&self, prefix: &str) -> Vec<String> {
         let prefix = prefix.to_lowercase();
-        let mut names = self.lock().clone();
-        names.retain(|name| name.to_lowercase().starts_with(&prefix));
+        let names = self.0.iter();
         names
+            .filter(|name| name.to_lowercase().starts_with(&prefix))
+            .cloned()
+            .collect()
     }
 }
 
@@ -63,32 +56,23 @@ mod tests {
 
     #[test]
     fn latest_speaker_comes_first() {
-        let names = KnownNames::default();
-        for name in ["Al", "alma", "Bo"] {
+        let mut names = KnownNames::default();
+        for name in ["Al", "alma", "Bo", "Cy"] {
             names.entered(name);
         }
         assert_eq!(names.with_prefix("AL"), ["Al", "alma"]);
         names.spoke("alma");
         names.spoke("Bo");
-        assert_eq!(names.with_prefix(""), ["Bo", "alma", "Al"]);
-    }
-
-    #[test]
-    fn departures_and_renamings_are_applied() {
-        let names = KnownNames::default();
-        names.entered("al");
-        names.entered("bo");
-        names.left("al");
-        names.renamed("bo", "cy");
-        names.renamed("unknown", "di");
-        assert_eq!(names.with_prefix(""), ["cy", "di"]);
-        names.renamed("cy", "di");
-        assert_eq!(names.with_prefix(""), ["di"]);
+        assert_eq!(names.with_prefix(""), ["Bo", "alma", "Al", "Cy"]);
+        names.left("Al");
+        names.renamed("Bo", "Di");
+        names.renamed("unknown", "Cy");
+        assert_eq!(names.with_prefix(""), ["Di", "alma", "Cy"]);
     }
 
     #[test]
     fn list_is_bounded() {
-        let names = KnownNames::default();
+        let mut names = KnownNames::default();
         for number in 0..KNOWN_NAMES * 2 {
             names.entered(&format!("e{number}"));
             names.spoke(&format!("s{number}"));

@@ -39,29 +39,28 @@ impl PresenceChange {
     }
 }
 
-/// Sum of the changes of one user.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum NetChange {
-    Entered,
-    Left,
-    EnteredAndLeft,
-    LeftAndEntered,
-}
-
-const NET_CHANGES: [(NetChange, &str); 4] = [
-    (NetChange::Entered, "entered"),
-    (NetChange::Left, "left"),
-    (NetChange::EnteredAndLeft, "looked in"),
-    (NetChange::LeftAndEntered, "came back"),
+/// Summaries of a user who was here before the changes, or is here after them.
+const NET_CHANGES: [((bool, bool), &str); 4] = [
+    ((false, true), "entered"),
+    ((true, false), "left"),
+    ((false, false), "looked in"),
+    ((true, true), "came back"),
 ];
+
+#[derive(Debug)]
+struct GroupedUser {
+    /// Latest name.
+    name: String,
+    was_here: bool,
+    is_here: bool,
+}
 
 /// One or more changes that share a line.
 #[derive(Debug)]
 pub(crate) struct PresenceGroup {
     first: PresenceChange,
     count: usize,
-    /// Net change of each user under the latest name.
-    net_changes: Vec<(String, NetChange)>,
+    users: Vec<GroupedUser>,
     renamings: Vec<(String, String)>,
 }
 
@@ -70,7 +69,7 @@ impl PresenceGroup {
         let mut group = PresenceGroup {
             first: change.clone(),
             count: 0,
-            net_changes: Vec::new(),
+            users: Vec::new(),
             renamings: Vec::new(),
         };
         group.add(change);
@@ -91,32 +90,22 @@ impl PresenceGroup {
         }
     }
 
-    fn add_presence(&mut self, name: String, enters: bool) {
-        let mut known = self.net_changes.iter_mut();
-        if let Some((_, net)) = known.find(|(known, _)| *known == name) {
-            *net = match (*net, enters) {
-                (NetChange::Left, true) => NetChange::LeftAndEntered,
-                (NetChange::EnteredAndLeft, true) => NetChange::Entered,
-                (NetChange::Entered, false) => NetChange::EnteredAndLeft,
-                (NetChange::LeftAndEntered, false) => NetChange::Left,
-                (other, _) => other,
-            };
-            return;
+    fn add_presence(&mut self, name: String, is_here: bool) {
+        match self.users.iter_mut().find(|user| user.name == name) {
+            Some(user) => user.is_here = is_here,
+            None => self.users.push(GroupedUser {
+                name,
+                was_here: !is_here,
+                is_here,
+            }),
         }
-        let net = match enters {
-            true => NetChange::Entered,
-            false => NetChange::Left,
-        };
-        self.net_changes.push((name, net));
     }
 
     /// A user who has just entered appears under the new name only.
     fn rename(&mut self, old: String, new: String) {
-        let has_entered = |(known, net): &&mut (String, NetChange)| {
-            *known == old && matches!(net, NetChange::Entered | NetChange::LeftAndEntered)
-        };
-        if let Some((name, _)) = self.net_changes.iter_mut().find(has_entered) {
-            *name = new;
+        let mut users = self.users.iter_mut();
+        if let Some(user) = users.find(|user| user.name == old && user.is_here) {
+            user.name = new;
             return;
         }
         let mut renamings = self.renamings.iter_mut();
@@ -134,8 +123,9 @@ impl PresenceGroup {
         }
         let mut parts = Vec::new();
         for (net, verb) in NET_CHANGES {
-            let users = self.net_changes.iter().filter(|(_, other)| *other == net);
-            let names: Vec<&str> = users.map(|(name, _)| name.as_str()).collect();
+            let users = self.users.iter();
+            let users = users.filter(|user| (user.was_here, user.is_here) == net);
+            let names: Vec<&str> = users.map(|user| user.name.as_str()).collect();
             if !names.is_empty() {
                 parts.push(format!("{} {verb}", join_names(&names)));
             }

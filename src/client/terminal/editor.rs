@@ -7,7 +7,6 @@
 use crate::chat::sanitize::{for_terminal, is_blank};
 use crate::cli::style::RESET;
 use crate::client::config_file::KeyBindings;
-use crate::client::input::known_names::KnownNames;
 use crate::client::input::stdin::InputLine;
 use crate::client::limits::{INPUT_HISTORY, INPUT_LINES};
 use crate::client::output::item::OutputItem;
@@ -75,10 +74,9 @@ pub(crate) fn start(
     let settings = without_key_functions(&original);
     tcsetattr(stdin(), OptionalActions::Now, &settings)?;
     let (columns, rows) = size();
-    let names = KnownNames::default();
     let (style, widths) = (options.view.style, options.view.widths);
     let now = Timestamp::now();
-    let mut view = TerminalView::new(options.view, names.clone(), columns, rows, now);
+    let mut view = TerminalView::new(options.view, columns, rows, now);
     let mut greeting = String::new();
     view.draw(OutputItem::Notice(GREETING.to_owned()), now, &mut greeting);
     // Keeps the first prompt out of the first row, where a new status could not be drawn in place.
@@ -86,7 +84,6 @@ pub(crate) fn start(
     let shared = Arc::new(TerminalState {
         draw_queue: DrawQueue::default(),
         view: Mutex::new(view),
-        names,
         style,
         widths,
         edited: Mutex::default(),

@@ -13,57 +13,34 @@ use rustyline::{
 use std::sync::{Arc, Mutex};
 
 pub(crate) fn bind<H: Helper>(editor: &mut Editor<H, FileHistory>, shared: &Arc<TerminalState>) {
-    let typed_newlines = Arc::new(Mutex::new(0));
-    for key in [plain(KeyCode::Enter), KeyEvent::ctrl('J')] {
-        let enter = EnterKey {
-            shared: Arc::clone(shared),
-            typed_newlines: Arc::clone(&typed_newlines),
-            confirmed: Mutex::default(),
-        };
-        editor.bind_sequence(key, handler(move |context| enter.press(context)));
-    }
-    let newline = move |_: &EventContext<'_>| {
-        *lock(&typed_newlines) += 1;
-        Some(Cmd::Newline)
-    };
-    let key = KeyEvent(KeyCode::Enter, Modifiers::ALT);
-    editor.bind_sequence(key, handler(newline));
-    for (letter, command) in [('C', Cmd::Interrupt), ('D', Cmd::EndOfFile)] {
-        let leave = LeaveKey(Arc::clone(shared), command);
-        let key = KeyEvent::ctrl(letter);
-        editor.bind_sequence(key, handler(move |context| leave.press(context)));
-    }
-    let search = HistorySearch {
+    let keys = Arc::new(Mutex::new(Keys {
         shared: Arc::clone(shared),
-        last: Mutex::default(),
-    };
-    let key = KeyEvent::ctrl('R');
-    editor.bind_sequence(key, handler(move |context| search.press(context)));
-    let tab = TabKey {
-        shared: Arc::clone(shared),
-        last: Mutex::default(),
-    };
-    let key = plain(KeyCode::Tab);
-    editor.bind_sequence(key, handler(move |context| tab.press(context)));
+        typed_newlines: 0,
+        confirmed: String::new(),
+        candidate: None,
+        hit: None,
+    }));
+    let plain = |code| KeyEvent(code, Modifiers::NONE);
+    let bindings: [(KeyEvent, KeyAction); 7] = [
+        (plain(KeyCode::Enter), Keys::enter),
+        (KeyEvent::ctrl('J'), Keys::enter),
+        (KeyEvent(KeyCode::Enter, Modifiers::ALT), Keys::newline),
+        (KeyEvent::ctrl('C'), Keys::interrupt),
+        (KeyEvent::ctrl('D'), Keys::leave),
+        (KeyEvent::ctrl('R'), Keys::search_history),
+        (plain(KeyCode::Tab), Keys::complete_word),
+    ];
+    for (key, action) in bindings {
+        let handler = KeyHandler(Arc::clone(&keys), action);
+        editor.bind_sequence(key, EventHandler::Conditional(Box::new(handler)));
+    }
 }
 
-fn plain(code: KeyCode) -> KeyEvent {
-    KeyEvent(code, Modifiers::NONE)
-}
+type KeyAction = fn(&mut Keys, &EventContext<'_>) -> Option<Cmd>;
 
-struct KeyHandler<F>(F);
+struct KeyHandler(Arc<Mutex<Keys>>, KeyAction);
 
-fn handler<F>(action: F) -> EventHandler
-where
-    F: Fn(&EventContext<'_>) -> Option<Cmd> + Send + Sync + 'static,
-{
-    EventHandler::Conditional(Box::new(KeyHandler(action)))
-}
-
-impl<F> ConditionalEventHandler for KeyHandler<F>
-where
-    F: Fn(&EventContext<'_>) -> Option<Cmd> + Send + Sync,
-{
+impl ConditionalEventHandler for KeyHandler {
     fn handle(
         &self,
         _event: &Event,
@@ -71,62 +48,18 @@ where
         _positive: bool,
         context: &EventContext<'_>,
     ) -> Option<Cmd> {
-        (self.0)(context)
+        (self.1)(&mut lock(&self.0), context)
     }
 }
 
-/// Enters the line; asks for confirmation first if it has pasted newlines.
-struct EnterKey {
+/// What the keys do, and what earlier ones leave for later ones.
+struct Keys {
     shared: Arc<TerminalState>,
-    typed_newlines: Arc<Mutex<usize>>,
+    typed_newlines: usize,
     /// Line whose next Enter needs no further confirmation.
-    confirmed: Mutex<String>,
-}
-
-impl EnterKey {
-    fn press(&self, context: &EventContext<'_>) -> Option<Cmd> {
-        let line = context.line();
-        let newlines = line.matches('\n').count();
-        let mut confirmed = lock(&self.confirmed);
-        let mut typed_newlines = lock(&self.typed_newlines);
-        if newlines > *typed_newlines && *confirmed != line {
-            line.clone_into(&mut confirmed);
-            let question = format!(
-                "Enter again sends these {} lines, Ctrl-C drops them",
-                newlines + 1
-            );
-            self.shared.draw_queue.show_prompt_note(Some(question));
-            return Some(Cmd::Repaint);
-        }
-        confirmed.clear();
-        *typed_newlines = 0;
-        self.shared.draw_queue.stop_editing();
-        Some(Cmd::AcceptLine)
-    }
-}
-
-/// Runs its command on an empty line; Ctrl-C drops the line otherwise.
-struct LeaveKey(Arc<TerminalState>, Cmd);
-
-impl LeaveKey {
-    fn press(&self, context: &EventContext<'_>) -> Option<Cmd> {
-        if context.line().is_empty() {
-            self.0.draw_queue.stop_editing();
-            return Some(self.1.clone());
-        }
-        self.0.draw_queue.show_prompt_note(None);
-        match self.1 {
-            Cmd::Interrupt => Some(Cmd::Kill(Movement::WholeBuffer)),
-            // The default: with Emacs keys Ctrl-D deletes a character.
-            _ => None,
-        }
-    }
-}
-
-/// Completes the word before the cursor; pressed again, shows the next candidate.
-struct TabKey {
-    shared: Arc<TerminalState>,
-    last: Mutex<Option<ShownCandidate>>,
+    confirmed: String,
+    candidate: Option<ShownCandidate>,
+    hit: Option<SearchHit>,
 }
 
 struct ShownCandidate {
@@ -137,16 +70,66 @@ struct ShownCandidate {
     cursor: usize,
 }
 
-impl TabKey {
-    fn press(&self, context: &EventContext<'_>) -> Option<Cmd> {
+struct SearchHit {
+    pattern: String,
+    /// Index in the entered lines.
+    index: usize,
+    line: String,
+}
+
+impl Keys {
+    /// Enters the line; asks for confirmation first if it has pasted newlines.
+    fn enter(&mut self, context: &EventContext<'_>) -> Option<Cmd> {
+        let line = context.line();
+        let newlines = line.matches('\n').count();
+        if newlines > self.typed_newlines && self.confirmed != line {
+            line.clone_into(&mut self.confirmed);
+            let lines = newlines + 1;
+            let question = format!("Enter again sends these {lines} lines, Ctrl-C drops them");
+            self.shared.draw_queue.show_prompt_note(Some(question));
+            return Some(Cmd::Repaint);
+        }
+        self.confirmed.clear();
+        self.typed_newlines = 0;
+        self.shared.draw_queue.stop_editing();
+        Some(Cmd::AcceptLine)
+    }
+
+    fn newline(&mut self, _: &EventContext<'_>) -> Option<Cmd> {
+        self.typed_newlines += 1;
+        Some(Cmd::Newline)
+    }
+
+    /// Interrupts the chat on an empty line, and drops the line otherwise.
+    fn interrupt(&mut self, context: &EventContext<'_>) -> Option<Cmd> {
+        let interrupt = self.on_empty_line(context, Cmd::Interrupt);
+        interrupt.or(Some(Cmd::Kill(Movement::WholeBuffer)))
+    }
+
+    /// Leaves on an empty line. Otherwise the key has its usual function: with Emacs keys Ctrl-D
+    /// deletes a character.
+    fn leave(&mut self, context: &EventContext<'_>) -> Option<Cmd> {
+        self.on_empty_line(context, Cmd::EndOfFile)
+    }
+
+    fn on_empty_line(&self, context: &EventContext<'_>, command: Cmd) -> Option<Cmd> {
+        if context.line().is_empty() {
+            self.shared.draw_queue.stop_editing();
+            return Some(command);
+        }
+        self.shared.draw_queue.show_prompt_note(None);
+        None
+    }
+
+    /// Completes the word before the cursor; pressed again, shows the next candidate.
+    fn complete_word(&mut self, context: &EventContext<'_>) -> Option<Cmd> {
         let (line, cursor) = (context.line(), context.pos());
-        let mut last = lock(&self.last);
-        let (completion, index) = match last.take() {
+        let (completion, index) = match self.candidate.take() {
             Some(shown) if shown.line == line && shown.cursor == cursor => {
                 let next = (shown.index + 1) % shown.completion.candidates.len();
                 (shown.completion, next)
             }
-            _ => match complete(line, cursor, &self.shared.names) {
+            _ => match complete(line, cursor, &lock(&self.shared.view).names) {
                 Some(completion) => (completion, 0),
                 None => return Some(Cmd::Noop),
             },
@@ -155,7 +138,7 @@ impl TabKey {
         let (before, after) = (&line[..completion.start], &line[cursor..]);
         let completed = format!("{before}{candidate}{after}");
         let cursor = completion.start + candidate.len();
-        *last = Some(ShownCandidate {
+        self.candidate = Some(ShownCandidate {
             line: completed.clone(),
             cursor,
             completion,
@@ -163,29 +146,14 @@ impl TabKey {
         });
         Some(self.shared.replace_line(completed, cursor))
     }
-}
 
-/// Searches the entered lines for the edited text; pressed again, shows the next older match.
-///
-/// The editor's own search would hold the output back until its end.
-struct HistorySearch {
-    shared: Arc<TerminalState>,
-    last: Mutex<Option<SearchHit>>,
-}
-
-struct SearchHit {
-    pattern: String,
-    /// Index in the entered lines.
-    index: usize,
-    line: String,
-}
-
-impl HistorySearch {
-    fn press(&self, context: &EventContext<'_>) -> Option<Cmd> {
+    /// Searches the entered lines for the edited text; pressed again, shows the next older match.
+    ///
+    /// The editor's own search would hold the output back until its end.
+    fn search_history(&mut self, context: &EventContext<'_>) -> Option<Cmd> {
         let line = context.line();
         let entered = lock(&self.shared.entered);
-        let mut last = lock(&self.last);
-        let (pattern, end) = match last.take() {
+        let (pattern, end) = match self.hit.take() {
             Some(hit) if hit.line == line => (hit.pattern, hit.index.min(entered.len())),
             _ => (line.to_owned(), entered.len()),
         };
@@ -198,7 +166,7 @@ impl HistorySearch {
             let line = entered[index].clone();
             let note = format!("Lines with {shown}: Ctrl-R for an older one");
             let command = self.shared.replace_line(line.clone(), line.len());
-            *last = Some(SearchHit {
+            self.hit = Some(SearchHit {
                 pattern,
                 index,
                 line,

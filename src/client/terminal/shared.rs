@@ -3,7 +3,6 @@
 //! No lock is held while something is read or written.
 
 use crate::cli::style::Style;
-use crate::client::input::known_names::KnownNames;
 use crate::client::output::item::OutputItem;
 use crate::client::terminal::draw_queue::DrawQueue;
 use crate::client::terminal::view::TerminalView;
@@ -20,7 +19,6 @@ const DEFAULT_SIZE: (usize, usize) = (80, 24);
 pub(crate) struct TerminalState {
     pub(crate) draw_queue: DrawQueue,
     pub(crate) view: Mutex<TerminalView>,
-    pub(crate) names: KnownNames,
     pub(crate) style: Style,
     pub(crate) widths: Widths,
     /// The edited line as it stands on the screen.

@@ -67,7 +67,8 @@ pub(crate) struct TerminalView {
     /// Presence changes in the last entry, and its rows, if it takes another change.
     open_group: Option<(PresenceGroup, usize)>,
     own_name: String,
-    names: KnownNames,
+    /// Names for completion.
+    pub(crate) names: KnownNames,
     mentions: VecDeque<ViewEntry>,
     /// Mentions since the last entered line.
     unseen_mentions: usize,
@@ -75,14 +76,7 @@ pub(crate) struct TerminalView {
 }
 
 impl TerminalView {
-    /// Returns an empty view, which keeps `names` up to date.
-    pub(crate) fn new(
-        options: ViewOptions,
-        names: KnownNames,
-        columns: usize,
-        rows: usize,
-        now: Timestamp,
-    ) -> Self {
+    pub(crate) fn new(options: ViewOptions, columns: usize, rows: usize, now: Timestamp) -> Self {
         let day = options.zone.to_datetime(now).date();
         TerminalView {
             options,
@@ -95,7 +89,7 @@ impl TerminalView {
             clock: String::new(),
             open_group: None,
             own_name: String::new(),
-            names,
+            names: KnownNames::default(),
             mentions: VecDeque::new(),
             unseen_mentions: 0,
             link_status: String::new(),

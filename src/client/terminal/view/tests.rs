@@ -16,7 +16,7 @@ fn view(change: impl FnOnce(&mut ViewOptions)) -> TerminalView {
         zone: TimeZone::UTC,
     };
     change(&mut options);
-    let mut view = TerminalView::new(options, KnownNames::default(), 40, 10, time(NOON));
+    let mut view = TerminalView::new(options, 40, 10, time(NOON));
     drawn(&mut view, OutputItem::OwnName("me".into()));
     view
 }
@@ -235,17 +235,16 @@ fn view_is_bounded() {
 #[test]
 fn known_names_follow_the_chat() {
     let view = &mut view(|_| {});
-    let names = view.names.clone();
     drawn(
         view,
         OutputItem::PresentUsers(vec!["al".into(), "bo".into()]),
     );
     drawn(view, said("bo", "x"));
     drawn(view, said("me", "x"));
-    assert_eq!(names.with_prefix(""), ["bo", "al"]);
+    assert_eq!(view.names.with_prefix(""), ["bo", "al"]);
     let left = PresenceChange::Left("al".into());
     drawn(view, OutputItem::Presence(left, None));
-    assert_eq!(names.with_prefix(""), ["bo"]);
+    assert_eq!(view.names.with_prefix(""), ["bo"]);
     let renamed = PresenceChange::Renamed("me".into(), "bob".into());
     drawn(view, OutputItem::Presence(renamed, None));
     assert_eq!(view.own_name, "bob");
