@@ -156,18 +156,6 @@ mod tests {
     }
 
     #[test]
-    fn version_and_help_are_requested_texts() {
-        assert_eq!(parse(&["-V"]), parse(&["--version"]));
-        assert_eq!(parse(&["-h"]), parse(&["--help"]));
-        let version = parse(&["--version"]).unwrap_err();
-        let text = format!("smolchat-server {}", env!("CARGO_PKG_VERSION"));
-        assert_eq!(version, EarlyExit { text, status: DONE });
-        let help = parse(&["--help"]).unwrap_err();
-        assert_eq!(help.status, DONE);
-        assert!(help.text.contains("--max-clients"), "{}", help.text);
-    }
-
-    #[test]
     fn errors_are_one_sentence() {
         for (arguments, expected) in [
             (&["--prot", "1"][..], "the option \"--prot\" is unknown"),

@@ -45,7 +45,7 @@ pub fn watch(
             if deadline.recv().is_ok() {
                 // Nothing is sent after the first signal, so this wait lasts its whole time.
                 let _ = deadline.recv_timeout(stop_deadline + EXIT_GRACE);
-                report("some connections did not end in time and were cut off");
+                report("some connections did not end in time; the server closed them");
                 exit(i32::from(DONE));
             }
         })?;

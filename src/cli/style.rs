@@ -224,29 +224,37 @@ mod tests {
     }
 
     #[test]
-    fn style_follows_the_environment() {
-        let choose = |terminal, no_color, term, colorterm| {
-            Style::choose(ColourChoice::Auto, terminal, no_color, term, colorterm)
-        };
-        assert_eq!(choose(true, "", "xterm-256color", ""), Style::Colours256);
-        assert_eq!(choose(true, "", "xterm", ""), Style::Colours16);
-        assert_eq!(choose(false, "", "xterm", ""), Style::Plain);
-        assert_eq!(choose(true, "1", "xterm", ""), Style::Plain);
-        assert_eq!(choose(true, "", "dumb", ""), Style::Plain);
-        assert_eq!(choose(true, "", "", ""), Style::Plain);
-        assert_eq!(choose(true, "", "xterm", "truecolor"), Style::TrueColour);
-    }
-
-    #[test]
-    fn choice_overrides_the_environment() {
-        let choose =
-            |word: &str| Style::choose(word.parse().unwrap(), false, "1", "xterm-256color", "");
-        assert_eq!(choose("auto"), Style::Plain);
-        assert_eq!(choose("always"), Style::Colours256);
-        assert_eq!(choose("never"), Style::Plain);
-        assert_eq!(choose("16"), Style::Colours16);
-        assert_eq!(choose("256"), Style::Colours256);
-        assert_eq!(choose("truecolor"), Style::TrueColour);
+    fn style_follows_choice_and_environment() {
+        for (choice, is_terminal, no_color, term, colorterm, expected) in [
+            ("auto", true, "", "xterm-256color", "", Style::Colours256),
+            ("auto", true, "", "xterm", "", Style::Colours16),
+            ("auto", true, "", "xterm", "truecolor", Style::TrueColour),
+            ("auto", false, "", "xterm", "", Style::Plain),
+            ("auto", true, "1", "xterm", "", Style::Plain),
+            ("auto", true, "", "dumb", "", Style::Plain),
+            ("auto", true, "", "", "", Style::Plain),
+            (
+                "always",
+                false,
+                "1",
+                "xterm-256color",
+                "",
+                Style::Colours256,
+            ),
+            ("never", true, "", "xterm", "", Style::Plain),
+            ("16", false, "1", "xterm-256color", "", Style::Colours16),
+            ("256", false, "1", "xterm", "", Style::Colours256),
+            ("truecolor", false, "1", "xterm", "", Style::TrueColour),
+        ] {
+            let style = Style::choose(
+                choice.parse().unwrap(),
+                is_terminal,
+                no_color,
+                term,
+                colorterm,
+            );
+            assert_eq!(style, expected, "{choice} {term}");
+        }
         assert!("blue".parse::<ColourChoice>().is_err());
     }
 }

@@ -109,14 +109,21 @@ impl Chat<'_> {
                 ReadEvent::Timer
             };
             let leaving = async {
-                match sent_at {
-                    None => sender_done(done).await,
-                    Some(sent_at) => {
-                        let deadline = idle_deadline(self.io.input_kind, sent_at, last_line);
-                        wait_until(Some(deadline)).await;
-                        ReadEvent::Idle
+                match (sent_at, self.io.input_kind) {
+                    (None, _) => match done.recv().await {
+                        Ok(step) => return ReadEvent::SenderDone(step),
+                        // The sending side failed; the reading side will notice.
+                        Err(_) => return pending().await,
+                    },
+                    (Some(sent_at), InputKind::Pipe) => {
+                        Timer::at(last_line.max(sent_at) + DRAIN_TIMEOUT).await
                     }
-                }
+                    // A user at a terminal wants to go even if others talk on.
+                    (Some(sent_at), InputKind::Terminal) => {
+                        Timer::at(sent_at + LEAVE_TIMEOUT).await
+                    }
+                };
+                ReadEvent::Idle
             };
             match or(reading, or(timer, leaving)).await {
                 ReadEvent::Read(Ok(count)) if count > 0 => {
@@ -221,7 +228,11 @@ impl Chat<'_> {
                 NextStep::Continue => {}
                 NextStep::Leave => {
                     self.io.input.close();
-                    leaves_at = Some(Instant::now() + self.leave_timeout());
+                    let time = match self.io.input_kind {
+                        InputKind::Pipe => ACK_TIMEOUT,
+                        InputKind::Terminal => LEAVE_TIMEOUT,
+                    };
+                    leaves_at = Some(Instant::now() + time);
                 }
                 NextStep::Reconnect => {
                     let _ = done.send(NextStep::Reconnect).await;
@@ -250,14 +261,6 @@ impl Chat<'_> {
         or(input, woken).await
     }
 
-    /// Returns how long a leaving user waits for acknowledgements.
-    fn leave_timeout(&self) -> std::time::Duration {
-        match self.io.input_kind {
-            InputKind::Pipe => ACK_TIMEOUT,
-            InputKind::Terminal => LEAVE_TIMEOUT,
-        }
-    }
-
     /// Shuts down the sending side. In the extended dialect a quit goes first, without which the
     /// server would reserve the name for a while.
     async fn shut_down_sending(&self, mut stream: TcpStream) {
@@ -280,42 +283,5 @@ async fn wait_until(deadline: Option<Instant>) {
             Timer::at(deadline).await;
         }
         None => pending().await,
-    }
-}
-
-async fn sender_done(done: &Receiver<NextStep>) -> ReadEvent {
-    match done.recv().await {
-        Ok(step) => ReadEvent::SenderDone(step),
-        // The sending side failed; the reading side will notice.
-        Err(_) => pending().await,
-    }
-}
-
-/// Returns when a client that has sent everything leaves. In a pipe each line extends the time;
-/// a user at a terminal wants to go even if others talk on.
-fn idle_deadline(input_kind: InputKind, sent_at: Instant, last_line: Instant) -> Instant {
-    match input_kind {
-        InputKind::Pipe => last_line.max(sent_at) + DRAIN_TIMEOUT,
-        InputKind::Terminal => sent_at + LEAVE_TIMEOUT,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::time::Duration;
-
-    #[test]
-    fn lines_extend_idle_deadline_in_a_pipe_only() {
-        let sent_at = Instant::now();
-        let later = sent_at + Duration::from_secs(60);
-        for (kind, last_line, expected) in [
-            (InputKind::Pipe, sent_at, sent_at + DRAIN_TIMEOUT),
-            (InputKind::Pipe, later, later + DRAIN_TIMEOUT),
-            (InputKind::Terminal, sent_at, sent_at + LEAVE_TIMEOUT),
-            (InputKind::Terminal, later, sent_at + LEAVE_TIMEOUT),
-        ] {
-            assert_eq!(idle_deadline(kind, sent_at, last_line), expected);
-        }
     }
 }

@@ -227,18 +227,6 @@ mod tests {
     }
 
     #[test]
-    fn host_and_port_are_checked() {
-        for host in ["::1", "[::1]"] {
-            let config = parse(&[host, "5555"], FileSettings::default()).unwrap();
-            assert_eq!((config.host.as_str(), config.port), ("::1", 5555));
-        }
-        for port in ["0", "65536", "x", "", "-1"] {
-            let error = parse(&["h", "--", port], FileSettings::default()).unwrap_err();
-            assert!(error.ends_with("a number from 1 to 65535"), "{error}");
-        }
-    }
-
-    #[test]
     fn durations_have_units() {
         for (value, seconds) in [
             ("90", 90),
@@ -284,14 +272,9 @@ mod tests {
         assert_eq!(server(&[], &file), ("::1".into(), 6000));
         assert_eq!(server(&["h"], &file), ("h".into(), 5555));
         assert_eq!(server(&["h", "1"], &file), ("h".into(), 1));
-        for (arguments, name, max_message_bytes) in [
-            (&["--name", "bo", "--max-message", "7"][..], "bo", 7),
-            (&[], "al", 10),
-        ] {
-            let config = parse(arguments, file.clone()).unwrap();
-            assert_eq!(config.name.as_deref(), Some(name));
-            assert_eq!(config.max_message_bytes, max_message_bytes);
-        }
+        let config = parse(&["--max-message", "7"], file).unwrap();
+        assert_eq!(config.name.as_deref(), Some("al"));
+        assert_eq!(config.max_message_bytes, 7);
     }
 
     #[test]
@@ -303,8 +286,6 @@ mod tests {
             ),
             (&["h", "1", "--say", " "], "blank"),
             (&["h", "1", "--count", "0"], "from 1"),
-            (&["h", "1", "--max-message", "0"], "from 1 to"),
-            (&["h", "1", "x"], "Unexpected argument \"x\""),
         ] {
             let error = parse(arguments, FileSettings::default()).unwrap_err();
             assert!(error.contains(part), "{error}");

@@ -134,45 +134,35 @@ mod tests {
     }
 
     #[test]
-    fn commands_are_completed() {
-        assert_eq!(completed("/se"), ["/setname ", "/search "]);
-        assert_eq!(completed("/us"), ["/users"]);
-        assert_eq!(completed("/help s"), ["/help setname", "/help search"]);
-        assert_eq!(completed("/help /us"), ["/help /users"]);
-        assert!(completed("/users").is_empty());
-        assert!(completed("/nonsense").is_empty());
-        assert!(completed("/users x").is_empty());
-    }
-
-    #[test]
-    fn names_are_completed_latest_speaker_first() {
-        assert_eq!(completed("a"), ["alice: ", "Ann Lee: "]);
-        assert_eq!(completed("hello A"), ["hello alice ", "hello Ann Lee "]);
-        assert_eq!(completed("@b"), ["@bob "]);
-        assert_eq!(completed("//x b"), ["//x bob "]);
-        assert!(completed("hello ").is_empty());
-        assert!(completed("").is_empty());
-        assert!(completed("zz").is_empty());
-    }
-
-    #[test]
-    fn arguments_of_commands_are_completed() {
-        assert_eq!(completed("/msg b"), ["/msg bob "]);
-        assert_eq!(completed("/msg an"), ["/msg \"Ann Lee\" "]);
-        assert_eq!(completed("/msg \"an"), ["/msg \"Ann Lee\" "]);
-        assert_eq!(completed("/msg \"Ann Lee\" b"), ["/msg \"Ann Lee\" bob "]);
-        assert_eq!(
-            completed("/msg bob a"),
-            ["/msg bob alice ", "/msg bob Ann Lee "]
-        );
-        assert_eq!(
-            completed("/msg "),
-            ["/msg alice ", "/msg bob ", "/msg \"Ann Lee\" "]
-        );
-        assert_eq!(completed("/ignore ann"), ["/ignore Ann Lee"]);
-        assert_eq!(completed("/me b"), ["/me bob "]);
-        assert_eq!(completed("/search x f"), ["/search x from:"]);
-        assert_eq!(completed("/search from:an"), ["/search from:\"Ann Lee\" "]);
+    fn words_are_completed_by_their_place() {
+        for (line, expected) in [
+            ("/se", &["/setname ", "/search "][..]),
+            ("/us", &["/users"]),
+            ("/help s", &["/help setname", "/help search"]),
+            ("/help /us", &["/help /users"]),
+            ("/users", &[]),
+            ("/nonsense", &[]),
+            ("/users x", &[]),
+            // The latest speaker comes first.
+            ("a", &["alice: ", "Ann Lee: "]),
+            ("hello A", &["hello alice ", "hello Ann Lee "]),
+            ("@b", &["@bob "]),
+            ("//x b", &["//x bob "]),
+            ("hello ", &[]),
+            ("", &[]),
+            ("zz", &[]),
+            ("/msg b", &["/msg bob "]),
+            ("/msg \"an", &["/msg \"Ann Lee\" "]),
+            ("/msg \"Ann Lee\" b", &["/msg \"Ann Lee\" bob "]),
+            ("/msg bob b", &["/msg bob bob "]),
+            ("/msg ", &["/msg alice ", "/msg bob ", "/msg \"Ann Lee\" "]),
+            ("/ignore ann", &["/ignore Ann Lee"]),
+            ("/me b", &["/me bob "]),
+            ("/search x f", &["/search x from:"]),
+            ("/search from:an", &["/search from:\"Ann Lee\" "]),
+        ] {
+            assert_eq!(completed(line), expected, "{line}");
+        }
     }
 
     #[test]

@@ -8,17 +8,13 @@ use std::time::{Duration, Instant};
 pub(crate) struct Heartbeat {
     pings: u64,
     /// Time of the ping whose answer is still missing.
-    pinged_at: Option<Instant>,
+    pub(super) pinged_at: Option<Instant>,
     next_ping: Option<Instant>,
-    received_at: Option<Instant>,
+    pub(super) received_at: Option<Instant>,
     pub(crate) round_trip: Option<Duration>,
 }
 
 impl Heartbeat {
-    pub(super) fn note_received(&mut self, now: Instant) {
-        self.received_at = Some(now);
-    }
-
     pub(super) fn ping(&mut self, now: Instant, output: &mut Vec<u8>) {
         self.pings += 1;
         encode_ping(output, self.pings);
@@ -31,10 +27,6 @@ impl Heartbeat {
             self.round_trip = Some(now.saturating_duration_since(at));
             self.pinged_at = None;
         }
-    }
-
-    pub(super) fn awaits_pong(&self) -> bool {
-        self.pinged_at.is_some()
     }
 
     /// Returns the time of the next ping, or of the end if a ping is unanswered. Any received

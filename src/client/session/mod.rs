@@ -17,7 +17,7 @@ use crate::client::limits::{FIRST_LINE_TIMEOUT, HELLO_TIMEOUT, MAX_LINE_BYTES};
 use crate::client::session::heartbeat::Heartbeat;
 use crate::client::session::history_replay::HistoryReplay;
 use crate::client::session::recovery::{HeldLines, Recovery};
-use crate::client::session::request::{UserRequest, encode_basic, encode_extended};
+use crate::client::session::request::{UserRequest, encode};
 use crate::client::session::resend_queue::ResendQueue;
 use crate::client::session::update::SessionUpdate;
 use crate::protocol::client_line::{self, Introduction};
@@ -144,7 +144,7 @@ impl Session {
         self.phase = Phase::AwaitingFirstLine(now);
         self.offers_extended = false;
         self.bye = None;
-        self.heartbeat.note_received(now);
+        self.heartbeat.received_at = Some(now);
         self.send_before_first_line();
     }
 
@@ -187,7 +187,7 @@ impl Session {
                 self.phase = Phase::Basic;
                 self.flush(now);
             }
-            Phase::Extended if self.heartbeat.awaits_pong() => return false,
+            Phase::Extended if self.heartbeat.pinged_at.is_some() => return false,
             Phase::Extended => self.heartbeat.ping(now, &mut self.output),
             Phase::Basic | Phase::Offline => {}
         }
@@ -232,7 +232,7 @@ impl Session {
     }
 
     fn send_basic(&mut self, request: UserRequest) {
-        encode_basic(&mut self.output, &request);
+        encode(&mut self.output, &request, None);
         self.note_name_request(request);
     }
 
@@ -242,7 +242,7 @@ impl Session {
             match *request {
                 UserRequest::History(limit) => self.replay.request(limit, None, output),
                 UserRequest::Since(since) => self.replay.request(None, Some(since), output),
-                _ => encode_extended(output, request, nonce),
+                _ => encode(output, request, nonce),
             }
             if let Some(done) = self.queue.mark_sent() {
                 self.note_name_request(done);
@@ -297,7 +297,7 @@ impl Session {
 
     /// Decodes received bytes and applies their lines.
     pub fn receive(&mut self, mut bytes: &[u8], now: Instant) {
-        self.heartbeat.note_received(now);
+        self.heartbeat.received_at = Some(now);
         // The decoder lends its lines, so it leaves `self` for the time of the loop.
         let placeholder = LineDecoder::new(MAX_LINE_BYTES);
         let mut decoder = std::mem::replace(&mut self.decoder, placeholder);

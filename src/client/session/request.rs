@@ -41,11 +41,7 @@ impl UserRequest {
         match self {
             UserRequest::Say { action, .. } => *action,
             UserRequest::SetName(_) | UserRequest::History(None) | UserRequest::Users => false,
-            UserRequest::Private { .. }
-            | UserRequest::History(Some(_))
-            | UserRequest::Since(_)
-            | UserRequest::Search(_)
-            | UserRequest::Line(_) => true,
+            _ => true,
         }
     }
 
@@ -84,34 +80,25 @@ impl UserRequest {
     }
 }
 
-/// Appends the request in the basic dialect, or nothing if that dialect does not know it.
-pub(crate) fn encode_basic(output: &mut Vec<u8>, request: &UserRequest) {
-    match request {
-        UserRequest::Say { text, .. } => encode_request(output, "message", text),
-        UserRequest::SetName(name) => encode_request(output, "set-name", name),
-        UserRequest::History(_) => encode_request(output, "history", ""),
-        UserRequest::Users => encode_request(output, "users", ""),
-        UserRequest::Private { .. }
-        | UserRequest::Since(_)
-        | UserRequest::Search(_)
-        | UserRequest::Line(_) => {}
-    }
-}
-
-/// Appends the request in the extended dialect; history replays encode their own pages.
-pub(crate) fn encode_extended(output: &mut Vec<u8>, request: &UserRequest, nonce: Option<&Nonce>) {
+/// Appends the request. Without a nonce, a message is one of the basic dialect. History replays
+/// encode their own pages in the extended dialect.
+pub(crate) fn encode(output: &mut Vec<u8>, request: &UserRequest, nonce: Option<&Nonce>) {
     match (request, nonce) {
         (UserRequest::Say { text, action }, Some(nonce)) => {
             client_line::encode_message(output, text, *action, nonce);
         }
+        (UserRequest::Say { text, .. }, None) => encode_request(output, "message", text),
         (UserRequest::Private { target, text }, Some(nonce)) => {
             client_line::encode_private(output, target, text, nonce);
         }
+        (UserRequest::SetName(name), _) => encode_request(output, "set-name", name),
+        (UserRequest::History(_), _) => encode_request(output, "history", ""),
+        (UserRequest::Users, _) => encode_request(output, "users", ""),
         (UserRequest::Search(query), _) => client_line::encode_search(output, query),
         (UserRequest::Line(text), _) => {
             output.extend_from_slice(text.as_bytes());
             output.push(b'\n');
         }
-        (other, _) => encode_basic(output, other),
+        (UserRequest::Private { .. }, None) | (UserRequest::Since(_), _) => {}
     }
 }

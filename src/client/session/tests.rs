@@ -201,16 +201,6 @@ fn mark_counts_in_the_first_line_only() {
 }
 
 #[test]
-fn silent_server_gets_basic_lines_after_timeout() {
-    let mut client = ScriptedSession::new(true, None);
-    client.says("a");
-    client.advances(FIRST_LINE_TIMEOUT - Duration::from_millis(1));
-    client.assert_sends(&[]);
-    client.advances(Duration::from_millis(1));
-    assert_eq!(client.output(), line("message", "\"a\""));
-}
-
-#[test]
 fn hello_is_sent_when_a_request_needs_it() {
     let mut client = ScriptedSession::new(false, None);
     client.receives(&marked());
@@ -411,16 +401,6 @@ fn events_wait_for_replay_and_are_shown_once() {
 }
 
 #[test]
-fn empty_replay_since_is_not_shown() {
-    let mut client = ScriptedSession::extended();
-    let tomorrow = "2026-02-01T00:00:00Z".parse().unwrap();
-    client.requests(UserRequest::Since(Since::Time(tomorrow)));
-    client.receives(&message(11, "live"));
-    client.receives(&page(1..=5, true));
-    client.assert_shows(&["bo: live"]);
-}
-
-#[test]
 fn interrupted_replay_is_requested_again() {
     let mut client = ScriptedSession::extended();
     client.requests(UserRequest::Since(Since::Event(8)));
@@ -465,17 +445,4 @@ fn truncated_replay_is_reported() {
     let updates = client.updates();
     assert_eq!(updates[0], truncated);
     assert!(updates[1].ends_with(&format!(" {}", (pages + 1) * size)));
-}
-
-#[test]
-fn rejected_connection_is_not_admitted() {
-    let mut client = ScriptedSession::new(true, None);
-    let full = r#"{"source":"[Server]","message":"The chat is full (5 users); try again later"}"#;
-    client.receives(&line("message", full));
-    assert!(!client.session.is_admitted);
-    client.reconnects();
-    client.receives(&unmarked());
-    assert!(client.session.is_admitted);
-    client.reconnects();
-    assert!(!client.session.is_admitted);
 }

@@ -50,20 +50,11 @@ impl TextBlock {
         self.text.len()
     }
 
-    /// Colours the first `bytes` of the label.
-    pub(crate) fn colour_label(&mut self, bytes: usize, opening: Option<String>) {
-        self.colour(0..bytes.min(self.label_end), opening);
-    }
-
-    /// Colours label and text.
-    pub(crate) fn colour_all(&mut self, opening: Option<String>) {
-        self.colour(0..self.text.len(), opening);
-    }
-
-    fn colour(&mut self, range: Range<usize>, opening: Option<String>) {
+    /// Colours the first `bytes`, at most all.
+    pub(crate) fn colour(&mut self, bytes: usize, opening: Option<String>) {
         if let Some(opening) = opening {
             self.spans.push(Span {
-                range,
+                range: 0..bytes.min(self.text.len()),
                 opening,
                 closing: RESET,
             });
@@ -184,11 +175,11 @@ mod tests {
     #[test]
     fn colours_begin_and_end_in_each_row() {
         let mut block = TextBlock::new("al: ", "one two");
-        block.colour_all(Some("\u{1b}[1m".into()));
+        block.colour(usize::MAX, Some("\u{1b}[1m".into()));
         let expected = "\u{1b}[1mal: \u{1b}[0m\u{1b}[1mone\u{1b}[0m\n   \u{1b}[1mtwo\u{1b}[0m\n";
         assert_eq!(drawn(&block, 10), expected);
         let mut block = TextBlock::new("al: ", "one");
-        block.colour_label(2, Some("\u{1b}[1m".into()));
+        block.colour(2, Some("\u{1b}[1m".into()));
         assert_eq!(drawn(&block, 20), "\u{1b}[1mal\u{1b}[0m: one\n");
     }
 

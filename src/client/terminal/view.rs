@@ -308,7 +308,7 @@ impl TerminalView {
 
     fn dim_block(&self, label: &str, text: &str) -> TextBlock {
         let mut block = TextBlock::new(label, &safe_text(text));
-        block.colour_all(self.options.style.dim());
+        block.colour(usize::MAX, self.options.style.dim());
         block
     }
 
@@ -335,7 +335,7 @@ impl TerminalView {
         };
         let label = format!("{who}{separator}");
         let mut block = TextBlock::new(&label, &safe_text(&message.text));
-        block.colour_label(who.len(), opening);
+        block.colour(who.len(), opening);
         if self.options.has_links {
             self.last_number += 1;
             block.link_addresses(self.last_number);

@@ -83,66 +83,29 @@ fn both_dialects_look_the_same() {
 }
 
 #[test]
-fn terminal_gets_items() {
+fn terminal_gets_the_kind_of_each_message() {
     let mut formatter = Formatter::new(false, u64::MAX);
-    let mut items = |line: &str| format(&mut formatter, line);
-    let message = OutputMessage {
-        source: "al".into(),
-        text: "x".into(),
-        time: None,
-        kind: MessageKind::Public,
-        is_replay: false,
-    };
     let said = r#"{"source":"al","message":"x"}"#;
-    assert_eq!(
-        items(&line("message", said)),
-        [OutputItem::Message(message.clone())]
-    );
     let private = |source| {
-        let data = format!(
-            r#"{{"time":"1970-01-01T00:00:00Z","source":"{source}","target":"bo","message":"x"}}"#
-        );
-        line("private", &data)
+        let time = "1970-01-01T00:00:00Z";
+        line(
+            "private",
+            &format!(r#"{{"time":"{time}","source":"{source}","target":"bo","message":"x"}}"#),
+        )
     };
-    let expected = |source: &str, kind| {
-        OutputItem::Message(OutputMessage {
-            source: source.into(),
-            time: Some(jiff::Timestamp::UNIX_EPOCH),
-            kind,
-            ..message.clone()
-        })
-    };
-    let to = MessageKind::PrivateTo("bo".into());
-    assert_eq!(items(&private("me")), [expected("me", to)]);
-    assert_eq!(
-        items(&private("al")),
-        [expected("al", MessageKind::PrivateFrom)]
-    );
-    let page = line(
-        "history",
-        &format!(r#"{{"messages":[{said}],"more":false}}"#),
-    );
-    let replayed = OutputMessage {
-        is_replay: true,
-        ..message
-    };
-    assert_eq!(items(&page), [OutputItem::Message(replayed)]);
-}
-
-#[test]
-fn nothing_is_shown_beyond_the_message_limit() {
-    let mut formatter = Formatter::new(false, 3);
-    let said = r#"{"source":"al","message":"x"}"#;
-    let message = line("message", said);
-    assert_eq!(lines(&mut formatter, &message), "al: x\n");
-    let page = line(
-        "history",
-        &format!(r#"{{"messages":[{said},{said},{said}],"more":false}}"#),
-    );
-    assert!(!formatter.is_done());
-    assert_eq!(lines(&mut formatter, &page), "al: x\nal: x\n");
-    assert!(formatter.is_done());
-    assert_eq!(lines(&mut formatter, &message), "");
+    let page = format!(r#"{{"messages":[{said}],"more":false}}"#);
+    for (line, expected) in [
+        (line("message", said), (MessageKind::Public, false)),
+        (private("me"), (MessageKind::PrivateTo("bo".into()), false)),
+        (private("al"), (MessageKind::PrivateFrom, false)),
+        (line("history", &page), (MessageKind::Public, true)),
+    ] {
+        let items = format(&mut formatter, &line);
+        let [OutputItem::Message(message)] = &items[..] else {
+            panic!("{items:?}")
+        };
+        assert_eq!((message.kind.clone(), message.is_replay), expected);
+    }
 }
 
 #[test]
@@ -157,19 +120,6 @@ fn hidden_user_list_only_feeds_completion() {
     );
     let shown = OutputItem::Server("Connected users (1): al".into());
     assert_eq!(format(&mut formatter, &list), [present, shown]);
-}
-
-#[test]
-fn ignored_names_match_in_any_case() {
-    let mut formatter = Formatter::new(false, u64::MAX);
-    let message = line("message", r#"{"source":"Al","message":"x"}"#);
-    assert!(formatter.set_ignored("aL", true));
-    assert!(!formatter.set_ignored("al", true));
-    assert_eq!(lines(&mut formatter, &message), "");
-    assert!(formatter.set_ignored("AL", false));
-    assert!(!formatter.set_ignored("AL", false));
-    assert_eq!(lines(&mut formatter, &message), "Al: x\n");
-    assert_eq!(formatter.messages, 1);
 }
 
 #[test]
@@ -190,11 +140,13 @@ fn json_is_the_line_of_the_server_without_secrets() {
             after: None,
             oldest: 4,
         },
+        SessionUpdate::Truncated { messages: 3 },
     ];
     let expected = [
         r#"{"data":{"name":"al"},"type":"connected"}"#,
         r#"{"data":{"complete":true,"messages":3},"type":"recovered"}"#,
         r#"{"data":{"after":null,"complete":false,"oldest":4},"type":"recovered"}"#,
+        r#"{"data":{"messages":3},"type":"cut"}"#,
     ];
     let expected = expected.map(|line| OutputItem::Line(line.into()));
     assert_eq!(formatter.format(updates, None), expected);
@@ -202,45 +154,25 @@ fn json_is_the_line_of_the_server_without_secrets() {
 
 #[test]
 fn replay_is_one_json_line_per_message() {
-    let said = |id: u64, message: &str, action| Said {
-        id: Some(id),
+    let said = |message: &str| Said {
+        id: Some(2),
         time: Some("2026-01-31T12:00:00Z".parse().unwrap()),
         source: "al".into(),
         message: message.into(),
-        action,
+        action: true,
     };
-    let messages = vec![
-        said(1, "a\nb", false),
-        said(2, "waves", true),
-        said(3, "c", false),
-    ];
-    let page = ServerLine::History(Messages {
-        messages,
-        more: false,
-    });
+    let messages = ["a", "b", "c"].map(said).into();
+    let more = false;
+    let page = ServerLine::History(Messages { messages, more });
     let mut formatter = Formatter::new(true, 2);
-    let updates = vec![
-        SessionUpdate::Truncated { messages: 3 },
-        SessionUpdate::Line(page, Vec::new()),
-    ];
-    let items = formatter.format(updates, None).into_iter();
-    let lines: Vec<serde_json::Value> = items
-        .map(|item| match item {
-            OutputItem::Line(line) => serde_json::from_str(&line).unwrap(),
-            other => panic!("{other:?}"),
-        })
-        .collect();
-    assert_eq!(lines.len(), 3, "{lines:?}");
-    assert_eq!(
-        lines[0],
-        json!({ "type": "cut", "data": { "messages": 3 } })
-    );
-    assert_eq!(lines[1]["data"]["message"], "a\nb");
-    let data = json!({
-        "id": 2, "time": "2026-01-31T12:00:00.000Z", "source": "al", "message": "waves",
-        "action": true,
+    let updates = vec![SessionUpdate::Line(page, Vec::new())];
+    let expected = ["a", "b"].map(|text| {
+        let data = format!(
+            r#"{{"action":true,"id":2,"message":"{text}","source":"al","time":"2026-01-31T12:00:00.000Z"}}"#
+        );
+        OutputItem::Line(format!(r#"{{"data":{data},"type":"message"}}"#))
     });
-    assert_eq!(lines[2], json!({ "type": "message", "data": data }));
+    assert_eq!(formatter.format(updates, None), expected);
     assert!(formatter.is_done());
 }
 
