@@ -6,7 +6,7 @@ use crate::client::config_file;
 use crate::client::input::stdin::{self, InputLine};
 use crate::client::options::ClientConfig;
 use crate::client::output::screen::{ScreenHandle, print_items};
-use crate::client::shutdown::{Interrupts, guard_terminal};
+use crate::client::shutdown;
 use crate::client::terminal::editor::{self, EditorOptions, Terminal};
 use crate::client::terminal::view::ViewOptions;
 use crate::client::terminal::wrap::Widths;
@@ -43,12 +43,12 @@ pub struct ClientIo {
 pub fn open_io(config: &ClientConfig) -> io::Result<(ClientIo, Option<Terminal>)> {
     let is_typed = stdin().is_terminal() && config.say.is_none();
     let style = args::style_of_stdout(config.colours);
-    let (interrupts, interrupted) = Interrupts::listen()?;
+    let (interrupts, interrupted) = shutdown::listen()?;
     let mut terminal = None;
     let (input, screen) = if is_typed && !config.json && supports_editor() {
         let options = editor_options(config, style);
-        let (input, editor) = editor::start(options, move || interrupts.interrupt())?;
-        guard_terminal(editor.clone());
+        let (input, editor) = editor::start(options, move || shutdown::interrupt(&interrupts))?;
+        shutdown::guard_terminal(editor.clone());
         terminal = Some(editor.clone());
         let draw = move |items| {
             editor.draw(items);

@@ -8,48 +8,39 @@ use signal_hook::iterator::Signals;
 use std::io;
 use std::panic;
 use std::process::exit;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::OnceLock;
 use std::thread;
 
 /// The terminal that a line editor works on.
 static TERMINAL: OnceLock<Terminal> = OnceLock::new();
 
-/// Handler of Ctrl-C and signals: the first one ends the chat, the second the process.
-#[derive(Debug)]
-pub(crate) struct Interrupts {
-    sender: Sender<()>,
-    count: AtomicUsize,
+/// Starts to listen for signals; the receiver gets a value at the first one, or at the first
+/// [`interrupt`] of the sender.
+pub(crate) fn listen() -> io::Result<(Sender<()>, Receiver<()>)> {
+    let (sender, receiver) = async_channel::bounded(1);
+    let mut signals = Signals::new([SIGHUP, SIGINT, SIGTERM])?;
+    let interrupts = sender.clone();
+    thread::Builder::new()
+        .name("signals".to_owned())
+        .spawn(move || {
+            for signal in signals.forever() {
+                let is_from_terminal =
+                    signal == SIGINT && TERMINAL.get().is_some_and(Terminal::is_ending);
+                if !is_from_terminal {
+                    interrupt(&interrupts);
+                }
+            }
+        })?;
+    Ok((sender, receiver))
 }
 
-impl Interrupts {
-    /// Starts to listen for signals; the receiver gets a value at the first one.
-    pub(crate) fn listen() -> io::Result<(Arc<Self>, Receiver<()>)> {
-        let (sender, receiver) = async_channel::bounded(1);
-        let count = AtomicUsize::new(0);
-        let interrupts = Arc::new(Interrupts { sender, count });
-        let mut signals = Signals::new([SIGHUP, SIGINT, SIGTERM])?;
-        let handler = Arc::clone(&interrupts);
-        thread::Builder::new()
-            .name("signals".to_owned())
-            .spawn(move || {
-                for signal in signals.forever() {
-                    let is_from_terminal =
-                        signal == SIGINT && TERMINAL.get().is_some_and(Terminal::is_ending);
-                    if !is_from_terminal {
-                        handler.interrupt();
-                    }
-                }
-            })?;
-        Ok((interrupts, receiver))
-    }
-
-    pub(crate) fn interrupt(&self) {
-        let is_first = self.count.fetch_add(1, Ordering::Relaxed) == 0;
-        if !is_first || self.sender.try_send(()).is_err() {
-            restore_terminal();
-            exit(i32::from(INTERRUPTED));
-        }
+/// Ends the chat the first time, and the process the second time.
+pub(crate) fn interrupt(interrupts: &Sender<()>) {
+    let is_first = interrupts.try_send(()).is_ok();
+    interrupts.close();
+    if !is_first {
+        restore_terminal();
+        exit(i32::from(INTERRUPTED));
     }
 }
 

@@ -27,20 +27,17 @@ struct DrawState {
     is_armed: bool,
     is_editing: bool,
     is_handing_over: bool,
-    drain: Drain,
+    /// Number of further texts that the editor has to take until it has drawn all; none if nobody
+    /// waits for that.
+    drain: Option<usize>,
     is_ending: bool,
     is_over: bool,
 }
 
-/// Progress of drawing the last text.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Drain {
-    #[default]
-    NotRequested,
-    Requested,
-    /// Number of further texts that the editor has to take.
-    Behind(usize),
-    Done,
+impl DrawState {
+    fn is_drained(&self) -> bool {
+        self.drain == Some(0) && !self.is_handing_over
+    }
 }
 
 #[derive(Debug, Default)]
@@ -92,12 +89,10 @@ impl DrawQueue {
 
     /// Waits until all text is drawn; returns false after `time`.
     pub(crate) fn drain(&self, time: Duration) -> bool {
-        self.update(|state| {
-            if state.drain == Drain::NotRequested {
-                state.drain = Drain::Requested;
-            }
-        });
-        self.wait_until(time, |state| state.drain == Drain::Done || state.is_over)
+        // The editor's queue has one slot. When it holds the second text, the editor has taken the
+        // first, and has drawn everything before that.
+        self.update(|state| state.drain = state.drain.or(Some(2)));
+        self.wait_until(time, |state| state.is_drained() || state.is_over)
     }
 
     /// Makes the editor end instead of editing another line.
@@ -113,9 +108,9 @@ impl DrawQueue {
     /// Takes the text that the editor has not drawn.
     pub(crate) fn take_undrawn(&self) -> String {
         let mut state = lock(&self.state);
-        let mut text = match state.drain {
-            Drain::Done => String::new(),
-            _ => state.handed_over.concat(),
+        let mut text = match state.is_drained() {
+            true => String::new(),
+            false => state.handed_over.concat(),
         };
         text.push_str(&std::mem::take(&mut state.pending));
         text
@@ -204,16 +199,9 @@ fn next_text(state: &mut DrawState) -> Option<String> {
         return Some(text);
     }
     match state.drain {
-        // The editor's queue has one slot. When it holds the second text, the editor has taken the
-        // first, and has drawn everything before that.
-        Drain::Requested => state.drain = Drain::Behind(1),
-        Drain::Behind(0) => {
-            state.drain = Drain::Done;
-            return None;
-        }
-        Drain::Behind(count) => state.drain = Drain::Behind(count - 1),
-        Drain::NotRequested | Drain::Done if state.is_status_new => {}
-        Drain::NotRequested | Drain::Done => return None,
+        Some(count) if count > 0 => state.drain = Some(count - 1),
+        _ if state.is_status_new => {}
+        _ => return None,
     }
     state.is_status_new = false;
     Some(REDRAW_PROMPT.to_owned())

@@ -55,6 +55,8 @@ const END_ATTEMPTS: usize = 50;
 /// Turns bracketed paste off and shows the cursor.
 const RESET_MODES: &str = "\u{1b}[?2004l\u{1b}[?25h";
 
+type ChatEditor = Editor<LineHelper, FileHistory>;
+
 #[derive(Debug)]
 pub(crate) struct EditorOptions {
     pub(crate) view: ViewOptions,
@@ -104,8 +106,14 @@ pub(crate) fn start(
     thread::Builder::new()
         .name("editor".to_owned())
         .spawn(move || {
-            let history = InputHistory::open(options.history, &mut editor, &shared);
-            edit_lines(&mut editor, &history, &shared, &sender, &interrupt);
+            let history = load_history(options.history, &mut editor, &shared);
+            edit_lines(
+                &mut editor,
+                history.as_deref(),
+                &shared,
+                &sender,
+                &interrupt,
+            );
             shared.draw_queue.set_over();
         })?;
     Ok((input, terminal))
@@ -128,7 +136,7 @@ fn without_key_functions(original: &Termios) -> Termios {
 fn rustyline_editor(
     shared: &Arc<TerminalState>,
     keys: KeyBindings,
-) -> rustyline::Result<Editor<LineHelper, FileHistory>> {
+) -> rustyline::Result<ChatEditor> {
     let config = Config::builder()
         .max_history_size(INPUT_HISTORY)?
         .history_ignore_dups(true)?
@@ -165,8 +173,8 @@ fn print_texts(queue: &DrawQueue, mut printer: impl ExternalPrinter) {
 }
 
 fn edit_lines(
-    editor: &mut Editor<LineHelper, FileHistory>,
-    history: &InputHistory,
+    editor: &mut ChatEditor,
+    history: Option<&Path>,
     shared: &Arc<TerminalState>,
     input: &Sender<InputLine>,
     interrupt: &dyn Fn(),
@@ -184,7 +192,7 @@ fn edit_lines(
                 if is_blank(&line) {
                     continue;
                 }
-                history.add(&line, editor, shared);
+                add_to_history(&line, history, editor, shared);
                 number += 1;
                 let text = Ok(line);
                 // Fails when the client leaves.
@@ -223,58 +231,43 @@ fn erase(line: &str, widths: Widths) {
     let _ = write!(output, "\u{1b}[{rows}A\r\u{1b}[J").and_then(|()| output.flush());
 }
 
-/// The input history, and its file if it can be used.
-#[derive(Debug)]
-struct InputHistory(Option<PathBuf>);
-
-impl InputHistory {
-    fn open(
-        path: Option<PathBuf>,
-        editor: &mut Editor<LineHelper, FileHistory>,
-        shared: &TerminalState,
-    ) -> Self {
-        let Some(path) = path else {
-            return InputHistory(None);
-        };
-        if !path.exists() {
-            return InputHistory(Some(path));
-        }
-        match editor.load_history(&path) {
-            Ok(()) => {
-                lock(&shared.entered).extend(editor.history().iter().cloned());
-                InputHistory(Some(path))
-            }
-            Err(error) => {
-                report_history_error("read", &path, &error, shared);
-                InputHistory(None)
-            }
-        }
+/// Loads the input history; returns the file for new lines, if it can be used.
+fn load_history(
+    path: Option<PathBuf>,
+    editor: &mut ChatEditor,
+    shared: &TerminalState,
+) -> Option<PathBuf> {
+    let path = path?;
+    if path.exists()
+        && let Err(error) = editor.load_history(&path)
+    {
+        report_history_error("read", &path, &error, shared);
+        return None;
     }
+    lock(&shared.entered).extend(editor.history().iter().cloned());
+    Some(path)
+}
 
-    fn add(
-        &self,
-        line: &str,
-        editor: &mut Editor<LineHelper, FileHistory>,
-        shared: &TerminalState,
-    ) {
-        let is_new = editor.add_history_entry(line).unwrap_or(false);
-        if is_new {
-            let mut entered = lock(&shared.entered);
-            if entered.len() >= INPUT_HISTORY {
-                entered.remove(0);
-            }
-            entered.push(line.to_owned());
-        }
-        let Some(path) = self.0.as_ref().filter(|_| is_new) else {
-            return;
-        };
-        let folder = path.parent().map_or(Ok(()), std::fs::create_dir_all);
-        let result = folder
-            .map_err(ReadlineError::Io)
-            .and_then(|()| editor.append_history(path));
-        if let Err(error) = result {
-            report_history_error("write", path, &error, shared);
-        }
+fn add_to_history(
+    line: &str,
+    path: Option<&Path>,
+    editor: &mut ChatEditor,
+    shared: &TerminalState,
+) {
+    if !editor.add_history_entry(line).unwrap_or(false) {
+        return;
+    }
+    let mut entered = lock(&shared.entered);
+    if entered.len() >= INPUT_HISTORY {
+        entered.remove(0);
+    }
+    entered.push(line.to_owned());
+    drop(entered);
+    let Some(path) = path else { return };
+    let folder = path.parent().map_or(Ok(()), std::fs::create_dir_all);
+    let folder = folder.map_err(ReadlineError::Io);
+    if let Err(error) = folder.and_then(|()| editor.append_history(path)) {
+        report_history_error("write", path, &error, shared);
     }
 }
 

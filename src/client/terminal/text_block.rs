@@ -27,9 +27,11 @@ struct Span {
     closing: &'static str,
 }
 
-/// A label and a text behind it. Both must be safe for a terminal.
+/// A margin, a label and a text side by side. All must be safe for a terminal.
 #[derive(Clone, Debug)]
 pub(crate) struct TextBlock {
+    /// Stands before the first row, one column per character.
+    pub(crate) margin: String,
     text: String,
     /// End of the label, its separator included.
     label_end: usize,
@@ -38,8 +40,9 @@ pub(crate) struct TextBlock {
 }
 
 impl TextBlock {
-    pub(crate) fn new(label: &str, text: &str) -> Self {
+    pub(crate) fn new(margin: String, label: &str, text: &str) -> Self {
         TextBlock {
+            margin,
             text: format!("{label}{text}"),
             label_end: label.len(),
             spans: Vec::new(),
@@ -47,7 +50,7 @@ impl TextBlock {
     }
 
     pub(crate) fn bytes(&self) -> usize {
-        self.text.len()
+        self.margin.len() + self.text.len()
     }
 
     /// Colours the first `bytes`, at most all.
@@ -82,18 +85,12 @@ impl TextBlock {
         }
     }
 
-    /// Appends the rows, each with its newline; returns their number. The margin, one column per
-    /// character, stands before the first row; further rows are indented to the text.
-    pub(crate) fn draw(
-        &self,
-        margin: &str,
-        columns: usize,
-        widths: Widths,
-        out: &mut String,
-    ) -> usize {
+    /// Appends the rows, each with its newline; returns their number. Rows after the first are
+    /// indented to the text.
+    pub(crate) fn draw(&self, columns: usize, widths: Widths, out: &mut String) -> usize {
         // Terminals differ in what follows a full row, so the last column stays free.
         let columns = columns.saturating_sub(1).max(1);
-        let margin_columns = margin.chars().count();
+        let margin_columns = self.margin.chars().count();
         let label_columns = widths.of(&self.text[..self.label_end]);
         // A long name must not squeeze the text into a few columns.
         let indent = (margin_columns + label_columns).min(columns / 3);
@@ -101,7 +98,7 @@ impl TextBlock {
         let rows = wrap(&self.text, first, columns - indent, widths);
         for (number, row) in rows.iter().enumerate() {
             match number {
-                0 => out.push_str(margin),
+                0 => out.push_str(&self.margin),
                 _ => out.extend(std::iter::repeat_n(' ', indent)),
             }
             self.draw_row(row.clone(), out);
@@ -150,9 +147,13 @@ impl TextBlock {
 mod tests {
     use super::*;
 
+    fn labelled(label: &str, text: &str) -> TextBlock {
+        TextBlock::new(String::new(), label, text)
+    }
+
     fn drawn(block: &TextBlock, columns: usize) -> String {
         let mut out = String::new();
-        let rows = block.draw("", columns, Widths::Clusters, &mut out);
+        let rows = block.draw(columns, Widths::Clusters, &mut out);
         assert_eq!(rows, out.lines().count());
         out
     }
@@ -164,28 +165,26 @@ mod tests {
             ("al: ", "a\nb", 40, "al: a\n    b\n"),
             ("abcdefghij: ", "one two", 13, "abcdefghij:\n    one two\n"),
         ] {
-            assert_eq!(drawn(&TextBlock::new(label, text), columns), expected);
+            assert_eq!(drawn(&labelled(label, text), columns), expected);
         }
-        let mut out = String::new();
-        let block = TextBlock::new("al: ", "one two three");
-        block.draw("12:34 ", 40, Widths::Clusters, &mut out);
-        assert_eq!(out, "12:34 al: one two three\n");
+        let block = TextBlock::new("12:34 ".into(), "al: ", "one two");
+        assert_eq!(drawn(&block, 16), "12:34 al: one\n     two\n");
     }
 
     #[test]
     fn colours_begin_and_end_in_each_row() {
-        let mut block = TextBlock::new("al: ", "one two");
+        let mut block = labelled("al: ", "one two");
         block.colour(usize::MAX, Some("\u{1b}[1m".into()));
         let expected = "\u{1b}[1mal: \u{1b}[0m\u{1b}[1mone\u{1b}[0m\n   \u{1b}[1mtwo\u{1b}[0m\n";
         assert_eq!(drawn(&block, 10), expected);
-        let mut block = TextBlock::new("al: ", "one");
+        let mut block = labelled("al: ", "one");
         block.colour(2, Some("\u{1b}[1m".into()));
         assert_eq!(drawn(&block, 20), "\u{1b}[1mal\u{1b}[0m: one\n");
     }
 
     #[test]
     fn web_addresses_become_links_across_rows() {
-        let mut block = TextBlock::new("al: ", "see https://b.org/cdefgh.");
+        let mut block = labelled("al: ", "see https://b.org/cdefgh.");
         block.link_addresses(7);
         let open = "\u{1b}]8;id=7-8;https://b.org/cdefgh\u{1b}\\";
         let close = LINK_END;
@@ -196,7 +195,7 @@ mod tests {
         );
         assert_eq!(drawn(&block, 12), expected);
         for address in ["http://localhost:8080/", "http://10.0.0.1", "http://lab/x"] {
-            let mut block = TextBlock::new("", address);
+            let mut block = labelled("", address);
             block.link_addresses(1);
             assert!(drawn(&block, 80).contains(LINK_END), "{address}");
         }
@@ -211,25 +210,9 @@ mod tests {
             ("", "ssh://host"),
             ("https://b.org: ", "x"),
         ] {
-            let mut block = TextBlock::new(label, text);
+            let mut block = labelled(label, text);
             block.link_addresses(1);
             assert_eq!(drawn(&block, 80), format!("{label}{text}\n"));
         }
-    }
-
-    #[test]
-    fn right_to_left_text_is_isolated() {
-        let block = TextBlock::new("שם: ", "abc");
-        assert_eq!(drawn(&block, 80), "\u{2068}שם: \u{2069}abc\n");
-        let block = TextBlock::new("al: ", "שלום!");
-        assert_eq!(drawn(&block, 80), "al: \u{2068}שלום!\u{2069}\n");
-    }
-
-    #[test]
-    fn control_characters_are_replaced() {
-        assert_eq!(
-            safe_text("a\u{1b}]52;c;x\u{7}\tb\n\u{202e}c"),
-            "a\u{fffd}]52;c;x\u{fffd}    b\nc"
-        );
     }
 }

@@ -37,26 +37,12 @@ pub(crate) struct ViewOptions {
     pub(crate) zone: TimeZone,
 }
 
-/// Rows that can be drawn again for another width.
-#[derive(Clone, Debug)]
-struct ViewEntry {
-    /// The time, or space below one.
-    margin: String,
-    block: TextBlock,
-}
-
-impl ViewEntry {
-    fn bytes(&self) -> usize {
-        self.margin.len() + self.block.bytes()
-    }
-}
-
 #[derive(Debug)]
 pub(crate) struct TerminalView {
     options: ViewOptions,
     columns: usize,
     rows: usize,
-    entries: VecDeque<ViewEntry>,
+    entries: VecDeque<TextBlock>,
     bytes: usize,
     /// Number of messages; distinguishes their hyperlinks.
     last_number: u64,
@@ -69,7 +55,7 @@ pub(crate) struct TerminalView {
     own_name: String,
     /// Names for completion.
     pub(crate) names: KnownNames,
-    mentions: VecDeque<ViewEntry>,
+    mentions: VecDeque<TextBlock>,
     /// Mentions since the last entered line.
     unseen_mentions: usize,
     link_status: String,
@@ -105,8 +91,7 @@ impl TerminalView {
             }
             OutputItem::Server(sentence) => {
                 let margin = self.margin(now, out);
-                let block = self.dim_block(SERVER_LABEL, &sentence);
-                self.add(ViewEntry { margin, block }, out);
+                self.add(self.dim_block(margin, SERVER_LABEL, &sentence), out);
             }
             OutputItem::Notice(text) => self.add_notice(&text, out),
             OutputItem::Line(line) => {
@@ -148,8 +133,7 @@ impl TerminalView {
         let mut drawn = Vec::new();
         for entry in self.entries.iter().rev() {
             let mut text = String::new();
-            let rows = self.draw_entry(entry, &mut text);
-            used += rows;
+            used += entry.draw(columns, self.options.widths, &mut text);
             if used > room && !drawn.is_empty() {
                 break;
             }
@@ -177,8 +161,8 @@ impl TerminalView {
             }
         }
         let margin = self.margin(time, out);
-        let block = self.message_block(&message, is_mention);
-        self.add(ViewEntry { margin, block }, out);
+        let entry = self.message_block(margin, &message, is_mention);
+        self.add(entry, out);
     }
 
     /// Draws a change, in the line of the last group if nothing else came since.
@@ -195,13 +179,12 @@ impl TerminalView {
         }
         let is_same_day = self.options.zone.to_datetime(time).date() == self.day;
         let open_group = self.open_group.take().filter(|_| is_same_day);
-        if let (Some((mut group, rows)), Some(entry)) = (open_group, self.entries.back()) {
-            let margin = entry.margin.clone();
-            self.bytes -= self.entries.pop_back().map_or(0, |entry| entry.bytes());
+        if let (Some((mut group, rows)), Some(entry)) = (open_group, self.entries.pop_back()) {
+            self.bytes -= entry.bytes();
             group.add(change);
             // Replaces the rows of the group.
             out.push_str(&format!("\u{1b}[{rows}A\u{1b}[J"));
-            self.add_group(group, margin, out);
+            self.add_group(group, entry.margin, out);
         } else {
             let margin = self.margin(time, out);
             self.add_group(PresenceGroup::new(change), margin, out);
@@ -209,8 +192,7 @@ impl TerminalView {
     }
 
     fn add_group(&mut self, group: PresenceGroup, margin: String, out: &mut String) {
-        let block = self.dim_block(SERVER_LABEL, &group.sentence());
-        let rows = self.add(ViewEntry { margin, block }, out);
+        let rows = self.add(self.dim_block(margin, SERVER_LABEL, &group.sentence()), out);
         // The cursor can reach only rows on the screen.
         let can_grow = group.has_room() && rows + PROMPT_ROWS < self.rows;
         self.open_group = can_grow.then_some((group, rows));
@@ -227,8 +209,8 @@ impl TerminalView {
         };
         let time = self.options.zone.to_datetime(time);
         let margin = time.strftime("%e %b %H:%M ").to_string();
-        let block = self.message_block(&message, false);
-        self.mentions.push_back(ViewEntry { margin, block });
+        let entry = self.message_block(margin, &message, false);
+        self.mentions.push_back(entry);
     }
 
     fn list_mentions(&mut self, out: &mut String) {
@@ -260,13 +242,12 @@ impl TerminalView {
             true => NO_TIME.to_owned(),
             false => String::new(),
         };
-        let block = self.dim_block("", text);
-        self.add(ViewEntry { margin, block }, out);
+        self.add(self.dim_block(margin, "", text), out);
     }
 
     /// Draws and stores an entry; returns its rows.
-    fn add(&mut self, entry: ViewEntry, out: &mut String) -> usize {
-        let rows = self.draw_entry(&entry, out);
+    fn add(&mut self, entry: TextBlock, out: &mut String) -> usize {
+        let rows = entry.draw(self.columns, self.options.widths, out);
         self.open_group = None;
         self.bytes += entry.bytes();
         self.entries.push_back(entry);
@@ -287,8 +268,7 @@ impl TerminalView {
             self.day = local.date();
             self.clock.clear();
             let text = format!("── {} ──", self.day.strftime("%A, %-d %B %Y"));
-            let (margin, block) = (String::new(), self.dim_block("", &text));
-            self.add(ViewEntry { margin, block }, out);
+            self.add(self.dim_block(String::new(), "", &text), out);
         }
         if !self.options.shows_times {
             return String::new();
@@ -301,18 +281,18 @@ impl TerminalView {
         clock
     }
 
-    fn draw_entry(&self, entry: &ViewEntry, out: &mut String) -> usize {
-        let ViewEntry { margin, block } = entry;
-        block.draw(margin, self.columns, self.options.widths, out)
-    }
-
-    fn dim_block(&self, label: &str, text: &str) -> TextBlock {
-        let mut block = TextBlock::new(label, &safe_text(text));
+    fn dim_block(&self, margin: String, label: &str, text: &str) -> TextBlock {
+        let mut block = TextBlock::new(margin, label, &safe_text(text));
         block.colour(usize::MAX, self.options.style.dim());
         block
     }
 
-    fn message_block(&mut self, message: &OutputMessage, is_mention: bool) -> TextBlock {
+    fn message_block(
+        &mut self,
+        margin: String,
+        message: &OutputMessage,
+        is_mention: bool,
+    ) -> TextBlock {
         let safe_name = |name| safe_text(name).replace('\n', " ");
         let source = safe_name(&message.source);
         let who = match &message.kind {
@@ -334,7 +314,7 @@ impl TerminalView {
             _ => ": ",
         };
         let label = format!("{who}{separator}");
-        let mut block = TextBlock::new(&label, &safe_text(&message.text));
+        let mut block = TextBlock::new(margin, &label, &safe_text(&message.text));
         block.colour(who.len(), opening);
         if self.options.has_links {
             self.last_number += 1;
