@@ -1,13 +1,12 @@
 //! Properties of framing and of the basic dialect: what holds for any bytes in any chunks.
 
-use crate::line_model::{Found, Input, without_carriage_return};
+use crate::line_model::Input;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use smolchat::chat::error::RequestError;
 use smolchat::chat::request::{Request, SendMessage};
 use smolchat::chat::sanitize;
 use smolchat::client::session::Session;
-use smolchat::protocol::framing::{DecodedLine, LineDecoder};
 use smolchat::protocol::server_line;
 use smolchat::protocol::server_line::{Said, ServerLine};
 use smolchat::protocol::{Dialect, basic, decode};
@@ -15,53 +14,6 @@ use std::time::Instant;
 
 fn decode_basic(line: &[u8], max_message_bytes: usize) -> Result<Request, RequestError> {
     decode::request(line, Dialect::Basic, max_message_bytes).map_err(|rejected| rejected.error)
-}
-
-/// Longest line in these tests, in bytes: short, so that chance reaches it.
-const MAX_LINE: usize = 12;
-
-/// What a splitter gives for these bytes in chunks of these sizes, taken in turn; and whether
-/// the stream then ends in the middle of a line.
-fn split(bytes: &[u8], sizes: &[usize]) -> (Vec<Found>, bool) {
-    let mut splitter = LineDecoder::new(MAX_LINE);
-    let mut found = Vec::new();
-    let mut sizes = sizes.iter().cycle();
-    let mut rest = bytes;
-    while !rest.is_empty() {
-        let size = sizes.next().map_or(1, |&size| size).clamp(1, rest.len());
-        let (mut chunk, tail) = rest.split_at(size);
-        rest = tail;
-        while let Some(line) = splitter.next_line(&mut chunk) {
-            found.push(match line {
-                DecodedLine::Complete(line) => Some(line.to_vec()),
-                DecodedLine::TooLong => None,
-            });
-        }
-        assert!(chunk.is_empty(), "a chunk was not read to its end");
-        assert!(
-            splitter.stored_bytes() <= MAX_LINE + 1,
-            "{} bytes are stored",
-            splitter.stored_bytes()
-        );
-    }
-    (found, splitter.finish())
-}
-
-/// The same by the shortest means: all bytes at once, cut at each newline.
-fn model(bytes: &[u8]) -> (Vec<Found>, bool) {
-    let mut pieces: Vec<&[u8]> = bytes.split(|&byte| byte == b'\n').collect();
-    let last = without_carriage_return(pieces.pop().unwrap_or_default());
-    let mut found: Vec<Found> = pieces
-        .into_iter()
-        .map(without_carriage_return)
-        .filter(|line| !line.is_empty())
-        .map(|line| (line.len() <= MAX_LINE).then(|| line.to_vec()))
-        .collect();
-    let is_told = last.len() > MAX_LINE;
-    if is_told {
-        found.push(None);
-    }
-    (found, !last.is_empty() && !is_told)
 }
 
 fn inputs() -> impl Strategy<Value = Vec<Input>> {
@@ -81,21 +33,6 @@ fn stream_byte() -> impl Strategy<Value = u8> {
         13..16 => b'\r',
         _ => number.to_be_bytes()[0],
     })
-}
-
-/// Bytes among which line ends are common.
-fn stream() -> impl Strategy<Value = Vec<u8>> {
-    vec(stream_byte(), 0..100)
-}
-
-/// Chunk sizes, one byte among them more often than by chance.
-fn sizes() -> impl Strategy<Value = Vec<usize>> {
-    let size = any::<u8>().prop_map(|number| match number % 6 {
-        0 | 1 => 1,
-        2..5 => 1 + usize::from(number) % 8,
-        _ => usize::from(number),
-    });
-    vec(size, 1..10)
 }
 
 /// A character: a letter, a control character, one that JSON escapes, or any.
@@ -249,17 +186,13 @@ fn check_decoded(
 
 /// Something that is nearly a request.
 fn nearly_a_request() -> impl Strategy<Value = String> {
+    let values = r#""message" "set-name" "users" null [[{"type":1}]] "\ud800" 1e999"#;
+    let values: Vec<&str> = values.split(' ').collect();
     let value = prop_oneof![
-        Just("\"message\"".to_owned()),
-        Just("\"set-name\"".to_owned()),
-        Just("\"users\"".to_owned()),
-        Just("null".to_owned()),
-        Just("[[{\"type\":1}]]".to_owned()),
-        Just("\"\\ud800\"".to_owned()),
-        Just("1e999".to_owned()),
-        any_text().prop_map(|text| serde_json::Value::from(text).to_string()),
+        7 => prop::sample::select(values).prop_map(str::to_owned),
+        1 => any_text().prop_map(|text| serde_json::Value::from(text).to_string()),
     ];
-    let key = prop_oneof![Just("type"), Just("data"), Just("x"), Just("\\u0064ata")];
+    let key = prop::sample::select(&["type", "data", "x", "\\u0064ata"][..]);
     let pairs = vec((key, value), 0..4);
     pairs.prop_map(|pairs| {
         let pairs: Vec<String> = pairs
@@ -318,31 +251,6 @@ fn told<'a>(chunks: impl Iterator<Item = &'a [u8]>) -> (Vec<String>, Vec<u8>) {
 
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(crate::cases::cases(500)) })]
-
-    #[test]
-    fn any_bytes_in_any_chunks_give_the_same_lines(bytes in stream(), sizes in sizes()) {
-        prop_assert_eq!(split(&bytes, &sizes), model(&bytes));
-    }
-
-    #[test]
-    fn abandoned_line_leaves_no_bytes(half in vec(any::<u8>(), 0..MAX_LINE), rest in stream()) {
-        let half: Vec<u8> = half.into_iter().filter(|&byte| byte != b'\n').collect();
-        let mut splitter = LineDecoder::new(MAX_LINE);
-        prop_assert_eq!(splitter.next_line(&mut half.as_slice()), None);
-        splitter.skip_line();
-        prop_assert_eq!(splitter.stored_bytes(), 0);
-        let mut found = Vec::new();
-        let mut input = rest.as_slice();
-        while let Some(line) = splitter.next_line(&mut input) {
-            found.push(match line {
-                DecodedLine::Complete(line) => Some(line.to_vec()),
-                DecodedLine::TooLong => None,
-            });
-        }
-        // As if the stream began after the first newline.
-        let begin = rest.iter().position(|&byte| byte == b'\n').map_or(rest.len(), |index| index + 1);
-        prop_assert_eq!((found, splitter.finish()), model(&rest[begin..]));
-    }
 
     #[test]
     fn splitter_matches_the_model_at_any_chunking(
