@@ -3,7 +3,6 @@
 use crate::chat::message::Message;
 use crate::chat::username::Username;
 use jiff::Timestamp;
-use std::fmt;
 use std::sync::Arc;
 
 /// A public event.
@@ -59,7 +58,7 @@ impl EventKind {
     }
 }
 
-/// The public reason of a departure. `Display` is the word on the wire.
+/// The public reason of a departure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum LeaveReason {
     /// The client sent `quit`.
@@ -101,11 +100,5 @@ impl LeaveReason {
             LeaveReason::TooSlow => "too-slow",
             LeaveReason::Refused => "refused",
         }
-    }
-}
-
-impl fmt::Display for LeaveReason {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.write_str(self.word())
     }
 }

@@ -25,21 +25,16 @@ pub struct Query {
 }
 
 /// The reason why a query is not valid. `Display` is a sentence with a hint.
+// The sentences describe the variants.
+#[allow(missing_docs)]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum QueryError {
-    /// The query has no condition.
     Empty,
-    /// A quotation mark is not closed.
     UnclosedQuote,
-    /// The value of `before:` or `after:` is not a date.
     NotADate(&'static str),
-    /// `from:`, `before:` or `after:` has no value.
     NothingAfter(&'static str),
-    /// A filter occurs twice.
     Twice(&'static str),
-    /// The query is longer than [`MAX_QUERY_BYTES`].
     TooLong,
-    /// The query has more words than [`MAX_QUERY_WORDS`].
     TooManyWords,
 }
 

@@ -44,20 +44,20 @@ pub fn encode_notice(line: &mut Vec<u8>, sentence: &str) {
 }
 
 /// Appends the line of a public message.
-pub fn encode_chat_message(line: &mut Vec<u8>, message: &Message) {
+pub(crate) fn encode_chat_message(line: &mut Vec<u8>, message: &Message) {
     encode_message(line, message.source.as_str(), &message.plain_text());
 }
 
 /// Appends the notice of a join. A space before its newline, which JSON parsers ignore, announces
 /// the extended dialect.
-pub fn encode_entered(line: &mut Vec<u8>, name: &str) {
+pub(crate) fn encode_entered(line: &mut Vec<u8>, name: &str) {
     encode_notice(line, &entered(name));
     line.pop();
     line.extend_from_slice(b" \n");
 }
 
 /// Appends the line of a private message.
-pub fn encode_private(line: &mut Vec<u8>, source: &str, text: &str) {
+pub(crate) fn encode_private(line: &mut Vec<u8>, source: &str, text: &str) {
     encode_message(line, &format!("{source} (private)"), text);
 }
 
@@ -66,18 +66,15 @@ pub fn pong(data: &str) -> String {
     format!("pong {}", clean_message(data))
 }
 
-/// Returns the notice of a join.
-pub fn entered(name: &str) -> String {
+pub(crate) fn entered(name: &str) -> String {
     format!("{name} has entered the chat")
 }
 
-/// Returns the notice of a departure.
-pub fn left(name: &str) -> String {
+pub(crate) fn left(name: &str) -> String {
     format!("{name} has left the chat")
 }
 
-/// Returns the notice of a rename.
-pub fn renamed(old: &str, new: &str) -> String {
+pub(crate) fn renamed(old: &str, new: &str) -> String {
     format!("{old} renamed to {new}")
 }
 
@@ -101,7 +98,7 @@ pub fn encode_request(line: &mut Vec<u8>, kind: &str, data: &str) {
 }
 
 /// Returns a line that the server says, shared by all its readers.
-pub fn notice_line(sentence: &str) -> Arc<[u8]> {
+pub(crate) fn notice_line(sentence: &str) -> Arc<[u8]> {
     let mut line = Vec::new();
     encode_notice(&mut line, sentence);
     line.into()

@@ -5,17 +5,15 @@ use crate::protocol::json::{number, number_field, raw, string, text_field};
 
 /// How a client introduces itself.
 #[derive(Clone, Copy, Debug)]
-pub struct Introduction<'a> {
-    /// Program and version.
-    pub client: &'a str,
+pub(crate) struct Introduction<'a> {
+    pub(crate) client: &'a str,
     /// Session token of an earlier connection.
-    pub token: Option<&'a str>,
+    pub(crate) token: Option<&'a str>,
     /// Newest event that the client has.
-    pub after: Option<&'a EventCursor>,
+    pub(crate) after: Option<&'a EventCursor>,
 }
 
-/// Appends a `hello`.
-pub fn encode_hello(line: &mut Vec<u8>, introduction: Introduction<'_>) {
+pub(crate) fn encode_hello(line: &mut Vec<u8>, introduction: Introduction<'_>) {
     raw(line, r#"{"type":"hello","data":{"version":"#);
     number(line, VERSION);
     text_field(line, "client", introduction.client);
@@ -31,8 +29,7 @@ pub fn encode_hello(line: &mut Vec<u8>, introduction: Introduction<'_>) {
     raw(line, "}}\n");
 }
 
-/// Appends a public message or action.
-pub fn encode_message(line: &mut Vec<u8>, text: &str, action: bool, nonce: &Nonce) {
+pub(crate) fn encode_message(line: &mut Vec<u8>, text: &str, action: bool, nonce: &Nonce) {
     raw(line, r#"{"type":"message","data":{"message":"#);
     string(line, text);
     if action {
@@ -42,8 +39,7 @@ pub fn encode_message(line: &mut Vec<u8>, text: &str, action: bool, nonce: &Nonc
     raw(line, "}}\n");
 }
 
-/// Appends a private message.
-pub fn encode_private(line: &mut Vec<u8>, target: &str, text: &str, nonce: &Nonce) {
+pub(crate) fn encode_private(line: &mut Vec<u8>, target: &str, text: &str, nonce: &Nonce) {
     raw(line, r#"{"type":"private","data":{"target":"#);
     string(line, target);
     text_field(line, "message", text);
@@ -52,7 +48,7 @@ pub fn encode_private(line: &mut Vec<u8>, target: &str, text: &str, nonce: &Nonc
 }
 
 /// Appends a request for the newest `limit` messages, or the newest ones before an event.
-pub fn encode_history(line: &mut Vec<u8>, before: Option<u64>, limit: usize) {
+pub(crate) fn encode_history(line: &mut Vec<u8>, before: Option<u64>, limit: usize) {
     raw(line, r#"{"type":"history","data":{"#);
     if let Some(before) = before {
         raw(line, r#""before":"#);
@@ -64,22 +60,19 @@ pub fn encode_history(line: &mut Vec<u8>, before: Option<u64>, limit: usize) {
     raw(line, "}}\n");
 }
 
-/// Appends a search.
-pub fn encode_search(line: &mut Vec<u8>, query: &str) {
+pub(crate) fn encode_search(line: &mut Vec<u8>, query: &str) {
     raw(line, r#"{"type":"search","data":{"query":"#);
     string(line, query);
     raw(line, "}}\n");
 }
 
-/// Appends a ping with a number.
-pub fn encode_ping(line: &mut Vec<u8>, value: u64) {
+pub(crate) fn encode_ping(line: &mut Vec<u8>, value: u64) {
     raw(line, r#"{"type":"ping","data":"#);
     number(line, value);
     raw(line, "}\n");
 }
 
-/// Appends a `quit`.
-pub fn encode_quit(line: &mut Vec<u8>) {
+pub(crate) fn encode_quit(line: &mut Vec<u8>) {
     raw(line, "{\"type\":\"quit\",\"data\":\"\"}\n");
 }
 

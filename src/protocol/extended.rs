@@ -1,7 +1,7 @@
 //! Lines of the extended dialect that the server writes.
 
 use crate::chat::error::RejectedRequest;
-use crate::chat::event::{Event, EventKind};
+use crate::chat::event::{Event, EventKind, LeaveReason};
 use crate::chat::message::Message;
 use crate::chat::request::{Nonce, VERSION};
 use crate::chat::token::Token;
@@ -12,67 +12,35 @@ use std::sync::Arc;
 
 /// Limits that the server announces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct AnnouncedLimits {
+pub(crate) struct AnnouncedLimits {
     /// Longest message in bytes.
-    pub message: usize,
+    pub(crate) message: usize,
     /// Longest line in bytes.
-    pub line: usize,
+    pub(crate) line: usize,
 }
 
 /// The content of a `welcome`.
 #[derive(Clone, Copy, Debug)]
-pub struct WelcomeLine<'a> {
-    /// Name of the user.
-    pub name: &'a str,
-    /// Session token.
-    pub token: &'a Token,
+pub(crate) struct WelcomeLine<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) token: &'a Token,
     /// Log epoch in which event numbers count.
-    pub epoch: &'a str,
+    pub(crate) epoch: &'a str,
     /// Number of the newest event.
-    pub last: u64,
+    pub(crate) last: u64,
     /// Number of connected users.
-    pub users: usize,
-    /// Limits of the server.
-    pub limits: AnnouncedLimits,
-    /// Result of a request to resume.
-    pub resumed: Option<ResumeOutcome>,
+    pub(crate) users: usize,
+    pub(crate) limits: AnnouncedLimits,
+    pub(crate) resumed: Option<ResumeOutcome>,
 }
 
-/// What a returning client gets of the events that it missed.
+/// Whether a returning client gets all events that it missed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ResumeOutcome {
-    /// All of them.
-    Complete {
-        /// Number of missed events.
-        missed: u64,
-    },
-    /// Not all of them.
-    Incomplete {
-        /// Number of the first event that follows.
-        oldest: u64,
-    },
-}
-
-/// The `reason` of a `bye`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ByeReason {
-    /// The server is stopping.
-    Shutdown,
-    /// The client reads too slowly.
-    TooSlow,
-    /// Too many lines were rejected in a row.
-    Refused,
-}
-
-impl ByeReason {
-    /// Returns the word on the wire.
-    pub fn word(self) -> &'static str {
-        match self {
-            ByeReason::Shutdown => "shutdown",
-            ByeReason::TooSlow => "too-slow",
-            ByeReason::Refused => "refused",
-        }
-    }
+pub(crate) enum ResumeOutcome {
+    /// `missed` events follow.
+    Complete { missed: u64 },
+    /// The events from number `oldest` on follow.
+    Incomplete { oldest: u64 },
 }
 
 fn open_event(line: &mut Vec<u8>, kind: &str, id: u64, at: Timestamp) {
@@ -90,7 +58,7 @@ pub(super) fn open_numbered(line: &mut Vec<u8>, id: u64, at: Timestamp) {
 }
 
 /// Appends the line of a public event.
-pub fn encode_event(line: &mut Vec<u8>, event: &Event) {
+pub(crate) fn encode_event(line: &mut Vec<u8>, event: &Event) {
     let (id, at) = (event.id, event.time);
     match &event.kind {
         EventKind::Message(message) => {
@@ -127,7 +95,7 @@ pub(super) fn message_object(line: &mut Vec<u8>, message: &Message) {
 }
 
 /// Appends a `welcome`, which begins the dialect.
-pub fn encode_welcome(line: &mut Vec<u8>, welcome: &WelcomeLine<'_>) {
+pub(crate) fn encode_welcome(line: &mut Vec<u8>, welcome: &WelcomeLine<'_>) {
     raw(line, r#"{"type":"welcome","data":{"version":"#);
     number(line, VERSION);
     text_field(
@@ -163,7 +131,7 @@ pub fn encode_welcome(line: &mut Vec<u8>, welcome: &WelcomeLine<'_>) {
 }
 
 /// Appends an `ack`; `id` is `None` for a private message.
-pub fn encode_ack(line: &mut Vec<u8>, nonce: &Nonce, id: Option<u64>) {
+pub(crate) fn encode_ack(line: &mut Vec<u8>, nonce: &Nonce, id: Option<u64>) {
     raw(line, r#"{"type":"ack","data":{"nonce":"#);
     string(line, nonce.as_str());
     if let Some(id) = id {
@@ -172,8 +140,13 @@ pub fn encode_ack(line: &mut Vec<u8>, nonce: &Nonce, id: Option<u64>) {
     raw(line, "}}\n");
 }
 
-/// Appends a private message.
-pub fn encode_private(line: &mut Vec<u8>, at: Timestamp, source: &str, target: &str, text: &str) {
+pub(crate) fn encode_private(
+    line: &mut Vec<u8>,
+    at: Timestamp,
+    source: &str,
+    target: &str,
+    text: &str,
+) {
     raw(line, r#"{"type":"private","data":{"time":"#);
     time(line, at);
     text_field(line, "source", source);
@@ -182,8 +155,7 @@ pub fn encode_private(line: &mut Vec<u8>, at: Timestamp, source: &str, target: &
     raw(line, "}}\n");
 }
 
-/// Appends a server notice.
-pub fn encode_notice(line: &mut Vec<u8>, sentence: &str) {
+pub(crate) fn encode_notice(line: &mut Vec<u8>, sentence: &str) {
     raw(line, r#"{"type":"notice","data":{"message":"#);
     string(line, sentence);
     raw(line, "}}\n");
@@ -216,8 +188,12 @@ pub fn encode_pong(line: &mut Vec<u8>, data: &str) {
     raw(line, "}\n");
 }
 
-/// Appends a `bye`.
-pub fn encode_bye(line: &mut Vec<u8>, reason: ByeReason, reconnect: bool, retry_after_ms: u64) {
+pub(crate) fn encode_bye(
+    line: &mut Vec<u8>,
+    reason: LeaveReason,
+    reconnect: bool,
+    retry_after_ms: u64,
+) {
     raw(line, r#"{"type":"bye","data":{"reason":"#);
     string(line, reason.word());
     raw(line, r#","reconnect":"#);
@@ -227,12 +203,12 @@ pub fn encode_bye(line: &mut Vec<u8>, reason: ByeReason, reconnect: bool, retry_
 }
 
 /// Appends the beginning of a `users` line.
-pub fn open_users(line: &mut Vec<u8>) {
+pub(crate) fn open_users(line: &mut Vec<u8>) {
     raw(line, r#"{"type":"users","data":["#);
 }
 
 /// Appends a user to an open `users` line.
-pub fn continue_users(line: &mut Vec<u8>, is_first: bool, name: &str, since: Timestamp) {
+pub(crate) fn continue_users(line: &mut Vec<u8>, is_first: bool, name: &str, since: Timestamp) {
     if !is_first {
         raw(line, ",");
     }
@@ -244,12 +220,17 @@ pub fn continue_users(line: &mut Vec<u8>, is_first: bool, name: &str, since: Tim
 }
 
 /// Appends the end of a `users` line.
-pub fn close_users(line: &mut Vec<u8>) {
+pub(crate) fn close_users(line: &mut Vec<u8>) {
     raw(line, "]}\n");
 }
 
 /// Appends a page of messages as a line of type `kind`.
-pub fn encode_messages(line: &mut Vec<u8>, kind: &str, messages: &[Arc<Message>], more: bool) {
+pub(crate) fn encode_messages(
+    line: &mut Vec<u8>,
+    kind: &str,
+    messages: &[Arc<Message>],
+    more: bool,
+) {
     raw(line, r#"{"type":"#);
     string(line, kind);
     raw(line, r#","data":"#);

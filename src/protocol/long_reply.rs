@@ -11,7 +11,7 @@ use std::sync::Arc;
 ///
 /// A slow reader costs one chunk of memory, whatever the length of the reply.
 #[derive(Debug)]
-pub enum LongReply {
+pub(crate) enum LongReply {
     /// One line for each message, from the index on.
     History(Vec<Arc<Message>>, usize),
     /// One line with all users: 0 before the line is opened, then one more than the users encoded.

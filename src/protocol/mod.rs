@@ -1,12 +1,12 @@
 //! The wire protocol: bytes to requests and events, and back. docs/protocol.md describes it.
 
 pub mod basic;
-pub mod client_line;
+pub(crate) mod client_line;
 pub mod decode;
 pub mod extended;
 pub mod framing;
 pub(crate) mod json;
-pub mod long_reply;
+pub(crate) mod long_reply;
 pub mod server_line;
 pub mod sse;
 

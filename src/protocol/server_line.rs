@@ -185,7 +185,7 @@ mod tests {
     use crate::chat::event::{Event, EventKind, LeaveReason};
     use crate::chat::message::Message;
     use crate::chat::username::Username;
-    use crate::protocol::extended::{self, ByeReason};
+    use crate::protocol::extended;
     use std::sync::Arc;
 
     fn heard(line: &[u8]) -> ServerLine {
@@ -224,7 +224,7 @@ mod tests {
         extended::open_users(&mut lines);
         extended::continue_users(&mut lines, true, "al", time);
         extended::close_users(&mut lines);
-        extended::encode_bye(&mut lines, ByeReason::TooSlow, true, 250);
+        extended::encode_bye(&mut lines, LeaveReason::TooSlow, true, 250);
         let lines = String::from_utf8(lines).unwrap();
         let beginnings = [
             "Message(Said { id: Some(5), time: Some(2026-01-31T12:00:00.123Z), source: \"al\"",

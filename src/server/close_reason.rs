@@ -4,7 +4,6 @@
 
 use crate::chat::event::LeaveReason;
 use crate::chat::room::JoinError;
-use crate::protocol::extended::ByeReason;
 use std::fmt;
 use std::io;
 
@@ -199,13 +198,13 @@ impl CloseReason {
     }
 
     /// Returns the protocol's word for a connection that the server closes, if it has one.
-    pub fn bye_reason(self) -> Option<ByeReason> {
-        match self.leave_reason() {
-            LeaveReason::TooSlow => Some(ByeReason::TooSlow),
-            LeaveReason::Refused => Some(ByeReason::Refused),
-            LeaveReason::Shutdown => Some(ByeReason::Shutdown),
-            _ => None,
-        }
+    pub fn bye_reason(self) -> Option<LeaveReason> {
+        let reason = self.leave_reason();
+        let is_of_server = matches!(
+            reason,
+            LeaveReason::TooSlow | LeaveReason::Refused | LeaveReason::Shutdown
+        );
+        is_of_server.then_some(reason)
     }
 }
 

@@ -4,9 +4,9 @@
 //! here looks at the room.
 
 use crate::chat::SERVER_SOURCE;
-use crate::chat::event::{Event, EventKind};
+use crate::chat::event::{Event, EventKind, LeaveReason};
 use crate::chat::room::{Reply, WelcomeData};
-use crate::protocol::extended::{AnnouncedLimits, ByeReason, ResumeOutcome, WelcomeLine};
+use crate::protocol::extended::{AnnouncedLimits, ResumeOutcome, WelcomeLine};
 use crate::protocol::long_reply::LongReply;
 use crate::protocol::{Dialect, basic, extended, sse};
 use crate::server::broker::Broker;
@@ -156,10 +156,10 @@ impl Broker {
                 let wait = RETURN_DELAY + spread.mul_f64(fastrand::f64());
                 let milliseconds = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
                 Some(encoded(|line| {
-                    extended::encode_bye(line, ByeReason::Shutdown, true, milliseconds);
+                    extended::encode_bye(line, LeaveReason::Shutdown, true, milliseconds);
                 }))
             }
-            Dialect::Browser => Some(sse::bye_event(ByeReason::Shutdown.word())),
+            Dialect::Browser => Some(sse::bye_event(LeaveReason::Shutdown.word())),
         });
     }
 }
@@ -223,6 +223,6 @@ pub(super) fn last_line(reason: CloseReason, dialect: Dialect) -> Option<Arc<[u8
     let bye = reason.bye_reason()?;
     Some(match dialect {
         Dialect::Browser => sse::bye_event(bye.word()),
-        _ => encoded(|line| extended::encode_bye(line, bye, bye != ByeReason::Refused, 0)),
+        _ => encoded(|line| extended::encode_bye(line, bye, bye != LeaveReason::Refused, 0)),
     })
 }

@@ -8,6 +8,7 @@ use crate::chat::token::TokenHash;
 use crate::chat::username::Username;
 use crate::limits::MAX_HISTORY_BYTES;
 use jiff::Timestamp;
+use rusqlite::types::FromSql;
 use rusqlite::{Connection, Params, Row, params};
 use std::sync::Arc;
 
@@ -121,22 +122,22 @@ pub(super) fn write_last_event(connection: &Connection, last: u64) -> rusqlite::
     execute(connection, statement, [sql_id(last)])
 }
 
+/// Reads the only value that a statement selects.
+pub(super) fn value<T: FromSql>(connection: &Connection, statement: &str) -> rusqlite::Result<T> {
+    connection.query_row(statement, [], |row| row.get(0))
+}
+
 pub(super) fn epoch(connection: &Connection) -> rusqlite::Result<String> {
-    connection.query_row("SELECT value FROM meta WHERE key = 'epoch'", [], |row| {
-        row.get(0)
-    })
+    value(connection, "SELECT value FROM meta WHERE key = 'epoch'")
 }
 
 pub(super) fn message_count(connection: &Connection) -> rusqlite::Result<u64> {
-    let statement = "SELECT count(*) FROM events WHERE kind = 'message'";
-    connection
-        .query_row(statement, [], |row| row.get(0))
-        .map(id_from_sql)
+    let count = "SELECT count(*) FROM events WHERE kind = 'message'";
+    value(connection, count).map(id_from_sql)
 }
 
 pub(in crate::storage) fn oldest_event(connection: &Connection) -> rusqlite::Result<Option<u64>> {
-    let statement = "SELECT min(id) FROM events";
-    let oldest: Option<i64> = connection.query_row(statement, [], |row| row.get(0))?;
+    let oldest: Option<i64> = value(connection, "SELECT min(id) FROM events")?;
     Ok(oldest.map(id_from_sql))
 }
 
@@ -211,16 +212,16 @@ pub(super) fn restore(
     connection: &Connection,
     max_messages: usize,
 ) -> rusqlite::Result<RestoredState> {
-    let statement = "SELECT value FROM meta WHERE key = 'last_event'";
-    let last_event = connection
-        .query_row(statement, [], |row| row.get(0))
-        .map(id_from_sql)?;
+    let last_event = value(
+        connection,
+        "SELECT value FROM meta WHERE key = 'last_event'",
+    )?;
     let mut present = connection.prepare("SELECT name, since FROM present ORDER BY arrival")?;
     let present = present
         .query_map([], |row| Ok((username(row, 0)?, time_of(row.get(1)?))))?
         .collect::<Result<_, _>>()?;
     Ok(RestoredState {
-        last_event,
+        last_event: id_from_sql(last_event),
         messages: newest_messages(connection, max_messages)?,
         present,
         sessions: sessions(connection)?,

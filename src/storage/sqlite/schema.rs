@@ -2,7 +2,7 @@
 //!
 //! Never changes a file of another program or of a newer smolchat.
 
-use crate::storage::sqlite::StoreError;
+use crate::storage::sqlite::{StoreError, rows};
 use rusqlite::Connection;
 use std::path::Path;
 
@@ -25,9 +25,8 @@ fn integer_pragma(connection: &Connection, pragma: &str) -> rusqlite::Result<i32
 /// Checks that the file is empty or smolchat's, and not of a newer version.
 pub(super) fn check(connection: &Connection, path: &Path) -> Result<(), StoreError> {
     let store_error = |error| StoreError::from_sqlite(path, &error);
-    let tables: i64 = connection
-        .query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))
-        .map_err(store_error)?;
+    let tables: i64 =
+        rows::value(connection, "SELECT count(*) FROM sqlite_schema").map_err(store_error)?;
     let application = integer_pragma(connection, "application_id").map_err(store_error)?;
     if application != APPLICATION_ID && (tables > 0 || application != 0) {
         return Err(StoreError::Unusable(format!(

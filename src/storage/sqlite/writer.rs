@@ -63,13 +63,14 @@ impl StoreWriter {
         let (running, ended) = async_channel::bounded::<()>(1);
         let message_count = rows::message_count(&connection)
             .map_err(|error| StoreError::from_sqlite(&options.path, &error))?;
+        let has_retention = options.keep_messages.is_some() || options.keep_for.is_some();
         let mut thread = WriterThread {
             connection,
             options,
             reports,
             message_count,
             is_failing: false,
-            next_trim: Instant::now(),
+            next_trim: has_retention.then(Instant::now),
         };
         thread::Builder::new()
             .name("store".to_owned())
@@ -111,7 +112,8 @@ struct WriterThread {
     reports: Sender<CommitReport>,
     message_count: u64,
     is_failing: bool,
-    next_trim: Instant,
+    /// Time of the next trim; `None` without retention.
+    next_trim: Option<Instant>,
 }
 
 impl WriterThread {
@@ -207,20 +209,15 @@ impl WriterThread {
 
     // Retention
 
-    fn has_retention(&self) -> bool {
-        self.options.keep_messages.is_some() || self.options.keep_for.is_some()
-    }
-
     fn time_to_trim(&self) -> Duration {
-        match self.has_retention() {
-            true => self.next_trim.saturating_duration_since(Instant::now()),
-            false => STORE_TRIM_INTERVAL,
-        }
+        self.next_trim.map_or(STORE_TRIM_INTERVAL, |next_trim| {
+            next_trim.saturating_duration_since(Instant::now())
+        })
     }
 
     /// Removes one portion of old events; the next portion follows after a short pause.
     fn trim_if_due(&mut self) {
-        if !self.has_retention() || Instant::now() < self.next_trim {
+        if self.next_trim.is_none_or(|time| Instant::now() < time) {
             return;
         }
         let pause = match self.trim() {
@@ -232,7 +229,7 @@ impl WriterThread {
                 STORE_TRIM_INTERVAL
             }
         };
-        self.next_trim = Instant::now() + pause;
+        self.next_trim = Some(Instant::now() + pause);
     }
 
     /// Removes the oldest events beyond the retention; returns how many.
