@@ -40,8 +40,8 @@ pub(super) struct Mailbox {
 }
 
 impl Mailbox {
-    /// Makes an empty mailbox. Numbers begin with the time in microseconds, so that an earlier mailbox
-    /// of the same browser, which may still show its messages, has none of them.
+    /// Makes an empty mailbox. Numbers begin with the time in microseconds, so that an earlier
+    /// mailbox of the same browser, which may still show its messages, has none of them.
     pub(super) fn new(now: Timestamp) -> Self {
         Mailbox {
             copies: VecDeque::new(),

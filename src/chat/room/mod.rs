@@ -208,8 +208,8 @@ impl Room {
         std::mem::take(&mut self.effects)
     }
 
-    /// Takes the changes of sessions and nonces since the last call, for the store. There is at most
-    /// one change of each session.
+    /// Takes the changes of sessions and nonces since the last call, for the store. Each session
+    /// has at most one change.
     pub(crate) fn take_records(&mut self) -> Vec<Record> {
         self.sessions.take_records()
     }

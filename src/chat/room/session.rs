@@ -86,8 +86,8 @@ impl Room {
         Some((self.sessions.find(&hash(&token), self.now)?, token))
     }
 
-    /// Gives the requesting user a new session, or a known one whose user has left. The user then gets
-    /// the session's name back if it is free.
+    /// Gives the requesting user a new session, or a known one whose user has left. The user then
+    /// gets the session's name back if it is free.
     fn start_session(&mut self, id: UserId, known: KnownSession, new_token: TokenSource<'_>) {
         let Some(user) = self.roster.get(id) else {
             return;
@@ -165,8 +165,8 @@ impl Room {
         })));
     }
 
-    /// Gives the requesting user's connection to the session's user, and removes the requesting user. The
-    /// welcome comes first and describes the state after the events that follow.
+    /// Gives the requesting user's connection to the session's user, and removes the requesting
+    /// user. The welcome comes first and describes the state after the events that follow.
     fn resume(&mut self, requester: UserId, earlier: UserId, (session, token): (u64, Token)) {
         let is_summarised = self.is_over_announce_limit();
         let Some(temporary) = self.roster.take_over(requester, earlier) else {

@@ -27,8 +27,8 @@ impl Broker {
         let mut records = std::mem::take(&mut self.records);
         let is_failing = self.is_failing();
         if !is_failing {
-            // While the store fails, the room keeps the newest record of each session, since streams
-            // of browsers can come and go without end.
+            // While the store fails, the room keeps the newest record of each session, since any
+            // number of streams can come and go.
             records.append(&mut self.room.take_records());
         }
         match &mut self.commit_queue {
@@ -129,8 +129,8 @@ impl Broker {
         }
     }
 
-    /// Sends a notice to each client outside the log of events. Browsers show `lasting_notice` until
-    /// the next call.
+    /// Sends a notice to each client outside the log of events. Browsers show `lasting_notice`
+    /// until the next call.
     fn notify_all(&mut self, sentence: &str, lasting_notice: Option<&str>) {
         for key in self.fanout.keys() {
             // Live streams get the notice through their log.

@@ -155,9 +155,8 @@ impl Broker {
 
     // Live streams
 
-    /// Starts a live stream at its subscription and attaches its user, if it has one. The stream does
-    /// not wait for the store, since its first events concern this browser only. Private messages
-    /// wait.
+    /// Starts a live stream at its subscription and attaches its user, if it has one. The stream
+    /// does not wait for the store, but private messages do.
     pub(super) fn start_stream(&mut self, stream: NewStream) {
         if self.is_stopping {
             return;

@@ -61,8 +61,8 @@ pub(crate) struct Broker {
     batch_bytes: usize,
     /// Each live stream that is about to start holds a clone, so that its events are encoded.
     stream_guard: Arc<()>,
-    /// Live streams that began while the store failed. They get the mailboxes of their users when it
-    /// works again.
+    /// Live streams that began while the store failed. They get the mailboxes of their users when
+    /// it works again.
     streams_without_mailbox: Vec<ClientKey>,
     /// Time of the next heartbeat of live streams; `None` without streams.
     heartbeat_at: Option<Duration>,

@@ -40,7 +40,7 @@ impl Broker {
             return;
         };
         let skip = line.len() as u64;
-        // These clients already got their own join notice, so leave it out of the count they receive.
+        // These clients already have their own join notice, so their count leaves it out.
         let own_line = entered
             .checked_sub(1)
             .and_then(|entered| summary_line(entered, left));
