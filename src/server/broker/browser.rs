@@ -145,7 +145,8 @@ impl Broker {
     /// Removes a browser user. Its live streams go on without a user.
     fn remove_browser_user(&mut self, user: UserId, reason: LeaveReason) {
         self.browser_limits.remove(user);
-        for key in self.connections_by_user.remove(&user).unwrap_or_default() {
+        for key in self.connections_of(user) {
+            self.connections.remove(&(user, key));
             self.fanout.take_user(key);
             let event = sse::session_event(None);
             self.actions.push(Action::Bytes(key, event, 0));
@@ -179,7 +180,7 @@ impl Broker {
         let event = sse::session_event(name.map(|name| name.as_str()));
         fanout.reply(key, ReplyBody::Bytes(event), 0);
         if let Some(user) = user {
-            self.connections_by_user.entry(user).or_default().push(key);
+            self.connections.insert((user, key));
             match self.is_failing() {
                 true => self.streams_without_mailbox.push(key),
                 false => self.send_mailbox(key),

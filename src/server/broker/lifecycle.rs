@@ -34,7 +34,7 @@ impl Broker {
             Err(error) => return self.reject(peer, error.into(), &error.to_string()),
         };
         let key = self.fanout.connect(peer, user);
-        self.connections_by_user.insert(user, vec![key]);
+        self.connections.insert((user, key));
         // The join is the last effect. The newcomer does not get the events before it.
         let joined = effects.pop();
         self.apply_effects(effects);
@@ -57,8 +57,7 @@ impl Broker {
     fn enter_room(&mut self, address: SocketAddr) -> Result<(UserId, Vec<Effect>), JoinError> {
         match self.room.enter(address) {
             Err(JoinError::AddressInUse(holder)) => {
-                let connections = self.connections_by_user.get(&holder);
-                let key = connections.and_then(|keys| keys.first().copied());
+                let key = self.connections_of(holder).first().copied();
                 let stale = key.filter(|key| self.fanout.is_gone(*key));
                 let key = stale.ok_or(JoinError::AddressInUse(holder))?;
                 self.close(key, CloseReason::Reset);
@@ -88,17 +87,13 @@ impl Broker {
         let Some((user, address)) = self.fanout.take_user(key) else {
             return;
         };
-        let remaining = self.connections_by_user.get_mut(&user).map(|connections| {
-            connections.retain(|other| *other != key);
-            connections.len()
-        });
+        self.connections.remove(&(user, key));
         if !is_stream {
             self.log_disconnect(user, address, reason);
         }
-        if remaining.is_some_and(|count| count > 0) {
+        if !self.connections_of(user).is_empty() {
             return;
         }
-        self.connections_by_user.remove(&user);
         if self.is_stopping {
             // Present users are present again after the restart.
             return;

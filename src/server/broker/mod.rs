@@ -36,7 +36,7 @@ use async_channel::Receiver;
 use futures_lite::FutureExt;
 use jiff::Timestamp;
 use smol::lock::SemaphoreGuardArc;
-use std::collections::HashMap;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -46,8 +46,8 @@ pub(crate) struct Broker {
     room: Room,
     fanout: Fanout,
     transcript: Transcript,
-    /// Open connections of each attached user: one of a client, any number of a browser's.
-    connections_by_user: HashMap<UserId, Vec<ClientKey>>,
+    /// Attached users and their open connections: one of a client, any number of a browser's.
+    connections: BTreeSet<(UserId, ClientKey)>,
     browser_limits: BrowserLimits,
     context: Arc<ServerContext>,
     inbox: Receiver<BrokerCommand>,
@@ -113,7 +113,7 @@ impl Broker {
             room: initial.room,
             fanout,
             transcript,
-            connections_by_user: HashMap::new(),
+            connections: BTreeSet::new(),
             browser_limits: BrowserLimits::new(&context.limits),
             uptime: context.now(),
             context,
@@ -247,6 +247,11 @@ impl Broker {
             let room = &self.room;
             self.browser_limits.retain(|user| room.name(user).is_some());
         }
+    }
+
+    fn connections_of(&self, user: UserId) -> Vec<ClientKey> {
+        let all = (user, ClientKey(0))..=(user, ClientKey(usize::MAX));
+        self.connections.range(all).map(|(_, key)| *key).collect()
     }
 
     fn handle(&mut self, command: BrokerCommand) {

@@ -105,9 +105,9 @@ impl Broker {
         match effect {
             Effect::Public(event) => self.publish(event),
             Effect::ToUser(user, reply) => {
-                let connections = self.connections_by_user.get(&user).into_iter().flatten();
-                let send = |key: &ClientKey| Action::Reply(*key, reply.clone());
-                self.actions.extend(connections.map(send));
+                for key in self.connections_of(user) {
+                    self.actions.push(Action::Reply(key, reply.clone()));
+                }
             }
             Effect::Reply(_) | Effect::Resumed(_) | Effect::Close(_) => {}
         }
@@ -116,9 +116,10 @@ impl Broker {
     /// Gives a connection to an earlier user and closes that user's other connections.
     fn resume(&mut self, key: ClientKey, user: UserId) {
         if let Some(temporary) = self.fanout.user(key) {
-            self.connections_by_user.remove(&temporary);
+            self.connections.remove(&(temporary, key));
         }
-        for replaced in self.connections_by_user.remove(&user).unwrap_or_default() {
+        for replaced in self.connections_of(user) {
+            self.connections.remove(&(user, replaced));
             if let Some((_, address)) = self.fanout.take_user(replaced) {
                 self.log_disconnect(user, address, CloseReason::Resumed);
                 self.actions
@@ -126,7 +127,7 @@ impl Broker {
             }
         }
         self.fanout.set_user(key, user);
-        self.connections_by_user.insert(user, vec![key]);
+        self.connections.insert((user, key));
     }
 }
 
