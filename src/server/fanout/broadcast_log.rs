@@ -6,19 +6,26 @@
 //! 4. The lock is held for a few memory accesses, never across a system call or an await.
 
 use crate::protocol::Dialect;
+use memchr::memmem::find;
 use std::collections::VecDeque;
 use std::ops::{Index, IndexMut};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// One value for each dialect.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct PerDialect<T> {
-    /// The value of the basic dialect.
     pub(crate) basic: T,
-    /// The value of the extended dialect.
     pub(crate) extended: T,
-    /// The value of the live streams of browsers.
     pub(crate) browser: T,
+}
+
+impl<T> PerDialect<T> {
+    pub(crate) fn from_fn(mut value: impl FnMut(Dialect) -> T) -> Self {
+        PerDialect {
+            basic: value(Dialect::Basic),
+            extended: value(Dialect::Extended),
+            browser: value(Dialect::Browser),
+        }
+    }
 }
 
 impl<T> Index<Dialect> for PerDialect<T> {
@@ -50,21 +57,16 @@ pub(crate) type BroadcastLogs = PerDialect<Arc<BroadcastLog>>;
 impl BroadcastLogs {
     /// Creates empty logs; the first public event has the id `next_event`.
     pub(crate) fn new(next_event: u64, max_lag_bytes: usize, recent_events_bytes: usize) -> Self {
-        let extended = BroadcastLog::numbered_from(next_event, recent_events_bytes);
         PerDialect {
-            basic: Arc::new(BroadcastLog::new(max_lag_bytes)),
-            extended: Arc::new(extended),
-            browser: Arc::new(BroadcastLog::new(max_lag_bytes)),
+            basic: Arc::new(BroadcastLog::new(0, max_lag_bytes)),
+            extended: Arc::new(BroadcastLog::new(next_event, recent_events_bytes)),
+            browser: Arc::new(BroadcastLog::new(0, max_lag_bytes)),
         }
     }
 
     /// Returns the offset after the newest byte of each log.
     pub(crate) fn ends(&self) -> PerDialect<u64> {
-        PerDialect {
-            basic: self.basic.end(),
-            extended: self.extended.end(),
-            browser: self.browser.end(),
-        }
+        PerDialect::from_fn(|dialect| self[dialect].end())
     }
 }
 
@@ -116,14 +118,9 @@ impl LogSlice {
 }
 
 impl BroadcastLog {
-    /// Creates an empty log that keeps at least its newest `retained_bytes` bytes and at most one
-    /// batch more.
-    pub(crate) fn new(retained_bytes: usize) -> Self {
-        BroadcastLog::numbered_from(0, retained_bytes)
-    }
-
-    /// Creates an empty log whose first line has this number.
-    pub(crate) fn numbered_from(first_line: u64, retained_bytes: usize) -> Self {
+    /// Creates an empty log whose first line has this number. The log keeps at least its newest
+    /// `retained_bytes` bytes and at most one batch more.
+    pub(crate) fn new(first_line: u64, retained_bytes: usize) -> Self {
         let retained = RetainedBatches {
             next_line: first_line,
             ..RetainedBatches::default()
@@ -198,9 +195,9 @@ impl BroadcastLog {
         Ok(())
     }
 
-    /// Returns the rest of the line at `offset`: nothing between two lines, `None` if the log no
-    /// longer keeps the line.
-    pub(crate) fn rest_of_line(&self, offset: u64) -> Option<Arc<[u8]>> {
+    /// Returns the rest of the record at `offset`: nothing between two records, `None` if the log
+    /// no longer keeps the record. No record stands in two batches.
+    pub(crate) fn rest_of_record(&self, offset: u64, record_end: &[u8]) -> Option<Arc<[u8]>> {
         let retained = self.lock();
         if offset >= retained.end {
             return Some(Arc::default());
@@ -211,11 +208,13 @@ impl BroadcastLog {
         let batch = retained.batches.get(index)?;
         // The difference is less than the length of the batch, a `usize`.
         let before = offset.checked_sub(batch.start)? as usize;
-        let Some(last) = before.checked_sub(1) else {
+        if before == 0 {
             return Some(Arc::default());
-        };
-        let newline = memchr::memchr(b'\n', &batch.bytes[last..])?;
-        Some(batch.bytes[before..before + newline].into())
+        }
+        // The offset may stand inside the end of the record.
+        let start = before.saturating_sub(record_end.len());
+        let end = start + find(&batch.bytes[start..], record_end)? + record_end.len();
+        Some(batch.bytes[before..end].into())
     }
 
     /// Returns the number of the line that is published next.
@@ -264,112 +263,93 @@ impl BroadcastLog {
 mod tests {
     use super::*;
 
-    #[test]
-    fn retained_line_is_found_by_its_number() {
-        let log = BroadcastLog::numbered_from(7, 10);
-        assert_eq!((log.oldest_line(), log.offset_of_line(7)), (7, Some(0)));
-        assert_eq!((log.offset_of_line(6), log.offset_of_line(8)), (None, None));
-        for batch in ["7\n8\n9\n", "10\n", "11\n12\n"] {
-            log.publish(Arc::from(batch.as_bytes()));
+    fn publish(log: &BroadcastLog, batches: &[&str]) {
+        for batch in batches {
+            log.publish(batch.as_bytes().into());
         }
-        assert_eq!(log.oldest_line(), 7);
-        for (number, position) in [(7, 0), (8, 2), (9, 4), (10, 6), (11, 9), (12, 12), (13, 15)] {
-            assert_eq!(log.offset_of_line(number), Some(position), "line {number}");
-        }
-        assert_eq!(log.offset_of_line(14), None);
-        log.publish(Arc::from(b"13\n14\n".as_slice()));
-        assert_eq!(
-            log.oldest_line(),
-            11,
-            "the log dropped the first two batches"
-        );
-        assert_eq!(
-            (log.offset_of_line(10), log.offset_of_line(11)),
-            (None, Some(9))
-        );
-        assert_eq!(log.offset_of_line(14), Some(18));
     }
 
     #[test]
-    fn rest_of_line_is_found_at_every_retained_byte() {
-        let log = BroadcastLog::new(8);
-        for batch in ["one\n", "two\nthree\n", "four\n"] {
-            publish(&log, batch);
-        }
-        let rest = |at| log.rest_of_line(at).map(|rest| at + rest.len() as u64);
-        let ends: Vec<_> = (0..=20).map(rest).collect();
-        let mut expected = vec![None; 4];
-        // Between two lines, also before the oldest retained one, the rest is empty.
-        expected.extend(
-            [
-                4, 8, 8, 8, 8, 14, 14, 14, 14, 14, 14, 19, 19, 19, 19, 19, 20,
-            ]
-            .map(Some),
-        );
-        assert_eq!(ends, expected);
-    }
-
-    fn bytes(log: &BroadcastLog) -> u64 {
-        let oldest = log.offset_of_line(log.oldest_line()).unwrap_or_default();
-        log.end() - oldest
-    }
-
-    fn publish(log: &BroadcastLog, text: &str) -> u64 {
-        log.publish(Arc::from(text.as_bytes()))
-    }
-
-    fn read(log: &BroadcastLog, position: u64, end: u64) -> Result<String, TooFarBehind> {
-        let mut slices = Vec::new();
-        log.read(position, end, 64, 1 << 20, &mut slices)?;
-        Ok(slices
-            .iter()
-            .map(|slice| String::from_utf8_lossy(slice.bytes()))
-            .collect())
-    }
-
-    #[test]
-    fn read_starts_at_any_offset() {
-        let log = BroadcastLog::new(100);
-        publish(&log, "abc");
-        assert_eq!(publish(&log, "defg"), 7);
-        for position in 0..=7 {
-            let expected = &"abcdefg"[position..];
+    fn retained_line_is_found_by_its_number() {
+        let log = BroadcastLog::new(7, 10);
+        let offsets = |oldest, expected: &[Option<u64>]| {
+            let found: Vec<_> = (6..=15).map(|line| log.offset_of_line(line)).collect();
             assert_eq!(
-                read(&log, position as u64, u64::MAX).as_deref(),
-                Ok(expected)
+                (log.oldest_line(), &found[..expected.len()]),
+                (oldest, expected)
             );
+        };
+        offsets(7, &[None, Some(0), None]);
+        publish(&log, &["7\n8\n9\n", "10\n", "11\n12\n"]);
+        let lines = [0, 2, 4, 6, 9, 12, 15].map(Some);
+        offsets(7, &[&[None], lines.as_slice(), &[None]].concat());
+        // The log drops the first two batches.
+        publish(&log, &["13\n14\n"]);
+        let lines = [9, 12, 15, 18, 21].map(Some);
+        offsets(11, &[&[None; 5], lines.as_slice()].concat());
+    }
+
+    #[test]
+    fn rest_of_record_is_found_at_every_retained_byte() {
+        let ends = |batches: &[&str], record_end: &str| -> Vec<Option<u64>> {
+            let log = BroadcastLog::new(0, 8);
+            publish(&log, batches);
+            let rest = |at| log.rest_of_record(at, record_end.as_bytes());
+            let end = |at| rest(at).map(|rest| at + rest.len() as u64);
+            (0..=log.end() + 1).map(end).collect()
+        };
+        let lines = ends(&["one\n", "two\nthree\n", "four\n"], "\n");
+        // Between two records, also before the oldest retained one, the rest is empty.
+        let kept = [[4].as_slice(), &[8; 4], &[14; 6], &[19; 5], &[20]].concat();
+        let expected = [vec![None; 4], kept.into_iter().map(Some).collect()].concat();
+        assert_eq!(lines, expected);
+        let events = ends(&["id: 1\ndata: 1\n\nid: 2\n\n"], "\n\n");
+        let expected = [[0].as_slice(), &[15; 15], &[22; 7], &[23]].concat();
+        assert_eq!(events, expected.into_iter().map(Some).collect::<Vec<_>>());
+    }
+
+    fn read(log: &BroadcastLog, offset: u64, end: u64) -> Result<String, TooFarBehind> {
+        let mut slices = Vec::new();
+        log.read(offset, end, 64, 1 << 20, &mut slices)?;
+        let bytes: Vec<_> = slices.iter().map(LogSlice::bytes).collect();
+        Ok(String::from_utf8(bytes.concat()).unwrap())
+    }
+
+    #[test]
+    fn read_gets_any_range() {
+        let log = BroadcastLog::new(0, 100);
+        publish(&log, &["abc", "defg"]);
+        for start in 0..=7 {
+            for end in start..=9 {
+                let expected = &"abcdefg"[start..end.min(7)];
+                let text = read(&log, start as u64, end as u64);
+                assert_eq!(text.as_deref(), Ok(expected));
+            }
         }
-        assert_eq!(read(&log, 1, 5).as_deref(), Ok("bcde"));
-        assert_eq!(read(&log, 1, 2).as_deref(), Ok("b"));
         assert_eq!(read(&log, 9, 20).as_deref(), Ok(""));
     }
 
     #[test]
     fn log_keeps_its_bytes_and_at_most_one_batch_more() {
-        let log = BroadcastLog::new(10);
-        for _ in 0..100 {
-            publish(&log, "123\n");
-            let bytes = bytes(&log);
-            assert!(bytes <= 10 + 4, "{bytes}");
-        }
-        let end = log.end();
-        assert_eq!(read(&log, end - 10, end).as_deref(), Ok("3\n123\n123\n"));
-        assert_eq!(read(&log, end - 13, end), Err(TooFarBehind));
-        publish(&log, &("x".repeat(49) + "\n"));
-        assert_eq!(bytes(&log), 50, "the newest batch stays");
+        let log = BroadcastLog::new(0, 10);
+        publish(&log, &["123\n"; 100]);
+        assert_eq!(read(&log, 390, 400).as_deref(), Ok("3\n123\n123\n"));
+        assert_eq!(read(&log, 387, 400), Err(TooFarBehind));
+        // The newest batch stays.
+        let long = "x".repeat(49) + "\n";
+        publish(&log, &[&long]);
+        assert_eq!(read(&log, 400, 450).as_ref(), Ok(&long));
+        assert_eq!(read(&log, 399, 450), Err(TooFarBehind));
     }
 
     #[test]
     fn read_is_bounded_by_slices_and_bytes() {
-        let log = BroadcastLog::new(1000);
-        for _ in 0..10 {
-            publish(&log, "12345");
+        let log = BroadcastLog::new(0, 1000);
+        publish(&log, &["12345"; 10]);
+        for (max_slices, max_bytes) in [(3, 1000), (64, 11)] {
+            let mut slices = Vec::new();
+            let read = log.read(0, u64::MAX, max_slices, max_bytes, &mut slices);
+            assert_eq!((read, slices.len()), (Ok(()), 3));
         }
-        let mut slices = Vec::new();
-        assert_eq!(log.read(0, u64::MAX, 3, 1000, &mut slices), Ok(()));
-        assert_eq!(slices.len(), 3);
-        slices.clear();
-        assert_eq!(log.read(0, u64::MAX, 64, 11, &mut slices), Ok(()));
-        assert_eq!(slices.len(), 3);
     }
 }

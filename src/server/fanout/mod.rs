@@ -59,8 +59,8 @@ struct ConnectedClient {
 /// Who writes to a client.
 #[derive(Debug)]
 enum Output {
-    /// Nobody, because its join is not published yet.
-    Waiting,
+    /// Nobody: the connection has not started, or everything is written or lost.
+    Nobody,
     /// The write pass; everything before the open batch is written.
     Current,
     /// The write pass; the client joined at this offset in the open batch.
@@ -69,8 +69,6 @@ enum Output {
     Pending(Box<Outbox>),
     /// A backlog task.
     Behind(Box<SlowConsumer>),
-    /// Nobody any more.
-    Done,
 }
 
 /// The connections and the open batch.
@@ -133,7 +131,7 @@ impl Fanout {
             handle: Arc::new(handle),
             user: Some(user),
             dialect: Dialect::Basic,
-            output: Output::Waiting,
+            output: Output::Nobody,
         };
         ClientKey(self.clients.insert(client))
     }
@@ -249,7 +247,7 @@ impl Fanout {
         if let Output::Behind(slow) = &mut client.output {
             slow.has_end = true;
             let position = slow.inbox.position();
-            let rest = position.rest_of_line(&self.logs);
+            let rest = position.rest_of_record(&self.logs);
             slow.inbox.pending().eviction = last_line.map(|farewell| Eviction {
                 farewell,
                 rest: rest.map(|rest| (position, rest)),
@@ -312,11 +310,7 @@ impl Fanout {
     }
 
     fn next_offsets(&self) -> PerDialect<u64> {
-        PerDialect {
-            basic: self.next_offset(Dialect::Basic),
-            extended: self.next_offset(Dialect::Extended),
-            browser: self.next_offset(Dialect::Browser),
-        }
+        PerDialect::from_fn(|dialect| self.next_offset(dialect))
     }
 
     /// Returns the open batch, to which the broker appends whole lines.
@@ -350,7 +344,7 @@ impl Fanout {
             // No task writes to a broken connection, so the reply would stay in memory.
             Output::Behind(_) if client.handle.flags().has(Flags::BROKEN) => {}
             Output::Behind(slow) => slow.inbox.pending().replies.push(reply),
-            Output::Waiting | Output::Current | Output::Newcomer(_) | Output::Done => {}
+            Output::Nobody | Output::Current | Output::Newcomer(_) => {}
         }
     }
 
@@ -386,9 +380,7 @@ impl Fanout {
         let offset = match client.output {
             Output::Current => self.batch_start[dialect],
             Output::Newcomer(offset) => offset,
-            Output::Waiting | Output::Pending(_) | Output::Behind(_) | Output::Done => {
-                return Some(client);
-            }
+            Output::Nobody | Output::Pending(_) | Output::Behind(_) => return Some(client),
         };
         let outbox = Outbox::new(LogPosition { dialect, offset });
         client.output = Output::Pending(Box::new(outbox));

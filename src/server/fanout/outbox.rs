@@ -9,6 +9,7 @@ use crate::server::fanout::broadcast_log::{BroadcastLogs, LogSlice, PerDialect, 
 use crate::server::limits::{
     MAX_BYTES_PER_TURN, MAX_BYTES_PER_WRITE, MAX_SLICES_PER_WRITE, REPLY_PIECE_BYTES,
 };
+use memchr::memmem::find;
 use std::collections::VecDeque;
 use std::fmt;
 use std::io::{self, IoSlice, Write};
@@ -73,8 +74,8 @@ pub(crate) struct StoredRange {
 pub(crate) struct Eviction {
     /// The last line.
     pub(crate) farewell: Arc<[u8]>,
-    /// The rest of the line at this offset when the server decided the eviction. The log may have
-    /// dropped it before the socket takes the next byte.
+    /// The rest of the record at this offset when the server decided the eviction. The log may
+    /// have dropped it before the socket takes the next byte.
     pub(crate) rest: Option<(LogPosition, Arc<[u8]>)>,
 }
 
@@ -88,14 +89,14 @@ pub(crate) struct LogPosition {
 }
 
 impl LogPosition {
-    /// Returns the rest of the line at this position, if the log still has it.
-    pub(crate) fn rest_of_line(self, logs: &BroadcastLogs) -> Option<Arc<[u8]>> {
-        logs[self.dialect].rest_of_line(self.offset)
+    /// Returns the rest of the record at this position, if the log still has it.
+    pub(crate) fn rest_of_record(self, logs: &BroadcastLogs) -> Option<Arc<[u8]>> {
+        logs[self.dialect].rest_of_record(self.offset, record_end(self.dialect))
     }
 }
 
 impl Eviction {
-    /// Returns the rest of the line at `position`, if the eviction has it.
+    /// Returns the rest of the record at `position`, if the eviction has it.
     fn rest_from(&self, position: LogPosition) -> Option<Arc<[u8]>> {
         let (start, rest) = self.rest.as_ref()?;
         if start.dialect != position.dialect {
@@ -149,8 +150,8 @@ pub(crate) struct Outbox {
     replies: VecDeque<QueuedReply>,
     /// The chunk that is being written, and how many of its bytes are.
     chunk: Option<(Chunk, usize)>,
-    /// Whether the last written byte of a reply is inside a line.
-    is_inside_reply: bool,
+    /// Whether the last complete chunk ended inside a line.
+    is_inside_line: bool,
     end: Option<LogPosition>,
     written: u64,
     /// Bytes and line ends that [`Outbox::take_counts`] has not returned yet.
@@ -171,7 +172,7 @@ impl Outbox {
             stored: None,
             replies: VecDeque::new(),
             chunk: None,
-            is_inside_reply: false,
+            is_inside_line: false,
             end: None,
             written: 0,
             counts: (0, 0),
@@ -265,30 +266,21 @@ impl Outbox {
         self.chunk.is_some() || !self.replies.is_empty()
     }
 
-    /// Drops everything except the rest of the current line, and adds the last line.
+    /// Drops everything except the rest of the current record, and adds the last line.
     ///
-    /// If the rest of the line is unknown, the stream ends without the last line, because a line
-    /// must never contain the start of another.
+    /// If the rest of the record is unknown, the stream ends without the last line, because a
+    /// record must never contain the start of another.
     pub(crate) fn evict(&mut self, logs: &BroadcastLogs, eviction: &Eviction) {
+        let rest = self.rest_of_record(logs, eviction);
         let position = self.position;
-        let rest = match self.finish_reply_line() {
-            None => {
-                self.chunk = None;
-                None
-            }
-            Some(true) => Some(Arc::default()),
-            Some(false) => {
-                let known = eviction.rest_from(position);
-                known.or_else(|| position.rest_of_line(logs))
-            }
-        };
+        self.replies.clear();
+        self.chunk = None;
         self.stored = None;
         self.end = Some(position);
         let Some(rest) = rest else {
             return;
         };
-        let lines = [rest, eviction.farewell.clone()];
-        for bytes in lines.into_iter().filter(|bytes| !bytes.is_empty()) {
+        for bytes in [rest, eviction.farewell.clone()] {
             self.replies.push_back(QueuedReply {
                 at: position.offset,
                 skip: 0,
@@ -297,20 +289,24 @@ impl Outbox {
         }
     }
 
-    /// Drops all replies except the rest of the current line. Returns whether such a rest remains,
-    /// or `None` if it is not encoded yet.
-    fn finish_reply_line(&mut self) -> Option<bool> {
-        self.replies.clear();
-        if !self.is_inside_reply {
-            self.chunk = None;
-            return Some(false);
+    /// Returns the rest of the record that the client has begun, or `None` if the rest is not
+    /// encoded yet or gone.
+    fn rest_of_record(&self, logs: &BroadcastLogs, eviction: &Eviction) -> Option<Arc<[u8]>> {
+        let position = self.position;
+        let record_end = record_end(position.dialect);
+        let is_inside_reply = match &self.chunk {
+            Some((chunk, done @ 1..)) => !chunk.bytes()[..*done].ends_with(record_end),
+            _ => self.is_inside_line,
+        };
+        if !is_inside_reply {
+            let known = eviction.rest_from(position);
+            return known.or_else(|| position.rest_of_record(logs));
         }
-        let (chunk, done) = self.chunk.take()?;
-        // A chunk has many lines; a slow consumer gets only the one it has begun.
-        let rest = &chunk.bytes()[done..];
-        let newline = memchr::memchr(b'\n', rest)?;
-        self.chunk = Some((Chunk::Bytes(rest[..=newline].into()), 0));
-        Some(true)
+        // A chunk has many records; a slow consumer gets only the one it has begun.
+        let (chunk, done) = self.chunk.as_ref()?;
+        let start = done.saturating_sub(record_end.len() - 1);
+        let end = start + find(&chunk.bytes()[start..], record_end)? + record_end.len();
+        Some(chunk.bytes()[*done..end].into())
     }
 
     /// Writes as much as the socket takes, up to `ends` and for one turn.
@@ -427,9 +423,6 @@ impl Outbox {
         let length = rest.len();
         let count = write_some(socket, &[IoSlice::new(rest)])?;
         let line_ends = line_ends(&rest[..count]);
-        if let Some(last) = rest[..count].last() {
-            self.is_inside_reply = *last != b'\n';
-        }
         *done += count;
         self.written += count as u64;
         self.counts.0 += count as u64;
@@ -437,6 +430,7 @@ impl Outbox {
         if count < length {
             return Ok(false);
         }
+        self.is_inside_line = rest.last() != Some(&b'\n');
         self.chunk = None;
         Ok(true)
     }
@@ -459,6 +453,15 @@ impl Outbox {
             left -= taken;
         }
         Ok(count == length)
+    }
+}
+
+/// Returns what ends a record: a line or, on the web page, an event of several lines. A browser
+/// that gets a part of an event with its id would not ask for the event again.
+fn record_end(dialect: Dialect) -> &'static [u8] {
+    match dialect {
+        Dialect::Basic | Dialect::Extended => b"\n",
+        Dialect::Browser => b"\n\n",
     }
 }
 

@@ -21,11 +21,7 @@ impl Fanout {
     /// keeps up.
     pub(crate) fn publish(&mut self, now: Duration) {
         let start = self.batch_start;
-        let batch = PerDialect {
-            basic: self.publish_dialect(Dialect::Basic),
-            extended: self.publish_dialect(Dialect::Extended),
-            browser: self.publish_dialect(Dialect::Browser),
-        };
+        let batch = PerDialect::from_fn(|dialect| self.publish_dialect(dialect));
         if Dialect::ALL.iter().any(|&each| !batch[each].is_empty()) {
             self.write_pass(&batch, start);
         }
@@ -154,7 +150,7 @@ impl Fanout {
         match progress {
             Ok(Progress::CaughtUp) => client.output = Output::Current,
             Ok(Progress::Finished) => {
-                client.output = Output::Done;
+                client.output = Output::Nobody;
                 client.handle.raise(Flags::WRITTEN);
             }
             Ok(Progress::Blocked | Progress::Yield | Progress::NeedsStored(_)) => {
@@ -204,7 +200,7 @@ impl ConnectedClient {
 
     /// Stops writing. The task of the connection ends it after it has read what the client sent.
     fn abort(&mut self, reason: CloseReason) {
-        self.output = Output::Done;
+        self.output = Output::Nobody;
         self.handle.abort(reason);
     }
 }
