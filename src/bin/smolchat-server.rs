@@ -62,7 +62,7 @@ fn run(options: ServerOptions, log: &StderrLogger) -> u8 {
     let log_format = options.log_format;
     let mut config = match options.check() {
         Ok(config) => config,
-        Err(error) => return fail(WRONG_USE, &error.to_string()),
+        Err(error) => return fail(WRONG_USE, &error),
     };
     config.allow_machine_name(&gethostname::gethostname().to_string_lossy());
     // Before the first line: an operator who reads it may send a signal at once.

@@ -10,8 +10,7 @@ use std::io;
 /// Why a connection ends: first the reasons of chat connections alone, then those of both kinds,
 /// then those of HTTP connections alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum CloseReason {
-    /// The client sent a request to leave.
+pub(crate) enum CloseReason {
     Quit,
     /// The user continues on another connection of the same client.
     Resumed,
@@ -31,7 +30,6 @@ pub enum CloseReason {
     AddressInUse,
     /// The address opened connections too often.
     ConnectRate,
-    /// The server is stopping.
     Shutdown,
     /// The store accepts no writes, so no user can join.
     NotStored,
@@ -40,11 +38,9 @@ pub enum CloseReason {
     Closed,
     /// The peer or the network reset the connection.
     Reset,
-    /// The server has no place left.
     Full,
     /// The server has no place left for this address.
     AddressFull,
-    /// The server has no file descriptor left.
     NoDescriptor,
     /// The task of the connection panicked.
     Fault,
@@ -57,15 +53,12 @@ pub enum CloseReason {
     Deadline,
     /// The bytes are not an HTTP request.
     Malformed,
-    /// The request took too long to arrive.
     HeadTimeout,
-    /// The request head is too large.
     HeadTooLarge,
     /// The request has an unexpected or too large body.
     HasBody,
     /// The request body has no announced length.
     LengthRequired,
-    /// The path does not support the request method.
     MethodNotAllowed,
     /// The request has an `Expect` header.
     Expectation,
@@ -111,66 +104,54 @@ impl CloseReason {
     ];
 
     /// Returns the reasons for which a chat connection ends.
-    pub fn of_chat() -> impl Iterator<Item = CloseReason> + Clone {
+    pub(crate) fn of_chat() -> impl Iterator<Item = CloseReason> + Clone {
         let end = CloseReason::Fault as usize + 1;
         Self::WORDS[..end].iter().map(|(reason, _)| *reason)
     }
 
     /// Returns the reasons for which an HTTP connection ends.
-    pub fn of_http() -> impl Iterator<Item = CloseReason> + Clone {
+    pub(crate) fn of_http() -> impl Iterator<Item = CloseReason> + Clone {
         let start = CloseReason::Closed as usize;
         Self::WORDS[start..].iter().map(|(reason, _)| *reason)
     }
 
-    /// Returns the reason whose `as u8` is this number.
-    pub fn from_number(number: u8) -> Option<CloseReason> {
-        Self::WORDS
-            .get(usize::from(number))
-            .map(|(reason, _)| *reason)
-    }
-
     /// Returns the word for logs and metrics.
-    pub fn word(self) -> &'static str {
+    pub(crate) fn word(self) -> &'static str {
         Self::WORDS[self as usize].1
     }
 
     /// Classifies a socket error.
-    pub fn from_io_error(error: &io::Error) -> CloseReason {
-        use io::ErrorKind;
+    pub(crate) fn from_io_error(error: &io::Error) -> CloseReason {
+        use io::ErrorKind::*;
         match error.kind() {
-            ErrorKind::ConnectionReset | ErrorKind::BrokenPipe | ErrorKind::ConnectionAborted => {
-                CloseReason::Reset
-            }
-            ErrorKind::TimedOut
-            | ErrorKind::HostUnreachable
-            | ErrorKind::NetworkUnreachable
-            | ErrorKind::NetworkDown => CloseReason::DeadPeer,
+            ConnectionReset | BrokenPipe | ConnectionAborted => CloseReason::Reset,
+            TimedOut | HostUnreachable | NetworkUnreachable | NetworkDown => CloseReason::DeadPeer,
             _ => CloseReason::Lost,
         }
     }
 
     /// Returns the last sentence for a chat client. Sentences with numbers are made elsewhere.
-    pub fn farewell(self) -> Option<&'static str> {
-        match self {
+    pub(crate) fn farewell(self) -> Option<&'static str> {
+        Some(match self {
             CloseReason::Lag | CloseReason::LagTime => {
-                Some("You read too slowly and are too far behind; the connection is closed")
+                "You read too slowly and are too far behind; the connection is closed"
             }
             CloseReason::WriteTimeout => {
-                Some("You took nothing of what was sent for too long; the connection is closed")
+                "You took nothing of what was sent for too long; the connection is closed"
             }
-            CloseReason::Shutdown => Some("The server is shutting down"),
+            CloseReason::Shutdown => "The server is shutting down",
             CloseReason::NotStored => {
-                Some("The server cannot store anything at the moment; try again in a while")
+                "The server cannot store anything at the moment; try again in a while"
             }
             CloseReason::NoDescriptor => {
-                Some("The server has no room for a further connection; try again later")
+                "The server has no room for a further connection; try again later"
             }
-            _ => None,
-        }
+            _ => return None,
+        })
     }
 
     /// Returns whether the chat connection was never admitted.
-    pub fn is_rejection(self) -> bool {
+    pub(crate) fn is_rejection(self) -> bool {
         matches!(
             self,
             CloseReason::Full
@@ -183,7 +164,7 @@ impl CloseReason {
     }
 
     /// Returns the public reason for which the user leaves.
-    pub fn leave_reason(self) -> LeaveReason {
+    pub(crate) fn leave_reason(self) -> LeaveReason {
         match self {
             CloseReason::Closed => LeaveReason::Closed,
             CloseReason::Quit => LeaveReason::Quit,
@@ -198,7 +179,7 @@ impl CloseReason {
     }
 
     /// Returns the protocol's word for a connection that the server closes, if it has one.
-    pub fn bye_reason(self) -> Option<LeaveReason> {
+    pub(crate) fn bye_reason(self) -> Option<LeaveReason> {
         let reason = self.leave_reason();
         let is_of_server = matches!(
             reason,
@@ -236,19 +217,5 @@ mod tests {
         }
         let words: HashSet<_> = CloseReason::WORDS.iter().map(|(_, word)| word).collect();
         assert_eq!(words.len(), CloseReason::WORDS.len());
-    }
-
-    #[test]
-    fn socket_errors_are_classified() {
-        use io::ErrorKind;
-        for (kind, reason) in [
-            (ErrorKind::ConnectionReset, CloseReason::Reset),
-            (ErrorKind::BrokenPipe, CloseReason::Reset),
-            (ErrorKind::TimedOut, CloseReason::DeadPeer),
-            (ErrorKind::HostUnreachable, CloseReason::DeadPeer),
-            (ErrorKind::Other, CloseReason::Lost),
-        ] {
-            assert_eq!(CloseReason::from_io_error(&kind.into()), reason, "{kind}");
-        }
     }
 }

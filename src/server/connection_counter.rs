@@ -23,7 +23,7 @@ struct Counts {
 
 /// Which limit allows no further connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LimitReached {
+pub(crate) enum LimitReached {
     /// The limit for all addresses together.
     Total,
     /// The limit for one address.

@@ -5,6 +5,7 @@ use crate::limits::{
     DEFAULT_ANNOUNCE_LIMIT, DEFAULT_HISTORY_MESSAGES, DEFAULT_MAX_CLIENTS,
     DEFAULT_MAX_MESSAGE_BYTES, GRACE, TOKEN_LIFETIME, TOKEN_LIFETIME_WITH_STORE,
 };
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 // Options and their ranges
@@ -21,26 +22,21 @@ pub const DEFAULT_MAX_LAG_BYTES: usize = 4 * 1024 * 1024;
 pub const DEFAULT_WEB_PORT: u16 = 8080;
 /// Ports that the server tries in turn if the default web port is taken.
 pub const WEB_PORT_ATTEMPTS: u16 = 32;
-/// Largest `--max-clients`.
-pub const MAX_CLIENTS_RANGE: usize = 1_000_000;
-/// Largest `--history`, in messages.
-pub const MAX_HISTORY_RANGE: usize = 1_000_000;
-/// Largest `--max-line`, in bytes.
-pub const MAX_LINE_RANGE: usize = 16 * 1024 * 1024;
-/// Largest `--rate` and `--burst`, in lines.
-pub const MAX_RATE_RANGE: u32 = 10_000_000;
-/// Largest `--connect-rate`, in connections a minute.
-pub const MAX_CONNECT_RATE_RANGE: u32 = 1_000_000;
-/// Smallest `--max-lag`, in bytes.
-pub const MIN_LAG_RANGE: usize = 4096;
-/// Largest `--max-lag`, in bytes.
-pub const MAX_LAG_RANGE: usize = 1024 * 1024 * 1024;
-/// Largest `--keep-messages`.
-pub const MAX_KEEP_MESSAGES_RANGE: usize = 1_000_000_000_000;
-/// Largest `--keep-days`.
-pub const MAX_KEEP_DAYS_RANGE: usize = 100_000;
-/// Largest `--threads`.
-pub const MAX_THREADS_RANGE: usize = 256;
+pub(crate) const CLIENTS_RANGE: RangeInclusive<usize> = 1..=1_000_000;
+pub(crate) const ANNOUNCE_LIMIT_RANGE: RangeInclusive<usize> = 0..=1_000_000;
+/// In messages.
+pub(crate) const HISTORY_RANGE: RangeInclusive<usize> = 0..=1_000_000;
+/// In bytes.
+pub(crate) const LINE_RANGE: RangeInclusive<usize> = 1..=16 * 1024 * 1024;
+/// In lines, of `--rate` and `--burst`.
+pub(crate) const RATE_RANGE: RangeInclusive<usize> = 1..=10_000_000;
+/// In connections a minute.
+pub(crate) const CONNECT_RATE_RANGE: RangeInclusive<usize> = 1..=1_000_000;
+/// In bytes.
+pub(crate) const LAG_RANGE: RangeInclusive<usize> = 4096..=1024 * 1024 * 1024;
+pub(crate) const KEEP_MESSAGES_RANGE: RangeInclusive<usize> = 1..=1_000_000_000_000;
+pub(crate) const KEEP_DAYS_RANGE: RangeInclusive<usize> = 1..=100_000;
+pub(crate) const THREADS_RANGE: RangeInclusive<usize> = 1..=256;
 
 // Listening and admission
 
@@ -75,8 +71,6 @@ pub const MAX_CLOSING_CONNECTIONS: usize = 256;
 pub const READ_BUFFER_BYTES: usize = 16 * 1024;
 /// Lines that one connection sends to the broker at a time.
 pub const MAX_LINES_PER_TURN: usize = 64;
-/// Time without a byte after which an unfinished line is rejected.
-pub const HALF_LINE_TIMEOUT: Duration = Duration::from_secs(60);
 /// Time for the last lines of a connection that the server closes.
 pub const FAREWELL_TIMEOUT: Duration = Duration::from_secs(3);
 /// Time that a closed connection is drained, so that the last lines arrive.
@@ -116,10 +110,6 @@ pub const MAX_SLICES_PER_WRITE: usize = 64;
 pub const MAX_BYTES_PER_WRITE: usize = 256 * 1024;
 /// Bytes that one connection writes before it yields.
 pub const MAX_BYTES_PER_TURN: usize = 1024 * 1024;
-/// Time that a reader may be more than half of `--max-lag` behind.
-pub const SOFT_LAG_TIMEOUT: Duration = Duration::from_secs(10);
-/// Time that a reader may take no byte.
-pub const WRITE_STALL_TIMEOUT: Duration = Duration::from_secs(30);
 /// Time between two checks of the readers that are behind.
 pub const LAG_CHECK_INTERVAL: Duration = Duration::from_millis(250);
 
@@ -144,16 +134,6 @@ pub const WEB_BODY_OVERHEAD_BYTES: usize = 4 * 1024;
 pub const WEB_COOKIE_LIFETIME: Duration = TOKEN_LIFETIME_WITH_STORE;
 /// Longest request head, in bytes.
 pub const WEB_MAX_HEAD_BYTES: usize = 8 * 1024;
-/// Time for a whole request head, from its first byte.
-pub const WEB_HEAD_TIMEOUT: Duration = Duration::from_secs(10);
-/// Time that a connection may wait for its next request.
-pub const WEB_IDLE_TIMEOUT: Duration = Duration::from_secs(30);
-/// Time without progress after which a response is dropped.
-pub const WEB_WRITE_STALL_TIMEOUT: Duration = Duration::from_secs(30);
-/// Time for a whole response that is no stream.
-pub const WEB_RESPONSE_DEADLINE: Duration = Duration::from_secs(60);
-/// Time within which the broker must answer for the server to be ready.
-pub const WEB_HEALTH_TIMEOUT: Duration = Duration::from_secs(5);
 /// Bytes of the newest message texts that the page and its documents show.
 pub const WEB_MAX_TEXT_BYTES: usize = 1024 * 1024;
 /// Bytes of all documents that are being sent to browsers.
@@ -225,9 +205,9 @@ impl Default for Limits {
             connects_per_minute: None,
             max_lag_bytes: DEFAULT_MAX_LAG_BYTES,
             announce_limit: DEFAULT_ANNOUNCE_LIMIT,
-            half_line_timeout: HALF_LINE_TIMEOUT,
-            soft_lag_timeout: SOFT_LAG_TIMEOUT,
-            write_stall_timeout: WRITE_STALL_TIMEOUT,
+            half_line_timeout: Duration::from_secs(60),
+            soft_lag_timeout: Duration::from_secs(10),
+            write_stall_timeout: Duration::from_secs(30),
             grace: GRACE,
             token_lifetime: TOKEN_LIFETIME,
             web: WebLimits::default(),
@@ -259,11 +239,11 @@ impl Default for WebLimits {
         WebLimits {
             connections_per_address: None,
             streams_per_address: None,
-            head_timeout: WEB_HEAD_TIMEOUT,
-            idle_timeout: WEB_IDLE_TIMEOUT,
-            write_stall_timeout: WEB_WRITE_STALL_TIMEOUT,
-            response_deadline: WEB_RESPONSE_DEADLINE,
-            health_timeout: WEB_HEALTH_TIMEOUT,
+            head_timeout: Duration::from_secs(10),
+            idle_timeout: Duration::from_secs(30),
+            write_stall_timeout: Duration::from_secs(30),
+            response_deadline: Duration::from_secs(60),
+            health_timeout: Duration::from_secs(5),
         }
     }
 }

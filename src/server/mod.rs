@@ -4,9 +4,9 @@
 //! and writes what they still get, within a deadline.
 
 pub(crate) mod broker;
-pub mod close_reason;
+pub(crate) mod close_reason;
 pub(crate) mod command;
-pub mod config;
+mod config;
 mod connection;
 mod connection_counter;
 pub(crate) mod context;
@@ -15,18 +15,16 @@ pub(crate) mod health;
 pub mod host_name;
 pub mod http;
 pub mod limits;
-pub mod listener;
-mod listeners;
+mod listener;
 pub mod logging;
-pub mod metrics;
+mod metrics;
 mod options;
 pub(crate) mod rate_limit;
 mod supervise;
 mod timeout;
 
 pub use crate::server::config::{LogFormat, ServerConfig, WebConfig};
-pub use crate::server::listener::BindError;
-pub use crate::server::listeners::Listeners;
+pub use crate::server::listener::{BindError, Listeners};
 pub use crate::server::options::ServerOptions;
 pub use crate::server::supervise::ServerError;
 
@@ -63,6 +61,7 @@ use std::fmt;
 use std::future::Future;
 use std::io::Write;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -132,7 +131,7 @@ pub fn run_with_log(
     opened: (Listeners, Option<OpenStore>),
     config: &ServerConfig,
     transcript: TranscriptOutput,
-    log_skipped: &Gauge,
+    log_skipped: &Gauge<u64, AtomicU64>,
     stop: impl Future<Output = ()>,
 ) -> Result<(), ServerError> {
     let executor: SharedExecutor = Arc::new(Executor::new());
@@ -153,7 +152,7 @@ pub fn run_with_log(
                 })
                 .map_err(ServerError::NoThread)?;
         }
-        let metrics = Arc::new(Metrics::with_log(log_skipped));
+        let metrics = Arc::new(Metrics::new(log_skipped, &writer.skipped_lines()));
         let serving = serve(&executor, opened, config, (transcript, metrics), stop);
         smol::block_on(executor.run(serving))
     });
@@ -232,7 +231,7 @@ async fn serve(
     );
     let supervisor = Supervisor::new(executor.clone());
     let broker = supervisor.spawn("the broker", broker.run());
-    let (chat, web) = listeners.into_parts();
+    let Listeners { chat, web } = listeners;
     let (newcomers, waiting) = admission::admission_queue();
     // A shutdown signal: closing the channel stops accepting.
     let (accepting, stop_accepting) = async_channel::bounded::<()>(1);

@@ -8,15 +8,14 @@ use crate::limits::{
 };
 use crate::server::config::{LOOPBACK, LogFormat, ServerConfig, WebConfig};
 use crate::server::host_name::HostName;
-use crate::server::limits;
 use crate::server::limits::{
-    DEFAULT_WEB_PORT, Limits, MAX_CLIENTS_RANGE, MAX_CONNECT_RATE_RANGE, MAX_HISTORY_RANGE,
-    MAX_KEEP_DAYS_RANGE, MAX_KEEP_MESSAGES_RANGE, MAX_LAG_RANGE, MAX_LINE_RANGE, MAX_RATE_RANGE,
-    MAX_THREADS_RANGE, MIN_LAG_RANGE, WebLimits,
+    ANNOUNCE_LIMIT_RANGE, CLIENTS_RANGE, CONNECT_RATE_RANGE, DEFAULT_BURST_LINES,
+    DEFAULT_MAX_LAG_BYTES, DEFAULT_MAX_LINE_BYTES, DEFAULT_RATE_PER_SECOND, DEFAULT_WEB_PORT,
+    HISTORY_RANGE, KEEP_DAYS_RANGE, KEEP_MESSAGES_RANGE, LAG_RANGE, LINE_RANGE, Limits, RATE_RANGE,
+    THREADS_RANGE, WebLimits,
 };
 use crate::storage::{StoreOptions, SyncMode};
 use argh::{ArgsInfo, FromArgs};
-use std::fmt;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -104,27 +103,15 @@ pub struct ServerOptions {
     pub max_message: usize,
 
     /// longest line, in bytes, up to 16777216; must hold the longest message with JSON escapes (default 65536)
-    #[argh(
-        option,
-        default = "limits::DEFAULT_MAX_LINE_BYTES",
-        from_str_fn(parse_number)
-    )]
+    #[argh(option, default = "DEFAULT_MAX_LINE_BYTES", from_str_fn(parse_number))]
     pub max_line: usize,
 
     /// lines a second from one connection; the server reads faster ones more slowly, 1 to 10000000 (default 100)
-    #[argh(
-        option,
-        default = "limits::DEFAULT_RATE_PER_SECOND",
-        from_str_fn(parse_number)
-    )]
+    #[argh(option, default = "DEFAULT_RATE_PER_SECOND", from_str_fn(parse_number))]
     pub rate: u32,
 
     /// lines at once from one connection after a pause, 1 to 10000000 (default 200)
-    #[argh(
-        option,
-        default = "limits::DEFAULT_BURST_LINES",
-        from_str_fn(parse_number)
-    )]
+    #[argh(option, default = "DEFAULT_BURST_LINES", from_str_fn(parse_number))]
     pub burst: u32,
 
     /// new connections a minute from one address, IPv6 counted by /64, 1 to 1000000 (default: no limit)
@@ -132,11 +119,7 @@ pub struct ServerOptions {
     pub connect_rate: Option<u32>,
 
     /// unread bytes after which a slow client is disconnected, 4096 to 1073741824 (default 4194304)
-    #[argh(
-        option,
-        default = "limits::DEFAULT_MAX_LAG_BYTES",
-        from_str_fn(parse_number)
-    )]
+    #[argh(option, default = "DEFAULT_MAX_LAG_BYTES", from_str_fn(parse_number))]
     pub max_lag: usize,
 
     /// number of users above which joins and departures are summarised once a second, 0 to 1000000 (default 500)
@@ -200,119 +183,65 @@ fn parse_host_name(value: &str) -> Result<HostName, String> {
     HostName::parse(value).map_err(|error| error.to_string())
 }
 
-/// An invalid value of an option. Its `Display` is one sentence.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum OptionError {
-    /// The value is out of range.
-    OutOfRange {
-        /// The option.
-        option: &'static str,
-        /// The value.
-        value: u64,
-        /// The smallest allowed value.
-        least: u64,
-        /// The largest allowed value.
-        most: u64,
-    },
-    /// The option needs a store.
-    NeedsStore(&'static str),
-    /// The longest line cannot hold the longest message.
-    LineTooShort {
-        /// The longest line.
-        max_line: usize,
-        /// The longest message.
-        max_message: usize,
-        /// The shortest sufficient line.
-        needed: usize,
-    },
-}
-
-impl fmt::Display for OptionError {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            OptionError::OutOfRange {
-                option,
-                value,
-                least,
-                most,
-            } => write!(
-                out,
-                "{option} {value} is out of range: choose a number from {least} to {most}"
-            ),
-            OptionError::NeedsStore(option) => {
-                write!(out, "{option} needs a store: add --db FILE")
-            }
-            OptionError::LineTooShort {
-                max_line,
-                max_message,
-                needed,
-            } => write!(
-                out,
-                "--max-line {max_line} cannot hold a message of --max-message {max_message} bytes with JSON escapes: choose at least {needed}"
-            ),
-        }
-    }
-}
-
-impl std::error::Error for OptionError {}
-
 impl ServerOptions {
     /// Checks every value.
     ///
     /// # Errors
-    /// The first invalid value.
-    pub fn check(self) -> Result<ServerConfig, OptionError> {
-        let (clients, rates) = (MAX_CLIENTS_RANGE, MAX_RATE_RANGE as usize);
-        for (option, value, least, most) in [
-            ("--max-clients", self.max_clients, 1, clients),
+    /// The sentence about the first invalid value.
+    pub fn check(self) -> Result<ServerConfig, String> {
+        let connect_rate = self.connect_rate.map(|rate| rate as usize);
+        for (option, value, range) in [
+            ("--max-clients", Some(self.max_clients), CLIENTS_RANGE),
             (
                 "--max-clients-per-address",
-                self.max_clients_per_address.unwrap_or(1),
-                1,
-                clients,
+                self.max_clients_per_address,
+                CLIENTS_RANGE,
             ),
             (
                 "--web-connections-per-address",
-                self.web_connections_per_address.unwrap_or(1),
-                1,
-                clients,
+                self.web_connections_per_address,
+                CLIENTS_RANGE,
             ),
             (
                 "--web-streams-per-address",
-                self.web_streams_per_address.unwrap_or(1),
-                1,
-                clients,
+                self.web_streams_per_address,
+                CLIENTS_RANGE,
             ),
-            ("--history", self.history, 0, MAX_HISTORY_RANGE),
-            ("--max-message", self.max_message, 1, MAX_MESSAGE_RANGE),
-            ("--max-line", self.max_line, 1, MAX_LINE_RANGE),
-            ("--rate", self.rate as usize, 1, rates),
-            ("--burst", self.burst as usize, 1, rates),
+            ("--history", Some(self.history), HISTORY_RANGE),
             (
-                "--connect-rate",
-                self.connect_rate.unwrap_or(1) as usize,
-                1,
-                MAX_CONNECT_RATE_RANGE as usize,
+                "--max-message",
+                Some(self.max_message),
+                1..=MAX_MESSAGE_RANGE,
             ),
-            ("--max-lag", self.max_lag, MIN_LAG_RANGE, MAX_LAG_RANGE),
-            ("--announce-limit", self.announce_limit, 0, clients),
-            ("--threads", self.threads, 1, MAX_THREADS_RANGE),
+            ("--max-line", Some(self.max_line), LINE_RANGE),
+            ("--rate", Some(self.rate as usize), RATE_RANGE),
+            ("--burst", Some(self.burst as usize), RATE_RANGE),
+            ("--connect-rate", connect_rate, CONNECT_RATE_RANGE),
+            ("--max-lag", Some(self.max_lag), LAG_RANGE),
             (
-                "--keep-messages",
-                self.keep_messages.unwrap_or(1),
-                1,
-                MAX_KEEP_MESSAGES_RANGE,
+                "--announce-limit",
+                Some(self.announce_limit),
+                ANNOUNCE_LIMIT_RANGE,
             ),
-            (
-                "--keep-days",
-                self.keep_days.unwrap_or(1),
-                1,
-                MAX_KEEP_DAYS_RANGE,
-            ),
+            ("--threads", Some(self.threads), THREADS_RANGE),
+            ("--keep-messages", self.keep_messages, KEEP_MESSAGES_RANGE),
+            ("--keep-days", self.keep_days, KEEP_DAYS_RANGE),
         ] {
-            check_range(option, value, least, most)?;
+            if let Some(value) = value.filter(|value| !range.contains(value)) {
+                let (least, most) = range.into_inner();
+                return Err(format!(
+                    "{option} {value} is out of range: choose a number from {least} to {most}"
+                ));
+            }
         }
-        check_line(self.max_line, self.max_message)?;
+        let (max_line, max_message) = (self.max_line, self.max_message);
+        let needed = max_message * LONGEST_ESCAPE + MESSAGE_FRAME_BYTES;
+        if max_line < needed {
+            return Err(format!(
+                "--max-line {max_line} cannot hold a message of --max-message {max_message} bytes \
+                 with JSON escapes: choose at least {needed}"
+            ));
+        }
         let store = self.store_options()?;
         let mut names = self.web_name;
         // A host name given as --web-host is implicitly allowed.
@@ -354,7 +283,7 @@ impl ServerOptions {
         })
     }
 
-    fn store_options(&self) -> Result<Option<StoreOptions>, OptionError> {
+    fn store_options(&self) -> Result<Option<StoreOptions>, String> {
         let Some(path) = &self.db else {
             for (option, is_given) in [
                 ("--db-sync", self.db_sync.is_some()),
@@ -362,7 +291,7 @@ impl ServerOptions {
                 ("--keep-days", self.keep_days.is_some()),
             ] {
                 if is_given {
-                    return Err(OptionError::NeedsStore(option));
+                    return Err(format!("{option} needs a store: add --db FILE"));
                 }
             }
             return Ok(None);
@@ -374,35 +303,6 @@ impl ServerOptions {
             keep_for: self.keep_days.map(|days| DAY * days as u32),
         }))
     }
-}
-
-fn check_range(
-    option: &'static str,
-    value: usize,
-    least: usize,
-    most: usize,
-) -> Result<(), OptionError> {
-    if (least..=most).contains(&value) {
-        return Ok(());
-    }
-    Err(OptionError::OutOfRange {
-        option,
-        value: value as u64,
-        least: least as u64,
-        most: most as u64,
-    })
-}
-
-fn check_line(max_line: usize, max_message: usize) -> Result<(), OptionError> {
-    let needed = max_message * LONGEST_ESCAPE + MESSAGE_FRAME_BYTES;
-    if max_line < needed {
-        return Err(OptionError::LineTooShort {
-            max_line,
-            max_message,
-            needed,
-        });
-    }
-    Ok(())
 }
 
 #[cfg(test)]

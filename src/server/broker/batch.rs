@@ -55,7 +55,6 @@ impl Broker {
         }
         let bytes = self.publish_open_batch();
         let metrics = &self.context.metrics;
-        metrics.set_transcript_skipped(self.transcript.skipped_lines());
         if batch.commands > 0 {
             let now = self.context.now();
             let fanout = batch.oldest_line.map(|read_at| now.saturating_sub(read_at));

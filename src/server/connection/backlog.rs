@@ -86,7 +86,7 @@ fn write_once(
     // The ends first: the broker adds a reply before the log grows beyond its place.
     let ends = logs.ends();
     inbox.collect(logs, outbox);
-    let progress = outbox.write(logs, ends, &mut handle.writer());
+    let progress = outbox.write(logs, ends, &mut handle.stream());
     if outbox.take_answered() {
         handle.raise(Flags::NEXT);
     }

@@ -7,7 +7,7 @@ use crate::server::limits::{FAREWELL_TIMEOUT, LINGER_MAX_BYTES, LINGER_TIMEOUT};
 use crate::server::timeout::timeout;
 use smol::Async;
 use std::io::Read;
-use std::net::TcpStream;
+use std::net::{Shutdown, TcpStream};
 
 /// Ends a connection that the server closes or that is broken.
 pub(crate) async fn close(handle: &ConnectionHandle) -> CloseReason {
@@ -17,7 +17,7 @@ pub(crate) async fn close(handle: &ConnectionHandle) -> CloseReason {
         timeout(FAREWELL_TIMEOUT, written).await;
         if !handle.flags().has(Flags::BROKEN) {
             // Also after the timeout: what the kernel has taken may still arrive.
-            handle.finish_sending();
+            handle.shut_down(Shutdown::Write);
             timeout(LINGER_TIMEOUT, drain(handle.socket())).await;
         }
         CloseReason::Lost

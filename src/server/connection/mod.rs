@@ -31,6 +31,7 @@ use futures_lite::FutureExt;
 use smol::Timer;
 use std::future::{Future, poll_fn};
 use std::io::{self, Read};
+use std::net::Shutdown;
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -80,7 +81,7 @@ async fn report_end(
 ) -> CloseReason {
     let reason = outcome.unwrap_or(CloseReason::Fault);
     let reason = reconcile_close_reason(reason, handle.write_failure());
-    handle.shut_down();
+    handle.shut_down(Shutdown::Both);
     if let Some(sending) = context.send(BrokerCommand::Ended(key, reason)) {
         sending.await;
     }

@@ -4,8 +4,9 @@ use crate::server::close_reason::CloseReason;
 use atomic_waker::AtomicWaker;
 use smol::Async;
 use std::future::poll_fn;
-use std::io::{self, Write};
+use std::io;
 use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::task::{Poll, Waker};
 
@@ -23,12 +24,10 @@ impl Flags {
     /// Writing has failed. What the client sent before can still be read.
     pub(crate) const BROKEN: Flags = Flags(8);
 
-    /// Returns the union of both sets.
     pub(crate) const fn or(self, other: Flags) -> Flags {
         Flags(self.0 | other.0)
     }
 
-    /// Returns whether the sets intersect.
     pub(crate) const fn has(self, other: Flags) -> bool {
         self.0 & other.0 != 0
     }
@@ -42,8 +41,8 @@ pub(crate) struct ConnectionHandle {
     address: SocketAddr,
     waker: AtomicWaker,
     flags: AtomicU8,
-    /// Why writing failed: the number of a [`CloseReason`], or none.
-    write_failure: AtomicU8,
+    /// Why writing failed.
+    write_failure: OnceLock<CloseReason>,
 }
 
 impl ConnectionHandle {
@@ -54,7 +53,7 @@ impl ConnectionHandle {
             address,
             waker: AtomicWaker::new(),
             flags: AtomicU8::new(0),
-            write_failure: AtomicU8::new(u8::MAX),
+            write_failure: OnceLock::new(),
         }
     }
 
@@ -68,17 +67,10 @@ impl ConnectionHandle {
         self.socket
     }
 
-    /// Returns a writer that never blocks.
-    pub(crate) fn writer(&self) -> impl Write + '_ {
-        self.stream()
-    }
-
-    /// Returns the non-blocking stream.
     pub(crate) fn stream(&self) -> &TcpStream {
         self.socket.get_ref()
     }
 
-    /// Returns the address of the client.
     pub(crate) fn address(&self) -> SocketAddr {
         self.address
     }
@@ -94,7 +86,6 @@ impl ConnectionHandle {
         self.flags.fetch_and(!flags.0, Ordering::AcqRel);
     }
 
-    /// Returns the raised flags.
     pub(crate) fn flags(&self) -> Flags {
         Flags(self.flags.load(Ordering::Acquire))
     }
@@ -102,14 +93,13 @@ impl ConnectionHandle {
     /// Raises [`Flags::BROKEN`] and records the reason, because a later read may report another
     /// reason or none.
     pub(crate) fn abort(&self, reason: CloseReason) {
-        // There are far fewer reasons than `u8` has values.
-        self.write_failure.store(reason as u8, Ordering::Release);
+        self.write_failure.get_or_init(|| reason);
         self.raise(Flags::BROKEN);
     }
 
     /// Returns why writing failed, if it did.
     pub(crate) fn write_failure(&self) -> Option<CloseReason> {
-        CloseReason::from_number(self.write_failure.load(Ordering::Acquire))
+        self.write_failure.get().copied()
     }
 
     /// Registers the task that the next flag wakes. Only the task of the connection calls this.
@@ -132,17 +122,9 @@ impl ConnectionHandle {
         .await
     }
 
-    /// Shuts down both directions, so that every task that waits for the socket wakes.
-    pub(crate) fn shut_down(&self) {
-        self.shut_down_side(Shutdown::Both);
-    }
-
-    /// Shuts down the sending side: the client reads the end of the stream after what was written.
-    pub(crate) fn finish_sending(&self) {
-        self.shut_down_side(Shutdown::Write);
-    }
-
-    fn shut_down_side(&self, how: Shutdown) {
+    /// Shuts down the sending side, after which the client reads the end of the stream, or both,
+    /// so that every task that waits for the socket wakes.
+    pub(crate) fn shut_down(&self, how: Shutdown) {
         if let Err(error) = self.stream().shutdown(how)
             && error.kind() != io::ErrorKind::NotConnected
         {

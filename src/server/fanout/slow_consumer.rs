@@ -93,10 +93,6 @@ impl BacklogInbox {
             offset: packed & !(EXTENDED | BROWSER),
         }
     }
-
-    fn written(&self) -> u64 {
-        self.written.load(Ordering::Relaxed)
-    }
 }
 
 /// The state of a slow consumer that the lag policy needs.
@@ -154,7 +150,7 @@ impl SlowConsumer {
         ends: PerDialect<u64>,
         now: Duration,
     ) -> Option<CloseReason> {
-        let written = self.inbox.written();
+        let written = self.inbox.written.load(Ordering::Relaxed);
         if written != self.written {
             self.written = written;
             self.last_progress = now;
@@ -183,68 +179,60 @@ impl SlowConsumer {
 mod tests {
     use super::*;
 
-    const SECOND: Duration = Duration::from_secs(1);
-
     fn at(dialect: Dialect, offset: u64) -> LogPosition {
         LogPosition { dialect, offset }
-    }
-
-    fn basic_end(basic: u64) -> PerDialect<u64> {
-        PerDialect {
-            basic,
-            ..PerDialect::default()
-        }
     }
 
     fn consumer(offset: u64) -> SlowConsumer {
         SlowConsumer::new(&Outbox::new(at(Dialect::Basic, offset)), Duration::ZERO)
     }
 
-    fn evicted(consumer: &mut SlowConsumer, end: u64, seconds: u32) -> Option<CloseReason> {
+    #[test]
+    fn consumer_is_evicted_by_its_lag_and_its_time_without_progress() {
         let limits = Limits {
             max_lag_bytes: 1000,
             ..Limits::default()
         };
-        consumer.eviction_reason(&limits, basic_end(end), SECOND * seconds)
-    }
-
-    #[test]
-    fn consumer_is_evicted_above_the_lag_limit() {
-        assert_eq!(evicted(&mut consumer(0), 1000, 1), None);
-        assert_eq!(evicted(&mut consumer(0), 1001, 1), Some(CloseReason::Lag));
-    }
-
-    #[test]
-    fn consumer_is_evicted_after_ten_seconds_above_half_of_the_limit() {
-        let mut slow = consumer(0);
-        assert_eq!(evicted(&mut slow, 501, 1), None);
-        assert_eq!(evicted(&mut slow, 501, 10), None);
-        assert_eq!(evicted(&mut slow, 501, 11), Some(CloseReason::LagTime));
-        // Exactly half restarts the time.
-        assert_eq!(evicted(&mut slow, 500, 11), None);
-        assert_eq!(evicted(&mut slow, 501, 12), None);
-        assert_eq!(evicted(&mut slow, 501, 21), None);
-    }
-
-    #[test]
-    fn consumer_without_progress_for_thirty_seconds_is_evicted() {
-        let mut slow = consumer(0);
-        assert_eq!(evicted(&mut slow, 1, 29), None);
-        slow.inbox.report(at(Dialect::Basic, 0), 1);
-        assert_eq!(evicted(&mut slow, 1, 30), None, "a byte is progress");
-        assert_eq!(evicted(&mut slow, 1, 59), None);
-        assert_eq!(evicted(&mut slow, 1, 60), Some(CloseReason::WriteTimeout));
-    }
-
-    #[test]
-    fn stream_with_an_end_has_no_lag_limit() {
-        let mut slow = consumer(0);
-        slow.has_end = true;
-        assert_eq!(evicted(&mut slow, 5000, 1), None);
-        assert_eq!(
-            evicted(&mut slow, 5000, 30),
-            Some(CloseReason::WriteTimeout)
-        );
+        let (lag, lag_time) = (Some(CloseReason::Lag), Some(CloseReason::LagTime));
+        let timeout = Some(CloseReason::WriteTimeout);
+        // For each check: the second, the end of the log, the bytes written, and the outcome.
+        let over_the_limit = [(1, 1000, 0, None), (1, 1001, 0, lag)];
+        let over_half = [
+            (1, 501, 0, None),
+            (10, 501, 0, None),
+            (11, 501, 0, lag_time),
+            // Exactly half restarts the time.
+            (11, 500, 0, None),
+            (12, 501, 0, None),
+            (21, 501, 0, None),
+            (22, 501, 0, lag_time),
+        ];
+        let stalled = [
+            (29, 1, 0, None),
+            // A byte is progress.
+            (30, 1, 1, None),
+            (59, 1, 1, None),
+            (60, 1, 1, timeout),
+        ];
+        let ending = [(1, 5000, 0, None), (30, 5000, 0, timeout)];
+        for (has_end, checks) in [
+            (false, over_the_limit.as_slice()),
+            (false, &over_half),
+            (false, &stalled),
+            (true, &ending),
+        ] {
+            let mut slow = consumer(0);
+            slow.has_end = has_end;
+            for &(second, basic, written, expected) in checks {
+                let ends = PerDialect {
+                    basic,
+                    ..PerDialect::default()
+                };
+                slow.inbox.report(at(Dialect::Basic, 0), written);
+                let reason = slow.eviction_reason(&limits, ends, Duration::from_secs(second));
+                assert_eq!(reason, expected, "second {second}");
+            }
+        }
     }
 
     #[test]

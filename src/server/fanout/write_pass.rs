@@ -141,7 +141,7 @@ impl Fanout {
         let Output::Pending(outbox) = &mut client.output else {
             return;
         };
-        let progress = outbox.write(&self.logs, ends, &mut client.handle.writer());
+        let progress = outbox.write(&self.logs, ends, &mut client.handle.stream());
         let (bytes, lines) = outbox.take_counts();
         self.metrics.count_written(bytes, lines);
         if outbox.take_answered() {

@@ -1,8 +1,9 @@
 //! Binds listeners before the server runs, so that their addresses are known and errors are early.
 
-pub mod accept;
-pub mod admission;
+pub(crate) mod accept;
+pub(crate) mod admission;
 
+use crate::server::config::ServerConfig;
 use crate::server::limits::{
     LISTEN_BACKLOG, SOCKET_RECEIVE_BUFFER_BYTES, SOCKET_SEND_BUFFER_BYTES, WEB_PORT_ATTEMPTS,
 };
@@ -12,54 +13,37 @@ use std::fmt;
 use std::io;
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
 
-/// An address to bind, with the options that set it.
-#[derive(Clone, Debug)]
-pub struct ListenSpec {
-    /// Host name or address.
-    pub host: String,
-    /// Port; 0 for any free one.
-    pub port: u16,
-    /// Whether a port in use gives way to the next free one.
-    pub may_change_port: bool,
-    /// Option for the host.
-    pub host_option: &'static str,
-    /// Option for the port.
-    pub port_option: &'static str,
+/// The bound listeners of a server.
+#[derive(Debug)]
+pub struct Listeners {
+    pub(crate) chat: Bound,
+    pub(crate) web: Option<Bound>,
 }
 
-/// A bound listener.
 #[derive(Debug)]
-pub struct Bound {
-    /// The listener.
-    pub listener: Async<TcpListener>,
-    /// The bound address.
-    pub address: SocketAddr,
+pub(crate) struct Bound {
+    pub(crate) listener: Async<TcpListener>,
+    pub(crate) address: SocketAddr,
 }
 
 /// Why a server cannot listen. Its `Display` names the address, the reason and a remedy.
 #[derive(Debug)]
 pub struct BindError {
-    spec: ListenSpec,
+    host: String,
+    port: u16,
+    /// The options for the host and the port.
+    options: [&'static str; 2],
     source: io::Error,
 }
 
 impl fmt::Display for BindError {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let BindError { spec, source } = self;
-        let ListenSpec {
-            host,
-            port,
-            host_option,
-            port_option,
-            ..
-        } = spec;
-        let brackets = host.contains(':') && !host.starts_with('[');
-        let address = if brackets {
-            format!("[{host}]:{port}")
-        } else {
-            format!("{host}:{port}")
-        };
-        write!(out, "Cannot listen on {address}: ")?;
+        let (host, port, source) = (&self.host, self.port, &self.source);
+        let [host_option, port_option] = self.options;
+        match host.contains(':') && !host.starts_with('[') {
+            true => write!(out, "Cannot listen on [{host}]:{port}: ")?,
+            false => write!(out, "Cannot listen on {host}:{port}: ")?,
+        }
         match source.kind() {
             io::ErrorKind::AddrInUse => write!(
                 out,
@@ -91,27 +75,53 @@ impl std::error::Error for BindError {
     }
 }
 
-/// Binds an address.
-///
-/// # Errors
-/// The address cannot be bound.
-pub fn bind(spec: &ListenSpec) -> Result<Bound, BindError> {
-    let attempts = if spec.may_change_port {
-        WEB_PORT_ATTEMPTS
-    } else {
-        0
-    };
-    let last_port = spec.port.saturating_add(attempts);
-    let mut port = spec.port;
+impl Listeners {
+    /// Binds the addresses of a configuration. The default web port gives way to the next free
+    /// one.
+    ///
+    /// # Errors
+    /// An address cannot be bound.
+    pub fn bind(config: &ServerConfig) -> Result<Self, BindError> {
+        let options = ["--host", "--port"];
+        let chat = bind(&config.chat_host, config.chat_port, 0, options)?;
+        let web = config.web.as_ref().map(|web| {
+            let attempts = match web.port_was_chosen {
+                true => 0,
+                false => WEB_PORT_ATTEMPTS,
+            };
+            bind(&web.host, web.port, attempts, ["--web-host", "--web-port"])
+        });
+        let web = web.transpose()?;
+        Ok(Listeners { chat, web })
+    }
+
+    /// Returns the address for chat clients.
+    pub fn chat_address(&self) -> SocketAddr {
+        self.chat.address
+    }
+
+    /// Returns the address of the web page, if there is one.
+    pub fn web_address(&self) -> Option<SocketAddr> {
+        self.web.as_ref().map(|web| web.address)
+    }
+}
+
+/// Binds a port or, if it is in use, one of the next `attempts` ports.
+fn bind(
+    host: &str,
+    mut port: u16,
+    attempts: u16,
+    options: [&'static str; 2],
+) -> Result<Bound, BindError> {
+    let last_port = port.saturating_add(attempts);
     loop {
-        match bind_port(&spec.host, port) {
+        match bind_port(host, port) {
             Err(error) if error.kind() == io::ErrorKind::AddrInUse && port < last_port => port += 1,
             result => {
                 return result.map_err(|source| BindError {
-                    spec: ListenSpec {
-                        port,
-                        ..spec.clone()
-                    },
+                    host: host.to_owned(),
+                    port,
+                    options,
                     source,
                 });
             }
@@ -169,55 +179,11 @@ fn bind_address(address: SocketAddr) -> io::Result<Bound> {
 mod tests {
     use super::*;
 
-    fn spec(host: &str, port: u16) -> ListenSpec {
-        ListenSpec {
-            host: host.to_owned(),
-            port,
-            may_change_port: false,
-            host_option: "--host",
-            port_option: "--port",
-        }
-    }
-
-    fn sentence(spec: ListenSpec) -> String {
-        bind(&spec).map(|_| ()).unwrap_err().to_string()
-    }
-
-    #[test]
-    fn errors_name_the_address_the_reason_and_a_remedy() {
-        let taken = bind(&spec("127.0.0.1", 0)).unwrap();
-        let port = taken.address.port();
-        assert_eq!(
-            sentence(spec("127.0.0.1", port)),
-            format!(
-                "Cannot listen on 127.0.0.1:{port}: the address is in use; choose another port with --port, or 0 for any free one"
-            )
-        );
-        let foreign = sentence(spec("192.0.2.1", 0));
-        let start = "Cannot listen on 192.0.2.1:0: this machine has no such address";
-        assert!(foreign.starts_with(start), "{foreign}");
-        let unknown = sentence(spec("no such host", 1));
-        let reason = "no address is known for that name; choose another with --host";
-        assert!(unknown.contains(reason), "{unknown}");
-    }
-
-    #[test]
-    fn port_in_use_gives_way_to_the_next_if_allowed() {
-        let taken = bind(&spec("127.0.0.1", 0)).unwrap();
-        let next = ListenSpec {
-            may_change_port: true,
-            ..spec("127.0.0.1", taken.address.port())
-        };
-        let next = bind(&next).unwrap();
-        assert_ne!(next.address.port(), taken.address.port());
-    }
-
     #[test]
     fn ipv6_host_may_have_brackets() {
-        let Ok(bound) = bind(&spec("[::1]", 0)) else {
-            eprintln!("SKIPPED: this machine has no IPv6 loopback address");
-            return;
-        };
-        assert!(bound.address.is_ipv6());
+        match bind_port("[::1]", 0) {
+            Ok(bound) => assert!(bound.address.is_ipv6()),
+            Err(_) => eprintln!("SKIPPED: this machine has no IPv6 loopback address"),
+        }
     }
 }

@@ -8,6 +8,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use serde::Serialize;
 use std::io::{self, Write};
 use std::panic::{self, PanicHookInfo};
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 use tracing::Level;
 
@@ -43,41 +44,28 @@ struct JsonLogEntry<'a> {
 }
 
 impl LogStyle {
-    fn sentence(self, level: Level, sentence: &str) -> String {
-        match self.format {
-            LogFormat::Text => format!("{}: {sentence}\n", self.program),
-            LogFormat::Json => self.json(level, sentence, None, None),
-        }
-    }
-
-    fn panic(self, place: &str, thread: &str, message: &str) -> String {
-        match self.format {
-            LogFormat::Text => format!(
+    /// Formats a sentence or, with its place and thread, the message of a panic.
+    fn line(self, level: Level, message: &str, panic: Option<(&str, &str)>) -> String {
+        match (self.format, panic) {
+            (LogFormat::Text, None) => format!("{}: {message}\n", self.program),
+            (LogFormat::Text, Some((place, thread))) => format!(
                 "{}: internal error at {place} in thread {thread}: {}\n",
                 self.program,
                 message.replace(['\r', '\n'], " ")
             ),
-            LogFormat::Json => self.json(Level::ERROR, message, Some(place), Some(thread)),
+            (LogFormat::Json, _) => {
+                let entry = JsonLogEntry {
+                    timestamp: format!("{:.6}", Timestamp::now()),
+                    level: level.as_str(),
+                    message,
+                    place: panic.map(|(place, _)| place),
+                    thread: panic.map(|(_, thread)| thread),
+                    target: self.program,
+                };
+                // Serializing strings cannot fail.
+                serde_json::to_string(&entry).unwrap_or_default() + "\n"
+            }
         }
-    }
-
-    fn json(
-        self,
-        level: Level,
-        message: &str,
-        place: Option<&str>,
-        thread: Option<&str>,
-    ) -> String {
-        let entry = JsonLogEntry {
-            timestamp: format!("{:.6}", Timestamp::now()),
-            level: level.as_str(),
-            message,
-            place,
-            thread,
-            target: self.program,
-        };
-        // Serializing strings cannot fail.
-        serde_json::to_string(&entry).map_or_else(|_| String::new(), |line| line + "\n")
     }
 }
 
@@ -97,7 +85,7 @@ impl StderrLogger {
                 1 => "1 line is missing here: it could not be written".to_owned(),
                 _ => format!("{count} lines are missing here: they could not be written"),
             };
-            style.sentence(Level::WARN, &sentence)
+            style.line(Level::WARN, &sentence, None)
         };
         let writer = NonBlockingWriter::start("log", output, Some(Box::new(notice)))?;
         Ok(StderrLogger { style, writer })
@@ -105,8 +93,8 @@ impl StderrLogger {
 
     /// Writes a sentence, whatever the level of the log.
     pub fn print(&self, level: Level, sentence: &str) {
-        let line = self.style.sentence(level, sentence);
-        self.writer.queue(line.into_bytes(), 1);
+        let line = self.style.line(level, sentence, None);
+        self.writer.queue(line.into_bytes());
     }
 
     /// Returns a writer for one entry of the log.
@@ -115,8 +103,8 @@ impl StderrLogger {
     }
 
     /// Returns a gauge of the lines that standard error did not take.
-    pub fn skipped_lines(&self) -> Gauge {
-        self.writer.skipped_gauge()
+    pub fn skipped_lines(&self) -> Gauge<u64, AtomicU64> {
+        self.writer.skipped_lines()
     }
 
     /// Writes every panic of the process from now on. The default hook could block the task.
@@ -137,8 +125,10 @@ impl StderrLogger {
             (Some(message), _) => message,
             (None, message) => message.map_or("no message", String::as_str),
         };
-        let line = self.style.panic(&place, thread, message);
-        self.writer.queue(line.into_bytes(), 1);
+        let line = self
+            .style
+            .line(Level::ERROR, message, Some((&place, thread)));
+        self.writer.queue(line.into_bytes());
     }
 
     /// Closes the log and waits for its last lines, longer if the exit status tells a failure.
@@ -157,40 +147,34 @@ mod tests {
     use std::sync::mpsc;
     use std::thread;
 
-    fn style(format: LogFormat) -> LogStyle {
-        LogStyle {
-            program: "server",
-            format,
+    #[test]
+    fn lines_are_text_or_one_json_object_each() {
+        let program = "server";
+        let [text, json] =
+            [LogFormat::Text, LogFormat::Json].map(|format| LogStyle { program, format });
+        let panic = Some(("src/a.rs:7", "main"));
+        for (level, message, panic, expected) in [
+            (Level::INFO, "It \"runs\"", None, "server: It \"runs\"\n"),
+            (
+                Level::ERROR,
+                "one\ntwo",
+                panic,
+                "server: internal error at src/a.rs:7 in thread main: one two\n",
+            ),
+        ] {
+            assert_eq!(text.line(level, message, panic), expected);
+            let line = json.line(level, message, panic);
+            assert!(line.ends_with("}\n") && line.lines().count() == 1, "{line}");
+            let entry: Value = serde_json::from_str(&line).unwrap();
+            assert_eq!(entry["message"], message);
+            assert_eq!(entry["level"], level.as_str());
+            assert_eq!(entry["target"], program);
+            let (place, thread) = panic.unzip();
+            assert_eq!(entry["place"].as_str(), place);
+            assert_eq!(entry["thread"].as_str(), thread);
+            let timestamp = entry["timestamp"].as_str().unwrap();
+            assert!(timestamp.parse::<Timestamp>().is_ok(), "{timestamp}");
         }
-    }
-
-    #[test]
-    fn text_lines_start_with_the_program() {
-        let style = style(LogFormat::Text);
-        assert_eq!(style.sentence(Level::INFO, "It runs"), "server: It runs\n");
-        assert_eq!(
-            style.panic("src/a.rs:7", "main", "one\ntwo"),
-            "server: internal error at src/a.rs:7 in thread main: one two\n"
-        );
-    }
-
-    #[test]
-    fn json_lines_are_one_object_each() {
-        let style = style(LogFormat::Json);
-        let line = style.sentence(Level::INFO, "It \"runs\"");
-        let entry: Value = serde_json::from_str(&line).unwrap();
-        assert!(line.ends_with("}\n") && line.lines().count() == 1, "{line}");
-        assert_eq!(entry["message"], "It \"runs\"");
-        assert_eq!(entry["level"], "INFO");
-        assert_eq!(entry["target"], "server");
-        let timestamp = entry["timestamp"].as_str().unwrap();
-        assert!(timestamp.parse::<Timestamp>().is_ok(), "{timestamp}");
-        let line = style.panic("src/a.rs:7", "main", "one\ntwo");
-        let entry: Value = serde_json::from_str(&line).unwrap();
-        assert_eq!(line.lines().count(), 1, "{line}");
-        assert_eq!(entry["message"], "one\ntwo");
-        assert_eq!(entry["place"], "src/a.rs:7");
-        assert_eq!(entry["level"], "ERROR");
     }
 
     /// Sends every write to a channel.

@@ -1,68 +1,26 @@
 use super::*;
 
-fn parse(arguments: &[&str]) -> Result<ServerConfig, OptionError> {
-    ServerOptions::from_args(&["smolchat-server"], arguments)
-        .unwrap()
-        .check()
+fn parse(arguments: &str) -> Result<ServerConfig, String> {
+    let arguments: Vec<&str> = arguments.split_whitespace().collect();
+    let options = ServerOptions::from_args(&["smolchat-server"], &arguments);
+    options.unwrap().check()
 }
 
 #[test]
 fn no_options_give_the_defaults() {
-    assert_eq!(parse(&[]), Ok(ServerConfig::default()));
+    assert_eq!(parse(""), Ok(ServerConfig::default()));
 }
 
 #[test]
 fn every_option_reaches_the_configuration() {
-    let config = parse(&[
-        "--host",
-        "::",
-        "--port",
-        "0",
-        "--web-host",
-        "0.0.0.0",
-        "--web-port",
-        "81",
-        "--web-name",
-        "Chat.example.org",
-        "--web-name",
-        "box.lan.",
-        "--web-connections-per-address",
-        "11",
-        "--web-streams-per-address",
-        "12",
-        "--max-clients",
-        "2",
-        "--max-clients-per-address",
-        "3",
-        "--history",
-        "4",
-        "--max-message",
-        "5",
-        "--max-line",
-        "1000",
-        "--rate",
-        "7",
-        "--burst",
-        "8",
-        "--max-lag",
-        "4097",
-        "--connect-rate",
-        "9",
-        "--public-metrics",
-        "--web-read-only",
-        "--announce-limit",
-        "10",
-        "--db",
-        "chat.db",
-        "--db-sync",
-        "full",
-        "--keep-messages",
-        "13",
-        "--keep-days",
-        "14",
-        "--threads",
-        "2",
-    ]);
+    let config = parse(
+        "--host :: --port 0 --web-host 0.0.0.0 --web-port 81 --web-name Chat.example.org
+        --web-name box.lan. --web-connections-per-address 11 --web-streams-per-address 12
+        --max-clients 2 --max-clients-per-address 3 --history 4 --max-message 5 --max-line 1000
+        --rate 7 --burst 8 --max-lag 4097 --connect-rate 9 --public-metrics --web-read-only
+        --announce-limit 10 --db chat.db --db-sync full --keep-messages 13 --keep-days 14
+        --threads 2",
+    );
     let expected = ServerConfig {
         store: Some(StoreOptions {
             path: "chat.db".into(),
@@ -103,7 +61,7 @@ fn every_option_reaches_the_configuration() {
         threads: 2,
     };
     assert_eq!(config, Ok(expected));
-    assert_eq!(parse(&["--no-web"]).unwrap().web, None);
+    assert_eq!(parse("--no-web").unwrap().web, None);
 }
 
 #[test]
@@ -125,17 +83,16 @@ fn value_out_of_range_is_rejected_with_its_range() {
         ("--announce-limit", "1000001", 0, 1_000_000),
         ("--threads", "0", 1, 256),
     ] {
-        let told = parse(&[option, bad]).unwrap_err().to_string();
         let expected =
             format!("{option} {bad} is out of range: choose a number from {least} to {most}");
-        assert_eq!(told, expected);
+        assert_eq!(parse(&format!("{option} {bad}")), Err(expected));
     }
-    assert!(parse(&["--rate", "10000000", "--max-clients", "1000000"]).is_ok());
 }
 
 #[test]
 fn web_host_name_is_implicitly_allowed() {
-    let names = |host: &str| parse(&["--web-host", host]).unwrap().web.unwrap().names;
+    let config = |host: &str| parse(&format!("--web-host {host}")).unwrap();
+    let names = |host: &str| config(host).web.unwrap().names;
     assert_eq!(names("Chat.lan"), [HostName::parse("chat.lan").unwrap()]);
     assert_eq!(names("0.0.0.0"), []);
     assert_eq!(names("::1"), []);
@@ -143,12 +100,12 @@ fn web_host_name_is_implicitly_allowed() {
 
 #[test]
 fn names_of_the_machine_are_allowed() {
-    let mut config = parse(&["--web-name", "chat.example.org"]).unwrap();
+    let mut config = parse("--web-name chat.example.org").unwrap();
     config.allow_machine_name("box");
     let names = ["chat.example.org", "box", "box.local"];
     let names = names.map(|name| HostName::parse(name).unwrap());
     assert_eq!(config.web.unwrap().names, names);
-    let mut config = parse(&["--no-web"]).unwrap();
+    let mut config = parse("--no-web").unwrap();
     config.allow_machine_name("box");
     assert_eq!(config.web, None);
 }
@@ -156,12 +113,9 @@ fn names_of_the_machine_are_allowed() {
 #[test]
 fn longest_line_must_hold_the_longest_message_escaped() {
     let escaped = format!(r#"{{"type":"message","data":"{}"}}"#, "\\u0001".repeat(100));
-    let enough = escaped.len().to_string();
-    let too_short = (escaped.len() - 1).to_string();
-    assert!(parse(&["--max-message", "100", "--max-line", &enough]).is_ok());
-    let told = parse(&["--max-message", "100", "--max-line", &too_short]).unwrap_err();
-    assert!(
-        told.to_string().ends_with(&format!("at least {enough}")),
-        "{told}"
-    );
+    let enough = escaped.len();
+    let check = |max_line| parse(&format!("--max-message 100 --max-line {max_line}"));
+    assert!(check(enough).is_ok());
+    let error = check(enough - 1).unwrap_err();
+    assert!(error.ends_with(&format!("at least {enough}")), "{error}");
 }
