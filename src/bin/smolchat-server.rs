@@ -37,67 +37,52 @@ fn main() -> ExitCode {
     };
     log.set_panic_hook();
     // The panic hook writes the message and the place.
-    let status = catch_unwind(AssertUnwindSafe(|| run(options, &log)));
-    let status = status.unwrap_or(INTERNAL_FAILURE);
+    let status = match catch_unwind(AssertUnwindSafe(|| run(options, &log))) {
+        Ok(Ok(())) => DONE,
+        Ok(Err((status, sentence))) => {
+            log.print(Level::ERROR, &sentence);
+            status
+        }
+        Err(_panic) => INTERNAL_FAILURE,
+    };
     log.finish(status);
     ExitCode::from(status)
 }
 
-fn run(options: ServerOptions, log: &StderrLogger) -> u8 {
-    let fail = |status, sentence: &str| {
-        log.print(Level::ERROR, sentence);
-        status
-    };
+/// Runs the server. The error has the exit status and a sentence.
+fn run(options: ServerOptions, log: &StderrLogger) -> Result<(), (u8, String)> {
+    let failed = |error: ServerError| (error.exit_status(), error.to_string());
     let variable = || std::env::var("RUST_LOG").ok();
     let filter = options.log.clone().or_else(variable);
-    let filter = match EnvFilter::try_new(filter.as_deref().unwrap_or("info")) {
-        Ok(filter) => filter,
-        Err(error) => {
-            return fail(
-                WRONG_USE,
-                &format!("--log or RUST_LOG is no filter: {error}"),
-            );
-        }
-    };
+    let filter = EnvFilter::try_new(filter.as_deref().unwrap_or("info"));
+    let filter = filter.map_err(|error| {
+        let sentence = format!("--log or RUST_LOG is no filter: {error}");
+        (WRONG_USE, sentence)
+    })?;
     let log_format = options.log_format;
-    let mut config = match options.check() {
-        Ok(config) => config,
-        Err(error) => return fail(WRONG_USE, &error),
-    };
+    let mut config = options.check().map_err(|sentence| (WRONG_USE, sentence))?;
     config.allow_machine_name(&gethostname::gethostname().to_string_lossy());
     // Before the first line: an operator who reads it may send a signal at once.
     let at_deadline = log.clone();
-    let stop = match signals::watch(STOP_DEADLINE, move |sentence| {
+    let stop = signals::watch(STOP_DEADLINE, move |sentence| {
         at_deadline.print(Level::WARN, sentence);
         at_deadline.finish(DONE);
-    }) {
-        Ok(stop) => stop,
-        Err(error) => return fail(INTERNAL_FAILURE, &ServerError::NoThread(error).to_string()),
-    };
-    let listeners = match Listeners::bind(&config) {
-        Ok(listeners) => listeners,
-        Err(error) => return fail(COULD_NOT, &error.to_string()),
-    };
-    let store = match server::open_store(&config) {
-        Ok(store) => store,
-        Err(error) => return fail(COULD_NOT, &error.to_string()),
-    };
+    });
+    let stop = stop.map_err(|error| failed(ServerError::NoThread(error)))?;
+    let listeners = Listeners::bind(&config);
+    let listeners = listeners.map_err(|error| (COULD_NOT, error.to_string()))?;
+    let store = server::open_store(&config).map_err(failed)?;
     start_log(filter, log_format, log);
     print_start(&listeners, &config, log);
     raise_descriptor_limit(&config);
-    let transcript = TranscriptOutput {
-        output: Box::new(stdout()),
-        style: args::style_of_stdout(ColourChoice::Auto),
-    };
+    let style = args::style_of_stdout(ColourChoice::Auto);
+    let transcript: TranscriptOutput = (Box::new(stdout()), style);
     let stopped = async move {
         // A message and a closed channel both mean to stop.
         let _ = stop.recv().await;
     };
     let (opened, skipped) = ((listeners, store), log.skipped_lines());
-    match server::run_with_log(opened, &config, transcript, &skipped, stopped) {
-        Ok(()) => DONE,
-        Err(error) => fail(error.exit_status(), &error.to_string()),
-    }
+    server::run(opened, &config, transcript, &skipped, stopped).map_err(failed)
 }
 
 fn start_log(filter: EnvFilter, format: LogFormat, log: &StderrLogger) {

@@ -28,7 +28,6 @@ pub(crate) enum CloseReason {
     Refused,
     /// A present user has the same address and port.
     AddressInUse,
-    /// The address opened connections too often.
     ConnectRate,
     Shutdown,
     /// The store accepts no writes, so no user can join.
@@ -39,7 +38,6 @@ pub(crate) enum CloseReason {
     /// The peer or the network reset the connection.
     Reset,
     Full,
-    /// The server has no place left for this address.
     AddressFull,
     NoDescriptor,
     /// The task of the connection panicked.
@@ -103,13 +101,11 @@ impl CloseReason {
         (CloseReason::Misdirected, "misdirected"),
     ];
 
-    /// Returns the reasons for which a chat connection ends.
     pub(crate) fn of_chat() -> impl Iterator<Item = CloseReason> + Clone {
         let end = CloseReason::Fault as usize + 1;
         Self::WORDS[..end].iter().map(|(reason, _)| *reason)
     }
 
-    /// Returns the reasons for which an HTTP connection ends.
     pub(crate) fn of_http() -> impl Iterator<Item = CloseReason> + Clone {
         let start = CloseReason::Closed as usize;
         Self::WORDS[start..].iter().map(|(reason, _)| *reason)
@@ -120,7 +116,6 @@ impl CloseReason {
         Self::WORDS[self as usize].1
     }
 
-    /// Classifies a socket error.
     pub(crate) fn from_io_error(error: &io::Error) -> CloseReason {
         use io::ErrorKind::*;
         match error.kind() {

@@ -23,10 +23,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// A decoded line of a client.
 #[derive(Debug)]
 pub(crate) enum ClientLine {
-    /// A valid request.
     Request(Request),
     /// An invalid line, with the error for the client.
     Rejected(RejectedRequest),
@@ -45,16 +43,13 @@ pub(crate) struct Newcomer {
     pub(crate) permit: SemaphoreGuardArc,
 }
 
-/// A command for the broker.
 #[derive(Debug)]
 pub(crate) enum BrokerCommand {
-    /// A client connected.
     Connected(Newcomer),
     /// A client sent lines, and may have closed its sending side after them.
     Lines {
         from: ClientKey,
         lines: Vec<ClientLine>,
-        /// Whether the client has closed its sending side.
         has_ended: bool,
         /// Time of the read, since the start of the server.
         read_at: Duration,
@@ -70,9 +65,7 @@ pub(crate) enum BrokerCommand {
     Subscribe(Sender<Subscription>),
     /// A live stream is ready to be attached.
     Stream(Box<NewStream>),
-    /// A browser has sent a request.
     Browser(Box<BrowserRequest>),
-    /// The operator stops the server.
     Stop,
 }
 
@@ -92,7 +85,6 @@ pub(crate) struct NewStream {
     pub(crate) peer: Arc<ConnectionHandle>,
     /// The first bytes of the stream.
     pub(crate) outbox: Outbox,
-    /// Secret of the session cookie.
     pub(crate) session: Option<Token>,
     /// Held since the subscription, so that no event in between is missing.
     pub(crate) _reader: Arc<()>,
@@ -103,19 +95,16 @@ pub(crate) struct NewStream {
 /// A request of a browser, and the channel for its reply.
 #[derive(Debug)]
 pub(crate) struct BrowserRequest {
-    /// Secret of the session cookie.
     pub(crate) session: Option<Token>,
     pub(crate) address: IpAddr,
     pub(crate) command: BrowserCommand,
     pub(crate) reply: Sender<BrowserReply>,
 }
 
-/// A command of a browser.
 #[derive(Debug)]
 pub(crate) enum BrowserCommand {
     /// Joins under this name, or renames the user.
     Join(Box<str>),
-    /// Leaves the chat.
     Leave,
     /// A request that every user may send.
     Request(Request),
@@ -123,30 +112,24 @@ pub(crate) enum BrowserCommand {
     Rejected(RequestError),
 }
 
-/// The reply to a command of a browser.
 #[derive(Debug)]
 pub(crate) enum BrowserReply {
     /// The browser has joined, or has a new name.
     Joined {
-        /// The assigned name.
         name: Username,
-        /// Secret of the session cookie.
         token: Token,
         /// Whether the browser had not joined before.
         is_new: bool,
     },
-    /// The browser has left.
     Left,
     /// The request is done. Contains the id of its public event, if there is one.
     Done(Option<u64>),
-    /// The request was rejected.
     Failed(BrowserError),
 }
 
 /// The reason why a request of a browser was rejected.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum BrowserError {
-    /// The request is invalid.
     Rejected(RequestError),
     /// No slot is free.
     Join(JoinError),
@@ -156,7 +139,6 @@ pub(crate) enum BrowserError {
     TooFast(Duration),
     /// Too many requests in a row were rejected; the user has left.
     Ended(String),
-    /// The server is stopping.
     Stopping,
 }
 

@@ -21,12 +21,9 @@ struct Counts {
     per_address: HashMap<IpAddr, usize>,
 }
 
-/// Which limit allows no further connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum LimitReached {
-    /// The limit for all addresses together.
     Total,
-    /// The limit for one address.
     Address,
 }
 
@@ -38,7 +35,6 @@ pub(crate) struct Permit {
 }
 
 impl ConnectionCounter {
-    /// Creates a counter with these limits; `None` means no limit per address.
     pub(crate) fn new(max: usize, max_per_address: Option<usize>) -> Arc<Self> {
         Arc::new(ConnectionCounter {
             max,
@@ -106,39 +102,43 @@ impl Drop for Permit {
 mod tests {
     use super::*;
 
-    fn address(text: &str) -> IpAddr {
-        text.parse().unwrap()
-    }
-
     #[test]
-    fn total_is_limited_and_a_dropped_permit_frees_its_place() {
-        let counter = ConnectionCounter::new(2, None);
-        let one = counter.acquire(address("10.0.0.1")).unwrap();
-        let two = counter.acquire(address("10.0.0.1")).unwrap();
-        let third = counter.acquire(address("10.0.0.2"));
-        assert_eq!(third.err(), Some(LimitReached::Total));
-        drop(one);
-        let third = counter.acquire(address("10.0.0.2")).unwrap();
-        drop((two, third));
-        assert_eq!(counter.counts().total, 0);
-        assert!(counter.counts().per_address.is_empty());
-    }
-
-    #[test]
-    fn connections_per_address_are_limited_by_limit_key() {
-        for (one, same, other) in [
-            ("10.0.0.1", "::ffff:10.0.0.1", "10.0.0.2"),
-            ("2001:db8:0:1::1", "2001:db8:0:1:ffff::2", "2001:db8:0:2::1"),
+    fn total_and_connections_of_an_address_are_limited() {
+        for (per_address, one, same, other, limit) in [
+            (
+                None,
+                "10.0.0.1",
+                "10.0.0.2",
+                "10.0.0.3",
+                LimitReached::Total,
+            ),
+            (
+                Some(1),
+                "10.0.0.1",
+                "::ffff:10.0.0.1",
+                "10.0.0.2",
+                LimitReached::Address,
+            ),
+            (
+                Some(1),
+                "2001:db8::1",
+                "2001:db8::2",
+                "2001:db8:0:2::1",
+                LimitReached::Address,
+            ),
         ] {
-            let counter = ConnectionCounter::new(100, Some(1));
-            let first = counter.acquire(address(one)).unwrap();
-            let second = counter.acquire(address(same));
-            assert_eq!(second.err(), Some(LimitReached::Address));
-            let elsewhere = counter.acquire(address(other)).unwrap();
+            let [one, same, other] = [one, same, other].map(|text| text.parse().unwrap());
+            let max = if per_address.is_some() { 100 } else { 2 };
+            let counter = ConnectionCounter::new(max, per_address);
+            let first = counter.acquire(one).unwrap();
+            let elsewhere = counter.acquire(other).unwrap();
+            assert_eq!(counter.acquire(same).err(), Some(limit));
+            // A dropped permit frees its place.
             drop(first);
-            let second = counter.acquire(address(same)).unwrap();
+            let second = counter.acquire(same).unwrap();
             assert_eq!(counter.counts().total, 2);
             drop((elsewhere, second));
+            assert_eq!(counter.counts().total, 0);
             assert!(counter.counts().per_address.is_empty());
         }
     }
@@ -146,7 +146,7 @@ mod tests {
     #[test]
     fn waiting_for_none_ends_with_the_last_permit() {
         let counter = ConnectionCounter::new(2, None);
-        let one = counter.acquire(address("10.0.0.1")).unwrap();
+        let one = counter.acquire([10, 0, 0, 1].into()).unwrap();
         smol::block_on(async {
             let mut waiting = std::pin::pin!(counter.wait_for_none());
             assert!(smol::future::poll_once(waiting.as_mut()).await.is_none());

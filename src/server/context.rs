@@ -14,14 +14,12 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// The executor of all tasks of a server.
 pub(crate) type SharedExecutor = Arc<Executor<'static>>;
 
 /// What several layers of a server share.
 #[derive(Debug)]
 pub(crate) struct ServerContext {
     pub(crate) limits: Limits,
-    /// The inbox of the broker.
     pub(crate) inbox: Sender<BrokerCommand>,
     /// The log epoch: event numbers are comparable only within it.
     pub(crate) epoch: Arc<str>,

@@ -9,12 +9,10 @@ pub(crate) struct Health {
 }
 
 impl Health {
-    /// Returns whether the store fails.
     pub(crate) fn is_failing(&self) -> bool {
         self.lock().is_some()
     }
 
-    /// Returns the sentence that says why the store fails.
     pub(crate) fn failure(&self) -> Option<String> {
         self.lock().clone()
     }

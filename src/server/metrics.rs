@@ -54,10 +54,8 @@ pub(crate) struct Metrics {
     uptime: Gauge<f64, AtomicU64>,
 }
 
-/// The figures of one batch of the broker.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct BatchFigures {
-    /// Commands in the batch.
     pub(crate) commands: usize,
     /// Bytes of published lines.
     pub(crate) bytes: usize,
@@ -160,35 +158,17 @@ impl Metrics {
     }
 
     pub(crate) fn count_refused(&self, reason: CloseReason) {
-        self.refused_by(reason).inc();
-    }
-
-    /// Returns the counter of connections rejected for this reason.
-    pub(crate) fn refused_by(&self, reason: CloseReason) -> Counter {
-        let reason = reason.word();
-        self.refused.get_or_create_owned(&ByReason { reason })
-    }
-
-    /// Returns the counter of accepted connections.
-    pub(crate) fn accepted(&self) -> Counter {
-        self.accepted.clone()
+        count(&self.refused, reason);
     }
 
     /// Counts an ended HTTP connection, perhaps before its answer is written.
     pub(crate) fn count_web_ended(&self, reason: CloseReason) {
-        self.web_ended_by(reason).inc();
-    }
-
-    /// Returns the counter of HTTP connections that ended for this reason.
-    pub(crate) fn web_ended_by(&self, reason: CloseReason) -> Counter {
-        let reason = reason.word();
-        self.web_ended.get_or_create_owned(&ByReason { reason })
+        count(&self.web_ended, reason);
     }
 
     /// Counts an ended connection of a user, perhaps before its last lines are written.
     pub(crate) fn count_ended(&self, reason: CloseReason) {
-        let reason = reason.word();
-        self.ended.get_or_create(&ByReason { reason }).inc();
+        count(&self.ended, reason);
     }
 
     pub(crate) fn count_read(&self, bytes: usize) {
@@ -207,7 +187,6 @@ impl Metrics {
         self.lines_out.inc_by(lines);
     }
 
-    /// Sets the length of the admission queue.
     pub(crate) fn set_waiting(&self, waiting: usize) {
         self.waiting.set(waiting as u64);
     }
@@ -256,11 +235,15 @@ impl Metrics {
     }
 }
 
-/// Registers a metric.
 fn add<M: Metric + Clone + Default>(registry: &mut Registry, name: &str, help: &str) -> M {
     let metric = M::default();
     registry.register(name, help, metric.clone());
     metric
+}
+
+fn count(ended: &Ended, reason: CloseReason) {
+    let reason = reason.word();
+    ended.get_or_create(&ByReason { reason }).inc();
 }
 
 /// Creates the counter of each reason, so that each is visible before it first happens.

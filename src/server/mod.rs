@@ -50,14 +50,13 @@ use crate::server::logging::transcript::Transcript;
 use crate::server::metrics::Metrics;
 use crate::server::supervise::Supervisor;
 use crate::server::timeout::timeout;
+use crate::storage::Archive;
 use crate::storage::sqlite::reader::StoreReader;
 use crate::storage::sqlite::{self, OpenStore};
-use crate::storage::{Archive, StoreError};
 use async_channel::Receiver;
 use futures_lite::FutureExt;
 use prometheus_client::metrics::gauge::Gauge;
 use smol::Executor;
-use std::fmt;
 use std::future::Future;
 use std::io::Write;
 use std::sync::Arc;
@@ -73,35 +72,7 @@ const STORE_DEADLINE: Duration = Duration::from_millis(200);
 const STREAM_DEADLINE: Duration = Duration::from_millis(100);
 
 /// The output of the transcript and its style.
-pub struct TranscriptOutput {
-    /// Where the lines are written.
-    pub output: Box<dyn Write + Send>,
-    /// Whether they are coloured.
-    pub style: Style,
-}
-
-impl fmt::Debug for TranscriptOutput {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.debug_struct("TranscriptOutput")
-            .field("style", &self.style)
-            .finish_non_exhaustive()
-    }
-}
-
-/// Opens the configured store and serves until `stop` is ready and every client is told.
-///
-/// # Errors
-/// The store cannot be used, a thread cannot be started, or a required task failed.
-pub fn run(
-    listeners: Listeners,
-    config: &ServerConfig,
-    transcript: TranscriptOutput,
-    stop: impl Future<Output = ()>,
-) -> Result<(), ServerError> {
-    let store = open_store(config).map_err(ServerError::Store)?;
-    let opened = (listeners, store);
-    run_with_log(opened, config, transcript, &Gauge::default(), stop)
-}
+pub type TranscriptOutput = (Box<dyn Write + Send>, Style);
 
 /// Returns a sentence about who may use a web page that is open to the network.
 pub fn open_page_warning(config: &ServerConfig) -> &'static str {
@@ -118,16 +89,18 @@ pub fn open_page_warning(config: &ServerConfig) -> &'static str {
 ///
 /// # Errors
 /// The store cannot be used.
-pub fn open_store(config: &ServerConfig) -> Result<Option<OpenStore>, StoreError> {
+pub fn open_store(config: &ServerConfig) -> Result<Option<OpenStore>, ServerError> {
     let open = |options| sqlite::open(options, &new_epoch(), config.limits.history_messages);
-    config.store.as_ref().map(open).transpose()
+    let store = config.store.as_ref().map(open).transpose();
+    store.map_err(ServerError::Store)
 }
 
-/// Serves like [`run`] with an open store; `log_skipped` counts the lost lines of the log.
+/// Serves until `stop` is ready and every client is told; `log_skipped` counts the lost lines of
+/// the log.
 ///
 /// # Errors
-/// Those of [`run`].
-pub fn run_with_log(
+/// A thread cannot be started, or a required task failed.
+pub fn run(
     opened: (Listeners, Option<OpenStore>),
     config: &ServerConfig,
     transcript: TranscriptOutput,
@@ -135,9 +108,10 @@ pub fn run_with_log(
     stop: impl Future<Output = ()>,
 ) -> Result<(), ServerError> {
     let executor: SharedExecutor = Arc::new(Executor::new());
-    let writer = NonBlockingWriter::start("transcript", transcript.output, None)
-        .map_err(ServerError::NoThread)?;
-    let transcript = Transcript::new(writer.clone(), transcript.style);
+    let (output, style) = transcript;
+    let writer = NonBlockingWriter::start("transcript", output, None);
+    let writer = writer.map_err(ServerError::NoThread)?;
+    let transcript = Transcript::new(writer.clone(), style);
     // A shutdown signal: closing the channel stops the threads.
     let (running, ended) = async_channel::bounded::<()>(1);
     let result = thread::scope(|scope| {

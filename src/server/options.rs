@@ -180,7 +180,7 @@ fn parse_sync(value: &str) -> Result<SyncMode, String> {
 }
 
 fn parse_host_name(value: &str) -> Result<HostName, String> {
-    HostName::parse(value).map_err(|error| error.to_string())
+    HostName::parse(value).map_err(str::to_owned)
 }
 
 impl ServerOptions {

@@ -52,7 +52,6 @@ impl RateLimiter {
         quota.burst_lines.saturating_sub(used)
     }
 
-    /// Counts sent lines.
     pub(crate) fn spend(&mut self, quota: Quota, now: Duration, lines: u64) {
         self.due_nanos = self.due_nanos.max(nanos(now)) + lines * quota.nanos_per_line;
     }
@@ -62,7 +61,6 @@ impl RateLimiter {
         self.due_nanos > nanos(now)
     }
 
-    /// Returns the time until the client may send a line.
     pub(crate) fn wait(&self, quota: Quota, now: Duration) -> Duration {
         let burst_nanos = (quota.burst_lines - 1) * quota.nanos_per_line;
         let free_at = self.due_nanos.saturating_sub(burst_nanos);
@@ -75,7 +73,6 @@ fn nanos(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX / 2)
 }
 
-/// A rate limiter for each address.
 #[derive(Debug)]
 pub(crate) struct KeyedRateLimiter {
     quota: Quota,

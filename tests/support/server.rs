@@ -8,7 +8,9 @@ use super::program::{Program, peak_bytes, send_signal, status_bytes};
 use super::transcript::Transcript;
 use smolchat::cli::style::Style;
 use smolchat::server::limits::Limits;
-use smolchat::server::{Listeners, ServerConfig, ServerError, TranscriptOutput, WebConfig, run};
+use smolchat::server::{
+    Listeners, ServerConfig, ServerError, TranscriptOutput, WebConfig, open_store, run,
+};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
 use std::ops::Deref;
 use std::process::{Command, ExitStatus, Stdio};
@@ -157,12 +159,10 @@ impl Chat {
         };
         let transcript_output = Captured::default();
         let (stop, stopped) = smol::channel::bounded(1);
-        let output = TranscriptOutput {
-            output: Box::new(transcript_output.clone()),
-            style: Style::Plain,
-        };
+        let output: TranscriptOutput = (Box::new(transcript_output.clone()), Style::Plain);
         let server = move || {
-            run(listeners, &config, output, async move {
+            let opened = (listeners, open_store(&config)?);
+            run(opened, &config, output, &Default::default(), async move {
                 // The sender is dropped to stop the server.
                 let _ = stopped.recv().await;
             })

@@ -58,7 +58,7 @@ async fn write_until_caught_up(
         let (bytes, lines) = outbox.take_counts();
         context.metrics.count_written(bytes, lines);
         let progress = progress?;
-        inbox.report(outbox.position(), outbox.written());
+        inbox.report(&outbox);
         match progress {
             Progress::Blocked => handle.socket().writable().await?,
             Progress::Yield => smol::future::yield_now().await,

@@ -26,19 +26,16 @@ use crate::server::fanout::slow_consumer::BacklogInbox;
 use crate::server::fanout::{ClientKey, ConnectionTasks};
 use crate::server::limits::MAX_LINES_PER_TURN;
 use crate::server::rate_limit::{Quota, RateLimiter};
+use crate::server::timeout::timeout;
 use crate::storage::MessagePage;
 use futures_lite::FutureExt;
-use smol::Timer;
-use std::future::{Future, poll_fn};
+use std::future::poll_fn;
 use std::io::{self, Read};
 use std::net::Shutdown;
 use std::panic::AssertUnwindSafe;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::Poll;
 use std::thread;
 
-/// Spawns the tasks of connections on the executor of the server.
 #[derive(Debug)]
 pub(crate) struct ConnectionSpawner {
     pub(crate) context: Arc<ServerContext>,
@@ -112,28 +109,13 @@ struct Connection<'a> {
     handle: &'a ConnectionHandle,
     rate_limiter: RateLimiter,
     decoder: LineDecoder,
-    /// The dialect of the next line.
     dialect: Dialect,
-    /// Bytes that were read but not decoded yet.
-    undecoded: Option<Box<Undecoded>>,
+    undecoded: Vec<u8>,
     /// A request that the archive answers. Nothing is read before the answer.
     archive_request: Option<Box<Request>>,
     /// Whether the last read emptied the socket.
     socket_would_block: bool,
     has_ended: bool,
-}
-
-/// The bytes from `start` on, at least one.
-struct Undecoded {
-    bytes: Vec<u8>,
-    start: usize,
-}
-
-/// What ended a wait for bytes.
-enum ReadWake {
-    Readable,
-    FlagRaised,
-    HalfLineTimeout,
 }
 
 impl<'a> Connection<'a> {
@@ -145,7 +127,7 @@ impl<'a> Connection<'a> {
             rate_limiter: RateLimiter::default(),
             decoder: LineDecoder::new(context.limits.max_line_bytes),
             dialect: Dialect::Basic,
-            undecoded: None,
+            undecoded: Vec::new(),
             archive_request: None,
             socket_would_block: true,
             has_ended: false,
@@ -174,7 +156,7 @@ impl<'a> Connection<'a> {
                     false => continue,
                 },
             };
-            let has_ended = self.has_ended && self.undecoded.is_none();
+            let has_ended = self.has_ended && self.undecoded.is_empty();
             if lines.is_empty() && !has_ended {
                 // A client that sends bytes without a line end must not block other tasks.
                 smol::future::yield_now().await;
@@ -246,8 +228,9 @@ impl<'a> Connection<'a> {
         if !self.wait_for_rate_limit().await {
             return Ok(Vec::new());
         }
-        if let Some(undecoded) = self.undecoded.take() {
-            return Ok(self.decode_rest(undecoded));
+        if !self.undecoded.is_empty() {
+            let input = std::mem::take(&mut self.undecoded);
+            return Ok(self.decode_lines(&input));
         }
         if self.has_ended {
             return Ok(Vec::new());
@@ -255,9 +238,9 @@ impl<'a> Connection<'a> {
         // What the client sent before the connection broke is still read, without waiting.
         if self.socket_would_block && !self.handle.flags().has(Flags::BROKEN) {
             match self.wait_for_bytes().await? {
-                ReadWake::Readable => {}
-                ReadWake::FlagRaised => return Ok(Vec::new()),
-                ReadWake::HalfLineTimeout => {
+                Some(true) => {}
+                Some(false) => return Ok(Vec::new()),
+                None => {
                     self.decoder.skip_line();
                     let seconds = self.context.limits.half_line_timeout.as_secs();
                     let error = RequestError::LineStalled { seconds };
@@ -275,37 +258,21 @@ impl<'a> Connection<'a> {
         if wait.is_zero() {
             return true;
         }
-        let mut timer = Box::pin(Timer::after(wait));
-        let mut closing = Box::pin(self.handle.wait(Flags::CLOSE));
-        poll_fn(|context| {
-            if closing.as_mut().poll(context).is_ready() {
-                return Poll::Ready(false);
-            }
-            timer.as_mut().poll(context).map(|_| true)
-        })
-        .await
+        let closing = self.handle.wait(Flags::CLOSE);
+        // Boxed, because every connection task has room for its largest future.
+        Box::pin(timeout(wait, closing)).await.is_none()
     }
 
-    async fn wait_for_bytes(&mut self) -> io::Result<ReadWake> {
-        let mut deadline = self
-            .decoder
-            .has_unfinished_line()
-            .then(|| Box::pin(Timer::after(self.context.limits.half_line_timeout)));
-        let handle = self.handle;
-        poll_fn(|context| {
-            handle.register(context.waker());
-            if handle.flags().has(Flags::CLOSE.or(Flags::BROKEN)) {
-                return Poll::Ready(Ok(ReadWake::FlagRaised));
-            }
-            if let Poll::Ready(ready) = handle.socket().poll_readable(context) {
-                return Poll::Ready(ready.map(|()| ReadWake::Readable));
-            }
-            match deadline.as_mut().map(|timer| Pin::new(timer).poll(context)) {
-                Some(Poll::Ready(_)) => Poll::Ready(Ok(ReadWake::HalfLineTimeout)),
-                _ => Poll::Pending,
-            }
-        })
-        .await
+    /// Waits until the socket is readable, or a flag is raised: then returns false. Returns `None`
+    /// after the time for an unfinished line.
+    async fn wait_for_bytes(&self) -> io::Result<Option<bool>> {
+        let flags = Flags::CLOSE.or(Flags::BROKEN);
+        let readable = poll_fn(|context| self.handle.poll_readable(flags, context));
+        if !self.decoder.has_unfinished_line() {
+            return readable.await.map(Some);
+        }
+        let limit = self.context.limits.half_line_timeout;
+        Box::pin(timeout(limit, readable)).await.transpose()
     }
 
     /// Reads once without waiting, and decodes lines.
@@ -324,29 +291,13 @@ impl<'a> Connection<'a> {
                 Err(error) => return Err(error),
             };
             self.socket_would_block = count < buffer.len();
-            let mut input = &buffer[..count];
-            let lines = self.decode_lines(&mut input);
+            let lines = self.decode_lines(&buffer[..count]);
             if lines.is_empty() && !self.socket_would_block {
                 // A flood of bytes without a line end counts as one line for each read.
                 self.rate_limiter.spend(self.quota(), self.context.now(), 1);
             }
-            if !input.is_empty() {
-                let (bytes, start) = (input.to_vec(), 0);
-                self.undecoded = Some(Box::new(Undecoded { bytes, start }));
-            }
             Ok(lines)
         })
-    }
-
-    fn decode_rest(&mut self, mut undecoded: Box<Undecoded>) -> Vec<ClientLine> {
-        let mut input = &undecoded.bytes[undecoded.start..];
-        let lines = self.decode_lines(&mut input);
-        let left = input.len();
-        if left > 0 {
-            undecoded.start = undecoded.bytes.len() - left;
-            self.undecoded = Some(undecoded);
-        }
-        lines
     }
 
     /// Rejects an unfinished line at the end of the input.
@@ -358,16 +309,16 @@ impl<'a> Connection<'a> {
         }
     }
 
-    /// Decodes lines from the front of `input`: within the rate limit, and none after a request
-    /// with a long answer.
-    fn decode_lines(&mut self, input: &mut &[u8]) -> Vec<ClientLine> {
+    /// Decodes lines from the front of `input` within the rate limit, none of them after a request
+    /// with a long answer, and keeps the rest.
+    fn decode_lines(&mut self, mut input: &[u8]) -> Vec<ClientLine> {
         let now = self.context.now();
         let allowed = self.rate_limiter.allowance(self.quota(), now);
         let allowed = allowed.min(MAX_LINES_PER_TURN as u64);
         let mut lines = Vec::new();
         let mut count = 0;
         while count < allowed {
-            let Some(line) = self.decoder.next_line(input) else {
+            let Some(line) = self.decoder.next_line(&mut input) else {
                 break;
             };
             count += 1;
@@ -398,6 +349,7 @@ impl<'a> Connection<'a> {
             }
         }
         self.rate_limiter.spend(self.quota(), now, count);
+        self.undecoded = input.to_vec();
         lines
     }
 }

@@ -12,7 +12,6 @@ use std::io::Write;
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::Arc;
 
-/// Rejects connections of one kind.
 #[derive(Clone, Debug)]
 pub(crate) struct Rejector {
     context: Arc<ServerContext>,
@@ -23,7 +22,6 @@ pub(crate) struct Rejector {
 }
 
 impl Rejector {
-    /// Creates a rejector for chat connections.
     pub(crate) fn chat(context: &Arc<ServerContext>, executor: SharedExecutor) -> Self {
         Rejector {
             context: context.clone(),
@@ -33,7 +31,6 @@ impl Rejector {
         }
     }
 
-    /// Creates a rejector for HTTP connections.
     pub(crate) fn http(
         context: &Arc<ServerContext>,
         closing: &Arc<ConnectionCounter>,

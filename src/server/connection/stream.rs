@@ -12,7 +12,6 @@ use futures_lite::FutureExt;
 use std::future::poll_fn;
 use std::io::Read;
 use std::panic::AssertUnwindSafe;
-use std::task::Poll;
 
 /// Waits for the end of a live stream, and reports it to the broker.
 pub(crate) async fn serve_stream(
@@ -28,15 +27,8 @@ pub(crate) async fn serve_stream(
 async fn watch(handle: &ConnectionHandle) -> CloseReason {
     let mut discarded = 0;
     loop {
-        let readable = poll_fn(|context| {
-            handle.register(context.waker());
-            if handle.flags().has(Flags::CLOSE.or(Flags::BROKEN)) {
-                return Poll::Ready(Ok(false));
-            }
-            let readable = handle.socket().poll_readable(context);
-            readable.map(|ready| ready.map(|()| true))
-        });
-        match readable.await {
+        let flags = Flags::CLOSE.or(Flags::BROKEN);
+        match poll_fn(|context| handle.poll_readable(flags, context)).await {
             Ok(true) => {}
             Ok(false) if handle.flags().has(Flags::CLOSE) => return close(handle).await,
             Ok(false) => return CloseReason::Lost,

@@ -29,24 +29,13 @@ fn panic_in_a_connection_is_reported_as_a_fault() {
 
 #[test]
 fn half_close_wins_over_a_write_failure_except_a_dead_peer() {
+    use CloseReason::{Closed, DeadPeer, Fault, Lag, Lost, Reset};
     for (read, write, expected) in [
-        (CloseReason::Closed, None, CloseReason::Closed),
-        (
-            CloseReason::Closed,
-            Some(CloseReason::Reset),
-            CloseReason::Closed,
-        ),
-        (
-            CloseReason::Closed,
-            Some(CloseReason::DeadPeer),
-            CloseReason::DeadPeer,
-        ),
-        (CloseReason::Lost, Some(CloseReason::Lag), CloseReason::Lag),
-        (
-            CloseReason::Fault,
-            Some(CloseReason::Lag),
-            CloseReason::Fault,
-        ),
+        (Closed, None, Closed),
+        (Closed, Some(Reset), Closed),
+        (Closed, Some(DeadPeer), DeadPeer),
+        (Lost, Some(Lag), Lag),
+        (Fault, Some(Lag), Fault),
     ] {
         assert_eq!(reconcile_close_reason(read, write), expected);
     }

@@ -103,7 +103,6 @@ impl LogBatch {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct TooFarBehind;
 
-/// Shared bytes of one batch.
 #[derive(Clone, Debug)]
 pub(crate) struct LogSlice {
     batch: Arc<[u8]>,
@@ -136,7 +135,6 @@ impl BroadcastLog {
         self.lock().end
     }
 
-    /// Appends a batch of whole lines and returns the new end.
     pub(crate) fn publish(&self, bytes: Arc<[u8]>) -> u64 {
         let lines = memchr::memchr_iter(b'\n', &bytes).count() as u64;
         let mut retained = self.lock();
@@ -217,7 +215,6 @@ impl BroadcastLog {
         Some(batch.bytes[before..end].into())
     }
 
-    /// Returns the number of the line that is published next.
     pub(crate) fn next_line(&self) -> u64 {
         self.lock().next_line
     }

@@ -8,7 +8,7 @@ use std::io;
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::task::{Poll, Waker};
+use std::task::{Context, Poll};
 
 /// A set of flags between the broker and a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,7 +33,6 @@ impl Flags {
     }
 }
 
-/// The socket and the flags of a connection.
 #[derive(Debug)]
 pub(crate) struct ConnectionHandle {
     // Not behind an `Arc` of its own, so that a write pass finds the socket with one memory access.
@@ -41,12 +40,10 @@ pub(crate) struct ConnectionHandle {
     address: SocketAddr,
     waker: AtomicWaker,
     flags: AtomicU8,
-    /// Why writing failed.
     write_failure: OnceLock<CloseReason>,
 }
 
 impl ConnectionHandle {
-    /// Creates a handle with no flag raised.
     pub(crate) fn new(socket: Async<TcpStream>, address: SocketAddr) -> Self {
         ConnectionHandle {
             socket,
@@ -62,7 +59,6 @@ impl ConnectionHandle {
         &self.socket
     }
 
-    /// Returns the socket of a connection that is not served.
     pub(crate) fn into_socket(self) -> Async<TcpStream> {
         self.socket
     }
@@ -97,21 +93,29 @@ impl ConnectionHandle {
         self.raise(Flags::BROKEN);
     }
 
-    /// Returns why writing failed, if it did.
     pub(crate) fn write_failure(&self) -> Option<CloseReason> {
         self.write_failure.get().copied()
     }
 
-    /// Registers the task that the next flag wakes. Only the task of the connection calls this.
-    pub(crate) fn register(&self, waker: &Waker) {
-        self.waker.register(waker);
+    /// Polls until the socket is readable, or one of these flags is raised: then returns false.
+    /// Only the task of the connection calls this.
+    pub(crate) fn poll_readable(
+        &self,
+        flags: Flags,
+        context: &mut Context<'_>,
+    ) -> Poll<io::Result<bool>> {
+        self.waker.register(context.waker());
+        if self.flags().has(flags) {
+            return Poll::Ready(Ok(false));
+        }
+        self.socket.poll_readable(context).map_ok(|()| true)
     }
 
     /// Waits for one of these flags and returns all raised flags. Only the task of the connection
     /// calls this. Cancel-safe.
     pub(crate) async fn wait(&self, flags: Flags) -> Flags {
         poll_fn(|context| {
-            self.register(context.waker());
+            self.waker.register(context.waker());
             let raised = self.flags();
             if raised.has(flags) {
                 Poll::Ready(raised)

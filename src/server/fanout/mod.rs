@@ -30,12 +30,9 @@ use std::time::Duration;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct ClientKey(pub(crate) usize);
 
-/// Spawns the tasks of connections.
 pub(crate) trait ConnectionTasks: fmt::Debug + Send + Sync {
-    /// Spawns the task that reads from a connection.
     fn spawn_reader(&self, key: ClientKey, handle: Arc<ConnectionHandle>);
 
-    /// Spawns the task that writes to a slow consumer.
     fn spawn_backlog_writer(
         &self,
         key: ClientKey,
@@ -45,7 +42,6 @@ pub(crate) trait ConnectionTasks: fmt::Debug + Send + Sync {
     );
 }
 
-/// A connection in the table.
 #[derive(Debug)]
 struct ConnectedClient {
     handle: Arc<ConnectionHandle>,
@@ -67,11 +63,9 @@ enum Output {
     Newcomer(u64),
     /// The broker, because there are replies, an end, or more than the newest batch.
     Pending(Box<Outbox>),
-    /// A backlog task.
     Behind(Box<SlowConsumer>),
 }
 
-/// The connections and the open batch.
 #[derive(Debug)]
 pub(crate) struct Fanout {
     logs: BroadcastLogs,
@@ -98,7 +92,6 @@ pub(crate) struct Fanout {
 }
 
 impl Fanout {
-    /// Creates a fan-out without connections.
     pub(crate) fn new(
         logs: BroadcastLogs,
         limits: Limits,
@@ -181,20 +174,17 @@ impl Fanout {
         self.clients.get(key.0)?.user
     }
 
-    /// Gives a connection to another user.
     pub(crate) fn set_user(&mut self, key: ClientKey, user: UserId) {
         if let Some(client) = self.clients.get_mut(key.0) {
             client.user = Some(user);
         }
     }
 
-    /// Returns the dialect of a connection.
     pub(crate) fn dialect(&self, key: ClientKey) -> Dialect {
         let client = self.clients.get(key.0);
         client.map(|client| client.dialect).unwrap_or_default()
     }
 
-    /// Returns the address of a connection.
     pub(crate) fn address(&self, key: ClientKey) -> Option<SocketAddr> {
         let client = self.clients.get(key.0)?;
         Some(client.handle.address())
@@ -234,7 +224,6 @@ impl Fanout {
         }
     }
 
-    /// Returns the keys of all connections.
     pub(crate) fn keys(&self) -> Vec<ClientKey> {
         self.clients.iter().map(|(key, _)| ClientKey(key)).collect()
     }
@@ -295,7 +284,6 @@ impl Fanout {
         Some(self.batch_start.extended + end as u64 + 1)
     }
 
-    /// Returns the id of the newest published event.
     pub(crate) fn last_event(&self) -> u64 {
         self.logs.extended.next_line().saturating_sub(1)
     }
@@ -318,7 +306,6 @@ impl Fanout {
         &mut self.batch
     }
 
-    /// Returns the size of the open batch, in bytes.
     pub(crate) fn batch_bytes(&self) -> usize {
         let sizes = Dialect::ALL.iter().map(|&each| self.batch[each].len());
         sizes.sum()

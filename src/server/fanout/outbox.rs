@@ -23,14 +23,11 @@ pub(crate) struct QueuedReply {
     pub(crate) at: u64,
     /// Bytes of the log after the reply that this connection does not get.
     pub(crate) skip: u64,
-    /// The content.
     pub(crate) body: ReplyBody,
 }
 
-/// The content of a reply.
 #[derive(Debug)]
 pub(crate) enum ReplyBody {
-    /// Encoded lines.
     Bytes(Arc<[u8]>),
     /// Lines that are encoded while they are written.
     Long(LongReply),
@@ -42,7 +39,6 @@ pub(crate) enum ReplyBody {
 
 /// Shared text that outlives its readers in a cache.
 pub(crate) trait Document: fmt::Debug + Send + Sync {
-    /// Returns the text.
     fn bytes(&self) -> &[u8];
 }
 
@@ -63,28 +59,22 @@ pub(crate) struct StreamStart {
 /// Public events in the store, by id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct StoredRange {
-    /// The last event before the range.
     pub(crate) after: u64,
-    /// The last event of the range.
     pub(crate) until: u64,
 }
 
 /// How the stream of a slow consumer ends.
 #[derive(Clone, Debug)]
 pub(crate) struct Eviction {
-    /// The last line.
     pub(crate) farewell: Arc<[u8]>,
     /// The rest of the record at this offset when the server decided the eviction. The log may
     /// have dropped it before the socket takes the next byte.
     pub(crate) rest: Option<(LogPosition, Arc<[u8]>)>,
 }
 
-/// An offset in the log of a dialect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct LogPosition {
-    /// The dialect.
     pub(crate) dialect: Dialect,
-    /// The offset.
     pub(crate) offset: u64,
 }
 
@@ -107,7 +97,6 @@ impl Eviction {
     }
 }
 
-/// The bytes that are being written.
 #[derive(Debug)]
 enum Chunk {
     Bytes(Arc<[u8]>),
@@ -128,7 +117,6 @@ impl Chunk {
 pub(crate) enum Progress {
     /// Everything up to the end of the log is written.
     CaughtUp,
-    /// Everything for this connection is written.
     Finished,
     /// The socket takes no more bytes now.
     Blocked,
@@ -160,7 +148,6 @@ pub(crate) struct Outbox {
 }
 
 impl Outbox {
-    /// Creates an outbox for a connection that has everything before `position`.
     pub(crate) fn new(position: LogPosition) -> Self {
         Outbox {
             position,
@@ -185,12 +172,10 @@ impl Outbox {
         self.position
     }
 
-    /// Returns the offset before which events do not count as lag.
     pub(crate) fn lag_baseline(&self) -> u64 {
         self.lag_baseline
     }
 
-    /// Returns the number of bytes written so far.
     pub(crate) fn written(&self) -> u64 {
         self.written
     }
@@ -217,7 +202,6 @@ impl Outbox {
         })
     }
 
-    /// Ends the stream at `position`, after the replies there.
     pub(crate) fn end_at(&mut self, position: LogPosition) {
         self.end = Some(position);
     }
@@ -240,7 +224,6 @@ impl Outbox {
         !self.has_replies() && std::mem::take(&mut self.answer_due)
     }
 
-    /// Returns whether the stream has an end.
     pub(crate) fn has_end(&self) -> bool {
         self.end.is_some()
     }
@@ -261,7 +244,6 @@ impl Outbox {
         (end.dialect == self.position.dialect).then_some(end.offset)
     }
 
-    /// Returns whether a reply is not yet completely written.
     pub(crate) fn has_replies(&self) -> bool {
         self.chunk.is_some() || !self.replies.is_empty()
     }
@@ -465,7 +447,6 @@ fn record_end(dialect: Dialect) -> &'static [u8] {
     }
 }
 
-/// Returns the number of line ends.
 pub(crate) fn line_ends(bytes: &[u8]) -> u64 {
     memchr::memchr_iter(b'\n', bytes).count() as u64
 }

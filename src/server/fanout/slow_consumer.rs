@@ -5,18 +5,15 @@ use crate::server::close_reason::CloseReason;
 use crate::server::fanout::broadcast_log::{BroadcastLogs, PerDialect};
 use crate::server::fanout::outbox::{Eviction, LogPosition, Outbox, QueuedReply};
 use crate::server::limits::Limits;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 /// What the broker and the backlog task of a slow consumer share.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct BacklogInbox {
     pending: Mutex<BacklogOrders>,
-    /// Dialect and offset in one value, so that a reader never combines an offset with the wrong
-    /// log.
-    position: AtomicU64,
-    written: AtomicU64,
+    /// How far the backlog task has written, and how many bytes.
+    progress: Mutex<(LogPosition, u64)>,
 }
 
 /// What the broker wants the backlog task to do next.
@@ -25,33 +22,18 @@ pub(crate) struct BacklogOrders {
     pub(crate) replies: Vec<QueuedReply>,
     /// Whether the client waits for its replies before it sends on.
     pub(crate) answer_due: bool,
-    /// Where the stream ends.
     pub(crate) end: Option<LogPosition>,
     pub(crate) eviction: Option<Eviction>,
 }
 
-/// High bits that mark the dialect of an offset; no log reaches 2^62 bytes.
-const EXTENDED: u64 = 1 << 63;
-const BROWSER: u64 = 1 << 62;
-
-fn pack(position: LogPosition) -> u64 {
-    match position.dialect {
-        Dialect::Basic => position.offset,
-        Dialect::Extended => position.offset | EXTENDED,
-        Dialect::Browser => position.offset | BROWSER,
-    }
-}
-
 impl BacklogInbox {
-    /// Creates an inbox for a client that has everything before `position`.
-    pub(crate) fn new(position: LogPosition) -> Self {
+    fn new(outbox: &Outbox) -> Self {
         BacklogInbox {
-            position: AtomicU64::new(pack(position)),
-            ..BacklogInbox::default()
+            pending: Mutex::default(),
+            progress: Mutex::new((outbox.position(), outbox.written())),
         }
     }
 
-    /// Locks the orders of the broker.
     pub(crate) fn pending(&self) -> MutexGuard<'_, BacklogOrders> {
         // Orders are only added and taken, so a panic elsewhere does no harm.
         self.pending.lock().unwrap_or_else(PoisonError::into_inner)
@@ -74,24 +56,18 @@ impl BacklogInbox {
         }
     }
 
-    /// Stores how far the backlog task has written.
-    pub(crate) fn report(&self, position: LogPosition, written: u64) {
-        self.position.store(pack(position), Ordering::Relaxed);
-        self.written.store(written, Ordering::Relaxed);
+    pub(crate) fn report(&self, outbox: &Outbox) {
+        *self.progress() = (outbox.position(), outbox.written());
     }
 
     /// Returns the position up to which everything is written.
     pub(crate) fn position(&self) -> LogPosition {
-        let packed = self.position.load(Ordering::Relaxed);
-        let dialect = match packed & (EXTENDED | BROWSER) {
-            0 => Dialect::Basic,
-            BROWSER => Dialect::Browser,
-            _ => Dialect::Extended,
-        };
-        LogPosition {
-            dialect,
-            offset: packed & !(EXTENDED | BROWSER),
-        }
+        self.progress().0
+    }
+
+    fn progress(&self) -> MutexGuard<'_, (LogPosition, u64)> {
+        // Each change is one assignment, so a panic elsewhere does no harm.
+        self.progress.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -112,12 +88,11 @@ pub(crate) struct SlowConsumer {
 }
 
 impl SlowConsumer {
-    /// Creates the state of a client that falls behind with this outbox.
     pub(crate) fn new(outbox: &Outbox, now: Duration) -> Self {
         let switch = outbox.next_switch();
         let baseline = switch.map(|(_, start)| start.lag_baseline);
         SlowConsumer {
-            inbox: Arc::new(BacklogInbox::new(outbox.position())),
+            inbox: Arc::new(BacklogInbox::new(outbox)),
             written: outbox.written(),
             last_progress: now,
             over_half_since: None,
@@ -150,7 +125,7 @@ impl SlowConsumer {
         ends: PerDialect<u64>,
         now: Duration,
     ) -> Option<CloseReason> {
-        let written = self.inbox.written.load(Ordering::Relaxed);
+        let (_, written) = *self.inbox.progress();
         if written != self.written {
             self.written = written;
             self.last_progress = now;
@@ -228,7 +203,7 @@ mod tests {
                     basic,
                     ..PerDialect::default()
                 };
-                slow.inbox.report(at(Dialect::Basic, 0), written);
+                slow.inbox.progress().1 = written;
                 let reason = slow.eviction_reason(&limits, ends, Duration::from_secs(second));
                 assert_eq!(reason, expected, "second {second}");
             }
@@ -248,7 +223,7 @@ mod tests {
         // 50 bytes of the basic log remain before the switch.
         assert_eq!(slow.lag(ends(1007)), 57);
         for (offset, end, lag) in [(10, 1000, 0), (10, 1007, 7), (1003, 1007, 4)] {
-            slow.inbox.report(at(Dialect::Extended, offset), 0);
+            slow.inbox.progress().0 = at(Dialect::Extended, offset);
             assert_eq!(slow.lag(ends(end)), lag, "at {offset} of {end}");
         }
         slow.private_bytes = 30;

@@ -154,9 +154,15 @@ impl Fanout {
                 client.handle.raise(Flags::WRITTEN);
             }
             Ok(Progress::Blocked | Progress::Yield | Progress::NeedsStored(_)) => {
-                let empty = Outbox::new(outbox.position());
-                let outbox = std::mem::replace(&mut **outbox, empty);
-                self.hand_to_backlog_task(key, outbox, now);
+                let slow = SlowConsumer::new(outbox, now);
+                let inbox = slow.inbox.clone();
+                let behind = Output::Behind(Box::new(slow));
+                if let Output::Pending(outbox) = std::mem::replace(&mut client.output, behind) {
+                    let handle = client.handle.clone();
+                    self.tasks.spawn_backlog_writer(key, handle, inbox, *outbox);
+                }
+                self.slow_count += 1;
+                self.next_lag_check.get_or_insert(now + LAG_CHECK_INTERVAL);
             }
             Ok(Progress::FellOut) => {
                 client.abort(CloseReason::Lag);
@@ -175,19 +181,6 @@ impl Fanout {
             Output::Behind(slow) if has_replies => slow.inbox.pending().answer_due = true,
             _ => client.handle.raise(Flags::NEXT),
         }
-    }
-
-    fn hand_to_backlog_task(&mut self, key: ClientKey, outbox: Outbox, now: Duration) {
-        let Some(client) = self.clients.get_mut(key.0) else {
-            return;
-        };
-        let slow = SlowConsumer::new(&outbox, now);
-        let inbox = slow.inbox.clone();
-        client.output = Output::Behind(Box::new(slow));
-        self.slow_count += 1;
-        self.next_lag_check.get_or_insert(now + LAG_CHECK_INTERVAL);
-        self.tasks
-            .spawn_backlog_writer(key, client.handle.clone(), inbox, outbox);
     }
 }
 

@@ -36,11 +36,11 @@ pub(crate) async fn serve(
     state: HttpState,
     executor: SharedExecutor,
 ) {
-    let metrics = &state.context.metrics;
+    let context = state.context.clone();
     let reason = CloseReason::NoDescriptor;
     let notice = RejectNotice {
         text: response::encode_last(reason.into()),
-        counters: vec![metrics.web_ended_by(reason)],
+        count: Box::new(move || context.metrics.count_web_ended(reason)),
     };
     let acceptor = Acceptor::new(bound.listener, reserve, notice);
     let rejector = Rejector::http(&state.context, &state.limits.closing, executor.clone());

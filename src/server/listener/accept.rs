@@ -6,7 +6,6 @@ use crate::cli::socket;
 use crate::server::close_reason::CloseReason;
 use crate::server::limits::{ACCEPT_FIRST_PAUSE, ACCEPT_LAST_PAUSE, MAX_ACCEPTS_PER_TURN};
 use futures_lite::FutureExt;
-use prometheus_client::metrics::counter::Counter;
 use smol::{Async, Timer};
 use socket2::SockRef;
 use std::fs::File;
@@ -34,11 +33,12 @@ impl ReserveDescriptor {
     }
 
     /// Opens the reserve again if a descriptor is available.
-    fn reopen(&self) {
+    fn reopen(&self) -> MutexGuard<'_, Option<File>> {
         let mut reserve = self.lock();
         if reserve.is_none() {
             *reserve = open_null();
         }
+        reserve
     }
 
     /// Returns the connection if the reserve exists or can be opened. Otherwise `reject` drops the
@@ -48,10 +48,7 @@ impl ReserveDescriptor {
         socket: Async<TcpStream>,
         reject: impl FnOnce(Async<TcpStream>),
     ) -> Option<Async<TcpStream>> {
-        let mut reserve = self.lock();
-        if reserve.is_none() {
-            *reserve = open_null();
-        }
+        let mut reserve = self.reopen();
         if reserve.is_some() {
             return Some(socket);
         }
@@ -67,16 +64,12 @@ impl ReserveDescriptor {
 }
 
 /// What happens to connections for which no file descriptor is left.
-#[derive(Debug)]
 pub(crate) struct RejectNotice {
-    /// The text that the client gets.
     pub(crate) text: Vec<u8>,
-    /// Counters of rejected connections.
-    pub(crate) counters: Vec<Counter>,
+    pub(crate) count: Box<dyn Fn() + Send + Sync>,
 }
 
 /// Accepts connections of one listener.
-#[derive(Debug)]
 pub(crate) struct Acceptor {
     listener: Async<TcpListener>,
     reserve: ReserveDescriptor,
@@ -87,7 +80,6 @@ pub(crate) struct Acceptor {
 }
 
 impl Acceptor {
-    /// Creates an acceptor for this listener.
     pub(crate) fn new(
         listener: Async<TcpListener>,
         reserve: ReserveDescriptor,
@@ -162,9 +154,7 @@ impl Acceptor {
     /// Returns the connection if a descriptor is left for the reserve. Otherwise rejects it.
     fn keep(&self, socket: Async<TcpStream>, address: SocketAddr) -> Option<Async<TcpStream>> {
         self.reserve.keep_or(socket, |socket| {
-            for counter in &self.notice.counters {
-                counter.inc();
-            }
+            (self.notice.count)();
             let reason = CloseReason::NoDescriptor;
             tracing::debug!(%address, %reason, "connection rejected");
             // The descriptor is needed at once, so nothing waits. Reading what has arrived keeps
@@ -191,8 +181,10 @@ impl Acceptor {
     }
 
     async fn pause(&mut self) {
-        self.reserve.reopen();
-        let pause = next_pause(self.last_pause);
+        drop(self.reserve.reopen());
+        // Doubled up to a limit.
+        let pause = self.last_pause.map_or(ACCEPT_FIRST_PAUSE, |last| last * 2);
+        let pause = pause.min(ACCEPT_LAST_PAUSE);
         self.last_pause = Some(pause);
         Timer::after(pause).await;
     }
@@ -219,25 +211,9 @@ fn is_of_one_connection(error: &io::Error) -> bool {
     )
 }
 
-/// Doubles the pause, up to a limit.
-fn next_pause(last: Option<Duration>) -> Duration {
-    last.map_or(ACCEPT_FIRST_PAUSE, |last| (last * 2).min(ACCEPT_LAST_PAUSE))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn pauses_double_up_to_a_limit() {
-        let mut pause = None;
-        let mut pauses = Vec::new();
-        for _ in 0..9 {
-            pause = Some(next_pause(pause));
-            pauses.push(pause.unwrap().as_millis());
-        }
-        assert_eq!(pauses, [10, 20, 40, 80, 160, 320, 640, 1000, 1000]);
-    }
 
     #[test]
     fn missing_descriptors_are_not_an_error_of_one_connection() {

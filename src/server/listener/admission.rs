@@ -36,9 +36,13 @@ pub(crate) async fn accept_clients(
     let reason = CloseReason::NoDescriptor;
     let sentence = reason.farewell().unwrap_or_default();
     let metrics = &context.metrics;
+    let counting = context.clone();
     let reject_notice = RejectNotice {
         text: notice_line(sentence).to_vec(),
-        counters: vec![metrics.accepted(), metrics.refused_by(reason)],
+        count: Box::new(move || {
+            counting.metrics.count_accepted();
+            counting.metrics.count_refused(reason);
+        }),
     };
     let acceptor = Acceptor::new(bound.listener, reserve, reject_notice);
     let rate = context.limits.connects_per_minute;
