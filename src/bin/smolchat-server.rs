@@ -89,7 +89,7 @@ fn start_log(filter: EnvFilter, format: LogFormat, log: &StderrLogger) {
     let log = log.clone();
     let subscriber = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(move || log.entry_writer());
+        .with_writer(move || log.clone());
     let has_color = stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     match format {
         LogFormat::Text => subscriber.with_ansi(has_color).init(),

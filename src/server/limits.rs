@@ -13,15 +13,15 @@ use std::time::Duration;
 /// Longest line from a client, in bytes, without its line end (`--max-line`).
 pub const DEFAULT_MAX_LINE_BYTES: usize = 64 * 1024;
 /// Average lines a second from one connection (`--rate`).
-pub const DEFAULT_RATE_PER_SECOND: u32 = 100;
+pub(crate) const DEFAULT_RATE_PER_SECOND: u32 = 100;
 /// Lines at once from one connection after a pause (`--burst`).
 pub const DEFAULT_BURST_LINES: u32 = 200;
 /// Bytes of public events that a reader may be behind (`--max-lag`).
 pub const DEFAULT_MAX_LAG_BYTES: usize = 4 * 1024 * 1024;
 /// Port of the web page (`--web-port`).
-pub const DEFAULT_WEB_PORT: u16 = 8080;
+pub(crate) const DEFAULT_WEB_PORT: u16 = 8080;
 /// Ports that the server tries in turn if the default web port is taken.
-pub const WEB_PORT_ATTEMPTS: u16 = 32;
+pub(crate) const WEB_PORT_ATTEMPTS: u16 = 32;
 pub(crate) const CLIENTS_RANGE: RangeInclusive<usize> = 1..=1_000_000;
 pub(crate) const ANNOUNCE_LIMIT_RANGE: RangeInclusive<usize> = 0..=1_000_000;
 /// In messages.
@@ -41,29 +41,28 @@ pub(crate) const THREADS_RANGE: RangeInclusive<usize> = 1..=256;
 // Listening and admission
 
 /// Connections that wait in the kernel for `accept`; the system's own limit may be lower.
-pub const LISTEN_BACKLOG: i32 = 4096;
+pub(crate) const LISTEN_BACKLOG: i32 = 4096;
 /// Requested size of the kernel's send buffer of a connection, in bytes; Linux doubles it for its
 /// own bookkeeping.
 ///
 /// Without it, the kernel holds 4 MiB for a client that does not read. A slow reader would also
 /// look stalled, because the kernel reports a socket writable only when a third is free.
-pub const SOCKET_SEND_BUFFER_BYTES: usize = 128 * 1024;
+pub(crate) const SOCKET_SEND_BUFFER_BYTES: usize = 128 * 1024;
 /// Requested size of the kernel's receive buffer of a connection, in bytes; Linux doubles it.
-pub const SOCKET_RECEIVE_BUFFER_BYTES: usize = 128 * 1024;
+pub(crate) const SOCKET_RECEIVE_BUFFER_BYTES: usize = 128 * 1024;
 /// Connections that the accept loop takes before it yields.
-pub const MAX_ACCEPTS_PER_TURN: usize = 1024;
+pub(crate) const MAX_ACCEPTS_PER_TURN: usize = 1024;
 /// First pause after an accept error that the connection did not cause; doubled up to the last.
-pub const ACCEPT_FIRST_PAUSE: Duration = Duration::from_millis(10);
-/// Longest pause after an accept error.
-pub const ACCEPT_LAST_PAUSE: Duration = Duration::from_secs(1);
+pub(crate) const ACCEPT_FIRST_PAUSE: Duration = Duration::from_millis(10);
+pub(crate) const ACCEPT_LAST_PAUSE: Duration = Duration::from_secs(1);
 /// Accepted connections in the admission queue; more wait in the kernel.
-pub const MAX_WAITING_NEWCOMERS: usize = 8192;
+pub(crate) const MAX_WAITING_NEWCOMERS: usize = 8192;
 /// Waiting connections that the server admits with one batch.
-pub const MAX_NEWCOMERS_PER_BATCH: usize = 128;
+pub(crate) const MAX_NEWCOMERS_PER_BATCH: usize = 128;
 /// Addresses with a connect rate of their own (`--connect-rate`); all others share one.
-pub const MAX_RATE_LIMITED_ADDRESSES: usize = 16 * 1024;
+pub(crate) const MAX_RATE_LIMITED_ADDRESSES: usize = 16 * 1024;
 /// Connections beside the `--max-clients` users that the server rejects or drains.
-pub const MAX_CLOSING_CONNECTIONS: usize = 256;
+pub(crate) const MAX_CLOSING_CONNECTIONS: usize = 256;
 
 // Connections
 
@@ -72,28 +71,28 @@ pub const READ_BUFFER_BYTES: usize = 16 * 1024;
 /// Lines that one connection sends to the broker at a time.
 pub const MAX_LINES_PER_TURN: usize = 64;
 /// Time for the last lines of a connection that the server closes.
-pub const FAREWELL_TIMEOUT: Duration = Duration::from_secs(3);
+pub(crate) const FAREWELL_TIMEOUT: Duration = Duration::from_secs(3);
 /// Time that a closed connection is drained, so that the last lines arrive.
-pub const LINGER_TIMEOUT: Duration = Duration::from_secs(1);
+pub(crate) const LINGER_TIMEOUT: Duration = Duration::from_secs(1);
 /// Most bytes that are drained from a closed connection.
 pub const LINGER_MAX_BYTES: usize = 1024 * 1024;
 
 // Broker
 
 /// Commands that wait for the broker.
-pub const INBOX_EVENTS: usize = 1024;
+pub(crate) const INBOX_EVENTS: usize = 1024;
 /// Commands in one batch.
-pub const MAX_BATCH_EVENTS: usize = 1024;
+pub(crate) const MAX_BATCH_EVENTS: usize = 1024;
 /// Approximate bytes of encoded lines after which the broker ends a batch.
 pub const MAX_BATCH_BYTES: usize = 256 * 1024;
 /// Approximate bytes of batches that wait for their commit; the broker takes no commands above it.
-pub const MAX_UNCOMMITTED_BYTES: usize = 8 * 1024 * 1024;
+pub(crate) const MAX_UNCOMMITTED_BYTES: usize = 8 * 1024 * 1024;
 /// Shortest time between two summaries of joins and leaves.
-pub const SUMMARY_INTERVAL: Duration = Duration::from_secs(1);
+pub(crate) const SUMMARY_INTERVAL: Duration = Duration::from_secs(1);
 /// Shortest time after which clients are asked to reconnect when the server stops.
-pub const RETURN_DELAY: Duration = Duration::from_millis(250);
+pub(crate) const RETURN_DELAY: Duration = Duration::from_millis(250);
 /// Growth of that time with each client, so that they do not all reconnect at once.
-pub const RETURN_SPREAD_PER_CLIENT: Duration = Duration::from_millis(1);
+pub(crate) const RETURN_SPREAD_PER_CLIENT: Duration = Duration::from_millis(1);
 /// Time from the signal to the end of the server.
 pub const STOP_DEADLINE: Duration = Duration::from_millis(4700);
 
@@ -103,20 +102,18 @@ pub const STOP_DEADLINE: Duration = Duration::from_millis(4700);
 /// serves clients that missed more.
 pub const RECENT_EVENTS_BYTES: usize = 16 * 1024 * 1024;
 /// Bytes of a long reply that are encoded at a time.
-pub const REPLY_PIECE_BYTES: usize = 16 * 1024;
-/// Log slices in one vectored write.
-pub const MAX_SLICES_PER_WRITE: usize = 64;
-/// Bytes in one vectored write.
-pub const MAX_BYTES_PER_WRITE: usize = 256 * 1024;
+pub(crate) const REPLY_PIECE_BYTES: usize = 16 * 1024;
+pub(crate) const MAX_SLICES_PER_WRITE: usize = 64;
+pub(crate) const MAX_BYTES_PER_WRITE: usize = 256 * 1024;
 /// Bytes that one connection writes before it yields.
-pub const MAX_BYTES_PER_TURN: usize = 1024 * 1024;
+pub(crate) const MAX_BYTES_PER_TURN: usize = 1024 * 1024;
 /// Time between two checks of the readers that are behind.
 pub const LAG_CHECK_INTERVAL: Duration = Duration::from_millis(250);
 
 // Transcript and log
 
 /// Batches of lines that wait for standard output or standard error; more are skipped and counted.
-pub const TRANSCRIPT_BATCHES: usize = 256;
+pub(crate) const TRANSCRIPT_BATCHES: usize = 256;
 /// Bytes of lines that wait for standard output or standard error; more are skipped and counted.
 pub const TRANSCRIPT_BYTES: usize = 4 * 1024 * 1024;
 
@@ -125,21 +122,20 @@ pub const TRANSCRIPT_BYTES: usize = 4 * 1024 * 1024;
 /// HTTP connections.
 pub const WEB_MAX_CONNECTIONS: usize = 2304;
 /// HTTP connections beyond those, which are only rejected.
-pub const WEB_MAX_CLOSING_CONNECTIONS: usize = 64;
+pub(crate) const WEB_MAX_CLOSING_CONNECTIONS: usize = 64;
 /// Live streams.
 pub const WEB_MAX_STREAMS: usize = 2000;
 /// Bytes of a request body beside its message, each byte of which may be an escape of six.
-pub const WEB_BODY_OVERHEAD_BYTES: usize = 4 * 1024;
-/// Lifetime of the session cookie.
-pub const WEB_COOKIE_LIFETIME: Duration = TOKEN_LIFETIME_WITH_STORE;
+pub(crate) const WEB_BODY_OVERHEAD_BYTES: usize = 4 * 1024;
+pub(crate) const WEB_COOKIE_LIFETIME: Duration = TOKEN_LIFETIME_WITH_STORE;
 /// Longest request head, in bytes.
 pub const WEB_MAX_HEAD_BYTES: usize = 8 * 1024;
 /// Bytes of the newest message texts that the page and its documents show.
-pub const WEB_MAX_TEXT_BYTES: usize = 1024 * 1024;
+pub(crate) const WEB_MAX_TEXT_BYTES: usize = 1024 * 1024;
 /// Bytes of all documents that are being sent to browsers.
-pub const WEB_MAX_DOCUMENT_BYTES: usize = 64 * 1024 * 1024;
+pub(crate) const WEB_MAX_DOCUMENT_BYTES: usize = 64 * 1024 * 1024;
 /// Time between two comment lines of a silent live stream.
-pub const WEB_HEARTBEAT_INTERVAL: Duration = Duration::from_secs(15);
+pub(crate) const WEB_HEARTBEAT_INTERVAL: Duration = Duration::from_secs(15);
 
 /// Bounds that an operator chooses, and timeouts that tests shorten.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -195,39 +195,6 @@ impl LinePrinter {
     }
 }
 
-/// Collects one line of the log and queues it when dropped.
-#[derive(Debug)]
-pub struct LogLineWriter {
-    writer: NonBlockingWriter,
-    line: Vec<u8>,
-}
-
-impl LogLineWriter {
-    pub(crate) fn new(writer: NonBlockingWriter) -> Self {
-        LogLineWriter {
-            writer,
-            line: Vec::new(),
-        }
-    }
-}
-
-impl Write for LogLineWriter {
-    fn write(&mut self, text: &[u8]) -> io::Result<usize> {
-        self.line.extend_from_slice(text);
-        Ok(text.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl Drop for LogLineWriter {
-    fn drop(&mut self) {
-        self.writer.queue(std::mem::take(&mut self.line));
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -2,7 +2,7 @@
 
 use crate::cli::exit_code::DONE;
 use crate::server::config::LogFormat;
-use crate::server::logging::lossy_writer::{LogLineWriter, NonBlockingWriter};
+use crate::server::logging::lossy_writer::NonBlockingWriter;
 use jiff::Timestamp;
 use prometheus_client::metrics::gauge::Gauge;
 use serde::Serialize;
@@ -97,11 +97,6 @@ impl StderrLogger {
         self.writer.queue(line.into_bytes());
     }
 
-    /// Returns a writer for one entry of the log.
-    pub fn entry_writer(&self) -> LogLineWriter {
-        LogLineWriter::new(self.writer.clone())
-    }
-
     /// Returns a gauge of the lines that standard error did not take.
     pub fn skipped_lines(&self) -> Gauge<u64, AtomicU64> {
         self.writer.skipped_lines()
@@ -137,6 +132,18 @@ impl StderrLogger {
             DONE => FINISH_TIMEOUT,
             _ => FINISH_TIMEOUT_AFTER_FAILURE,
         });
+    }
+}
+
+/// Takes an entry of the log with each write.
+impl Write for StderrLogger {
+    fn write(&mut self, entry: &[u8]) -> io::Result<usize> {
+        self.writer.queue(entry.to_vec());
+        Ok(entry.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 
