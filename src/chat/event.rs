@@ -16,33 +16,23 @@ pub struct Event {
     pub kind: EventKind,
 }
 
-/// The content of a public event.
+/// The content of a public event. Basic clients get a summary of summarised events, not a notice.
+#[allow(missing_docs)]
 #[derive(Clone, Debug)]
 pub enum EventKind {
-    /// A user joined.
     Joined {
-        /// Name of the user.
         name: Username,
-        /// Whether basic clients get a summary instead of a notice.
         is_summarised: bool,
     },
-    /// A user left.
     Left {
-        /// Last name of the user.
         name: Username,
-        /// Whether basic clients get a summary instead of a notice.
         is_summarised: bool,
-        /// Reason of the departure.
         reason: LeaveReason,
     },
-    /// A user changed name.
     Renamed {
-        /// Old name.
         old: Username,
-        /// New name.
         new: Username,
     },
-    /// A user sent a public message.
     Message(Arc<Message>),
 }
 

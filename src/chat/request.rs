@@ -8,27 +8,22 @@ use crate::limits::MAX_NONCE_BYTES;
 pub const VERSION: u64 = 2;
 
 /// A request of a client.
+#[allow(missing_docs)]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Request {
-    /// Send a public message.
     SendMessage(SendMessage),
     /// Change the name to this text, which is not yet checked.
     SetName(Box<str>),
     /// Send the whole history, in the basic dialect.
     History,
-    /// List the connected users.
     Users,
-    /// Switch to the extended dialect.
     Hello(Hello),
-    /// Send a private message.
     Private(SendPrivate),
-    /// Send a page of the history.
+    /// Send a page of the history, in the extended dialect.
     Page(HistoryPage),
-    /// Search the history.
     Search(SearchRequest),
     /// Answer with this JSON value.
     Ping(Box<str>),
-    /// Leave the chat.
     Quit,
 }
 

@@ -116,15 +116,4 @@ mod tests {
             r#"{"type":"message","data":{"source":"Zoë \"Z\"","message":"a\\b\tc ↵ d é"}}"#;
         assert_eq!(String::from_utf8(line), Ok(format!("{expected}\n")));
     }
-
-    #[test]
-    fn parts_of_a_text_make_the_same_line() {
-        let (mut whole, mut parts) = (Vec::new(), Vec::new());
-        encode_message(&mut whole, "al", "a\"b, c");
-        open_message(&mut parts, "al");
-        continue_text(&mut parts, "a\"b");
-        continue_text(&mut parts, ", c");
-        close_message(&mut parts);
-        assert_eq!(parts, whole);
-    }
 }

@@ -3,12 +3,10 @@
 use jiff::Timestamp;
 use std::io::Write;
 
-/// Appends text as it is.
 pub(crate) fn raw(line: &mut Vec<u8>, text: &str) {
     line.extend_from_slice(text.as_bytes());
 }
 
-/// Appends a number.
 pub(crate) fn number(line: &mut Vec<u8>, number: u64) {
     // Writing to memory does not fail.
     let _ = write!(line, "{number}");
