@@ -55,7 +55,7 @@ pub const MAX_MAILBOX_MESSAGES: usize = 100;
 pub const MAX_MAILBOX_BYTES: usize = 64 * 1024;
 
 /// Rejected lines in a row that a client may send; one more closes its connection.
-pub const MAX_REFUSALS_IN_A_ROW: u32 = 16;
+pub const MAX_REJECTIONS_IN_A_ROW: u32 = 16;
 /// Characters of a client's input that an error sentence quotes.
 pub const MAX_QUOTED_CHARS: usize = 32;
 /// Longest JSON value in a `ping`, in bytes.

@@ -4,7 +4,7 @@ use crate::page_user::{Browser, SHORT, description, must_be_described, problem};
 use crate::support::http::{Events, Http, get, head_of, is_time};
 use crate::support::{Chat, RealServer, skip};
 use serde_json::{Value, json};
-use smolchat::limits::MAX_REFUSALS_IN_A_ROW;
+use smolchat::limits::MAX_REJECTIONS_IN_A_ROW;
 use smolchat::server::http::api::ROUTES;
 use smolchat::server::limits::Limits;
 use smolchat::server::{ServerConfig, WebConfig};
@@ -140,12 +140,12 @@ fn too_many_refusals_in_a_row_end_a_session() {
     let mut events = eve.listen();
     alice.expect_notice("eve has entered the chat");
     let blank = json!({ "message": "" });
-    for _ in 0..MAX_REFUSALS_IN_A_ROW {
+    for _ in 0..MAX_REJECTIONS_IN_A_ROW {
         eve.must_be_refused("/api/messages", &blank, 422, "blank-message");
     }
     eve.say("an accepted one starts the count again");
     alice.expect("eve", "an accepted one starts the count again");
-    for _ in 0..MAX_REFUSALS_IN_A_ROW {
+    for _ in 0..MAX_REJECTIONS_IN_A_ROW {
         eve.must_be_refused("/api/messages", &blank, 422, "blank-message");
     }
     eve.must_be_refused("/api/messages", &blank, 403, "refused");

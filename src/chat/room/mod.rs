@@ -32,7 +32,7 @@ use crate::chat::room::roster::{Roster, User};
 use crate::chat::room::session_table::SessionTable;
 use crate::chat::token::Token;
 use crate::chat::username::Username;
-use crate::limits::{MAX_HISTORY_BYTES, MAX_REFUSALS_IN_A_ROW, SESSIONS_PER_CLIENT};
+use crate::limits::{MAX_HISTORY_BYTES, MAX_REJECTIONS_IN_A_ROW, SESSIONS_PER_CLIENT};
 use jiff::Timestamp;
 use std::net::SocketAddr;
 
@@ -160,11 +160,11 @@ impl Room {
         };
         user.rejections_in_a_row += 1;
         let rejections = user.rejections_in_a_row;
-        self.effects.push(if rejections <= MAX_REFUSALS_IN_A_ROW {
+        self.effects.push(if rejections <= MAX_REJECTIONS_IN_A_ROW {
             Effect::Reply(Reply::Rejected(rejected))
         } else {
             Effect::Close(Ending::Rejected(format!(
-                "{rejections} lines in a row were refused, more than the {MAX_REFUSALS_IN_A_ROW} \
+                "{rejections} lines in a row were refused, more than the {MAX_REJECTIONS_IN_A_ROW} \
                  allowed; the connection is closed"
             )))
         });

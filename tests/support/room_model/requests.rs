@@ -6,7 +6,7 @@ use smolchat::chat::event::{EventKind, LeaveReason};
 use smolchat::chat::request::{Nonce, Request, SendMessage, SendPrivate};
 use smolchat::chat::room::{Effect, Reply, Room};
 use smolchat::chat::username::{Username, UsernameKey};
-use smolchat::limits::MAX_REFUSALS_IN_A_ROW;
+use smolchat::limits::MAX_REJECTIONS_IN_A_ROW;
 use smolchat::protocol::basic::event_notice;
 
 impl Model {
@@ -23,10 +23,10 @@ impl Model {
         match effect {
             Effect::Reply(Reply::Rejected(rejected)) => {
                 assert_eq!(rejected.error.code(), code, "{}", rejected.error);
-                assert!(person.refusals <= MAX_REFUSALS_IN_A_ROW);
+                assert!(person.refusals <= MAX_REJECTIONS_IN_A_ROW);
             }
             Effect::Close(_) => {
-                assert_eq!(person.refusals, MAX_REFUSALS_IN_A_ROW + 1);
+                assert_eq!(person.refusals, MAX_REJECTIONS_IN_A_ROW + 1);
                 let mut effects = room.disconnect(person.id, LeaveReason::Refused);
                 self.gone(place, LeaveReason::Refused, &mut effects);
                 assert!(effects.is_empty(), "{effects:?}");
