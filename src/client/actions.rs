@@ -5,12 +5,11 @@ use crate::client::input::commands::{self, Command};
 use crate::client::input::json;
 use crate::client::input::stdin::{BadLine, InputLine};
 use crate::client::limits::WRITE_BATCH_BYTES;
-use crate::client::link_status::{round_trip, waiting_lines};
 use crate::client::output::item::OutputItem;
 use crate::client::session::Session;
 use crate::client::session::request::UserRequest;
 use crate::client::setup::InputKind;
-use crate::client::state::Chat;
+use crate::client::state::{Chat, round_trip, waiting_lines};
 use futures_lite::future::pending;
 use std::time::Instant;
 

@@ -9,7 +9,6 @@ pub(crate) mod connect;
 mod connection;
 pub(crate) mod input;
 pub mod limits;
-mod link_status;
 pub mod options;
 pub(crate) mod output;
 pub mod run;

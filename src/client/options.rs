@@ -1,7 +1,7 @@
 //! The command line of the client.
 
 use crate::chat::sanitize::{is_blank, quoted};
-use crate::cli::args::parse_number;
+use crate::cli::args::{parse_number, parse_port};
 use crate::cli::generate::{GeneratedDoc, parse_generated_doc};
 use crate::cli::style::ColourChoice;
 use crate::client::config_file::{FileSettings, KeyBindings};
@@ -63,7 +63,7 @@ pub struct ClientOptions {
     #[argh(option, arg_name = "number", from_str_fn(parse_number))]
     pub(crate) count: Option<u64>,
     /// colours: auto, always, never, 16, 256 or truecolor (default auto)
-    #[argh(option, arg_name = "when", from_str_fn(parse_colours))]
+    #[argh(option, arg_name = "when")]
     pub(crate) color: Option<ColourChoice>,
     /// show the time of messages, at a terminal
     #[argh(switch)]
@@ -103,23 +103,16 @@ pub struct ClientConfig {
     pub(crate) keys: KeyBindings,
 }
 
-fn parse_since(value: &str) -> Result<Since, String> {
-    since(value, Timestamp::now())
-}
-
 /// Parses the number of an event, or an age.
-fn since(value: &str, now: Timestamp) -> Result<Since, String> {
+fn parse_since(value: &str) -> Result<Since, String> {
     if let Ok(number) = value.parse() {
         return Ok(Since::Event(number));
     }
     let age = parse_duration(value).map_err(|_| {
         "use the number of an event, or a time with s, m, h or d, like 90s, 5m or 2h".to_owned()
     })?;
-    Ok(Since::Time(now.checked_sub(age).unwrap_or(Timestamp::MIN)))
-}
-
-fn parse_colours(value: &str) -> Result<ColourChoice, String> {
-    value.parse()
+    let time = Timestamp::now().checked_sub(age);
+    Ok(Since::Time(time.unwrap_or(Timestamp::MIN)))
 }
 
 /// Parses a number of seconds, or a number with the unit `s`, `m`, `h` or `d`.
@@ -148,13 +141,26 @@ impl ClientOptions {
             return Err(format!("Unexpected argument {}", quoted(argument)));
         }
         let port = match self.server.get(1) {
-            Some(port) => checked_port(port)?,
+            Some(port) => parse_port(port)
+                .ok()
+                .filter(|port| *port != 0)
+                .ok_or_else(|| {
+                    let port = quoted(port);
+                    format!("PORT cannot be {port}: use a number from 1 to 65535")
+                })?,
             // The port of the file belongs to the host of the file.
             None if !self.server.is_empty() => DEFAULT_PORT,
             None => settings.port.map_or(DEFAULT_PORT, NonZeroU16::get),
         };
         let host = self.server.into_iter().next().or(settings.host);
-        let host = host.unwrap_or_else(|| DEFAULT_HOST.to_owned());
+        let mut host = host.unwrap_or_else(|| DEFAULT_HOST.to_owned());
+        // An IPv6 address may stand in brackets.
+        if let Some(bare) = host
+            .strip_prefix('[')
+            .and_then(|host| host.strip_suffix(']'))
+        {
+            host = bare.to_owned();
+        }
         let max_message_bytes = self
             .max_message
             .or(settings.max_message)
@@ -179,7 +185,7 @@ impl ClientOptions {
             }
         }
         Ok(ClientConfig {
-            host: bare_host(&host).to_owned(),
+            host,
             port,
             max_message_bytes,
             name: self.name.or(settings.name),
@@ -196,24 +202,6 @@ impl ClientOptions {
             keys: settings.keys,
         })
     }
-}
-
-fn checked_port(port: &str) -> Result<u16, String> {
-    match port.parse() {
-        Ok(port) if port != 0 => Ok(port),
-        _ => Err(format!(
-            "PORT cannot be {}: use a number from 1 to 65535",
-            quoted(port)
-        )),
-    }
-}
-
-/// Removes the brackets of an IPv6 address.
-fn bare_host(host: &str) -> &str {
-    let bare = host
-        .strip_prefix('[')
-        .and_then(|host| host.strip_suffix(']'));
-    bare.unwrap_or(host)
 }
 
 #[cfg(test)]
@@ -240,17 +228,6 @@ mod tests {
         }
         for bad in ["", "0", "m", "1w", "-1", "1.5h", "99999999d", "é"] {
             assert!(parse_duration(bad).is_err(), "{bad}");
-        }
-    }
-
-    #[test]
-    fn since_is_an_event_or_an_age() {
-        let now: Timestamp = "2026-01-31T12:00:00Z".parse().unwrap();
-        assert_eq!(since("7", now), Ok(Since::Event(7)));
-        let hour_ago = "2026-01-31T11:00:00Z".parse().unwrap();
-        assert_eq!(since("1h", now), Ok(Since::Time(hour_ago)));
-        for bad in ["", "x", "-1", "0s"] {
-            assert!(since(bad, now).is_err(), "{bad}");
         }
     }
 

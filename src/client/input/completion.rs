@@ -1,7 +1,6 @@
 //! Completion of half-typed lines.
 
 use crate::client::input::commands;
-use crate::client::input::commands::Completes;
 use crate::client::input::known_names::KnownNames;
 
 const SEARCH_FILTERS: [&str; 3] = ["from:", "after:", "before:"];
@@ -44,18 +43,18 @@ fn complete_argument(word: &str, typed: &str, names: &KnownNames) -> (usize, Vec
     let rest = &typed[word.len()..];
     let start = word.len() + (rest.len() - rest.trim_start().len());
     let argument = &typed[start..];
-    match commands::completes(word) {
-        Completes::Nothing => (start, Vec::new()),
-        Completes::Command => (start, help_topics(argument)),
-        Completes::Name => (start, names.with_prefix(argument)),
-        Completes::Text => complete_text(typed, start, names),
-        Completes::NameAndText => match argument.strip_prefix('"') {
+    match word {
+        "/help" => (start, help_topics(argument)),
+        "/ignore" | "/unignore" => (start, names.with_prefix(argument)),
+        "/reply" | "/me" => complete_text(typed, start, names),
+        "/msg" => match argument.strip_prefix('"') {
             Some(rest) if rest.contains('"') => complete_text(typed, start, names),
             Some(rest) => (start, quoted_names("", rest, names)),
             None if argument.contains(char::is_whitespace) => complete_text(typed, start, names),
             None => (start, quoted_names("", argument, names)),
         },
-        Completes::Search => complete_search(typed, start, names),
+        "/search" => complete_search(typed, start, names),
+        _ => (start, Vec::new()),
     }
 }
 

@@ -42,11 +42,9 @@ impl KnownNames {
     /// Returns the names with this prefix, in any case.
     pub(crate) fn with_prefix(&self, prefix: &str) -> Vec<String> {
         let prefix = prefix.to_lowercase();
-        let names = self.0.iter();
+        let mut names = self.0.clone();
+        names.retain(|name| name.to_lowercase().starts_with(&prefix));
         names
-            .filter(|name| name.to_lowercase().starts_with(&prefix))
-            .cloned()
-            .collect()
     }
 }
 

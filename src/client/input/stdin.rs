@@ -5,7 +5,7 @@
 use crate::client::limits::{INPUT_BYTES, INPUT_LINES};
 use crate::limits::DEFAULT_MAX_MESSAGE_BYTES;
 use async_channel::Receiver;
-use std::io::{self, BufRead};
+use std::io::{self, BufRead, Read};
 use std::thread;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,8 +42,7 @@ pub(crate) fn start(max_message_bytes: usize) -> io::Result<Receiver<InputLine>>
     Ok(receiver)
 }
 
-/// Calls `on_line` for each line until it returns false. Stores no more than one line, and
-/// nothing of a line that is too long.
+/// Calls `on_line` for each line until it returns false. Stores no more than one line.
 ///
 /// A terminal reports its end once, so the input is not read again after that.
 fn read_lines(
@@ -51,50 +50,40 @@ fn read_lines(
     max_bytes: usize,
     mut on_line: impl FnMut(InputLine) -> bool,
 ) {
-    let mut line = Vec::new();
+    // A line end has at most two bytes.
+    let limit = max_bytes + 2;
     let mut is_too_long = false;
     let mut number = 1;
     loop {
-        let available = match input.fill_buf() {
-            Ok(available) => available,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            Err(error) => {
-                let text = Err(BadLine::Unreadable(error.to_string()));
-                on_line(InputLine { number, text });
-                return;
-            }
-        };
-        let is_end = available.is_empty();
-        if is_end && line.is_empty() && !is_too_long {
+        let mut line = Vec::new();
+        let mut part = input.by_ref().take(limit as u64);
+        if let Err(error) = part.read_until(b'\n', &mut line) {
+            let text = Err(BadLine::Unreadable(error.to_string()));
+            on_line(InputLine { number, text });
             return;
         }
-        let newline = memchr::memchr(b'\n', available);
-        let part = &available[..newline.unwrap_or(available.len())];
-        // One byte more, which may be the carriage return of the line end.
-        if is_too_long || line.len() + part.len() > max_bytes + 1 {
+        let has_newline = line.ends_with(b"\n");
+        if line.len() == limit && !has_newline {
             is_too_long = true;
-            line = Vec::new();
-        } else {
-            line.extend_from_slice(part);
+            continue;
         }
-        let used = part.len() + usize::from(newline.is_some());
-        input.consume(used);
-        if newline.is_some() || is_end {
-            let text = match std::mem::take(&mut is_too_long) {
-                true => Err(BadLine::TooLong),
-                false => line_text(std::mem::take(&mut line), max_bytes),
-            };
-            if !on_line(InputLine { number, text }) || is_end {
-                return;
-            }
-            number += 1;
+        if line.is_empty() && !is_too_long {
+            return;
         }
+        let text = match std::mem::take(&mut is_too_long) {
+            true => Err(BadLine::TooLong),
+            false => line_text(line, max_bytes),
+        };
+        if !on_line(InputLine { number, text }) || !has_newline {
+            return;
+        }
+        number += 1;
     }
 }
 
 fn line_text(mut line: Vec<u8>, max_bytes: usize) -> Result<String, BadLine> {
-    if line.last() == Some(&b'\r') {
-        line.pop();
+    for byte in b"\n\r" {
+        line.pop_if(|last| last == byte);
     }
     if line.len() > max_bytes {
         return Err(BadLine::TooLong);
@@ -105,7 +94,7 @@ fn line_text(mut line: Vec<u8>, max_bytes: usize) -> Result<String, BadLine> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::io::{BufReader, Read};
+    use std::io::BufReader;
 
     fn lines(input: impl BufRead) -> Vec<InputLine> {
         let mut lines = Vec::new();

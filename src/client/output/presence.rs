@@ -2,6 +2,8 @@
 
 use crate::client::limits::{GROUPED_CHANGES, GROUPED_NAMES};
 use crate::protocol::basic::{entered, left, renamed};
+use std::borrow::Borrow;
+use std::fmt::Display;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum PresenceChange {
@@ -126,18 +128,13 @@ impl PresenceGroup {
             let users = self.users.iter();
             let users = users.filter(|user| (user.was_here, user.is_here) == net);
             let names: Vec<&str> = users.map(|user| user.name.as_str()).collect();
-            if !names.is_empty() {
-                parts.push(format!("{} {verb}", join_names(&names)));
-            }
+            parts.extend(join_names(&names).map(|names| format!("{names} {verb}")));
         }
         let renamings = self.renamings.iter();
         let renamings: Vec<String> = renamings
             .map(|(old, new)| format!("{old} is now {new}"))
             .collect();
-        if !renamings.is_empty() {
-            let renamings: Vec<&str> = renamings.iter().map(String::as_str).collect();
-            parts.push(join_names(&renamings));
-        }
+        parts.extend(join_names(&renamings));
         match parts.is_empty() {
             // Renamed, and renamed back.
             true => "nobody came or left".to_owned(),
@@ -147,13 +144,13 @@ impl PresenceGroup {
 }
 
 /// Returns `a, b and c`, or `a, b and 7 more` if there are too many.
-fn join_names(names: &[&str]) -> String {
+fn join_names<Name: Borrow<str> + Display>(names: &[Name]) -> Option<String> {
     let (shown, more) = names.split_at(names.len().min(GROUPED_NAMES));
     match (shown, more.len()) {
-        ([], _) => String::new(),
-        ([only], 0) => (*only).to_owned(),
-        ([most @ .., last], 0) => format!("{} and {last}", most.join(", ")),
-        (_, more) => format!("{} and {more} more", shown.join(", ")),
+        ([], _) => None,
+        ([only], 0) => Some(only.to_string()),
+        ([most @ .., last], 0) => Some(format!("{} and {last}", most.join(", "))),
+        (_, more) => Some(format!("{} and {more} more", shown.join(", "))),
     }
 }
 

@@ -65,17 +65,15 @@ impl UserRequest {
         }
     }
 
-    /// Returns the name of the request in sentences for the user.
+    /// Returns the name of a request that needs the extended dialect, for sentences.
     pub(crate) fn description(&self) -> &'static str {
         match self {
             UserRequest::Say { .. } => "/me",
             UserRequest::Private { .. } => "/msg",
             UserRequest::Search(_) => "/search",
-            UserRequest::SetName(_) => "/setname",
             UserRequest::History(_) => "/history with a number",
             UserRequest::Since(_) => "--since",
-            UserRequest::Users => "/users",
-            UserRequest::Line(_) => "this line",
+            _ => "this line",
         }
     }
 }

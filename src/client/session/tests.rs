@@ -5,6 +5,8 @@ use crate::limits::MAX_PAGE_MESSAGES;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+/// Name, token and epoch.
+const AL: [&str; 3] = ["al", "t", "e"];
 const TIME: &str = "2026-01-31T12:00:00.000Z";
 
 /// A session whose server is the test.
@@ -25,7 +27,7 @@ impl ScriptedSession {
 
     fn extended() -> Self {
         let mut client = ScriptedSession::new(true, None);
-        client.receives_welcome("al", "t", "e", 10, None);
+        client.receives_welcome(AL, 10, "null");
         client.assert_sends(&["hello", "ping"]);
         client.updates();
         client
@@ -35,30 +37,20 @@ impl ScriptedSession {
         self.session.receive(text.as_bytes(), self.now);
     }
 
-    /// Receives the marked first line and a welcome.
-    fn receives_welcome(
-        &mut self,
-        name: &str,
-        token: &str,
-        epoch: &str,
-        last: u64,
-        resumed: Option<&str>,
-    ) {
+    /// Receives the marked first line and a welcome with this answer to the wish to resume.
+    fn receives_welcome(&mut self, identity: [&str; 3], last: u64, resumed: &str) {
+        let [name, token, epoch] = identity;
+        let data = format!(
+            r#"{{"name":"{name}","token":"{token}","epoch":"{epoch}","last":{last},"resumed":{resumed}}}"#
+        );
         self.receives(&marked());
-        let resumed =
-            resumed.map_or_else(String::new, |fields| format!(r#","resumed":{{{fields}}}"#));
-        self.receives(&line(
-            "welcome",
-            &format!(
-                r#"{{"name":"{name}","token":"{token}","epoch":"{epoch}","last":{last}{resumed}}}"#
-            ),
-        ));
+        self.receives(&line("welcome", &data));
     }
 
     /// Reconnects as the same user.
     fn resumes(&mut self, last: u64, resumed: &str) {
         self.reconnects();
-        self.receives_welcome("al", "t", "e", last, Some(resumed));
+        self.receives_welcome(AL, last, resumed);
     }
 
     fn requests(&mut self, request: UserRequest) {
@@ -109,11 +101,8 @@ impl ScriptedSession {
 fn text_of(update: SessionUpdate) -> String {
     match update {
         SessionUpdate::Line(ServerLine::History(page), _) => {
-            let texts: Vec<&str> = page
-                .messages
-                .iter()
-                .map(|said| said.message.as_str())
-                .collect();
+            let messages = page.messages.into_iter();
+            let texts: Vec<String> = messages.map(|said| said.message).collect();
             format!("replay {}", texts.join(" "))
         }
         SessionUpdate::Line(ServerLine::Message(said), _) => {
@@ -146,33 +135,25 @@ fn message(id: u64, text: &str) -> String {
 }
 
 fn presence(kind: &str, id: u64, name: &str) -> String {
-    line(
-        kind,
-        &format!(r#"{{"id":{id},"time":"{TIME}","name":"{name}"}}"#),
-    )
+    let data = format!(r#"{{"id":{id},"time":"{TIME}","name":"{name}"}}"#);
+    line(kind, &data)
 }
 
 fn error(code: &str, kind: &str) -> String {
-    line(
-        "error",
-        &format!(r#"{{"code":"{code}","message":"No","type":"{kind}"}}"#),
-    )
+    let data = format!(r#"{{"code":"{code}","message":"No","type":"{kind}"}}"#);
+    line("error", &data)
 }
 
 fn page(ids: RangeInclusive<u64>, more: bool) -> String {
     let messages: Vec<String> = ids.map(|id| message_data(id, &id.to_string())).collect();
     let messages = messages.join(",");
-    line(
-        "history",
-        &format!(r#"{{"messages":[{messages}],"more":{more}}}"#),
-    )
+    let data = format!(r#"{{"messages":[{messages}],"more":{more}}}"#);
+    line("history", &data)
 }
 
 fn ack(number: u64) -> String {
-    line(
-        "ack",
-        &format!(r#"{{"nonce":"0000000000000007-{number}","id":1}}"#),
-    )
+    let data = format!(r#"{{"nonce":"0000000000000007-{number}","id":1}}"#);
+    line("ack", &data)
 }
 
 #[test]
@@ -181,7 +162,7 @@ fn late_mark_is_accepted() {
     client.says("a");
     client.advances(FIRST_LINE_TIMEOUT);
     client.assert_sends(&["message"]);
-    client.receives_welcome("al", "t", "e", 1, None);
+    client.receives_welcome(AL, 1, "null");
     client.says("b");
     client.assert_sends(&["hello", "ping", "message"]);
 }
@@ -226,17 +207,12 @@ fn unacknowledged_requests_are_resent_in_order_with_their_nonces() {
     assert_eq!(client.session.queue.len(), 2);
     client.reconnects();
     client.says("d");
-    client.receives_welcome("al", "t", "e", 12, Some(r#""complete":true,"missed":2"#));
+    client.receives_welcome(AL, 12, r#"{"complete":true,"missed":2}"#);
     let second = client.output();
-    let lines: Vec<&str> = second.lines().collect();
-    let resume = r#""token":"t","after":{"epoch":"e","id":10}"#;
-    assert!(lines[0].contains(resume), "{second}");
-    assert!(lines[1].contains("ping"), "{second}");
-    assert!(
-        lines[2..4].iter().copied().eq(first.lines().skip(1)),
-        "{second}"
-    );
-    assert!(lines[4].contains("\"d\""), "{second}");
+    assert!(second.contains(r#""token":"t","after":{"epoch":"e","id":10}"#));
+    let resent: Vec<&str> = second.lines().skip(2).take(2).collect();
+    assert!(first.lines().skip(1).eq(resent), "{second}");
+    assert!(second.lines().nth(4).unwrap().contains("\"d\""));
     for number in 2..=4 {
         client.receives(&ack(number));
     }
@@ -247,7 +223,7 @@ fn unacknowledged_requests_are_resent_in_order_with_their_nonces() {
 fn missed_events_are_counted_and_shown_once() {
     let mut client = ScriptedSession::extended();
     client.receives(&message(11, "one"));
-    client.resumes(14, r#""complete":true,"missed":3"#);
+    client.resumes(14, r#"{"complete":true,"missed":3}"#);
     client.assert_shows(&["bo: one"]);
     client.receives(&message(12, "two"));
     client.receives(&presence("joined", 13, "cy"));
@@ -262,7 +238,7 @@ fn missed_events_are_counted_and_shown_once() {
 #[test]
 fn temporary_address_of_resumed_connection_is_hidden() {
     let mut client = ScriptedSession::extended();
-    client.resumes(12, r#""complete":true,"missed":2"#);
+    client.resumes(12, r#"{"complete":true,"missed":2}"#);
     client.receives(&message(11, "one"));
     client.receives(&presence("joined", 12, "1.2.3.4:5"));
     client.receives(&presence("left", 13, "1.2.3.4:5"));
@@ -274,7 +250,7 @@ fn temporary_address_of_resumed_connection_is_hidden() {
 #[test]
 fn recovery_is_bounded() {
     let mut client = ScriptedSession::extended();
-    client.resumes(5000, r#""complete":true,"missed":4990"#);
+    client.resumes(5000, r#"{"complete":true,"missed":4990}"#);
     for id in 11..=5000 {
         client.receives(&message(id, "x"));
     }
@@ -286,13 +262,13 @@ fn recovery_is_bounded() {
 #[test]
 fn gap_is_reported() {
     let mut client = ScriptedSession::extended();
-    client.resumes(99, r#""complete":false,"oldest":90"#);
+    client.resumes(99, r#"{"complete":false,"oldest":90}"#);
     client.receives(&message(90, "x"));
     client.assert_shows(&["Gap { after: Some(10), oldest: 90 }", "bo: x"]);
     // A restarted server counts its events from 1.
     client.reconnects();
-    let resumed = r#""complete":false,"oldest":1"#;
-    client.receives_welcome("1.2.3.4:6", "u", "f", 3, Some(resumed));
+    let resumed = r#"{"complete":false,"oldest":1}"#;
+    client.receives_welcome(["1.2.3.4:6", "u", "f"], 3, resumed);
     client.receives(&message(1, "new"));
     client.assert_shows(&["Gap { after: None, oldest: 1 }", "bo: new"]);
 }
@@ -300,16 +276,16 @@ fn gap_is_reported() {
 #[test]
 fn chosen_name_is_requested_again_after_token_expired() {
     let mut client = ScriptedSession::new(true, Some("al"));
-    client.receives_welcome("1.2.3.4:5", "t", "e", 1, None);
+    client.receives_welcome(["1.2.3.4:5", "t", "e"], 1, "null");
     client.assert_sends(&["hello", "ping", "set-name"]);
     let data = format!(r#"{{"id":2,"time":"{TIME}","name":"1.2.3.4:5","new_name":"al"}}"#);
     client.receives(&line("renamed", &data));
     assert_eq!(client.session.name.as_deref(), Some("al"));
-    client.resumes(2, r#""complete":true,"missed":0"#);
+    client.resumes(2, r#"{"complete":true,"missed":0}"#);
     client.assert_sends(&["hello", "ping"]);
     client.reconnects();
-    let resumed = r#""complete":false,"oldest":1"#;
-    client.receives_welcome("1.2.3.4:9", "u", "f", 1, Some(resumed));
+    let resumed = r#"{"complete":false,"oldest":1}"#;
+    client.receives_welcome(["1.2.3.4:9", "u", "f"], 1, resumed);
     client.assert_sends(&["hello", "ping", "set-name"]);
     client.receives(&error("name-taken", "set-name"));
     assert_eq!(client.session.name_rejection.as_deref(), Some("No"));
@@ -406,7 +382,7 @@ fn interrupted_replay_is_requested_again() {
     client.requests(UserRequest::Since(Since::Event(8)));
     client.receives(&message(11, "live"));
     client.receives(&page(10..=11, true));
-    client.resumes(12, r#""complete":true,"missed":1"#);
+    client.resumes(12, r#"{"complete":true,"missed":1}"#);
     client.receives(&message(12, "missed"));
     client.assert_shows(&["Recovered(Messages(1))"]);
     client.receives(&message(13, "after"));

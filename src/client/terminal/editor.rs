@@ -17,9 +17,7 @@ use crate::client::terminal::view::{TerminalView, ViewOptions};
 use crate::client::terminal::wrap::{Widths, rows_of_input};
 use async_channel::{Receiver, Sender};
 use jiff::Timestamp;
-use rustix::termios::{
-    InputModes, LocalModes, OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcsetattr,
-};
+use rustix::termios::{OptionalActions, Termios, tcgetattr, tcsetattr};
 use rustyline::completion::Completer;
 use rustyline::config::{BellStyle, ColorMode, EditMode};
 use rustyline::error::ReadlineError;
@@ -29,7 +27,7 @@ use rustyline::history::FileHistory;
 use rustyline::line_buffer::LineBuffer;
 use rustyline::validate::Validator;
 use rustyline::{
-    Changeset, CompletionType, Config, Editor, ExternalPrinter, GraphemeClusterMode, Helper, Prompt,
+    Changeset, CompletionType, Config, Editor, ExternalPrinter, GraphemeClusterMode, Helper,
 };
 use signal_hook::consts::SIGINT;
 use std::borrow::Cow;
@@ -122,15 +120,11 @@ pub(crate) fn start(
 /// Returns terminal settings without echo and signals. The editor restores the settings that it
 /// found between two lines, when keys must not have an effect either.
 fn without_key_functions(original: &Termios) -> Termios {
-    let mut state = original.clone();
-    let local = LocalModes::ICANON | LocalModes::ECHO | LocalModes::ISIG | LocalModes::IEXTEN;
-    state.local_modes.remove(local);
-    state
-        .input_modes
-        .remove(InputModes::ICRNL | InputModes::IXON);
-    state.special_codes[SpecialCodeIndex::VMIN] = 1;
-    state.special_codes[SpecialCodeIndex::VTIME] = 0;
-    state
+    let mut settings = original.clone();
+    settings.make_raw();
+    // A newline still begins a row.
+    settings.output_modes = original.output_modes;
+    settings
 }
 
 fn rustyline_editor(
@@ -175,16 +169,15 @@ fn print_texts(queue: &DrawQueue, mut printer: impl ExternalPrinter) {
 fn edit_lines(
     editor: &mut ChatEditor,
     history: Option<&Path>,
-    shared: &Arc<TerminalState>,
+    shared: &TerminalState,
     input: &Sender<InputLine>,
     interrupt: &dyn Fn(),
 ) {
-    let prompt = LinePrompt(Arc::clone(shared));
     let queue = &shared.draw_queue;
     let mut number = 0;
     while !queue.is_ending() {
         queue.arm();
-        let line = editor.readline(&prompt);
+        let line = editor.readline(PROMPT_ROWS);
         queue.stop_editing();
         match line {
             Ok(line) => {
@@ -332,17 +325,6 @@ impl Terminal {
 
 // Callbacks of rustyline
 
-#[derive(Debug)]
-struct LinePrompt(Arc<TerminalState>);
-
-impl Prompt for LinePrompt {
-    fn raw(&self) -> &str {
-        // The terminal is in raw mode at the first call.
-        self.0.draw_queue.begin_if_armed();
-        PROMPT_ROWS
-    }
-}
-
 struct LineHelper(Arc<TerminalState>);
 
 impl Helper for LineHelper {}
@@ -378,7 +360,8 @@ impl Highlighter for LineHelper {
             return Cow::Borrowed(prompt);
         }
         let shared = &self.0;
-        // The terminal may have another size.
+        // The terminal is in raw mode at the first call, and may have another size at any.
+        shared.draw_queue.begin_if_armed();
         shared.draw(Vec::new());
         let status = shared.draw_queue.status();
         let status = for_terminal(&status);

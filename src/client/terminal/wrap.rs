@@ -233,13 +233,6 @@ mod tests {
     }
 
     #[test]
-    fn right_to_left_text_is_detected() {
-        assert!(has_right_to_left("abc שלום"));
-        assert!(has_right_to_left("مرحبا"));
-        assert!(!has_right_to_left("abc 日本 é"));
-    }
-
-    #[test]
     fn rows_of_an_edited_line_are_counted() {
         for (text, rows) in [
             ("", 1),
