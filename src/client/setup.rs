@@ -32,7 +32,6 @@ pub struct ClientIo {
     pub(crate) has_view: bool,
     /// Gets a value at the first signal.
     pub(crate) interrupted: Receiver<()>,
-    /// Random number of this run.
     pub(crate) random: u64,
 }
 

@@ -28,7 +28,6 @@ pub(crate) struct ChatState {
 }
 
 impl ChatState {
-    /// Takes what the session has to tell, formatted.
     pub(crate) fn take_items(&mut self) -> Vec<OutputItem> {
         let updates = self.session.take_updates();
         self.formatter.format(updates, self.session.name.as_deref())
@@ -102,7 +101,6 @@ impl<'a> Chat<'a> {
         }
     }
 
-    /// Shows what the session has to tell.
     pub(crate) async fn show_updates(&self) {
         let items = self.state.borrow_mut().take_items();
         self.io.screen.show(items).await;

@@ -24,12 +24,10 @@ const HELP: &str = "\
 /reconnect          reconnect now (with --reconnect)
 /quit               leave";
 
-/// Last line of the help.
 const SLASH_HELP: &str = "//x                 send /x; other lines without / are sent as they are";
 
 const HELP_COLUMN: usize = 20;
 
-/// Other names of commands.
 const ALIASES: [(&str, &str); 1] = [("/nick", "/setname")];
 
 /// Meaning of a typed line.
@@ -39,7 +37,6 @@ pub(crate) enum Command {
     Request(UserRequest, Option<Nonce>),
     /// A blank line.
     Nothing,
-    /// Show this text.
     Help(String),
     /// Show this error; nothing is sent.
     Invalid(String),
@@ -83,7 +80,6 @@ fn say(text: &str, action: bool, limit: usize) -> Command {
     })
 }
 
-/// Returns the error about a message that is too long.
 pub(crate) fn too_long(max_message_bytes: usize) -> String {
     format!("The line is longer than {max_message_bytes} bytes and was not sent; split it")
 }

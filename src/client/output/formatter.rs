@@ -30,7 +30,6 @@ pub(crate) struct Formatter {
 }
 
 impl Formatter {
-    /// Returns a formatter that shows at most `max_messages` messages.
     pub(crate) fn new(is_json: bool, max_messages: u64) -> Self {
         Formatter {
             is_json,

@@ -33,7 +33,6 @@ pub(crate) enum OutputItem {
     Notice(String),
     /// A line to print as it is, such as a line of JSON.
     Line(String),
-    /// The new name of the user.
     OwnName(String),
     /// Names of the connected users, for completion; not drawn.
     PresentUsers(Vec<String>),

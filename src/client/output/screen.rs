@@ -54,7 +54,6 @@ impl ScreenHandle {
         self.queue.try_send(items).is_ok()
     }
 
-    /// Closes the queue; the screen ends after the queued items.
     pub(crate) fn close(&self) {
         self.queue.close();
     }

@@ -26,7 +26,6 @@ use crate::protocol::server_line;
 use crate::protocol::server_line::{ErrorLine, Said, ServerLine, Welcome};
 use std::time::Instant;
 
-/// Name and version that the hello carries.
 const CLIENT_VERSION: &str = concat!("smolchat-client/", env!("CARGO_PKG_VERSION"));
 
 /// Code of an error that arrives long after the line that caused it was accepted.

@@ -62,7 +62,6 @@ impl ResendQueue {
         self.requests.push_front(QueuedRequest { request, nonce });
     }
 
-    /// Removes the first request if it meets the condition.
     pub(super) fn pop_if(
         &mut self,
         condition: impl Fn(&UserRequest) -> bool,
@@ -93,7 +92,6 @@ impl ResendQueue {
         None
     }
 
-    /// Removes the request with this nonce.
     pub(super) fn acknowledge(&mut self, nonce: &str) {
         let mut nonces = self.requests.iter().map(|queued| queued.nonce.as_ref());
         if let Some(index) = nonces.position(|own| own.is_some_and(|own| own.as_str() == nonce)) {

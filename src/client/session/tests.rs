@@ -47,7 +47,6 @@ impl ScriptedSession {
         self.receives(&line("welcome", &data));
     }
 
-    /// Reconnects as the same user.
     fn resumes(&mut self, last: u64, resumed: &str) {
         self.reconnects();
         self.receives_welcome(AL, last, resumed);

@@ -105,7 +105,6 @@ impl DrawQueue {
         self.wait_until(time, |state| state.is_over)
     }
 
-    /// Takes the text that the editor has not drawn.
     pub(crate) fn take_undrawn(&self) -> String {
         let mut state = lock(&self.state);
         let mut text = match state.is_drained() {
@@ -145,7 +144,6 @@ impl DrawQueue {
         self.wait_until(HANDOVER_TIMEOUT, |state| !state.is_handing_over);
     }
 
-    /// Reports that the editor has ended.
     pub(crate) fn set_over(&self) {
         self.update(|state| state.is_over = true);
     }

@@ -44,7 +44,6 @@ const PROMPT_ROWS: &str = "\n> ";
 
 const GREETING: &str = "Type a line to send it; /help explains more";
 
-/// Time to draw the last text.
 const DRAIN_TIMEOUT: Duration = Duration::from_millis(300);
 /// Time between two attempts to end the editor.
 const END_INTERVAL: Duration = Duration::from_millis(20);
@@ -59,7 +58,6 @@ type ChatEditor = Editor<LineHelper, FileHistory>;
 pub(crate) struct EditorOptions {
     pub(crate) view: ViewOptions,
     pub(crate) keys: KeyBindings,
-    /// File of the input history.
     pub(crate) history: Option<PathBuf>,
 }
 
@@ -309,7 +307,6 @@ impl Terminal {
         let _ = output.flush();
     }
 
-    /// Restores the terminal at once.
     pub(crate) fn restore(&self) {
         // A lost terminal needs no restoring.
         let _ = tcsetattr(stdin(), OptionalActions::Now, &self.original);

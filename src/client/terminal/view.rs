@@ -28,10 +28,8 @@ const CLEAR_SCREEN: &str = "\u{1b}[H\u{1b}[2J";
 pub(crate) struct ViewOptions {
     pub(crate) style: Style,
     pub(crate) widths: Widths,
-    /// Whether the terminal supports hyperlinks.
     pub(crate) has_links: bool,
     pub(crate) shows_times: bool,
-    /// Whether a mention rings the bell.
     pub(crate) rings_bell: bool,
     /// Time zone of the shown days and times.
     pub(crate) zone: TimeZone,
@@ -46,7 +44,6 @@ pub(crate) struct TerminalView {
     bytes: usize,
     /// Number of messages; distinguishes their hyperlinks.
     last_number: u64,
-    /// Day of the last entry.
     day: Date,
     /// Last shown time.
     clock: String,
@@ -82,7 +79,6 @@ impl TerminalView {
         }
     }
 
-    /// Appends the text that draws an item.
     pub(crate) fn draw(&mut self, item: OutputItem, now: Timestamp, out: &mut String) {
         match item {
             OutputItem::Message(message) => self.draw_message(message, now, out),
@@ -109,7 +105,6 @@ impl TerminalView {
         }
     }
 
-    /// Returns the status above the prompt.
     pub(crate) fn status(&self) -> String {
         let status = &self.link_status;
         match self.unseen_mentions {

@@ -77,7 +77,6 @@ struct Wrapper<'a> {
 }
 
 impl Wrapper<'_> {
-    /// Returns the columns of the current row.
     fn columns(&self) -> usize {
         match self.rows.is_empty() {
             true => self.first,
