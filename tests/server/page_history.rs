@@ -97,6 +97,10 @@ fn history_is_readable_without_scripts() {
         "{page}"
     );
     assert!(page.contains("value=\"number 7\""));
+    assert!(page.contains("<a href=\"/\">Back to the live chat</a>"));
+    let page = get(web, "/?q=%22number%22&limit=1").text();
+    let older = "rel=\"prev\" href=\"/?q=%22number%22&amp;before=";
+    assert!(page.contains(older), "{page}");
     let page = get(web, "/?q=%3Cb%3E").text();
     assert!(page.contains("No messages found."), "{page}");
     assert!(page.contains("value=\"&lt;b&gt;\""), "{page}");

@@ -3,9 +3,7 @@
 use crate::chat::error::{RejectedRequest, RequestError};
 use crate::chat::message::Message;
 use crate::chat::query::{Query, QueryError};
-use crate::chat::request::{
-    HistoryPage, Request as ChatRequest, SearchRequest, SendMessage, SendPrivate,
-};
+use crate::chat::request::{Request as ChatRequest, SearchRequest, SendMessage, SendPrivate};
 use crate::limits::MAX_QUERY_BYTES;
 use crate::protocol::{decode, sse};
 use crate::server::command::{BrowserCommand, BrowserError, BrowserReply, BrowserRequest};
@@ -53,8 +51,8 @@ pub(super) fn add_routes(app: &mut tide::Server<HttpState>) {
 
 /// Returns the description with the cookie name of this host and port.
 async fn get_description(request: Request<HttpState>) -> RouteResult {
-    let context = request_context(&request)?;
-    let text = OPENAPI.replace(EXAMPLE_COOKIE, &context.info.cookie);
+    let cookie = &request_context(&request)?.info.cookie;
+    let text = OPENAPI.replace(EXAMPLE_COOKIE, cookie);
     Ok(document(text, JSON))
 }
 
@@ -124,7 +122,7 @@ impl MessageFilter {
 }
 
 /// Parses an event number or a count.
-fn number(name: &str, value: &str) -> Result<u64, Problem> {
+pub(super) fn number(name: &str, value: &str) -> Result<u64, Problem> {
     let is_number = value.bytes().all(|byte| byte.is_ascii_digit());
     // SQLite stores signed numbers.
     let parsed = value
@@ -144,14 +142,20 @@ pub(super) async fn find(
     filter: &MessageFilter,
 ) -> Result<MessagePage, Problem> {
     let archive = &state.context.archive;
-    let page = decode::history_page(filter.before, filter.limit).map_err(Problem::from)?;
+    let page = decode::history_page(filter.before, filter.limit)?;
     let problem = |error: RejectedRequest| Problem::from(error.error);
     if let Some(query) = &filter.query {
-        let search = match search(query, page) {
-            // An empty form matches nothing.
-            Err(RequestError::Query(QueryError::Empty)) => return Ok(MessagePage::default()),
-            search => search.map_err(Problem::from)?,
+        // The limit counts characters here, as `maxLength` in the description does.
+        let query = match query.chars().count() > MAX_QUERY_BYTES {
+            true => Err(QueryError::TooLong),
+            false => Query::parse(query),
         };
+        // An empty form matches nothing.
+        if query == Err(QueryError::Empty) {
+            return Ok(MessagePage::default());
+        }
+        let query = query.map_err(RequestError::Query)?;
+        let search = SearchRequest { query, page };
         let mut found = archive.search(search).await.map_err(problem)?;
         found.messages.reverse();
         if let Some(after) = filter.after {
@@ -174,15 +178,6 @@ fn retain(found: &mut MessagePage, is_within: impl Fn(&Message) -> bool) {
     let count = found.messages.len();
     found.messages.retain(|message| is_within(message));
     found.has_more &= found.messages.len() == count;
-}
-
-fn search(query: &str, page: HistoryPage) -> Result<SearchRequest, RequestError> {
-    // The limit counts characters here, as `maxLength` in the description does.
-    if query.chars().count() > MAX_QUERY_BYTES {
-        return Err(RequestError::Query(QueryError::TooLong));
-    }
-    let query = Query::parse(query).map_err(RequestError::Query)?;
-    Ok(SearchRequest { query, page })
 }
 
 /// Returns the client if it may act: a page of this server that sends JSON, unless the page is

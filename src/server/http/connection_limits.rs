@@ -26,15 +26,16 @@ pub(crate) struct ConnectionLimits {
 
 impl ConnectionLimits {
     pub(crate) fn new(limits: WebLimits, names: Vec<HostName>) -> Self {
-        let per_address = limits.connections_per_address;
-        let streams_per_address = limits.streams_per_address;
         ConnectionLimits {
-            configured: limits,
             hosts: AllowedHosts::new(names),
-            connections: ConnectionCounter::new(WEB_MAX_CONNECTIONS, per_address),
+            connections: ConnectionCounter::new(
+                WEB_MAX_CONNECTIONS,
+                limits.connections_per_address,
+            ),
             closing: ConnectionCounter::new(WEB_MAX_CLOSING_CONNECTIONS, None),
-            streams: ConnectionCounter::new(WEB_MAX_STREAMS, streams_per_address),
+            streams: ConnectionCounter::new(WEB_MAX_STREAMS, limits.streams_per_address),
             is_stopping: AtomicBool::new(false),
+            configured: limits,
         }
     }
 

@@ -113,15 +113,12 @@ impl StreamStartup {
 /// Returns the head of the response. The stream ends with its connection, so it needs neither a
 /// length nor chunks.
 fn response_head() -> String {
-    let mut head =
+    let security = SECURITY_HEADERS.map(|(name, value)| format!("{name}: {value}\r\n"));
+    format!(
         "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nCache-Control: no-store\r\n\
-                    X-Accel-Buffering: no\r\nConnection: close\r\n"
-            .to_owned();
-    for (name, value) in SECURITY_HEADERS {
-        head.push_str(&format!("{name}: {value}\r\n"));
-    }
-    head.push_str("\r\n");
-    head
+         X-Accel-Buffering: no\r\nConnection: close\r\n{}\r\n",
+        security.concat()
+    )
 }
 
 /// Returns the beginning of a stream: the head, the missed events if the browser resumes, and the

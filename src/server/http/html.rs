@@ -18,7 +18,7 @@ const LIST: &str = "<ul role=\"list\">";
 pub(super) const TEMPLATE: &str = include_str!("../../../web/index.html");
 
 /// Messages to show, and how to show them.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(super) struct PageView<'a> {
     pub(super) kind: PageKind,
     /// The messages, oldest first.
@@ -31,8 +31,9 @@ pub(super) struct PageView<'a> {
     pub(super) marked: Option<u64>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum PageKind {
+    #[default]
     Live,
     ReadOnly,
     /// A page that does not update.

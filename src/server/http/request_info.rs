@@ -83,10 +83,9 @@ fn cookie_name(authority: &str) -> String {
 }
 
 fn session_in(pairs: &str, name: &str) -> Option<Token> {
-    let mut pairs = pairs
-        .split(';')
-        .filter_map(|pair| pair.trim().split_once('='));
-    pairs.find_map(|(key, value)| (key == name).then(|| Token::parse(value)).flatten())
+    let pairs = pairs.split(';').map(str::trim);
+    let mut values = pairs.filter_map(|pair| pair.strip_prefix(name)?.strip_prefix('='));
+    values.find_map(Token::parse)
 }
 
 fn is_json(media_type: &str) -> bool {

@@ -42,9 +42,8 @@ async fn get_page(request: Request<HttpState>) -> RouteResult {
                 false => PageKind::Live,
             },
             messages: &snapshot.messages,
-            query: None,
             has_older: snapshot.older > 0,
-            marked: None,
+            ..PageView::default()
         };
         let make = || html::render(&snapshot, &state.assets, &view).into_bytes();
         let page = state
@@ -67,9 +66,7 @@ async fn get_page(request: Request<HttpState>) -> RouteResult {
 /// Shows one message among its neighbours.
 async fn get_message(request: Request<HttpState>) -> RouteResult {
     let state = request.state();
-    let id = request.param("id").ok();
-    let id = id.and_then(|id| id.parse::<u64>().ok());
-    let Some(id) = id.filter(|id| *id <= i64::MAX as u64) else {
+    let Ok(id) = api::number("id", request.param("id").unwrap_or_default()) else {
         return Ok(Response::new(StatusCode::NotFound));
     };
     let snapshot = state.snapshot().await?;

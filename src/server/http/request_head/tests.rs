@@ -131,13 +131,9 @@ fn request_must_name_a_host_of_this_server() {
         }
     }
     // HTTP/1.0 may omit the field, but a foreign target stays foreign.
-    for (target, expected) in [
-        ("/", Ok("/".to_owned())),
-        ("http://evil.example/", Err(Misdirected)),
-    ] {
-        let head = validated(&format!("GET {target} HTTP/1.0\r\n\r\n"));
-        assert_eq!(head.map(target_of), expected, "{target}");
-    }
+    assert!(validated("GET / HTTP/1.0\r\n\r\n").is_ok());
+    let foreign = validated("GET http://evil.example/ HTTP/1.0\r\n\r\n");
+    assert_eq!(foreign, Err(Misdirected));
 }
 
 #[test]
