@@ -1,5 +1,6 @@
 //! One order of all events for all clients, on one thread and on several.
 
+use crate::support::line_client::SERVER;
 use crate::support::{Chat, LineClient, Said, request, unpaced};
 use smolchat::server::ServerConfig;
 use smolchat::server::limits::Limits;
@@ -124,6 +125,36 @@ fn arrivals_and_departures_are_part_of_the_one_order() {
     }
 }
 
+/// Reads messages with the numbers from `kept` to `end`, and this many replies to `history`.
+///
+/// Each reply has the newest `kept` messages of its place, with nothing between them.
+#[track_caller]
+pub(crate) fn read_replies(client: &mut LineClient, kept: u64, end: u64, count: usize) {
+    let next = |client: &mut LineClient| -> u64 {
+        let (_, (_, text)) = client.skip_until("a message", |said| said.0 != SERVER);
+        let number = text.split(' ').next().map(str::parse);
+        number.expect("a word").expect("a number")
+    };
+    let (mut newest, mut replies) = (kept - 1, 0);
+    while newest < end - 1 || replies < count {
+        let number = next(client);
+        if number == newest + 1 {
+            newest = number;
+            continue;
+        }
+        assert_eq!(
+            number,
+            newest + 1 - kept,
+            "after {newest}: neither a message nor a reply"
+        );
+        for expected in number + 1..=newest {
+            assert_eq!(next(client), expected, "inside of a reply after {newest}");
+        }
+        replies += 1;
+    }
+    assert_eq!(replies, count);
+}
+
 #[test]
 fn history_reply_is_contiguous_while_others_talk() {
     const KEPT: u64 = 100;
@@ -144,13 +175,13 @@ fn history_reply_is_contiguous_while_others_talk() {
         talker.say(&number.to_string());
     }
     asker.skip_to(&talker.name, &(KEPT - 1).to_string());
-    let replies = thread::scope(|scope| {
+    thread::scope(|scope| {
         let mut question = asker.stream.sender();
         scope.spawn(move || {
             for number in KEPT..TALK {
                 talker.say(&number.to_string());
                 if number % 16 == 0 {
-                    // What it would get must be read, or it is closed one day.
+                    // A talker that never reads would be evicted.
                     talker.skip_until("its message", |said| said.1 == number.to_string());
                 }
             }
@@ -166,42 +197,13 @@ fn history_reply_is_contiguous_while_others_talk() {
             other.finish_sending();
             other.read_to_end();
         });
-        let asked = scope.spawn(move || {
+        scope.spawn(move || {
             for _ in 0..200 {
                 question.write_all(&request("history", "")).expect("sent");
             }
         });
-        let (mut newest, mut replies) = (KEPT - 1, 0);
-        while newest < TALK - 1 || replies < 200 {
-            let (source, text) = asker.must_get();
-            if source == "[Server]" {
-                continue;
-            }
-            let number: u64 = text.parse().expect("a number");
-            if number == newest + 1 {
-                newest = number;
-                continue;
-            }
-            // A reply: the newest hundred there are at this place, and nothing in between.
-            assert_eq!(
-                number,
-                newest + 1 - KEPT,
-                "after {newest}: neither the next message nor a reply"
-            );
-            for expected in number + 1..=newest {
-                let (_, text) = asker.must_get();
-                assert_eq!(
-                    text,
-                    expected.to_string(),
-                    "inside of a reply after {newest}"
-                );
-            }
-            replies += 1;
-        }
-        asked.join().expect("all was asked");
-        replies
+        read_replies(&mut asker, KEPT, TALK, 200);
     });
-    assert_eq!(replies, 200);
 }
 
 #[test]

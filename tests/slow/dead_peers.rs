@@ -1,36 +1,39 @@
-//! Peers that vanish without a word: the cable between them and the server is really cut.
+//! Clients that vanish, because the test cuts the cable between them and the server.
 //!
-//! Server and client run in network namespaces of their own, joined by a virtual cable. All
-//! cases wait at the same time, since the waiting is that of the real server: what is found
-//! within two minutes is found after more than one and a half. Linux only, with `ip`, `unshare`
-//! and `nsenter`, as root or where users may have namespaces; elsewhere it says that it was
-//! skipped. Where `CI` is set and the machine gives namespaces, those programs must be there.
+//! Server and client run in network namespaces with a virtual cable. All cases wait at the same
+//! time, because the timeouts are those of production. The test needs Linux, `ip`, `unshare` and
+//! `nsenter`, and root or user namespaces. With `CI` set, a machine with namespaces must have the
+//! programs.
 #![cfg(target_os = "linux")]
 
-use crate::support::{Captured, PATIENCE, RealServer, skip};
-use std::io::{BufRead, BufReader, Write};
+use crate::support::{PATIENCE, Program, RealServer, Transcript, skip};
+use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
-use std::process::{Child, ChildStdin, Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// What the protocol promises.
+/// The time that the protocol promises.
 const TWO_MINUTES: Duration = Duration::from_secs(120);
-/// A cable that is plugged in again after this long was never missed.
+/// A cut that no connection notices.
 const SHORT_CUT: Duration = Duration::from_secs(15);
-/// The server's end of every cable.
+/// The server's address.
 const NEAR: &str = "10.77.0.1";
-/// The client's end.
+/// The client's address.
 const FAR: &str = "10.77.0.2";
 
-/// Namespaces that live as long as this does: its process ends when its input does.
+/// Namespaces, held by a process that ends with its input.
 struct Namespaces {
     holder: Child,
     has_user: bool,
 }
 
 impl Namespaces {
-    /// Starts what holds them; an error tells what is not possible here.
+    /// Starts the process.
+    ///
+    /// # Errors
+    ///
+    /// The machine gives no namespaces.
     fn hold(mut command: Command, has_user: bool) -> Result<Self, String> {
         command.args(["sh", "-c", "echo ready && read end"]);
         command
@@ -52,7 +55,7 @@ impl Namespaces {
         Err(format!("{command:?} does not work here: {}", told.trim()))
     }
 
-    /// A command that will run inside.
+    /// Returns a command that runs inside.
     fn command(&self, program: &str) -> Command {
         let mut command = Command::new("nsenter");
         command.args(["--target", &self.holder.id().to_string(), "--net"]);
@@ -78,14 +81,14 @@ impl Namespaces {
 impl Drop for Namespaces {
     fn drop(&mut self) {
         drop(self.holder.stdin.take());
-        // It ends by that, or has never begun.
+        // The end of the input has ended it.
         let _ = self.holder.wait();
     }
 }
 
-/// A server's place and a client's place, and the one cable between them.
+/// The namespaces of a server and of a client, and the cable between them.
 struct Cable {
-    // The inner one first: it can only be left through the outer one.
+    // First, because the inner namespace ends before the outer one.
     far: Namespaces,
     near: Namespaces,
 }
@@ -104,7 +107,7 @@ impl Cable {
         for program in ["ip", "nsenter"] {
             if let Err(error) = Command::new(program).arg("-V").output() {
                 let reason = format!("cannot run {program}: {error}");
-                // Here a cable could be cut: so nothing but the program is missing.
+                // The machine gives namespaces, so only the program is missing.
                 assert_ne!(std::env::var("CI").as_deref(), Ok("true"), "{reason}");
                 return Err(reason);
             }
@@ -125,47 +128,21 @@ impl Cable {
     }
 }
 
-/// A client program, with its input held open. Killed and reaped when dropped.
-struct Talker {
-    child: Child,
-    input: ChildStdin,
-    seen: Captured,
+/// Starts the client program in a namespace.
+fn start_client(place: &Namespaces, server: SocketAddr) -> Program {
+    let mut command = place.command(env!("CARGO_BIN_EXE_smolchat-client"));
+    command.args([server.ip().to_string(), server.port().to_string()]);
+    command.stdin(Stdio::piped());
+    let client = Program::spawn(command);
+    client.stdout.wait_for("has entered the chat");
+    client
 }
 
-impl Talker {
-    fn start(place: &Namespaces, server: SocketAddr) -> Self {
-        let mut child = place
-            .command(env!("CARGO_BIN_EXE_smolchat-client"))
-            .args([server.ip().to_string(), server.port().to_string()])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("the client starts");
-        let input = child.stdin.take().expect("a pipe");
-        let seen = Captured::read_all(child.stdout.take().expect("a pipe"));
-        seen.wait_for("has entered the chat");
-        Talker { child, input, seen }
-    }
-
-    fn type_line(&mut self, line: &str) {
-        writeln!(self.input, "{line}").expect("the client reads its input");
-    }
-}
-
-impl Drop for Talker {
-    fn drop(&mut self) {
-        // An error means that it has already ended.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-/// A chat of one who stays, beside the server, and one at the other end of a cable.
+/// A server with one client beside it and one at the other end of a cable.
 struct Scene {
     what: &'static str,
-    stays: Talker,
-    vanishes: Talker,
+    stays: Program,
+    vanishes: Program,
     _server: RealServer,
 }
 
@@ -178,14 +155,14 @@ impl Scene {
             .stdout(Stdio::null())
             .stderr(Stdio::piped());
         let server = RealServer::from_command(command);
-        let mut stays = Talker::start(&cable.near, server.address);
+        let mut stays = start_client(&cable.near, server.address);
         stays.type_line("/setname stays");
-        stays.seen.wait_for("renamed to stays");
-        let mut vanishes = Talker::start(&cable.far, server.address);
+        stays.stdout.wait_for("renamed to stays");
+        let mut vanishes = start_client(&cable.far, server.address);
         vanishes.type_line("/setname vanishes");
         vanishes.type_line("hello");
-        stays.seen.wait_for("vanishes: hello");
-        vanishes.seen.wait_for("vanishes: hello");
+        stays.stdout.wait_for("vanishes: hello");
+        vanishes.stdout.wait_for("vanishes: hello");
         Scene {
             what,
             stays,
@@ -195,28 +172,28 @@ impl Scene {
     }
 
     fn has_left(&self) -> bool {
-        let text = self.stays.seen.text();
+        let text = self.stays.stdout.text();
         text.contains("vanishes has left the chat")
     }
 
-    /// That the one who stays goes on, and finds the name free or not.
+    /// Checks that the first client goes on, and that the name of the second is free or taken.
     fn check_the_rest(&mut self, is_free: bool) {
         self.stays.type_line("still here");
-        self.stays.seen.wait_for("stays: still here");
+        self.stays.stdout.wait_for("stays: still here");
         self.stays.type_line("/setname Vanishes");
         let told = match is_free {
             true => "stays renamed to Vanishes",
             false => "is taken, or looks like one that is",
         };
-        self.stays.seen.wait_for(told);
+        self.stays.stdout.wait_for(told);
         self.stays.type_line("/users");
         let number = if is_free { 1 } else { 2 };
         let users = format!("Connected users ({number}): ");
-        self.stays.seen.wait_for(&users);
+        self.stays.stdout.wait_for(&users);
     }
 }
 
-/// All cables, or what is not possible here.
+/// Returns a cable for each case.
 fn lay_cables() -> Result<[Cable; 4], String> {
     Ok([Cable::lay()?, Cable::lay()?, Cable::lay()?, Cable::lay()?])
 }
@@ -241,7 +218,7 @@ fn client_behind_a_cut_cable_leaves_within_two_minutes_and_a_silent_one_stays() 
     let mut held = Scene::begin("cut for a short time", &short_cut);
     let mut silent = Scene::begin("never cut", &untouched);
 
-    crate::support::Transcript::current().set_limit(3 * TWO_MINUTES);
+    Transcript::current().set_limit(3 * TWO_MINUTES);
     let cut = Instant::now();
     for end in [&client_side.far, &server_side.near, &short_cut.far] {
         end.ip("link set cable down").expect("a cable can be cut");
@@ -250,13 +227,13 @@ fn client_behind_a_cut_cable_leaves_within_two_minutes_and_a_silent_one_stays() 
         cut_off[talking].stays.type_line("are you there?");
         cut_off[talking]
             .stays
-            .seen
+            .stdout
             .wait_for("stays: are you there?");
     }
     held.stays.type_line("said while the cable was cut");
     held.vanishes.type_line("typed while the cable was cut");
     held.stays
-        .seen
+        .stdout
         .wait_for("stays: said while the cable was cut");
 
     let mut found = [None; 4];
@@ -275,22 +252,22 @@ fn client_behind_a_cut_cable_leaves_within_two_minutes_and_a_silent_one_stays() 
                 .expect("a cable can be repaired");
             is_plugged_in = true;
         }
-        // Nothing tells when the kernel gives up a connection but the departure itself.
+        // The departure is the only sign that the kernel has given up a connection.
         thread::sleep(Duration::from_millis(50));
     }
     for (scene, found) in cut_off.iter_mut().zip(found) {
         println!("{}: {found:?}", scene.what);
-        // Not by the server's own timers, which end nobody for a silence.
+        // Not by a timer of the server, which closes no silent connection.
         assert!(found > Some(PATIENCE), "{}: {found:?}", scene.what);
         scene.check_the_rest(true);
     }
-    let (near, far) = (&held.stays.seen, &held.vanishes.seen);
+    let (near, far) = (&held.stays.stdout, &held.vanishes.stdout);
     near.wait_for("vanishes: typed while the cable was cut");
     far.wait_for("stays: said while the cable was cut");
     for scene in [&mut held, &mut silent] {
         assert!(!scene.has_left(), "{}: it left", scene.what);
         scene.vanishes.type_line("I am here");
-        scene.stays.seen.wait_for("vanishes: I am here");
+        scene.stays.stdout.wait_for("vanishes: I am here");
         scene.check_the_rest(false);
     }
 }

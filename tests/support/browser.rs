@@ -1,28 +1,28 @@
-//! A real browser, driven through its driver.
+//! Chromium through chromedriver.
 
 use super::http::Http;
-use super::{Captured, Deadline, PATIENCE, skip};
+use super::{Deadline, PATIENCE, Program, skip};
 use serde_json::{Value, json};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 
-/// A real browser, driven through its driver. Ended when dropped.
+/// A browser and its driver. Both end when dropped.
 pub struct Browser {
-    driver: Child,
+    driver: Program,
     address: SocketAddr,
     session: String,
     profile: PathBuf,
 }
 
 impl Browser {
-    /// None where there is no browser; there must be one where everything is to be checked.
+    /// Starts a browser; none where none is installed. With `CI=true` there must be one.
     pub fn start(name: &str) -> Option<Self> {
         Browser::start_with(name, &json!({}))
     }
 
-    /// The same with these preferences.
+    /// Starts a browser with these preferences.
     pub fn start_with(name: &str, preferences: &Value) -> Option<Self> {
         let browser = ["chromium", "chromium-browser", "google-chrome"]
             .into_iter()
@@ -34,7 +34,7 @@ impl Browser {
             skip(reason);
             return None;
         };
-        // It wants one port for two addresses, and gives up where only one of them is free.
+        // Chromedriver wants one port for two addresses and ends if only one of them is free.
         let (driver, address) = (0..20)
             .find_map(|_| start_driver())
             .expect("chromedriver starts");
@@ -88,32 +88,23 @@ impl Browser {
 
     #[track_caller]
     pub fn open(&self, url: &str) {
-        self.call(
-            "POST",
-            &format!("/session/{}/url", self.session),
-            &json!({ "url": url }),
-        );
+        self.ask("url", &json!({ "url": url }));
     }
 
-    /// What a script returns.
+    /// Runs a script and returns its result.
     #[track_caller]
     pub fn run(&self, script: &str) -> Value {
-        let call = json!({ "script": script, "args": [] });
-        self.call(
-            "POST",
-            &format!("/session/{}/execute/sync", self.session),
-            &call,
-        )
+        self.ask("execute/sync", &json!({ "script": script, "args": [] }))
     }
 
-    /// Calls a function of its own session.
+    /// Calls a function of the session.
     #[track_caller]
     fn ask(&self, path: &str, body: &Value) -> Value {
         let path = format!("/session/{}/{path}", self.session);
         self.call("POST", &path, body)
     }
 
-    /// The first element that a selector finds.
+    /// Returns the first element that a selector finds.
     #[track_caller]
     fn element(&self, selector: &str) -> String {
         let found = self.ask(
@@ -134,7 +125,7 @@ impl Browser {
         );
     }
 
-    /// Presses keys wherever the focus is.
+    /// Presses keys in the focused element.
     #[track_caller]
     pub fn press(&self, keys: &str) {
         let actions: Vec<Value> = keys
@@ -152,7 +143,7 @@ impl Browser {
         self.ask(&format!("element/{element}/click"), &json!({}));
     }
 
-    /// Makes the window so large, in pixels.
+    /// Sets the size of the window in pixels.
     #[track_caller]
     pub fn resize(&self, width: u32, height: u32) {
         let command = json!({
@@ -162,7 +153,7 @@ impl Browser {
         self.ask("goog/cdp/execute", &command);
     }
 
-    /// Lets the page believe that its reader prefers this.
+    /// Emulates a preference of the user.
     #[track_caller]
     pub fn prefer(&self, feature: &str, value: &str) {
         let features = json!([{ "name": feature, "value": value }]);
@@ -171,7 +162,7 @@ impl Browser {
         self.ask("goog/cdp/execute", &command);
     }
 
-    /// Cuts it off from the network, or no more.
+    /// Disconnects the browser from the network, or connects it again.
     #[track_caller]
     pub fn set_offline(&self, offline: bool) {
         let conditions = json!({ "offline": offline, "latency": 0, "throughput": 1 << 30 });
@@ -179,7 +170,7 @@ impl Browser {
         self.ask("chromium/network_conditions", &body);
     }
 
-    /// A new tab, which has the focus from now on.
+    /// Opens a tab, which gets the focus.
     #[track_caller]
     pub fn open_tab(&self) {
         let tab = self.ask("window/new", &json!({ "type": "tab" }));
@@ -194,7 +185,7 @@ impl Browser {
         assert!(is_so, "{what} expected\n{}", self.text("body"));
     }
 
-    /// The text that a reader sees in an element.
+    /// Returns the visible text of an element.
     #[track_caller]
     pub fn text(&self, selector: &str) -> String {
         let script = format!(
@@ -204,7 +195,7 @@ impl Browser {
         self.run(&script).as_str().unwrap_or("").to_owned()
     }
 
-    /// Waits until an element shows this text, or shows it no more.
+    /// Waits until an element shows this text, or does not.
     #[track_caller]
     pub fn wait_for(&self, selector: &str, text: &str, is_there: bool) {
         let deadline = Deadline::after(2 * PATIENCE);
@@ -220,7 +211,7 @@ impl Browser {
 
 impl Drop for Browser {
     fn drop(&mut self) {
-        // The driver ends the browser, then it is ended itself; errors have no one to go to.
+        // The driver ends the browser first. Errors are ignored: the test is over.
         if !self.session.is_empty()
             && let Ok(mut stream) = TcpStream::connect_timeout(&self.address, PATIENCE)
         {
@@ -232,45 +223,32 @@ impl Drop for Browser {
             let _ = stream.write_all(head.as_bytes());
             let _ = stream.read(&mut [0; 512]);
         }
-        let _ = self.driver.kill();
-        let _ = self.driver.wait();
+        self.driver.kill();
         let _ = std::fs::remove_dir_all(&self.profile);
     }
 }
 
-/// Starts the browser's driver; none if it ends before it has a port.
-pub fn start_driver() -> Option<(Child, SocketAddr)> {
-    let mut driver = Command::new("chromedriver")
-        .arg("--port=0")
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .expect("chromedriver can be run");
-    let stdout = Captured::read_all(driver.stdout.take().expect("its output"));
+/// Starts the driver; none if it ends before it has a port.
+fn start_driver() -> Option<(Program, SocketAddr)> {
+    let mut command = Command::new("chromedriver");
+    command.arg("--port=0").stdin(Stdio::null());
+    let mut driver = Program::spawn(command);
     let mut port = None;
-    let mut has_ended = false;
     let _ = Deadline::new().poll(|| {
-        has_ended = driver
-            .try_wait()
-            .expect("a child can be waited for")
-            .is_some();
-        let lines = stdout.lines();
-        port = lines
+        let has_ended = driver.try_wait().is_some();
+        let lines = driver.stdout.lines();
+        let mut ports = lines
             .iter()
-            .find_map(|line| line.split("successfully on port ").nth(1))
+            .filter_map(|line| line.split("successfully on port ").nth(1));
+        port = ports
+            .next()
             .and_then(|port| port.trim_end_matches('.').parse().ok());
         port.is_some() || has_ended
     });
-    if let Some(port) = port {
-        return Some((driver, SocketAddr::from(([127, 0, 0, 1], port))));
-    }
-    let _ = driver.kill();
-    let _ = driver.wait();
-    None
+    port.map(|port: u16| (driver, SocketAddr::from(([127, 0, 0, 1], port))))
 }
 
-/// The first file of this name where the system looks for programs.
+/// Returns the program of this name in `PATH`.
 pub fn find_program(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
     std::env::split_paths(&path)
@@ -278,11 +256,11 @@ pub fn find_program(name: &str) -> Option<PathBuf> {
         .find(|file| file.is_file())
 }
 
-/// Keys by their names, as the driver knows them.
+// Keys of WebDriver.
+
 pub const ENTER: char = '\u{e007}';
 /// Held until [`RELEASE`].
 pub const SHIFT: char = '\u{e008}';
-/// Lets go of what is held.
+/// Releases the held keys.
 pub const RELEASE: char = '\u{e000}';
-/// The tabulator.
 pub const TAB: char = '\u{e004}';
