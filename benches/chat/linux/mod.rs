@@ -1,14 +1,19 @@
 //! Options of the benchmarks, and the start of the programs under load.
 
-#![allow(dead_code, reason = "each benchmark uses only a part of this module")]
-
-pub(crate) mod clients;
-pub(crate) mod comparison;
-pub(crate) mod floor;
-pub(crate) mod lines;
-pub(crate) mod load;
-pub(crate) mod process;
-pub(crate) mod verification;
+mod client;
+mod clients;
+mod comparison;
+mod fanout;
+mod floor;
+mod idle;
+mod latency;
+mod lines;
+mod load;
+mod process;
+mod slow;
+mod store;
+mod storm;
+mod verification;
 
 use argh::FromArgs;
 use comparison::Workload;
@@ -33,9 +38,23 @@ pub(crate) enum Target {
     Server(String),
 }
 
+/// The benchmarks, in the order of docs/performance.md.
+const BENCHMARKS: [(&str, fn(&Options) -> Result<()>); 7] = [
+    ("fanout", fanout::measure),
+    ("latency", latency::measure),
+    ("idle", idle::measure),
+    ("storm", storm::measure),
+    ("store", store::measure),
+    ("slow", slow::measure),
+    ("client", client::measure),
+];
+
 /// Measures the server against a reference, by default the floor: a relay that does not parse.
 #[derive(FromArgs, Clone)]
 pub(crate) struct Options {
+    /// fanout, latency, idle, storm, store, slow or client; all of them without a name
+    #[argh(positional)]
+    benchmarks: Vec<String>,
     /// number of receivers, instead of the standard workloads
     #[argh(option)]
     pub(crate) receivers: Option<usize>,
@@ -148,29 +167,41 @@ impl Options {
     }
 }
 
-/// Runs a benchmark, or the floor if the arguments say so; exits with status 1 if it fails.
-pub(crate) fn run(name: &str, measure: fn(&Options) -> Result<()>) {
-    if let Err(error) = try_run(measure) {
-        eprintln!("{name}: {error}");
+/// Runs benchmarks, or a program under load if the arguments say so; exits with status 1 after a
+/// failure.
+pub(crate) fn run() {
+    if let Err(error) = try_run() {
+        eprintln!("{error}");
         std::process::exit(1);
     }
 }
 
-fn try_run(measure: fn(&Options) -> Result<()>) -> Result<()> {
+fn try_run() -> Result<()> {
     // A process holds thousands of sockets; the soft limit is often 1024.
     rlimit::increase_nofile_limit(u64::MAX).map_err(context("cannot raise the fd limit"))?;
     let arguments: Vec<String> = std::env::args().collect();
-    if arguments.get(1).is_some_and(|role| role == floor::ROLE) {
-        return floor::run(arguments.len() > 2);
+    match arguments.get(1).map(String::as_str) {
+        Some(floor::ROLE) => return floor::run(arguments.len() > 2),
+        Some(client::ROLE) => return client::run_reference(&arguments[2..]),
+        _ => {}
     }
     let mut options: Options = argh::from_env();
-    if options.quick || arguments.len() == 1 {
-        options.quick = true;
+    options.quick |= !options.bench;
+    if options.quick {
         options.runs = 1;
     }
     if options.runs == 0 || !(1..=lines::MAX_TALKERS).contains(&options.talkers) {
         let most = lines::MAX_TALKERS;
         return Err(format!("--runs must be at least 1, --talkers 1 to {most}").into());
     }
-    measure(&options)
+    let is_known = |name: &String| BENCHMARKS.iter().any(|(known, _)| known == name);
+    if let Some(name) = options.benchmarks.iter().find(|name| !is_known(name)) {
+        return Err(format!("there is no benchmark {name}; --help lists them").into());
+    }
+    for (name, measure) in BENCHMARKS {
+        if options.benchmarks.is_empty() || options.benchmarks.iter().any(|each| each == name) {
+            measure(&options).map_err(context(name))?;
+        }
+    }
+    Ok(())
 }
