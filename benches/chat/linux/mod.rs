@@ -38,8 +38,10 @@ pub(crate) enum Target {
     Server(String),
 }
 
+type Measure = fn(&Options) -> Result<()>;
+
 /// The benchmarks, in the order of docs/performance.md.
-const BENCHMARKS: [(&str, fn(&Options) -> Result<()>); 7] = [
+const BENCHMARKS: [(&str, Measure); 7] = [
     ("fanout", fanout::measure),
     ("latency", latency::measure),
     ("idle", idle::measure),
