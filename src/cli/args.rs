@@ -126,14 +126,9 @@ fn bad_value(output: &str) -> Option<String> {
 
 /// Chooses the style of lines on standard output.
 pub fn style_of_stdout(choice: ColourChoice) -> Style {
-    let variable = |name| std::env::var(name).unwrap_or_default();
-    Style::choose(
-        choice,
-        stdout().is_terminal(),
-        &variable("NO_COLOR"),
-        &variable("TERM"),
-        &variable("COLORTERM"),
-    )
+    Style::choose(choice, stdout().is_terminal(), |name| {
+        std::env::var(name).unwrap_or_default()
+    })
 }
 
 #[cfg(test)]

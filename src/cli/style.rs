@@ -70,23 +70,19 @@ pub const RESET: &str = "\u{1b}[0m";
 impl Style {
     /// Chooses a style by the user's choice, whether the output is a terminal, and the variables
     /// `NO_COLOR`, `TERM` and `COLORTERM`.
-    pub fn choose(
+    pub(crate) fn choose(
         choice: ColourChoice,
         is_terminal: bool,
-        no_color: &str,
-        term: &str,
-        colorterm: &str,
+        variable: impl Fn(&str) -> String,
     ) -> Self {
+        let (term, colorterm) = (variable("TERM"), variable("COLORTERM"));
+        let is_plain = !is_terminal || !variable("NO_COLOR").is_empty();
         match choice {
             ColourChoice::Only(style) => return style,
-            ColourChoice::Auto
-                if !is_terminal || !no_color.is_empty() || matches!(term, "" | "dumb") =>
-            {
-                return Style::Plain;
-            }
+            ColourChoice::Auto if is_plain || matches!(&*term, "" | "dumb") => return Style::Plain,
             ColourChoice::Auto | ColourChoice::Always => {}
         }
-        if matches!(colorterm, "truecolor" | "24bit") || term.contains("direct") {
+        if matches!(&*colorterm, "truecolor" | "24bit") || term.contains("direct") {
             Style::TrueColour
         } else if term.contains("256color") {
             Style::Colours256
@@ -228,14 +224,13 @@ mod tests {
             ("256", false, "1", "xterm", "", Style::Colours256),
             ("truecolor", false, "1", "xterm", "", Style::TrueColour),
         ] {
-            let style = Style::choose(
-                choice.parse().unwrap(),
-                is_terminal,
-                no_color,
-                term,
-                colorterm,
-            );
-            assert_eq!(style, expected, "{choice} {term}");
+            let choice = choice.parse().unwrap();
+            let style = Style::choose(choice, is_terminal, |name| match name {
+                "TERM" => term.to_owned(),
+                "COLORTERM" => colorterm.to_owned(),
+                _ => no_color.to_owned(),
+            });
+            assert_eq!(style, expected, "{choice:?} {term}");
         }
         assert!("blue".parse::<ColourChoice>().is_err());
     }

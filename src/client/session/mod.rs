@@ -149,7 +149,7 @@ impl Session {
 
     /// Ends the use of a connection; unacknowledged requests are sent again over the next one.
     pub(crate) fn disconnected(&mut self) {
-        self.finish_recovery();
+        self.finish_recovery(true);
         self.queue.connection_lost();
         if let Some(since) = self.replay.interrupt() {
             self.queue.push_front(UserRequest::Since(since));
@@ -381,7 +381,7 @@ impl Session {
                     received: 0,
                     held: HeldLines::default(),
                 });
-                self.finish_complete_recovery();
+                self.finish_recovery(false);
             }
             (Some(known), Some(resumed)) => {
                 let is_same_log = known.cursor.epoch == cursor.epoch;
@@ -430,7 +430,7 @@ impl Session {
                 if is_shown {
                     recovery.held.push(line, raw);
                 }
-                self.finish_complete_recovery();
+                self.finish_recovery(false);
             }
             _ if !is_shown => {}
             _ if id.is_some() => self.replay.show_or_hold(line, raw, &mut self.updates),
@@ -449,14 +449,10 @@ impl Session {
         is_own
     }
 
-    fn finish_complete_recovery(&mut self) {
-        if self.recovery.as_ref().is_some_and(Recovery::is_complete) {
-            self.finish_recovery();
-        }
-    }
-
-    fn finish_recovery(&mut self) {
-        let Some(recovery) = self.recovery.take() else {
+    /// Shows the missed events if they are complete, or if the connection is lost.
+    fn finish_recovery(&mut self, is_lost: bool) {
+        let is_over = |recovery: &mut Recovery| is_lost || recovery.is_complete();
+        let Some(recovery) = self.recovery.take_if(is_over) else {
             return;
         };
         let missed = SessionUpdate::Recovered(recovery.count());
