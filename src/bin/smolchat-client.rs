@@ -4,6 +4,7 @@
 use smolchat::cli::args;
 use smolchat::cli::exit_code::{COULD_NOT, DONE, INTERRUPTED, WRONG_USE};
 use smolchat::cli::generate;
+use smolchat::cli::signals;
 use smolchat::client::config_file;
 use smolchat::client::options::{ClientConfig, ClientOptions};
 use smolchat::client::run::{ExitReason, run};
@@ -15,6 +16,7 @@ use std::process::ExitCode;
 const PROGRAM: &str = "smolchat-client";
 
 fn main() -> ExitCode {
+    signals::survive_file_size_limit();
     shutdown::exit_on_panic();
     // Returning from `main` ends the input thread even if it is blocked in a read.
     ExitCode::from(run_program())

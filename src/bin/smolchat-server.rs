@@ -20,6 +20,7 @@ use tracing_subscriber::EnvFilter;
 const PROGRAM: &str = "smolchat-server";
 
 fn main() -> ExitCode {
+    signals::survive_file_size_limit();
     let options: ServerOptions = match args::parse(PROGRAM) {
         Ok(options) => options,
         Err(stop) => return ExitCode::from(stop.print()),

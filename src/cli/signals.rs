@@ -1,19 +1,27 @@
-//! SIGINT and SIGTERM of the server program.
+//! Signals of the programs.
 //!
 //! The threads here write nothing themselves, because a write may block forever.
 
 use crate::cli::exit_code::{DONE, INTERRUPTED};
 use async_channel::Receiver;
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGINT, SIGTERM, SIGXFSZ};
+use signal_hook::flag;
 use signal_hook::iterator::Signals;
 use std::io;
 use std::process::exit;
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::Duration;
 
 /// Time after the deadline in which a healthy server exits by itself.
 const EXIT_GRACE: Duration = Duration::from_millis(150);
+
+/// Turns a write beyond the limit of file sizes into an error, as on a full disk. By default it ends
+/// the process.
+pub fn survive_file_size_limit() {
+    // The system refuses no handler of this signal. The flag has no reader.
+    let _ = flag::register(SIGXFSZ, Arc::default());
+}
 
 /// Returns a channel that gets a value at the first signal. A second signal ends the process at
 /// once; the deadline ends it after a call of `report`.

@@ -1,9 +1,9 @@
 //! The client at a terminal: keys, and the screen as a virtual terminal shows it.
 #![cfg(target_os = "linux")]
 
-use crate::support::RealServer;
 use crate::support::scripted::{Listening, Scripted};
 use crate::support::terminal::{AtTerminal, Start, new_home};
+use crate::support::{RealServer, limit_file_sizes, skip};
 
 pub(crate) const ENTER: &str = "\r";
 
@@ -178,6 +178,30 @@ fn input_history_survives_a_restart() {
     second.types(UP);
     second.sees_prompt("> to be remembered");
     drop(first);
+}
+
+#[test]
+fn input_history_beyond_the_limit_of_file_sizes_is_reported_and_goes_on() {
+    let server = RealServer::start(&[]);
+    let mut terminal = joined(&server, &[], (100, 20));
+    if !limit_file_sizes(terminal.id(), "3") {
+        return skip("there is no prlimit");
+    }
+    terminal.types("early");
+    terminal.types(ENTER);
+    terminal.sees("a report", |terminal| {
+        let rows = terminal.rows().join(" ");
+        rows.contains("Cannot write the input history") && rows.contains("me: early")
+    });
+    assert!(limit_file_sizes(terminal.id(), "unlimited"));
+    terminal.types("late");
+    terminal.types(ENTER);
+    terminal.sees_row("me: late");
+    terminal.types(CONTROL_C);
+    assert_eq!(terminal.ends(), Some(130));
+    let file = terminal.home().join("state/smolchat/history");
+    let written = std::fs::read_to_string(file).expect("a history");
+    assert_eq!(written, "#V2\nearly\nlate\n");
 }
 
 #[test]

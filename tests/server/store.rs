@@ -5,7 +5,8 @@ use crate::page_user::Browser;
 use crate::support::extended::{Extended, Folder};
 use crate::support::http::{Answer, get};
 use crate::support::{
-    Deadline, LineClient, PATIENCE, RealServer, Said, eventually, run_to_end, skip, unpaced_with,
+    Deadline, LineClient, PATIENCE, RealServer, Said, eventually, limit_file_sizes, run_to_end,
+    skip, unpaced_with,
 };
 use rusqlite::Connection;
 use serde_json::{Value, json};
@@ -259,15 +260,12 @@ fn other_programs_read_it_and_back_it_up_while_the_server_runs() {
 #[cfg(target_os = "linux")]
 #[test]
 fn full_disk_delays_acknowledgements_until_it_has_space() {
-    if Command::new("prlimit").arg("--version").output().is_err() {
-        return skip("there is no prlimit");
-    }
     let folder = Folder::new();
     let file = folder.file("chat.db");
-    // Without the signal, a write beyond the limit fails, as on a full disk.
-    let setup = "trap '' XFSZ; ulimit -S -f 600";
-    let arguments = ["--db", file.to_str().expect("a plain path")];
-    let server = RealServer::from_command(RealServer::command_after(setup, &arguments));
+    let server = start(&file);
+    if !limit_file_sizes(server.id(), "300000") {
+        return skip("there is no prlimit");
+    }
     let mut alice = Extended::join(&server, "alice");
     let mut bob = server.join("bob");
     alice.skip_to("renamed");
@@ -306,7 +304,7 @@ fn full_disk_delays_acknowledgements_until_it_has_space() {
     newcomer.expect_end();
     let health = page(&server, "/healthz");
     assert_eq!(health.status, 503);
-    assert!(health.text().contains(arguments[1]), "{health:?}");
+    assert!(health.text().contains("chat.db"), "{health:?}");
     assert!(page(&server, "/").text().contains("cannot store"));
     let messages = page(&server, "/api/messages").text();
     let unstored = format!("\"{number} x");
@@ -315,10 +313,7 @@ fn full_disk_delays_acknowledgements_until_it_has_space() {
         "an uncommitted message is shown"
     );
     server.stderr.wait_for("cannot write the store");
-    let lifted = Command::new("prlimit")
-        .args(["--pid", &server.id().to_string(), "--fsize=unlimited"])
-        .status();
-    assert!(lifted.expect("it runs").success());
+    assert!(limit_file_sizes(server.id(), "unlimited"));
     // The server now publishes and acknowledges the message that waited.
     let ack = alice.skip_to("ack");
     assert_eq!(ack["nonce"], number.to_string());
@@ -334,6 +329,30 @@ fn full_disk_delays_acknowledgements_until_it_has_space() {
         let stored = count(&database, &format!("messages WHERE id = {id}"));
         assert_eq!(stored, 1, "message {id}");
     }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn transcript_beyond_the_limit_of_file_sizes_skips_lines_and_goes_on() {
+    let folder = Folder::new();
+    let out = folder.file("out");
+    let setup = format!("exec > {}", out.display());
+    let command = RealServer::command_after(&setup, &[]);
+    let server = RealServer::from_command(command);
+    if !limit_file_sizes(server.id(), "4000") {
+        return skip("there is no prlimit");
+    }
+    let mut alice = server.join("alice");
+    let skipped = || server.metric("smolchat_transcript_skipped_lines");
+    while skipped() == 0 {
+        alice.say_and_hear(&"x".repeat(1000));
+    }
+    assert!(limit_file_sizes(server.id(), "unlimited"));
+    alice.say_and_hear("it goes on");
+    let text = || std::fs::read_to_string(&out).expect("text");
+    eventually(PATIENCE, "a whole line after the gap", || {
+        text().ends_with("\nalice: it goes on\n")
+    });
 }
 
 #[test]

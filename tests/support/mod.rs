@@ -30,7 +30,9 @@ pub mod transcript;
 pub use captured::Captured;
 pub use deadline::{Deadline, PATIENCE, eventually};
 pub use line_client::{LineClient, Said, decode, request};
-pub use program::{Finished, Program, client_command, client_of, run_to_end, send_signal};
+pub use program::{
+    Finished, Program, client_command, client_of, limit_file_sizes, run_to_end, send_signal,
+};
 pub use server::{Chat, RealServer, Site, UNPACED, unpaced, unpaced_with, wait_for_users};
 pub use transcript::Transcript;
 

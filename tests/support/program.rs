@@ -34,6 +34,16 @@ pub fn send_signal(process: u32, signal: &str) {
     assert!(status.expect("sh runs").success(), "{kill}");
 }
 
+/// Limits the sizes of the files that a process writes, in bytes; `unlimited` lifts the limit.
+/// Returns whether this system can do it.
+pub fn limit_file_sizes(process: u32, limit: &str) -> bool {
+    let (process, limit) = (process.to_string(), format!("--fsize={limit}:unlimited"));
+    let status = Command::new("prlimit")
+        .args(["--pid", &process, &limit])
+        .status();
+    status.is_ok_and(|status| status.success())
+}
+
 /// Returns a field of `/proc/PID/status` in bytes; none where the system has no such file.
 pub fn status_bytes(process: u32, field: &str) -> Option<u64> {
     let status = std::fs::read_to_string(format!("/proc/{process}/status")).ok()?;

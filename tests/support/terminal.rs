@@ -212,8 +212,13 @@ impl AtTerminal {
         self.sees(&format!("{rows:#?}"), |terminal| terminal.chat() == rows);
     }
 
+    /// Returns the process number of the client.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     pub fn signal(&self, signal: &str) {
-        super::send_signal(self.child.id(), signal);
+        super::send_signal(self.id(), signal);
     }
 
     /// Waits for the end, checks that the terminal is restored, and returns the status.

@@ -38,6 +38,10 @@ impl StoreError {
             Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
                 format!("Another program has locked {name}; stop that program")
             }
+            Some(ErrorCode::SystemIoFailure) => format!(
+                "Cannot read or write {name} ({error}); check its disk, and the limit of file \
+                 sizes (`ulimit -f`)"
+            ),
             _ => format!("Cannot use {name} ({error}); check its disk"),
         })
     }
