@@ -28,7 +28,7 @@ pub use crate::server::listener::{BindError, Listeners};
 pub use crate::server::options::ServerOptions;
 pub use crate::server::supervise::ServerError;
 
-use crate::chat::room::Room;
+use crate::chat::room::{Room, RoomTime};
 use crate::cli::style::Style;
 use crate::limits::TOKEN_LIFETIME_WITH_STORE;
 use crate::server::broker::commit_queue::CommitQueue;
@@ -149,7 +149,11 @@ fn initial_state(
         return (state, None, None);
     };
     limits.token_lifetime = TOKEN_LIFETIME_WITH_STORE;
-    let now = jiff::Timestamp::now();
+    // The server's clock is about to start.
+    let now = RoomTime {
+        wall: jiff::Timestamp::now(),
+        ..RoomTime::default()
+    };
     let (room, effects) = Room::restore(limits, store.restored, now);
     let ended = store.writer.ended();
     let state = InitialState {

@@ -105,6 +105,7 @@ fn step() -> impl Strategy<Value = Step> {
             Step::Hello(place, token)
         }),
         2 => prop_oneof![Just(1u32), Just(29), Just(30), Just(100)].prop_map(Step::Wait),
+        1 => prop_oneof![Just(7200), Just(-86_400)].prop_map(Step::Jump),
         1 => place.clone().prop_map(|place| Step::Refuse(place, RequestError::NotJson)),
         1 => (place.clone(), request())
             .prop_map(|(place, request)| Step::AskFromOutside(place, request)),

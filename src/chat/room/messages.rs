@@ -40,7 +40,7 @@ impl Room {
         let nonce = message.nonce;
         let message = Arc::new(Message {
             action: message.action,
-            ..Message::new(event, self.now, source, message.text)
+            ..Message::new(event, self.now.wall, source, message.text)
         });
         self.history.push(message.clone());
         self.publish(EventKind::Message(message));
@@ -76,7 +76,7 @@ impl Room {
             return Err(RequestError::NoSuchUser(target));
         };
         let message = Arc::new(PrivateMessage {
-            time: self.now,
+            time: self.now.wall,
             source,
             target: user.name.clone(),
             text,

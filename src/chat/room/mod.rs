@@ -33,7 +33,7 @@ use crate::chat::room::session_table::SessionTable;
 use crate::chat::token::Token;
 use crate::chat::username::Username;
 use crate::limits::{MAX_HISTORY_BYTES, MAX_REJECTIONS_IN_A_ROW, SESSIONS_PER_CLIENT};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use std::net::SocketAddr;
 
 /// Users, sessions and messages of the chat.
@@ -44,9 +44,27 @@ pub struct Room {
     sessions: SessionTable,
     history: History,
     last_event: u64,
-    now: Timestamp,
+    now: RoomTime,
     /// Effects of the current call.
     effects: Vec<Effect>,
+}
+
+/// One moment on both clocks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RoomTime {
+    /// Time of day, which is shown and stored. It can jump, so it decides nothing.
+    pub wall: Timestamp,
+    /// Monotonic time since any start. It decides what expires.
+    pub steady: SignedDuration,
+}
+
+impl RoomTime {
+    /// Returns the moment of a stored time of day. A moment of the future counts as the present.
+    fn back_at(self, wall: Timestamp) -> RoomTime {
+        let age = self.wall.duration_since(wall).max(SignedDuration::ZERO);
+        let steady = self.steady.saturating_sub(age);
+        RoomTime { wall, steady }
+    }
 }
 
 /// Returns a new random token at each call.
@@ -62,13 +80,13 @@ impl Room {
             history: History::new(limits.history_messages, MAX_HISTORY_BYTES),
             limits,
             last_event: 0,
-            now: Timestamp::UNIX_EPOCH,
+            now: RoomTime::default(),
             effects: Vec::new(),
         }
     }
 
     /// Sets the time of the next calls.
-    pub fn set_time(&mut self, now: Timestamp) {
+    pub fn set_time(&mut self, now: RoomTime) {
         self.now = now;
     }
 
@@ -86,15 +104,15 @@ impl Room {
             // The newcomer takes the name of a detached user, which therefore cannot come back.
             self.end_grace(holder);
         }
-        let user = self.roster.add(User::new(address, self.now), None);
+        let user = self.roster.add(User::new(address, self.now.wall), None);
         self.announce_join(Username::from_address(address));
         Ok((user, self.take_effects()))
     }
 
     // Time
 
-    /// Returns the time at which [`Room::expire`] next has something to do.
-    pub fn next_expiry(&self) -> Option<Timestamp> {
+    /// Returns the steady time at which [`Room::expire`] next has something to do.
+    pub fn next_expiry(&self) -> Option<SignedDuration> {
         let grace = self.roster.first_grace_end().map(|(until, _)| until);
         let ends = [grace, self.sessions.next_end()];
         ends.into_iter().flatten().min()
@@ -103,11 +121,11 @@ impl Room {
     /// Removes users whose grace time is over, and expired sessions.
     pub fn expire(&mut self) -> Vec<Effect> {
         while let Some((until, user)) = self.roster.first_grace_end()
-            && until <= self.now
+            && until <= self.now.steady
         {
             self.end_grace(user);
         }
-        while let Some(session) = self.sessions.expired(self.now) {
+        while let Some(session) = self.sessions.expired(self.now.steady) {
             self.remove_session(session);
         }
         self.take_effects()
@@ -187,7 +205,7 @@ impl Room {
         self.last_event += 1;
         self.effects.push(Effect::Public(Event {
             id: self.last_event,
-            time: self.now,
+            time: self.now.wall,
             kind,
         }));
     }
@@ -241,3 +259,6 @@ impl Room {
         self.last_event
     }
 }
+
+#[cfg(test)]
+mod tests;

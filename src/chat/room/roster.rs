@@ -11,7 +11,7 @@ use crate::chat::room::mailbox::Mailbox;
 use crate::chat::room::session::Detached;
 use crate::chat::room::taken_names::TakenNames;
 use crate::chat::username::{Username, UsernameKey};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -64,7 +64,7 @@ pub(super) struct Roster {
     addresses: HashMap<(IpAddr, u16), UserId>,
     slots_by_address: HashMap<IpAddr, usize>,
     /// Detached users by the end of their grace time.
-    detached: BTreeSet<(Timestamp, UserId)>,
+    detached: BTreeSet<(SignedDuration, UserId)>,
     reserved_slots: usize,
     last_user: u64,
     user_list: Option<Arc<[(Username, Timestamp)]>>,
@@ -163,7 +163,7 @@ impl Roster {
     }
 
     /// Marks an attached user as detached and releases its slot. The user keeps its name.
-    pub(super) fn detach(&mut self, id: UserId, until: Timestamp, reason: LeaveReason) {
+    pub(super) fn detach(&mut self, id: UserId, until: SignedDuration, reason: LeaveReason) {
         let Some(user) = self.users.get_mut(&id) else {
             return;
         };
@@ -203,12 +203,12 @@ impl Roster {
     }
 
     /// Returns the detached user whose grace time ends first.
-    pub(super) fn first_grace_end(&self) -> Option<(Timestamp, UserId)> {
+    pub(super) fn first_grace_end(&self) -> Option<(SignedDuration, UserId)> {
         self.detached.first().copied()
     }
 
     /// Moves the end of a detached user's grace time.
-    pub(super) fn set_grace_end(&mut self, id: UserId, until: Timestamp) {
+    pub(super) fn set_grace_end(&mut self, id: UserId, until: SignedDuration) {
         let user = self.users.get_mut(&id);
         if let Some(detached) = user.and_then(|user| user.detached.as_mut()) {
             self.detached.remove(&(detached.until, id));

@@ -15,7 +15,7 @@ use crate::chat::room::limits::RoomLimits;
 use crate::chat::room::mailbox::{Mailbox, PrivateCopy};
 use crate::chat::room::messages::PrivateMessage;
 use crate::chat::room::roster::{User, UserId};
-use crate::chat::room::{Room, TokenSource};
+use crate::chat::room::{Room, RoomTime, TokenSource};
 use crate::chat::token::{Token, TokenHash};
 use crate::chat::username::Username;
 use crate::limits::{MAX_KEPT_PRIVATE_BYTES, MAX_KEPT_PRIVATE_MESSAGES};
@@ -26,8 +26,8 @@ use std::sync::Arc;
 /// State of a user without a connection.
 #[derive(Debug)]
 pub(super) struct Detached {
-    /// End of the grace time.
-    pub(super) until: Timestamp,
+    /// Steady time of the end of the grace time.
+    pub(super) until: SignedDuration,
     /// Reason to announce if the user does not come back.
     pub(super) reason: LeaveReason,
     pub(super) has_reserved_slot: bool,
@@ -37,7 +37,7 @@ pub(super) struct Detached {
 }
 
 impl Detached {
-    pub(super) fn new(until: Timestamp, reason: LeaveReason) -> Self {
+    pub(super) fn new(until: SignedDuration, reason: LeaveReason) -> Self {
         Detached {
             until,
             reason,
@@ -83,7 +83,7 @@ impl Room {
 
     fn find_session(&self, token: Option<Token>, hash: fn(&Token) -> TokenHash) -> KnownSession {
         let token = token?;
-        Some((self.sessions.find(&hash(&token), self.now)?, token))
+        Some((self.sessions.find(&hash(&token), self.now.steady)?, token))
     }
 
     /// Gives the requesting user a new session, or a known one whose user has left. The user then
@@ -137,9 +137,10 @@ impl Room {
                     name: name.clone(),
                     has_chosen,
                     is_present: true,
-                    used: self.now,
+                    used: self.now.wall,
                 };
-                if let Some(number) = self.sessions.add(session, Some(id)) {
+                let used = self.now.steady;
+                if let Some(number) = self.sessions.add(session, Some(id), used) {
                     break (number, token);
                 }
             }
@@ -203,7 +204,7 @@ impl Room {
 
     /// Returns the user of a browser's token, while it is in the room.
     pub(crate) fn browser_user(&self, token: &Token) -> Option<UserId> {
-        let session = self.sessions.find(&token.browser_hash(), self.now)?;
+        let session = self.sessions.find(&token.browser_hash(), self.now.steady)?;
         self.sessions.get(session)?.user
     }
 
@@ -234,9 +235,9 @@ impl Room {
         let user = User {
             name: name.clone(),
             has_chosen: true,
-            mailbox: Some(Box::new(Mailbox::new(self.now))),
+            mailbox: Some(Box::new(Mailbox::new(self.now.wall))),
             detached: Some(Box::new(detached)),
-            ..User::new(SocketAddr::new(address, 0), self.now)
+            ..User::new(SocketAddr::new(address, 0), self.now.wall)
         };
         let user = self.roster.add(user, Some(key));
         let (own, hash) = ((name.clone(), true), Token::browser_hash);
@@ -258,7 +259,7 @@ impl Room {
     /// # Errors
     /// The user is detached without a slot, and none is free.
     pub fn attach_stream(&mut self, id: UserId, address: IpAddr) -> Result<(), JoinError> {
-        self.roster.ensure_slot(id, address, self.now)?;
+        self.roster.ensure_slot(id, address, self.now.wall)?;
         let detached = self.roster.attach(id);
         let (Some(detached), Some(user)) = (detached, self.roster.get_mut(id)) else {
             return Ok(());
@@ -283,7 +284,7 @@ impl Room {
     /// # Errors
     /// The user is detached without a slot, and none is free.
     pub fn touch(&mut self, user: UserId, address: IpAddr) -> Result<(), JoinError> {
-        self.roster.ensure_slot(user, address, self.now)?;
+        self.roster.ensure_slot(user, address, self.now.wall)?;
         self.roster.set_grace_end(user, self.grace_end());
         Ok(())
     }
@@ -308,9 +309,9 @@ impl Room {
         self.take_effects()
     }
 
-    fn grace_end(&self) -> Timestamp {
+    fn grace_end(&self) -> SignedDuration {
         let grace = SignedDuration::try_from(self.limits.grace).unwrap_or(SignedDuration::MAX);
-        self.now.saturating_add(grace).unwrap_or(Timestamp::MAX)
+        self.now.steady.saturating_add(grace)
     }
 
     /// Removes a user. The senders of its pending messages get an error.
@@ -373,7 +374,7 @@ impl Room {
     pub(crate) fn restore(
         limits: RoomLimits,
         stored: RestoredState,
-        now: Timestamp,
+        now: RoomTime,
     ) -> (Self, Vec<Effect>) {
         let mut room = Room::new(limits);
         room.now = now;
@@ -389,12 +390,13 @@ impl Room {
             let user = present.iter_mut().find(has_name);
             let user = user.filter(|_| session.is_present).and_then(Option::take);
             let id = user.and_then(|(_, since)| room.restore_user(&session, since));
-            room.sessions.add(session, id);
+            let used = now.back_at(session.used).steady;
+            room.sessions.add(session, id, used);
         }
         for nonce in stored.nonces {
             let session = nonce.token.prefix();
             room.sessions
-                .add_nonce(session, nonce.nonce, nonce.id, nonce.time);
+                .add_nonce(session, nonce.nonce, nonce.id, now.back_at(nonce.time));
         }
         room.sessions.start_recording();
         for (name, _) in present.into_iter().flatten() {
@@ -442,7 +444,7 @@ mod tests {
                 text: "x".repeat(bytes).into(),
             })
         };
-        let mut large = Detached::new(Timestamp::UNIX_EPOCH, LeaveReason::Lost);
+        let mut large = Detached::new(SignedDuration::ZERO, LeaveReason::Lost);
         assert!(large.add(UserId(1), &message(MAX_KEPT_PRIVATE_BYTES - 1)));
         assert!(!large.add(UserId(1), &message(2)));
         assert!(large.add(UserId(1), &message(1)), "it still fits");
@@ -453,7 +455,7 @@ mod tests {
     fn repeated_streams_leave_one_record_of_their_session() {
         let address: IpAddr = Ipv4Addr::LOCALHOST.into();
         let stored = RestoredState::default();
-        let (mut room, _) = Room::restore(RoomLimits::default(), stored, Timestamp::UNIX_EPOCH);
+        let (mut room, _) = Room::restore(RoomLimits::default(), stored, RoomTime::default());
         let joined = room.join(None, address, "a", &mut || Token::new([1; 16]));
         let user = joined.unwrap().user;
         for _ in 0..10 {

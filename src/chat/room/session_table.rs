@@ -2,10 +2,11 @@
 
 use crate::chat::record::{NonceRecord, Record, SessionRecord};
 use crate::chat::request::Nonce;
+use crate::chat::room::RoomTime;
 use crate::chat::room::roster::UserId;
 use crate::chat::token::TokenHash;
 use crate::limits::{MAX_NONCES, MAX_NONCES_PER_TOKEN, MIN_NONCES_PER_TOKEN, NONCE_LIFETIME};
-use jiff::{SignedDuration, Timestamp};
+use jiff::SignedDuration;
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::time::Duration;
@@ -17,6 +18,8 @@ pub(super) struct UserSession {
     pub(super) record: SessionRecord,
     /// The user, while it is in the room.
     pub(super) user: Option<UserId>,
+    /// Steady time of the last use.
+    used: SignedDuration,
     is_attached: bool,
     nonces: Nonces,
 }
@@ -25,14 +28,14 @@ pub(super) struct UserSession {
 #[derive(Debug, Default)]
 struct Nonces {
     ids: HashMap<u64, Option<u64>>,
-    order: VecDeque<(u64, Timestamp)>,
+    order: VecDeque<(u64, SignedDuration)>,
 }
 
 #[derive(Debug)]
 pub(super) struct SessionTable {
     sessions: HashMap<u64, UserSession>,
     /// Sessions without a connection, by the time of their last use.
-    idle: BTreeSet<(Timestamp, u64)>,
+    idle: BTreeSet<(SignedDuration, u64)>,
     capacity: usize,
     lifetime: SignedDuration,
     nonce_count: usize,
@@ -96,10 +99,10 @@ impl SessionTable {
     }
 
     /// Returns the number of the session with this token, unless it has expired.
-    pub(super) fn find(&self, token: &TokenHash, now: Timestamp) -> Option<u64> {
+    pub(super) fn find(&self, token: &TokenHash, now: SignedDuration) -> Option<u64> {
         let number = token.prefix();
         let session = self.sessions.get(&number)?;
-        let is_alive = session.is_attached || self.end_of(session.record.used) > now;
+        let is_alive = session.is_attached || self.end_of(session.used) > now;
         (session.record.token == *token && is_alive).then_some(number)
     }
 
@@ -115,15 +118,21 @@ impl SessionTable {
 
     /// Adds a session without a connection. Returns `None` if another session has the same
     /// number, which has a negligible probability.
-    pub(super) fn add(&mut self, record: SessionRecord, user: Option<UserId>) -> Option<u64> {
+    pub(super) fn add(
+        &mut self,
+        record: SessionRecord,
+        user: Option<UserId>,
+        used: SignedDuration,
+    ) -> Option<u64> {
         let number = record.token.prefix();
         if self.sessions.contains_key(&number) {
             return None;
         }
-        self.idle.insert((record.used, number));
+        self.idle.insert((used, number));
         let session = UserSession {
             record,
             user,
+            used,
             is_attached: false,
             nonces: Nonces::default(),
         };
@@ -132,13 +141,13 @@ impl SessionTable {
     }
 
     /// Marks a session as used now, by a connection that stays open if `is_attached`.
-    pub(super) fn touch(&mut self, number: u64, is_attached: bool, now: Timestamp) {
+    pub(super) fn touch(&mut self, number: u64, is_attached: bool, now: RoomTime) {
         if let Some(session) = self.sessions.get_mut(&number) {
-            self.idle.remove(&(session.record.used, number));
+            self.idle.remove(&(session.used, number));
             session.is_attached = is_attached;
-            session.record.used = now;
+            (session.used, session.record.used) = (now.steady, now.wall);
             if !is_attached {
-                self.idle.insert((now, number));
+                self.idle.insert((now.steady, number));
             }
             self.record_session(number);
         }
@@ -151,23 +160,23 @@ impl SessionTable {
     }
 
     /// Returns a session that has expired.
-    pub(super) fn expired(&self, now: Timestamp) -> Option<u64> {
+    pub(super) fn expired(&self, now: SignedDuration) -> Option<u64> {
         let (used, number) = self.idle.first()?;
         (self.end_of(*used) <= now).then_some(*number)
     }
 
     /// Returns the time at which the next session expires.
-    pub(super) fn next_end(&self) -> Option<Timestamp> {
+    pub(super) fn next_end(&self) -> Option<SignedDuration> {
         self.idle.first().map(|(used, _)| self.end_of(*used))
     }
 
-    fn end_of(&self, used: Timestamp) -> Timestamp {
-        used.saturating_add(self.lifetime).unwrap_or(Timestamp::MAX)
+    fn end_of(&self, used: SignedDuration) -> SignedDuration {
+        used.saturating_add(self.lifetime)
     }
 
     pub(super) fn remove(&mut self, number: u64) {
         if let Some(session) = self.sessions.remove(&number) {
-            self.idle.remove(&(session.record.used, number));
+            self.idle.remove(&(session.used, number));
             self.nonce_count -= session.nonces.order.len();
             if let Some(changes) = &mut self.changes {
                 changes
@@ -185,7 +194,7 @@ impl SessionTable {
     }
 
     /// Adds a nonce, and removes nonces that are too old or too many.
-    pub(super) fn add_nonce(&mut self, number: u64, nonce: u64, id: Option<u64>, now: Timestamp) {
+    pub(super) fn add_nonce(&mut self, number: u64, nonce: u64, id: Option<u64>, now: RoomTime) {
         let Some(session) = self.sessions.get_mut(&number) else {
             return;
         };
@@ -194,18 +203,16 @@ impl SessionTable {
             return;
         }
         nonces.ids.insert(nonce, id);
-        nonces.order.push_back((nonce, now));
+        nonces.order.push_back((nonce, now.steady));
         self.nonce_count += 1;
         let mut record = |record| self.changes.as_mut().map(|all| all.other.push(record));
         record(Record::Nonce(NonceRecord {
             token,
             nonce,
             id,
-            time: now,
+            time: now.wall,
         }));
-        let oldest_kept = now
-            .saturating_sub(signed(NONCE_LIFETIME))
-            .unwrap_or(Timestamp::MIN);
+        let oldest_kept = now.steady.saturating_sub(signed(NONCE_LIFETIME));
         while let Some((oldest, time)) = nonces.order.front().copied() {
             let count = nonces.order.len();
             let may_go = time < oldest_kept || self.nonce_count > MAX_NONCES;
@@ -226,8 +233,11 @@ mod tests {
     use crate::chat::token::Token;
     use crate::chat::username::Username;
 
-    fn at(seconds: i64) -> Timestamp {
-        Timestamp::from_second(seconds).unwrap()
+    fn at(seconds: i64) -> RoomTime {
+        RoomTime {
+            steady: SignedDuration::from_secs(seconds),
+            ..RoomTime::default()
+        }
     }
 
     fn table_with_session() -> (SessionTable, u64) {
@@ -237,9 +247,9 @@ mod tests {
             name: Username::from_stored("a"),
             has_chosen: true,
             is_present: true,
-            used: at(0),
+            used: at(0).wall,
         };
-        let number = sessions.add(session, None).unwrap();
+        let number = sessions.add(session, None, at(0).steady).unwrap();
         (sessions, number)
     }
 

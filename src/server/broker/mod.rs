@@ -18,7 +18,7 @@ mod requests;
 
 use crate::chat::record::Record;
 use crate::chat::room::snapshot::Snapshot;
-use crate::chat::room::{Effect, Room, UserId};
+use crate::chat::room::{Effect, Room, RoomTime, UserId};
 use crate::server::broker::action::Action;
 use crate::server::broker::browser_limits::BrowserLimits;
 use crate::server::broker::commit_queue::CommitQueue;
@@ -34,7 +34,7 @@ use crate::server::timeout::timeout;
 use crate::storage::sqlite::writer::CommitReport;
 use async_channel::Receiver;
 use futures_lite::FutureExt;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use smol::lock::SemaphoreGuardArc;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -188,10 +188,8 @@ impl Broker {
 
     /// Returns the uptime at which the broker has work even without a command.
     fn next_deadline(&self) -> Option<Duration> {
-        let expiry = self.room.next_expiry().map(|at| {
-            let left = Duration::try_from(at.duration_since(Timestamp::now()));
-            self.context.now() + left.unwrap_or_default()
-        });
+        let expiry = self.room.next_expiry();
+        let expiry = expiry.map(|at| Duration::try_from(at).unwrap_or_default());
         // While the store fails, no event can be published; its recovery wakes the broker.
         let expiry = expiry.filter(|_| !self.is_failing());
         let deadlines = [
@@ -208,8 +206,11 @@ impl Broker {
     }
 
     fn run_batch(&mut self, wake: WakeReason) {
-        self.room.set_time(Timestamp::now());
         self.uptime = self.context.now();
+        self.room.set_time(RoomTime {
+            wall: Timestamp::now(),
+            steady: SignedDuration::try_from(self.uptime).unwrap_or(SignedDuration::MAX),
+        });
         let mut commands = 0;
         let mut next = match wake {
             WakeReason::Command(command) => Some(command),

@@ -42,6 +42,7 @@ fn step(first: usize, sent: &[u8]) -> Step {
     match first % 8 {
         0 => Step::Enter(address(first / 8, sent)),
         1 => Step::Leave(place),
+        2 if first >= 128 => Step::Jump(-86_400),
         2 => Step::Wait(sent.first().copied().unwrap_or_default().into()),
         3 => Step::Hello(place, sent.first().map(|&number| usize::from(number) % 16)),
         kind => {

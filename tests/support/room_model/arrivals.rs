@@ -1,6 +1,6 @@
 //! Connections and browsers that come and go.
 
-use super::{Model, Person, collide, network, parsed, token};
+use super::{Model, Person, collide, network, parsed, seconds, token};
 use smolchat::chat::error::RequestError;
 use smolchat::chat::event::{EventKind, LeaveReason};
 use smolchat::chat::room::{BrowserJoinError, Effect, JoinError, Room, UserId};
@@ -55,7 +55,7 @@ impl Model {
                 if *told == name && *is_summarised == many)
         );
         let (_, keys) = parsed(name.as_str(), Some(address)).expect("a valid own address");
-        let person = Person::new(id, address, (name, keys), self.now);
+        let person = Person::new(id, address, (name, keys), self.now.wall);
         self.here.push(person);
     }
 
@@ -116,17 +116,17 @@ impl Model {
     ) {
         self.here.push(Person {
             token: Some(number),
-            away: Some(self.now + self.limits.grace),
+            away: Some(self.now.steady + seconds(self.limits.grace)),
             is_browser: true,
             has_reserved_slot: true,
-            ..Person::new(id, address, (name.clone(), keys), self.now)
+            ..Person::new(id, address, (name.clone(), keys), self.now.wall)
         });
         if number == self.tokens.len() {
             self.know_token(name.clone(), true, true);
             self.forget_idle_token(&mut effects);
         } else {
             let known = &mut self.tokens[number];
-            (known.name, known.used) = (name.clone(), self.now);
+            (known.name, known.used) = (name.clone(), self.now.steady);
         }
         let many = self.here.len() > self.limits.announce_limit;
         let kind = self.next_event(&mut effects);
@@ -172,7 +172,7 @@ impl Model {
             assert_eq!(copy.number, Some(number));
         }
         if let Some(number) = person.token.filter(|_| was_away) {
-            self.tokens[number].used = self.now;
+            self.tokens[number].used = self.now.steady;
         }
     }
 
@@ -180,7 +180,7 @@ impl Model {
         let id = self.here[place].id;
         let told = room.touch(id, address.ip()).err();
         let has_place = self.ensure_slot(place, address, told);
-        let until = self.now + self.limits.grace;
+        let until = self.now.steady + seconds(self.limits.grace);
         if let Some(away) = self.here[place].away.as_mut().filter(|_| has_place) {
             *away = until;
         }
@@ -192,9 +192,9 @@ impl Model {
         assert!(effects.is_empty(), "it has its grace time: {effects:?}");
         if self.is_at(place) {
             let person = &mut self.here[place];
-            person.away = Some(self.now + self.limits.grace);
+            person.away = Some(self.now.steady + seconds(self.limits.grace));
             if let Some(number) = person.token {
-                self.tokens[number].used = self.now;
+                self.tokens[number].used = self.now.steady;
             }
         }
     }

@@ -6,12 +6,12 @@ mod arrivals;
 mod requests;
 mod sessions;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use smolchat::chat::error::RequestError;
 use smolchat::chat::event::{Event, EventKind, LeaveReason};
 use smolchat::chat::request::Request;
 use smolchat::chat::room::limits::RoomLimits;
-use smolchat::chat::room::{Effect, Reply, Room, UserId};
+use smolchat::chat::room::{Effect, Reply, Room, RoomTime, UserId};
 use smolchat::chat::token::Token;
 use smolchat::chat::username::{NameError, Username, UsernameKey};
 use smolchat::limits::MAX_HISTORY_BYTES;
@@ -46,6 +46,8 @@ pub(crate) enum Step {
     Quit(usize),
     /// Seconds pass.
     Wait(u32),
+    /// The time of day jumps by these seconds.
+    Jump(i64),
 }
 
 #[derive(Debug)]
@@ -58,8 +60,8 @@ struct Person {
     refusals: u32,
     /// Number of the token.
     token: Option<usize>,
-    /// End of the grace time after a lost connection.
-    away: Option<Timestamp>,
+    /// Steady time of the end of the grace time after a lost connection.
+    away: Option<SignedDuration>,
     /// Whether the user is a browser.
     is_browser: bool,
     /// Whether the user counts as connected while away.
@@ -113,7 +115,7 @@ struct Known {
     name: Username,
     has_chosen: bool,
     is_browser: bool,
-    used: Timestamp,
+    used: SignedDuration,
     is_forgotten: bool,
     /// Number of the event, if any, under each nonce.
     said: HashMap<String, Option<u64>>,
@@ -156,7 +158,11 @@ pub(crate) struct Model {
     said: Vec<(u64, String, String)>,
     events: u64,
     tokens: Vec<Known>,
-    now: Timestamp,
+    now: RoomTime,
+}
+
+fn seconds(time: Duration) -> SignedDuration {
+    SignedDuration::try_from(time).expect("a short time")
 }
 
 fn token(number: usize) -> Token {
@@ -172,7 +178,10 @@ impl Model {
             said: Vec::new(),
             events: 0,
             tokens: Vec::new(),
-            now: Timestamp::UNIX_EPOCH,
+            now: RoomTime {
+                wall: Timestamp::from_second(1_000_000_000).expect("a time"),
+                steady: SignedDuration::ZERO,
+            },
         }
     }
 
@@ -262,13 +271,13 @@ impl Model {
 
     fn take_event(&mut self, event: &Event) {
         self.events += 1;
-        assert_eq!((event.id, event.time), (self.events, self.now));
+        assert_eq!((event.id, event.time), (self.events, self.now.wall));
     }
 
     /// Applies a step, a second after the one before, and compares its effects. A step of an absent
     /// user does nothing.
     pub(crate) fn step(&mut self, room: &mut Room, step: Step) {
-        self.now += Duration::from_secs(1);
+        self.pass(1);
         room.set_time(self.now);
         self.expire(room.expire());
         match step {
@@ -295,11 +304,18 @@ impl Model {
             Step::Quit(place) if self.is_at(place) || self.is_browser_at(place) => {
                 self.quit(room, place);
             }
-            Step::Wait(seconds) => self.now += Duration::from_secs(seconds.into()),
+            Step::Wait(seconds) => self.pass(seconds.into()),
+            Step::Jump(seconds) => self.now.wall += SignedDuration::from_secs(seconds),
             Step::Leave(_) | Step::Ask(..) | Step::Refuse(..) | Step::Hello(..) => {}
             Step::AttachStream(..) | Step::Touch(..) | Step::DetachStream(_) | Step::Quit(_) => {}
         }
         self.check(room);
+    }
+
+    fn pass(&mut self, seconds: i64) {
+        let time = SignedDuration::from_secs(seconds);
+        self.now.wall += time;
+        self.now.steady += time;
     }
 
     /// Takes the next effect, which is a public event.
@@ -330,8 +346,8 @@ impl Model {
                     effects.is_empty(),
                     "a departure in grace is told: {effects:?}"
                 );
-                self.tokens[token].used = self.now;
-                let until = self.now + self.limits.grace;
+                self.tokens[token].used = self.now.steady;
+                let until = self.now.steady + seconds(self.limits.grace);
                 self.here[place].away = Some(until);
             }
             None => self.gone(place, LeaveReason::Closed, &mut effects),
@@ -363,7 +379,7 @@ impl Model {
         if let Some(token) = person.token {
             let known = &mut self.tokens[token];
             if person.away.is_none() {
-                known.used = self.now;
+                known.used = self.now.steady;
             }
         }
         self.gone.push(person.id);
@@ -373,7 +389,7 @@ impl Model {
     fn expire(&mut self, mut effects: Vec<Effect>) {
         loop {
             let over = self.here.iter().enumerate().filter_map(|(place, person)| {
-                let until = person.away.filter(|until| *until <= self.now)?;
+                let until = person.away.filter(|until| *until <= self.now.steady)?;
                 Some((until, person.id, place))
             });
             let Some((.., place)) = over.min() else {
@@ -384,7 +400,8 @@ impl Model {
         for number in 0..self.tokens.len() {
             let is_used = self.here.iter().any(|person| person.token == Some(number));
             let known = &mut self.tokens[number];
-            known.is_forgotten |= !is_used && known.used + self.limits.token_lifetime <= self.now;
+            known.is_forgotten |=
+                !is_used && known.used + seconds(self.limits.token_lifetime) <= self.now.steady;
         }
         assert!(effects.is_empty(), "{effects:?}");
     }

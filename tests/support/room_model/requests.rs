@@ -116,7 +116,7 @@ impl Model {
             panic!("a message was expected")
         };
         let person = &self.here[place];
-        assert_eq!((message.id, message.time), (self.events, self.now));
+        assert_eq!((message.id, message.time), (self.events, self.now.wall));
         assert_eq!(message.source, person.name);
         assert_eq!((&message.text, message.action), (&say.text, say.action));
         let said = (self.events, person.name.to_string(), say.text.into());

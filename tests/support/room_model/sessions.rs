@@ -63,7 +63,7 @@ impl Model {
             name,
             has_chosen,
             is_browser,
-            used: self.now,
+            used: self.now.steady,
             is_forgotten: false,
             said: HashMap::new(),
         });
@@ -133,7 +133,7 @@ impl Model {
             person.keys = person.name.key();
         }
         let name = person.name.clone();
-        self.tokens[number].used = self.now;
+        self.tokens[number].used = self.now.steady;
         self.tokens[number].name = name.clone();
         self.take_welcome(&mut effects, earlier, number);
         let left = self.next_event(&mut effects);
@@ -173,7 +173,7 @@ impl Model {
         let name = self.here[place].name.clone();
         let has_chosen = self.here[place].has_chosen();
         let known = &mut self.tokens[number];
-        (known.name, known.has_chosen, known.used) = (name.clone(), has_chosen, self.now);
+        (known.name, known.has_chosen, known.used) = (name.clone(), has_chosen, self.now.steady);
         self.take_welcome(&mut effects, place, number);
         if name != before {
             let renamed = self.next_event(&mut effects);

@@ -1,0 +1,123 @@
+use super::*;
+use crate::chat::event::LeaveReason;
+use crate::chat::record::{NonceRecord, RestoredState, SessionRecord};
+use crate::chat::request::{Hello, Nonce, SendMessage};
+use crate::limits::{GRACE, TOKEN_LIFETIME_WITH_STORE};
+use std::time::Duration;
+
+const SECOND: SignedDuration = SignedDuration::from_secs(1);
+
+fn start() -> RoomTime {
+    RoomTime {
+        wall: "2026-01-01T00:00:00Z".parse().unwrap(),
+        steady: SignedDuration::ZERO,
+    }
+}
+
+fn address(port: u16) -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 1], port))
+}
+
+fn said_once(text: &str) -> Request {
+    Request::SendMessage(SendMessage {
+        text: text.into(),
+        action: false,
+        nonce: Nonce::new("n"),
+    })
+}
+
+fn hello(token: Option<Token>) -> Request {
+    Request::Hello(Hello {
+        client: "test/1".into(),
+        token,
+        after: None,
+    })
+}
+
+fn is_resumed(effects: &[Effect], user: UserId) -> bool {
+    matches!(effects.first(), Some(Effect::Resumed(resumed)) if *resumed == user)
+}
+
+fn is_said(effects: &[Effect]) -> bool {
+    matches!(effects.first(), Some(Effect::Public(_)))
+}
+
+#[test]
+fn jumps_of_the_wall_clock_end_no_session_nonce_or_grace_time() {
+    for jump in [2 * 3600, -24 * 3600, 100 * 24 * 3600] {
+        let mut room = Room::new(RoomLimits::default());
+        let mut now = start();
+        room.set_time(now);
+        let mut new_token = || Token::new([1; 16]);
+        let (ada, _) = room.enter(address(1)).unwrap();
+        room.request(ada, hello(None), &mut new_token);
+        room.request(ada, said_once("hi"), &mut new_token);
+        now.steady += SECOND * 60;
+        room.set_time(now);
+        assert!(room.disconnect(ada, LeaveReason::Lost).is_empty());
+        now.wall += SECOND * jump;
+        room.set_time(now);
+        assert!(room.expire().is_empty(), "after a jump of {jump} s");
+        let (back, _) = room.enter(address(2)).unwrap();
+        let effects = room.request(back, hello(Some(new_token())), &mut new_token);
+        assert!(is_resumed(&effects, ada));
+        assert!(!is_said(&room.request(
+            ada,
+            said_once("hi"),
+            &mut new_token
+        )));
+        room.disconnect(ada, LeaveReason::Lost);
+        now.steady += SignedDuration::try_from(GRACE).unwrap();
+        assert_eq!(room.next_expiry(), Some(now.steady));
+        room.set_time(now);
+        assert_eq!(room.expire().len(), 1, "its grace time is over");
+    }
+}
+
+#[test]
+fn stored_times_are_converted_once() {
+    let token = Token::new([1; 16]);
+    let lifetime = TOKEN_LIFETIME_WITH_STORE;
+    let stored = |age: SignedDuration| {
+        let wall = start().wall - age;
+        RestoredState {
+            sessions: vec![SessionRecord {
+                token: token.hash(),
+                name: Username::from_stored("ada"),
+                has_chosen: true,
+                is_present: false,
+                used: wall,
+            }],
+            nonces: vec![NonceRecord {
+                token: token.hash(),
+                nonce: session_table::nonce_hash(&Nonce::new("n").unwrap()),
+                id: Some(1),
+                time: wall,
+            }],
+            ..RestoredState::default()
+        }
+    };
+    let limits = RoomLimits {
+        token_lifetime: lifetime,
+        ..RoomLimits::default()
+    };
+    let left = Duration::from_secs(10);
+    let old = SignedDuration::try_from(lifetime - left).unwrap();
+    // The clock was set back between the runs: the session is as good as new.
+    for (age, expected) in [(old, left), (-old, lifetime)] {
+        let (mut room, _) = Room::restore(limits.clone(), stored(age), start());
+        let end = SignedDuration::try_from(expected).unwrap();
+        assert_eq!(room.next_expiry(), Some(end));
+        let mut new_token = || Token::new([2; 16]);
+        let wall = start().wall + SECOND * 86_400;
+        room.set_time(RoomTime { wall, ..start() });
+        let (user, _) = room.enter(address(1)).unwrap();
+        room.request(user, hello(Some(token.clone())), &mut new_token);
+        assert_eq!(room.name(user).map(Username::as_str), Some("ada"));
+        assert!(!is_said(&room.request(
+            user,
+            said_once("hi"),
+            &mut new_token
+        )));
+    }
+}
