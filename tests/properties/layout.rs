@@ -15,7 +15,7 @@ const LAYERS: [(&str, &str); 2] = [
 ];
 
 /// Ceilings for the lines of Rust in folders. They only go down.
-const MAX_LINES: [(&[&str], usize); 2] = [(&["src"], 31_000), (&["tests", "benches"], 22_300)];
+const MAX_LINES: [(&[&str], usize); 2] = [(&["src"], 27_000), (&["tests", "benches"], 22_000)];
 const MAX_FILE_LINES: usize = 600;
 
 /// Returns path and text of each Rust file of a folder.
@@ -23,6 +23,10 @@ fn files(folder: &str) -> Vec<(String, String)> {
     let mut paths = vec![PathBuf::from(folder)];
     let mut files = Vec::new();
     while let Some(path) = paths.pop() {
+        // Cargo's folder of the fuzz targets has generated code.
+        if path.ends_with("target") {
+            continue;
+        }
         if path.is_dir() {
             let entries = fs::read_dir(path).expect("a folder");
             paths.extend(entries.map(|entry| entry.expect("an entry").path()));

@@ -236,16 +236,25 @@ fn older_missed_events_come_from_the_store_first() {
 }
 
 #[test]
-fn eviction_during_a_store_read_finishes_the_line() {
+fn eviction_at_every_byte_of_stored_events_finishes_the_line() {
     let logs = logs_of(1000, &["a\n"], &["C\n", "D\n"]);
-    for (taken, expected) in [(0, "bye\n"), (2, "six\nbye\n")] {
+    let chunks = ["five\nsix\n", "seven\n"];
+    let events = chunks.concat();
+    for taken in 0..=events.len() {
         let mut outbox = Outbox::new(basic(2));
-        outbox.add(switch(2, Some(StoredRange { after: 5, until: 9 })));
-        write(&mut outbox, &logs, taken);
-        outbox.add_stored(b"six\n"[..].into(), 6);
-        let (_, begun) = write(&mut outbox, &logs, taken);
+        outbox.add(switch(2, Some(StoredRange { after: 4, until: 9 })));
+        let mut text = write(&mut outbox, &logs, 0).1;
+        for (chunk, last) in chunks.iter().zip([6, 7]) {
+            if text.len() < taken || last == 6 {
+                outbox.add_stored(chunk.as_bytes().into(), last);
+            }
+            let room = taken - text.len();
+            text += &write(&mut outbox, &logs, room).1;
+        }
         outbox.evict(&logs, &bye());
-        let text = begun + &drain(&mut outbox, &logs, 100);
-        assert_eq!(text, expected, "after {taken} bytes");
+        text += &drain(&mut outbox, &logs, 100);
+        let begun = events[..taken].split_inclusive('\n').count();
+        let lines: String = events.split_inclusive('\n').take(begun).collect();
+        assert_eq!(text, format!("{lines}bye\n"), "after {taken} bytes");
     }
 }
