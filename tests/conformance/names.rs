@@ -36,6 +36,8 @@ fn a_name_that_is_taken_whatever_its_case_and_however_it_is_spelled() {
         // Cyrillic letters that look like these.
         name.replace("witness", "wіtnеѕѕ"),
         name.replace("witness", "WITNEЅЅ"),
+        format!("{name}!"),
+        format!("{name} …"),
         name.replace("witness", "𝐰𝐢𝐭𝐧𝐞𝐬𝐬"),
     ] {
         pair.name_refused(&taken);
@@ -205,7 +207,7 @@ fn a_name_that_could_be_taken_for_the_form_of_a_line() {
     let trial = Trial::new();
     let mut pair = trial.pair();
     let unique = unique();
-    for name in ["a: b", "[Server]: x", ": ", ":", ">", "a:  b"] {
+    for name in ["a: b", "[Server]: x", ": ", ":", ">", "a:  b", "Ada, Bob"] {
         pair.name_refused(name);
     }
     for end in [":", ">", " (private)"] {
@@ -214,10 +216,58 @@ fn a_name_that_could_be_taken_for_the_form_of_a_line() {
     for name in [
         format!("a:b{unique}"),
         format!("<a> {unique}"),
-        format!("(private) {unique}"),
+        format!("a (private) {unique}"),
+        format!("a,b {unique}"),
+        format!("at 12:00 {unique}"),
     ] {
         pair.name_accepted(&name, &name);
     }
+}
+
+#[test]
+fn a_name_that_begins_like_a_line() {
+    all_are_refused([
+        "[Server] Notice",
+        "[bot]",
+        "(private) Ada",
+        "{Ada",
+        "【Ada】",
+        "［Ada］",
+        "* Ada",
+        "＊Ada",
+        "∗ Ada",
+        "12:00 Ada",
+        "7:05",
+        "１２：００ Ada",
+        "١٢:٣٠",
+    ]);
+}
+
+#[test]
+fn a_name_that_reads_as_a_role() {
+    all_are_refused([
+        "Server",
+        "SYSTEM",
+        "Operator",
+        "Moderator.",
+        "admin",
+        "root!",
+        "[5erver]",
+        "[Server",
+        "(Server)",
+        "[Servеr",
+        "Adm1n",
+        "r00t",
+        "Ada ✓",
+        "✔ Ada",
+        "Ada ✅",
+        "☑\u{fe0f} Ada",
+    ]);
+}
+
+#[test]
+fn a_word_that_mixes_scripts() {
+    all_are_refused(["Vlаdimir", "Αda", "pаypal", "山дa", "Ada한а"]);
 }
 
 #[test]
@@ -259,6 +309,9 @@ fn good_names_of_every_script_are_taken_and_announced_as_they_are() {
         "김철수",
         "o'Neil-Smith_2",
         "Server",
+        "山田Taro",
+        "김Kim",
+        "Владимир VI",
         "John von Neumann",
         // Joiners where RFC 5892 permits them.
         "می\u{200c}خواهم",

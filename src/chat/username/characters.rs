@@ -96,7 +96,7 @@ fn is_invisible(character: char) -> bool {
 
 /// Returns whether a grapheme cluster is one whole emoji of UTS 51 that is recommended for general
 /// interchange, also without its presentation selectors or with a redundant one.
-fn is_emoji_sequence(cluster: &str) -> bool {
+pub(super) fn is_emoji_sequence(cluster: &str) -> bool {
     // An ASCII character begins an emoji only as a keycap, but the crate's table also has `1` with
     // a bare selector.
     if cluster.starts_with(|first: char| first.is_ascii()) && !cluster.ends_with(KEYCAP) {

@@ -1,5 +1,5 @@
 //! Names that imitate an address, the server, a notice, a private message, or the beginning of a
-//! line of another user. Each check runs on the prepared name and on its skeletons.
+//! line. Each check runs on the prepared name and on its skeletons.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::LazyLock;
@@ -7,10 +7,10 @@ use std::sync::LazyLock;
 use icu_properties::CodePointMapData;
 use icu_properties::props::{GeneralCategory as Category, Script};
 use unicode_security::confusable_detection::skeleton as confusable_skeleton;
+use unicode_security::mixed_script::AugmentedScriptSet;
 
 use super::characters::{category, is_nonspacing_mark};
 use super::{NameError, skeleton};
-use crate::chat::SERVER_SOURCE;
 
 /// End of the source of a private message.
 const PRIVATE: &str = "(private)";
@@ -23,19 +23,45 @@ pub(super) const NOTICES: [&str; 5] = [
     "have left the chat",
 ];
 
-static SERVER: LazyLock<Skeletons> = LazyLock::new(|| Skeletons::of(SERVER_SOURCE));
+/// Words that read as the server or as its staff; also one after another, as in "system admin".
+const ROLES: [&str; 9] = [
+    "server",
+    "system",
+    "operator",
+    "sysop",
+    "moderator",
+    "admin",
+    "administrator",
+    "sysadmin",
+    "root",
+];
+
+static ROLE_LETTERS: LazyLock<[String; ROLES.len()]> = LazyLock::new(|| {
+    ROLES.map(|role| Skeletons::of(role).0[0].chars().map(letter_shown).collect())
+});
 static PRIVATE_SOURCE: LazyLock<Skeletons> = LazyLock::new(|| Skeletons::of(PRIVATE));
 static NOTICE_PHRASES: LazyLock<[(&str, Skeletons); NOTICES.len()]> =
     LazyLock::new(|| NOTICES.map(|phrase| (phrase, Skeletons::of(phrase))));
 
-/// Refuses a name that reads as an address, a server line, or the end of a source.
+/// Refuses a name that reads as an address, the server, or a part of a line.
 ///
 /// The caller has already accepted the client's own address with [`is_own_address`].
 pub(super) fn check(requested: &str, prepared: &str) -> Result<(), NameError> {
     let skeletons = Skeletons::of(prepared);
     check_address(requested, prepared, &skeletons)?;
     check_server(&skeletons, prepared)?;
-    check_separators(&punctuation_skeleton(prepared))
+    let punctuated = punctuation_skeleton(prepared);
+    check_separators(&punctuated)?;
+    if begins_with_bracket(prepared, &punctuated) || begins_with_time(prepared, &skeletons) {
+        return Err(NameError::BeginsLikeLine);
+    }
+    if has_check_mark_at_end(prepared) {
+        return Err(NameError::CheckMark);
+    }
+    if prepared.split(' ').any(mixes_scripts) {
+        return Err(NameError::MixedScripts);
+    }
+    Ok(())
 }
 
 /// Checks the name as given, as prepared and by its skeletons, each also with letters as digits.
@@ -56,13 +82,15 @@ pub(super) fn is_own_address(prepared: &str, own: SocketAddr) -> bool {
 }
 
 fn check_server(name: &Skeletons, prepared: &str) -> Result<(), NameError> {
-    let is_server = |name: &Skeletons| {
-        name.without_spaces()
-            .any_pair(&SERVER, |name, server| name == server)
-    };
-    let in_square_brackets = with_square_brackets(prepared);
-    if is_server(name)
-        || (in_square_brackets != prepared && is_server(&Skeletons::of(&in_square_brackets)))
+    // A bar reads as a letter, or as a bracket.
+    let letters: String = prepared
+        .chars()
+        .filter(|character| character.is_alphanumeric())
+        .collect();
+    let readings = [name, &Skeletons::of(&letters)];
+    if readings
+        .iter()
+        .any(|name| name.0.iter().any(|text| reads_as_roles(text)))
     {
         return Err(NameError::Reserved);
     }
@@ -78,9 +106,46 @@ fn check_server(name: &Skeletons, prepared: &str) -> Result<(), NameError> {
     Ok(())
 }
 
+/// Returns whether a skeleton consists of [`ROLES`], with digits and signs for letters, and any
+/// signs between them.
+fn reads_as_roles(skeleton: &str) -> bool {
+    let roles = || ROLE_LETTERS.iter().map(String::as_str);
+    // What is left to read of each role that may have begun.
+    let mut rests: Vec<&str> = roles().collect();
+    for character in skeleton.chars() {
+        let begun = rests.iter().filter(|rest| !rest.is_empty()).copied();
+        let ended = rests.iter().any(|rest| rest.is_empty());
+        let next = begun.chain(roles().filter(|_| ended));
+        let letter = letter_shown(character);
+        let mut following: Vec<&str> = next.filter_map(|rest| rest.strip_prefix(letter)).collect();
+        if !character.is_alphanumeric() {
+            following.extend(&rests);
+        }
+        following.sort_unstable();
+        following.dedup();
+        rests = following;
+    }
+    rests.contains(&"")
+}
+
+/// Returns the letter that a character of a skeleton shows, with `l` and `i` as one.
+fn letter_shown(character: char) -> char {
+    match character.to_ascii_lowercase() {
+        '0' => 'o',
+        '1' | 'l' | '!' | '|' => 'i',
+        '3' => 'e',
+        '4' | '@' => 'a',
+        '5' | '$' => 's',
+        '7' | '+' => 't',
+        other => other,
+    }
+}
+
 fn check_separators(text: &str) -> Result<(), NameError> {
     if text.contains(": ") {
         Err(NameError::Separator)
+    } else if text.contains(", ") {
+        Err(NameError::ListSeparator)
     } else if text.ends_with([':', '>']) {
         Err(NameError::EndsLikeSource)
     } else {
@@ -88,16 +153,71 @@ fn check_separators(text: &str) -> Result<(), NameError> {
     }
 }
 
-/// Replaces each non-ASCII bracket by a square one: 【 and ⟦ read as `[`, and UTS 39 maps 〔 to `(`.
-fn with_square_brackets(text: &str) -> String {
-    text.chars()
-        .map(|character| match category(character) {
-            _ if character.is_ascii() => character,
-            Category::OpenPunctuation => '[',
-            Category::ClosePunctuation => ']',
-            _ => character,
+/// Brackets and asterisks that Unicode does not put among punctuation: corners, pieces, and
+/// dingbats.
+const BRACKETS: &str = "⌜⌝⌞⌟˹˺˻˼⎛⎜⎝⎞⎟⎠⎡⎢⎣⎤⎥⎦⎧⎨⎩⎫⎬⎭⎰⎱⎴⎵⎶⏜⏝⏞⏟⏠⏡";
+const ASTERISKS: &str = "∗⁎⁑⁂⊛⋆✢✣✤✥✱✲✳✺✻✼✽❃❉❊❋⧆⩮꙳🞯🞰🞱🞲🞳🞴🞵🞶🞷🞸🞹🞺🞻🞼🞽🞾🞿";
+
+/// Returns whether a name begins with a bracket or an asterisk, as notices and actions do.
+fn begins_with_bracket(prepared: &str, punctuated: &str) -> bool {
+    punctuated.starts_with(['(', '[', '{', ')', ']', '}', '*'])
+        || prepared.starts_with(|first: char| {
+            matches!(
+                category(first),
+                Category::OpenPunctuation | Category::ClosePunctuation
+            ) || BRACKETS.contains(first)
+                || ASTERISKS.contains(first)
         })
-        .collect()
+}
+
+/// Returns whether a name begins with one or two digits, a colon and two digits.
+fn begins_with_time(prepared: &str, skeletons: &Skeletons) -> bool {
+    let digits: String = prepared.chars().map(digit_or_stop).collect();
+    let readings = [
+        &punctuation_skeleton(&digits),
+        &skeletons.0[0],
+        &skeletons.0[1],
+    ];
+    readings.into_iter().any(|text| {
+        let text = letters_as_digits(text).replace(' ', "");
+        let Some((hour, rest)) = text.split_once(':') else {
+            return false;
+        };
+        let is_number = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+        matches!(hour.len(), 1 | 2) && is_number(hour) && rest.get(..2).is_some_and(is_number)
+    })
+}
+
+/// Characters that show a check mark.
+pub(super) const CHECK_MARKS: &str = "✓✔✅☑🗸🗹√⍻\u{10102}\u{1FBB1}";
+
+/// Returns whether a check mark stands before the first or after the last letter or digit.
+fn has_check_mark_at_end(prepared: &str) -> bool {
+    let letter = |character: char| character.is_alphanumeric();
+    let first = prepared.split(letter).next();
+    let last = prepared.rsplit(letter).next();
+    [first, last]
+        .into_iter()
+        .flatten()
+        .any(|signs| signs.contains(|sign| CHECK_MARKS.contains(sign)))
+}
+
+/// Returns whether a word mixes scripts beyond "highly restrictive" of UTS 39, section 5.2: one
+/// script, or Latin with Chinese, Japanese or Korean.
+fn mixes_scripts(word: &str) -> bool {
+    let latin = AugmentedScriptSet::for_char('a');
+    let (mut all, mut beside_latin) =
+        (AugmentedScriptSet::default(), AugmentedScriptSet::default());
+    for scripts in word.chars().map(AugmentedScriptSet::for_char) {
+        all.intersect_with(scripts);
+        let mut shared = scripts;
+        shared.intersect_with(latin);
+        if shared.is_empty() {
+            beside_latin.intersect_with(scripts);
+        }
+    }
+    let goes_with_latin = beside_latin.hanb || beside_latin.jpan || beside_latin.kore;
+    all.is_empty() && !goes_with_latin
 }
 
 /// The small capitals of a to z; there is none for x. UTS 39 folds only a few of them.
@@ -131,17 +251,13 @@ impl Skeletons {
         Skeletons([key.folded_first, key.folded_last].map(unmarked))
     }
 
-    fn without_spaces(&self) -> Skeletons {
-        Skeletons(self.0.each_ref().map(|text| text.replace(' ', "")))
-    }
-
     /// Returns whether `relation` holds between either skeleton and its counterpart.
     fn any_pair(&self, other: &Skeletons, relation: impl Fn(&str, &str) -> bool) -> bool {
         self.0.iter().zip(&other.0).any(|(a, b)| relation(a, b))
     }
 }
 
-/// Replaces look-alikes of a colon or `>` by these characters, and drops marks.
+/// Replaces look-alikes of punctuation by these characters, and drops marks.
 ///
 /// Names may end in the Devanagari visarga, which looks like a colon, or the Canadian ᐳ. Such a
 /// letter stays a letter after a letter of its own script.
@@ -153,8 +269,15 @@ fn punctuation_skeleton(text: &str) -> String {
         if is_letter(character) && script_before == Some(script) {
             folded.push(character);
         } else {
-            let is_colon = COLONS.contains(character);
-            let shown = if is_colon { ':' } else { character };
+            if character == IDEOGRAPHIC_COMMA {
+                folded.push_str(", ");
+                continue;
+            }
+            let shown = match character {
+                _ if COLONS.contains(character) => ':',
+                _ if COMMAS.contains(character) => ',',
+                _ => character,
+            };
             let prototype: Vec<char> =
                 confusable_skeleton(shown.encode_utf8(&mut [0; 4])).collect();
             folded.extend(prototype.iter().filter(|part| !is_nonspacing_mark(**part)));
@@ -170,6 +293,11 @@ fn punctuation_skeleton(text: &str) -> String {
 /// colons, two dot punctuation, and the visargas that UTS 39 leaves out.
 const COLONS: &str = "\u{2982}\u{17D6}\u{1804}\u{205A}\u{983}\u{B03}\u{C03}\u{C83}\u{D03}\
                       \u{D83}\u{F7F}\u{1038}\u{17C7}";
+
+/// Commas of other scripts, and dots and raised commas that show one.
+const COMMAS: &str = "،٫؍՝߸፣᠂᠈⸲⸴⸒⹁⹌⹎⹐꓾꘍꛵𑑍𖺗𝪇";
+/// A comma with its own space after it.
+const IDEOGRAPHIC_COMMA: char = '、';
 
 /// Returns whether a character is a letter or a vowel sign.
 fn is_letter(character: char) -> bool {

@@ -89,7 +89,7 @@ impl Username {
 
     /// Returns the key that decides whether two names collide.
     pub fn key(&self) -> UsernameKey {
-        skeleton::key(&self.0)
+        skeleton::key(skeleton::without_trailing_punctuation(&self.0))
     }
 }
 
@@ -99,7 +99,8 @@ impl fmt::Display for Username {
     }
 }
 
-/// The form in which names are compared: without case, look-alikes and invisible characters.
+/// The form in which names are compared: without case, look-alikes, invisible characters and
+/// punctuation at the end.
 ///
 /// Two names collide if either field agrees, since case folding and look-alike folding do not
 /// commute.
@@ -115,7 +116,8 @@ impl UsernameKey {
     /// Returns the key of a name as a user typed it, or `None` if the text is too long for a name.
     pub fn of_typed(text: &str) -> Option<UsernameKey> {
         let text = text.trim();
-        (text.len() <= MAX_REQUESTED_BYTES).then(|| skeleton::key(text))
+        (text.len() <= MAX_REQUESTED_BYTES)
+            .then(|| skeleton::key(skeleton::without_trailing_punctuation(text)))
     }
 
     /// Returns whether two names with these keys collide.
@@ -135,7 +137,7 @@ pub enum NameError {
     TooLong(usize),
     /// The name, or a request too long to be prepared, has this many bytes.
     TooManyBytes(usize),
-    /// The name reads as the source of server notices.
+    /// The name reads as the server, or as a role of its staff.
     Reserved,
     /// The name reads as an `IP:PORT` that is not the client's own.
     LooksLikeAddress,
@@ -145,6 +147,14 @@ pub enum NameError {
     TooManyMarks,
     /// The name contains a colon and a space, which would split the printed line `NAME: TEXT`.
     Separator,
+    /// The name contains a comma and a space, which separate names in a list.
+    ListSeparator,
+    /// The name begins like a line: with a bracket, an asterisk or a time of day.
+    BeginsLikeLine,
+    /// The name begins or ends with a check mark.
+    CheckMark,
+    /// A word of the name mixes scripts beyond "highly restrictive" of UTS 39.
+    MixedScripts,
     /// The name ends in a colon or `>`.
     EndsLikeSource,
     /// The name ends like the source of a private message.
@@ -211,7 +221,7 @@ impl fmt::Display for NameError {
                     "has {bytes} bytes; choose one of at most {MAX_NAME_BYTES}"
                 )
             }
-            Reserved => write!(f, "reads as the server's; choose another"),
+            Reserved => write!(f, "reads as the server or its staff; choose another"),
             LooksLikeAddress => {
                 write!(
                     f,
@@ -230,6 +240,24 @@ impl fmt::Display for NameError {
                 f,
                 "contains a colon and a space, which end a name on a terminal; leave one of them \
                  out"
+            ),
+            ListSeparator => write!(
+                f,
+                "contains a comma and a space, which separate names in a list; leave one of them \
+                 out"
+            ),
+            BeginsLikeLine => write!(
+                f,
+                "begins with a bracket, an asterisk or a time, as lines on a terminal do; begin it \
+                 with something else"
+            ),
+            CheckMark => write!(
+                f,
+                "begins or ends with a check mark, but no name is verified; leave it out"
+            ),
+            MixedScripts => write!(
+                f,
+                "mixes letters of different scripts in one word; use one script for each word"
             ),
             EndsLikeSource => {
                 write!(

@@ -2,10 +2,14 @@
 //!
 //! A skeleton is for comparison only and must never be shown.
 
+use icu_properties::CodePointMapData;
+use icu_properties::props::{GeneralCategoryGroup, Script};
 use unicode_normalization::UnicodeNormalization;
 use unicode_security::confusable_detection::skeleton;
+use unicode_segmentation::UnicodeSegmentation;
 
 use super::UsernameKey;
+use super::characters::{category, is_emoji_sequence};
 
 /// Rounds after which a text counts as stable. Today's tables need one, but UTS 39 does not
 /// promise it.
@@ -17,6 +21,33 @@ pub(super) fn key(text: &str) -> UsernameKey {
         folded_first: fold_lookalikes(&fold_case(text)).into(),
         folded_last: fold_case(&fold_lookalikes(text)).into(),
     }
+}
+
+/// Returns a name without punctuation and spaces at its end, but with at least one cluster.
+pub(super) fn without_trailing_punctuation(name: &str) -> &str {
+    let mut end = name.len();
+    for (start, cluster) in name.grapheme_indices(true).rev() {
+        let first = cluster.chars().next();
+        if start == 0 || is_emoji_sequence(cluster) || !first.is_some_and(is_punctuation) {
+            break;
+        }
+        end = start;
+    }
+    &name[..end]
+}
+
+/// Returns whether a character is punctuation, a space, a spacing accent, a tilde, or a letter of
+/// no script that looks like one of them, such as ʼ.
+fn is_punctuation(character: char) -> bool {
+    let is_punctuation = |character: char| {
+        let group = GeneralCategoryGroup::Punctuation
+            .union(GeneralCategoryGroup::Separator)
+            .union(GeneralCategoryGroup::ModifierSymbol);
+        character == '~' || group.contains(category(character))
+    };
+    let has_script = || CodePointMapData::<Script>::new().get(character) != Script::Common;
+    is_punctuation(character)
+        || (!has_script() && skeleton(character.encode_utf8(&mut [0; 4])).all(is_punctuation))
 }
 
 /// Drops default-ignorable characters and maps each look-alike to its prototype.

@@ -117,6 +117,8 @@ fn reopened_store_restores_the_chat() {
     let folder = Folder::new();
     let opened = open(&folder.options(), "first", 10).unwrap();
     assert_eq!(opened.restored.last_event, 0);
+    // Of a version that allowed such names.
+    let old_name = "[Server] admin, ✓";
     let (one, other) = (Token::new([1; 16]).hash(), Token::new([2; 16]).hash());
     let session = |token, who| {
         Record::Session(SessionRecord {
@@ -136,7 +138,7 @@ fn reopened_store_restores_the_chat() {
     let kept_nonce = nonce(one, u64::MAX, Some(4));
     let renamed = EventKind::Renamed {
         old: name("a"),
-        new: name("alice"),
+        new: name(old_name),
     };
     let left = EventKind::Left {
         name: name("b"),
@@ -147,9 +149,9 @@ fn reopened_store_restores_the_chat() {
         joined(1, "a"),
         joined(2, "b"),
         event(3, renamed),
-        said(4, "alice", "hello\nworld"),
+        said(4, old_name, "hello\nworld"),
         event(5, left),
-        session(one, "alice"),
+        session(one, old_name),
         session(other, "b"),
         Record::Nonce(kept_nonce),
         Record::Nonce(nonce(one, 7, None)),
@@ -163,7 +165,7 @@ fn reopened_store_restores_the_chat() {
     let kept = &opened.restored;
     assert_eq!((opened.epoch.as_str(), kept.last_event), ("first", 5));
     assert_eq!(texts(&kept.messages), ["hello\nworld"]);
-    assert_eq!(kept.present, [(name("alice"), at(1001))]);
+    assert_eq!(kept.present, [(name(old_name), at(1001))]);
     assert_eq!(kept.sessions.len(), 1);
     assert!(kept.sessions[0].token == one && kept.sessions[0].is_present);
     assert_eq!(kept.nonces, [kept_nonce]);
