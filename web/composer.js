@@ -65,10 +65,19 @@ export function setText(text) {
 
 function saveDraft() {
   tabStorage.set('draft', field.value || null);
+  grow();
+}
+
+/** Makes the field as high as its text. A hidden field cannot be measured. */
+function grow() {
+  if (!field.offsetWidth) return;
   field.style.height = 'auto';
   const rem = parseFloat(getComputedStyle(document.documentElement).fontSize);
   field.style.height = `${Math.min(field.scrollHeight + 2, MAX_HEIGHT * rem)}px`;
 }
+
+// The form changes its width with the window and with the name, and has none while it is hidden.
+new ResizeObserver(grow).observe(form);
 
 field.addEventListener('input', () => {
   saveDraft();

@@ -1,6 +1,7 @@
 //! The page in a real browser.
 
 mod accessibility;
+mod geometry;
 mod page;
 #[path = "../support/mod.rs"]
 mod support;
