@@ -231,10 +231,13 @@ fn control_characters_are_removed_a_tab_stays_and_a_newline_becomes_a_sign() {
     for control in controls.filter(|c| c.is_control() && !"\t\n".contains(*c)) {
         pair.said_as(&format!("<{control}>"), "<>");
     }
+    for change in ('\u{202a}'..='\u{202e}').chain('\u{2066}'..='\u{2069}') {
+        pair.said_as(&format!("<{change}>"), "<>");
+    }
 }
 
 #[test]
-fn a_message_that_is_only_white_space() {
+fn a_message_without_a_visible_character() {
     let texts = [
         "",
         " ",
@@ -247,6 +250,12 @@ fn a_message_that_is_only_white_space() {
         "\r",
         "\u{1b}",
         "\u{0} \u{7f}\n\u{9b}",
+        "\u{200b}",
+        "\u{3164}",
+        " \u{2800}\n",
+        "\u{2060}\u{ad}\u{feff}",
+        "\u{e0041}\u{e007f}",
+        "\u{202e}\u{2066}\u{200f}",
     ];
     all_are_refused(texts.map(message));
 }

@@ -3,15 +3,14 @@
 
 use std::borrow::Cow;
 
-use icu_properties::props::{
-    BidiControl, DefaultIgnorableCodePoint, GeneralCategory as Category, JoiningType,
-};
+use icu_properties::props::{BidiControl, GeneralCategory as Category, JoiningType};
 use icu_properties::{CodePointMapData, CodePointSetData};
 use unicode_normalization::UnicodeNormalization;
 use unicode_normalization::char::canonical_combining_class;
 use unicode_segmentation::UnicodeSegmentation;
 
 use super::{CharacterFault, NameError};
+use crate::chat::sanitize::is_invisible;
 use crate::limits::MAX_COMBINING_MARKS;
 
 const ZERO_WIDTH_NON_JOINER: char = '\u{200C}';
@@ -21,10 +20,6 @@ const EMOJI_SELECTOR: char = '\u{FE0F}';
 const KEYCAP: char = '\u{20E3}';
 /// The canonical combining class of a virama.
 const VIRAMA: u8 = 9;
-
-/// Blank characters that Unicode properties do not mark as such: the Braille blank, the null
-/// notehead, the Khitan filler, the Egyptian blanks.
-const BLANKS: &str = "\u{2800}\u{1D159}\u{16FE4}\u{13441}\u{13442}";
 
 pub(super) fn category(character: char) -> Category {
     CodePointMapData::<Category>::new().get(character)
@@ -78,6 +73,7 @@ fn fault_anywhere(character: char) -> Option<CharacterFault> {
         Category::Control | Category::LineSeparator | Category::ParagraphSeparator => {
             Some(CharacterFault::Control)
         }
+        Category::Format => Some(CharacterFault::Invisible),
         _ if is_invisible(character) => Some(CharacterFault::Invisible),
         Category::Unassigned | Category::PrivateUse | Category::Surrogate => {
             Some(CharacterFault::Meaningless)
@@ -86,12 +82,6 @@ fn fault_anywhere(character: char) -> Option<CharacterFault> {
         _ if matches!(character, '\u{FFFC}' | '\u{FFFD}') => Some(CharacterFault::Meaningless),
         _ => None,
     }
-}
-
-fn is_invisible(character: char) -> bool {
-    category(character) == Category::Format
-        || CodePointSetData::new::<DefaultIgnorableCodePoint>().contains(character)
-        || BLANKS.contains(character)
 }
 
 /// Returns whether a grapheme cluster is one whole emoji of UTS 51 that is recommended for general
