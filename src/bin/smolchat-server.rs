@@ -72,8 +72,8 @@ fn run(options: ServerOptions, log: &StderrLogger) -> Result<(), (u8, String)> {
     let stop = stop.map_err(|error| failed(ServerError::NoThread(error)))?;
     let listeners = Listeners::bind(&config);
     let listeners = listeners.map_err(|error| (COULD_NOT, error.to_string()))?;
-    let store = server::open_store(&config).map_err(failed)?;
     start_log(filter, log_format, log);
+    let store = server::open_store(&config).map_err(failed)?;
     print_start(&listeners, &config, log);
     raise_descriptor_limit(&config);
     let style = args::style_of_stdout(ColourChoice::Auto);

@@ -22,3 +22,5 @@ pub(crate) const REPLAY_CHUNK_EVENTS: usize = 256;
 pub(crate) const STORE_TRIM_EVENTS: usize = 500;
 /// Time between two searches for events to trim.
 pub(crate) const STORE_TRIM_INTERVAL: Duration = Duration::from_secs(10);
+/// Time between two checks that the files of an idle store are still there.
+pub(crate) const STORE_CHECK_INTERVAL: Duration = Duration::from_millis(500);

@@ -4,6 +4,7 @@
 use crate::support::scripted::{Listening, Scripted};
 use crate::support::terminal::{AtTerminal, Start, new_home};
 use crate::support::{RealServer, limit_file_sizes, skip};
+use std::os::unix::fs::PermissionsExt;
 
 pub(crate) const ENTER: &str = "\r";
 
@@ -172,6 +173,8 @@ fn input_history_survives_a_restart() {
     first.types("/quit");
     first.types(ENTER);
     assert_eq!(first.ends(), Some(0));
+    let file = std::fs::metadata(home.join("state/smolchat/history")).expect("a history");
+    assert_eq!(file.permissions().mode() & 0o777, 0o600);
     let mut second = AtTerminal::start(server.address.port(), start());
     second.types(UP);
     second.sees_prompt("> /quit");

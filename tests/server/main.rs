@@ -22,6 +22,7 @@ mod signals;
 mod slow_readers;
 mod start_up;
 mod store;
+mod store_files;
 #[path = "../support/mod.rs"]
 mod support;
 mod timeouts;

@@ -20,7 +20,7 @@ fn command(file: &Path) -> Command {
     RealServer::command(&["--db", file.to_str().expect("a plain path")])
 }
 
-fn start(file: &Path) -> RealServer {
+pub(crate) fn start(file: &Path) -> RealServer {
     RealServer::from_command(command(file))
 }
 
@@ -42,13 +42,13 @@ fn count(database: &Connection, rows: &str) -> i64 {
     row.expect("a count")
 }
 
-fn page(server: &RealServer, path: &str) -> Answer {
+pub(crate) fn page(server: &RealServer, path: &str) -> Answer {
     get(server.web.expect("a page"), path)
 }
 
 /// Expects that the server does not start with this file, and one sentence with these words.
 #[track_caller]
-fn does_not_start(file: &Path, words: &str) {
+pub(crate) fn does_not_start(file: &Path, words: &str) {
     let ran = run_to_end(command(file));
     let told = &ran.stderr;
     assert_eq!(ran.code, Some(1), "{told}");

@@ -61,6 +61,14 @@ impl StoreError {
         ))
     }
 
+    pub(super) fn replaced(path: &Path) -> StoreError {
+        StoreError::Unusable(format!(
+            "A file of {} was removed or replaced while the server runs; put it back, or restart \
+             the server",
+            path.display()
+        ))
+    }
+
     pub(super) fn no_thread(error: &std::io::Error) -> StoreError {
         StoreError::Unusable(format!("Cannot start a thread: {error}; free some memory"))
     }

@@ -1,9 +1,10 @@
 //! The chat on disk, in SQLite: one thread writes, two read.
 //!
-//! Reading order: this file (opening), `schema` (tables and versions), `rows` (records to rows and
+//! Reading order: this file (opening), `files` (locks), `schema` (tables and versions), `rows` (records to rows and
 //! back), `writer` (group commit, retention), `reader` (pages, searches, missed events).
 
 mod error;
+mod files;
 pub(crate) mod reader;
 pub(super) mod rows;
 mod schema;
@@ -15,12 +16,13 @@ mod tests;
 pub use error::StoreError;
 
 use crate::chat::record::RestoredState;
+use crate::storage::sqlite::files::StoreFiles;
 use crate::storage::sqlite::reader::StoreReader;
 use crate::storage::sqlite::writer::{CommitReport, StoreWriter};
 use async_channel::Receiver;
 use rusqlite::{Connection, OpenFlags};
-use std::fs::{File, OpenOptions, TryLockError};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Time that a statement waits for another program that uses the file.
@@ -70,15 +72,17 @@ pub(crate) fn open(
     max_messages: usize,
 ) -> Result<OpenStore, StoreError> {
     let path = &options.path;
-    let lock = lock(path)?;
+    let mut files = StoreFiles::lock(path)?;
     let mut connection = connect(path, options.sync)?;
     let restored = schema::migrate(&mut connection, new_epoch).and_then(|()| {
         let epoch = rows::epoch(&connection)?;
         Ok((epoch, rows::restore(&connection, max_messages)?))
     });
     let (epoch, restored) = restored.map_err(|error| StoreError::from_sqlite(path, &error))?;
-    let reader = StoreReader::start(path)?;
-    let (writer, reports) = StoreWriter::start(connection, lock, options.clone())?;
+    files.watch();
+    let files = Arc::new(files);
+    let reader = StoreReader::start(path, &files)?;
+    let (writer, reports) = StoreWriter::start(connection, files, options.clone())?;
     Ok(OpenStore {
         epoch,
         restored,
@@ -86,26 +90,6 @@ pub(crate) fn open(
         reports,
         reader,
     })
-}
-
-/// Takes the lock that keeps other servers out. A separate file holds it, because closing a second
-/// handle of the database would release SQLite's own POSIX locks.
-fn lock(path: &Path) -> Result<File, StoreError> {
-    let mut lock_path = path.as_os_str().to_owned();
-    lock_path.push("-lock");
-    let lock_path = PathBuf::from(lock_path);
-    let no_file = |error: std::io::Error| StoreError::no_file(&lock_path, &error);
-    let mut options = OpenOptions::new();
-    let options = options.write(true).create(true).truncate(false);
-    let file = options.open(&lock_path).map_err(no_file)?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(StoreError::Unusable(format!(
-            "Another smolchat-server uses {}; stop it, or choose another --db file",
-            path.display()
-        ))),
-        Err(TryLockError::Error(error)) => Err(no_file(error)),
-    }
 }
 
 /// Opens the connection of the writer and checks that the file is usable.

@@ -11,6 +11,7 @@ use crate::storage::limits::{
     REPLAY_CHUNK_BYTES, REPLAY_CHUNK_EVENTS, STORE_QUERIES, STORE_QUERY_TIMEOUT, STORE_READERS,
     STORE_STEPS_PER_CHECK,
 };
+use crate::storage::sqlite::files::StoreFiles;
 use crate::storage::sqlite::rows::{self, EVENT_COLUMNS};
 use crate::storage::sqlite::{StoreError, connect_with};
 use async_channel::Sender;
@@ -44,16 +45,18 @@ pub(crate) struct StoreReader {
 
 impl StoreReader {
     /// Starts the threads, which end with the last clone of the reader.
-    pub(super) fn start(path: &Path) -> Result<Self, StoreError> {
+    pub(super) fn start(path: &Path, files: &Arc<StoreFiles>) -> Result<Self, StoreError> {
         let (jobs, queue) = async_channel::bounded::<ReadJob>(STORE_QUERIES);
         for number in 0..STORE_READERS {
             let mut connection = connect_with(path, OpenFlags::SQLITE_OPEN_READ_ONLY)
                 .map_err(|error| StoreError::from_sqlite(path, &error))?;
-            let queue = queue.clone();
+            let (queue, files) = (queue.clone(), files.clone());
             let answer_queries = move || {
                 while let Ok(job) = queue.recv_blocking() {
                     job(&mut connection);
                 }
+                // The writer reports why a store does not close.
+                let _ = files.close(connection);
             };
             thread::Builder::new()
                 .name(format!("store-read-{number}"))

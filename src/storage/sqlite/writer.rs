@@ -7,13 +7,16 @@ use crate::chat::event::EventKind;
 use crate::chat::record::Record;
 use crate::limits::STORE_RETRY_INTERVAL;
 use crate::storage::limits::{
-    MAX_UNCOMMITTED_BATCHES, STORE_REPORTS, STORE_TRIM_EVENTS, STORE_TRIM_INTERVAL,
+    MAX_UNCOMMITTED_BATCHES, STORE_CHECK_INTERVAL, STORE_REPORTS, STORE_TRIM_EVENTS,
+    STORE_TRIM_INTERVAL,
 };
+use crate::storage::sqlite::files::StoreFiles;
 use crate::storage::sqlite::{StoreError, StoreOptions, rows};
 use async_channel::{Receiver, Sender};
 use jiff::Timestamp;
 use rusqlite::Connection;
-use std::fs::File;
+use std::path::Path;
+use std::sync::Arc;
 use std::sync::mpsc::{self, RecvTimeoutError, SyncSender, TrySendError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -50,10 +53,10 @@ pub(crate) struct StoreWriter {
 }
 
 impl StoreWriter {
-    /// Starts the thread, which holds the lock until it ends.
+    /// Starts the thread, which unlocks the files when it ends.
     pub(super) fn start(
         connection: Connection,
-        lock: File,
+        files: Arc<StoreFiles>,
         options: StoreOptions,
     ) -> Result<(Self, Receiver<CommitReport>), StoreError> {
         // The broker takes no further commands while as many batches wait.
@@ -66,6 +69,7 @@ impl StoreWriter {
         let has_retention = options.keep_messages.is_some() || options.keep_for.is_some();
         let mut thread = WriterThread {
             connection,
+            files: files.clone(),
             options,
             reports,
             message_count,
@@ -77,7 +81,8 @@ impl StoreWriter {
             .spawn(move || {
                 thread.run(&queue, &closed);
                 thread.end();
-                drop((lock, running));
+                files.unlock();
+                drop(running);
             })
             .map_err(|error| StoreError::no_thread(&error))?;
         let writer = StoreWriter {
@@ -106,8 +111,32 @@ impl StoreWriter {
     }
 }
 
+/// Reason why a commit failed.
+enum CommitError {
+    /// A file of the store is no longer at its path.
+    Replaced,
+    Sqlite(rusqlite::Error),
+}
+
+impl From<rusqlite::Error> for CommitError {
+    fn from(error: rusqlite::Error) -> Self {
+        CommitError::Sqlite(error)
+    }
+}
+
+impl CommitError {
+    /// Returns the sentence, which calls the store `name`.
+    fn at(&self, name: &Path) -> StoreError {
+        match self {
+            CommitError::Replaced => StoreError::replaced(name),
+            CommitError::Sqlite(error) => StoreError::from_sqlite(name, error),
+        }
+    }
+}
+
 struct WriterThread {
     connection: Connection,
+    files: Arc<StoreFiles>,
     options: StoreOptions,
     reports: Sender<CommitReport>,
     message_count: u64,
@@ -126,7 +155,7 @@ impl WriterThread {
                     return;
                 }
             } else {
-                match queue.recv_timeout(self.time_to_trim()) {
+                match queue.recv_timeout(self.time_to_trim().min(STORE_CHECK_INTERVAL)) {
                     Ok(commit) => {
                         pending.push(commit);
                         pending.extend(queue.try_iter().take(MAX_UNCOMMITTED_BATCHES - 1));
@@ -135,14 +164,13 @@ impl WriterThread {
                     Err(RecvTimeoutError::Disconnected) => return,
                 }
             }
-            if let Some(last) = pending.last().map(|commit| commit.number) {
-                match self.commit(&pending) {
-                    Ok(()) => {
-                        pending.clear();
-                        self.report_success(last);
-                    }
-                    Err(error) => self.report_failure(&error),
+            match self.commit(&pending) {
+                Ok(()) => {
+                    let last = pending.last().map(|commit| commit.number);
+                    pending.clear();
+                    self.report_success(last);
                 }
+                Err(error) => self.report_failure(&error),
             }
             if !self.is_failing {
                 self.trim_if_due();
@@ -154,22 +182,24 @@ impl WriterThread {
         StoreError::from_sqlite(&self.options.path, error)
     }
 
-    fn report_success(&mut self, last: u64) {
+    fn report_success(&mut self, last: Option<u64>) {
         if std::mem::take(&mut self.is_failing) {
             tracing::info!(path = %self.options.path.display(), "the store is writable again");
             self.report(CommitReport::Recovered);
         }
-        self.report(CommitReport::Committed(last));
+        if let Some(last) = last {
+            self.report(CommitReport::Committed(last));
+        }
     }
 
-    fn report_failure(&mut self, error: &rusqlite::Error) {
+    fn report_failure(&mut self, error: &CommitError) {
         if std::mem::replace(&mut self.is_failing, true) {
             return;
         }
-        let error = self.store_error(error);
+        let reason = error.at(&self.options.path);
         let path = self.options.path.display();
-        tracing::error!(%path, %error, "cannot write the store; retrying");
-        self.report(CommitReport::Failing(error.to_string()));
+        tracing::error!(%path, error = %reason, "cannot write the store; retrying");
+        self.report(CommitReport::Failing(reason.to_string()));
     }
 
     fn report(&self, report: CommitReport) {
@@ -177,7 +207,13 @@ impl WriterThread {
         let _ = self.reports.send_blocking(report);
     }
 
-    fn commit(&mut self, commits: &[Commit]) -> rusqlite::Result<()> {
+    fn commit(&mut self, commits: &[Commit]) -> Result<(), CommitError> {
+        if !self.files.are_in_place() {
+            return Err(CommitError::Replaced);
+        }
+        if commits.is_empty() {
+            return Ok(());
+        }
         let transaction = self.connection.transaction()?;
         let mut messages = 0;
         let mut last = None;
@@ -200,10 +236,10 @@ impl WriterThread {
     fn end(self) {
         let checkpoint = "PRAGMA wal_checkpoint(TRUNCATE)";
         let emptied = self.connection.query_row(checkpoint, [], |_| Ok(()));
-        let closed = emptied.and_then(|()| self.connection.close().map_err(|(_, error)| error));
-        if let Err(error) = closed {
-            let error = StoreError::from_sqlite(&self.options.path, &error);
-            tracing::warn!(%error, "cannot close the store; no data is lost");
+        let emptied = emptied.map_err(|error| self.store_error(&error));
+        let closed = self.files.close(self.connection);
+        if let Err(error) = emptied.and(closed) {
+            tracing::warn!(%error, "cannot close the store in order");
         }
     }
 

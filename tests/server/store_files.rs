@@ -1,0 +1,124 @@
+//! The files of a store: who may read them, which server may use them, and what happens when they
+//! are removed or replaced under a running server.
+
+use crate::store::{does_not_start, page, start};
+use crate::support::extended::{Extended, Folder};
+use crate::support::{PATIENCE, RealServer};
+use serde_json::json;
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+
+const ENDS: [&str; 4] = ["", "-wal", "-shm", "-lock"];
+
+/// Returns the paths of a database and of the files beside it.
+fn files(database: &Path) -> [PathBuf; 4] {
+    ENDS.map(|end| format!("{}{end}", database.display()).into())
+}
+
+fn mode(path: &Path) -> u32 {
+    let file = fs::metadata(path).expect("a file");
+    file.permissions().mode() & 0o777
+}
+
+#[test]
+fn files_are_private_and_wider_modes_are_reported() {
+    let folder = Folder::new();
+    let file = folder.file("chat.db");
+    let path = file.to_str().expect("a plain path");
+    let command = RealServer::command_after("umask 0", &["--db", path]);
+    let mut server = RealServer::from_command(command);
+    server.join("alice").say_and_hear("hello");
+    assert_eq!(files(&file).map(|path| mode(&path)), [0o600; 4]);
+    assert!(!server.stderr.text().contains("other users"));
+    server.signal("TERM");
+    server.wait(PATIENCE);
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o640)).expect("it is ours");
+    let again = start(&file);
+    again
+        .stderr
+        .wait_for("other users of this machine may read");
+    // The operator's choice stays, for the log file too.
+    let [database, log, ..] = files(&file);
+    assert_eq!([database, log].map(|path| mode(&path)), [0o640; 2]);
+}
+
+#[test]
+fn second_server_does_not_start_through_a_link() {
+    let folder = Folder::new();
+    let file = folder.file("chat.db");
+    let server = start(&file);
+    let [soft, hard, elsewhere] = ["soft.db", "hard.db", "elsewhere"].map(|name| folder.file(name));
+    symlink("chat.db", &soft).expect("a link");
+    fs::hard_link(&file, &hard).expect("a link");
+    symlink(folder.file(""), &elsewhere).expect("a link");
+    let mut links = vec![soft.clone(), elsewhere.join("chat.db")];
+    if cfg!(target_os = "linux") {
+        links.push(hard);
+    }
+    for link in &links {
+        does_not_start(link, "Another smolchat-server uses");
+    }
+    let mut alice = server.join("alice");
+    alice.say_and_hear("nothing happened");
+    drop(server);
+    let again = start(&soft);
+    let mut bob = again.join("bob");
+    bob.request("history", "");
+    bob.expect("alice", "nothing happened");
+    does_not_start(&file, "Another smolchat-server uses");
+}
+
+#[test]
+fn removed_or_replaced_file_counts_as_a_full_disk() {
+    let folder = Folder::new();
+    let file = folder.file("chat.db");
+    let server = start(&file);
+    let mut alice = Extended::join(&server, "alice");
+    let status = || page(&server, "/healthz").status;
+    for (number, path) in files(&file).iter().enumerate() {
+        for is_replaced in [false, true] {
+            let aside = folder.file("aside");
+            fs::rename(path, &aside).expect("moved");
+            if is_replaced {
+                fs::copy(&aside, path).expect("a copy");
+            }
+            // The server notices before it has anything to store.
+            let told = alice.skip_to("notice").to_string();
+            assert!(told.contains("cannot store"), "{told}");
+            assert_eq!(status(), 503, "{path:?}");
+            server.stderr.wait_for("was removed or replaced");
+            fs::rename(&aside, path).expect("moved back");
+            let told = alice.skip_to("notice").to_string();
+            assert!(told.contains("can store again"), "{told}");
+            assert_eq!(status(), 200, "{path:?}");
+            let nonce = format!("{number} {is_replaced}");
+            let data = json!({"message": nonce, "nonce": nonce});
+            alice.send("message", data);
+            assert_eq!(alice.skip_to("ack")["nonce"], nonce);
+        }
+    }
+}
+
+/// SQLite removes the log file at the path of a database that it closes.
+#[test]
+fn end_of_a_server_with_a_replaced_store_leaves_the_new_store_alone() {
+    let folder = Folder::new();
+    let file = folder.file("chat.db");
+    let mut old = start(&file);
+    let mut witness = Extended::connect(&old, "witness");
+    for (path, end) in files(&file).iter().zip(ENDS) {
+        fs::rename(path, folder.file(&format!("old{end}"))).expect("moved");
+    }
+    witness.skip_to("notice");
+    let mut new = start(&file);
+    new.join("alice").say_and_hear("in the new store");
+    old.signal("TERM");
+    assert_eq!(old.wait(PATIENCE).code(), Some(0));
+    new.signal("KILL");
+    new.wait(PATIENCE);
+    let again = start(&file);
+    let mut bob = again.join("bob");
+    bob.request("history", "");
+    bob.expect("alice", "in the new store");
+}
