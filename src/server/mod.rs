@@ -274,6 +274,5 @@ async fn serve(
 
 /// Returns an epoch that no other run of the server has.
 fn new_epoch() -> String {
-    let nanos = jiff::Timestamp::now().as_nanosecond();
-    format!("{nanos:x}-{:x}", std::process::id())
+    format!("{:016x}", fastrand::u64(..))
 }

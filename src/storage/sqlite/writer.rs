@@ -37,7 +37,7 @@ pub(crate) struct Commit {
 pub(crate) enum CommitReport {
     /// Everything up to the commit with this number is in the file.
     Committed(u64),
-    /// Writing fails, for this reason; the writer retries.
+    /// Writing fails, for this reason, which does not name the file; the writer retries.
     Failing(String),
     /// Writing works again.
     Recovered,
@@ -199,7 +199,9 @@ impl WriterThread {
         let reason = error.at(&self.options.path);
         let path = self.options.path.display();
         tracing::error!(%path, error = %reason, "cannot write the store; retrying");
-        self.report(CommitReport::Failing(reason.to_string()));
+        // Strangers read this sentence.
+        let reason = error.at(Path::new("the database")).to_string();
+        self.report(CommitReport::Failing(reason));
     }
 
     fn report(&self, report: CommitReport) {
