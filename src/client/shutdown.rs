@@ -1,15 +1,20 @@
 //! The end of the process by a signal, a key or a panic. The terminal is always restored.
 
 use crate::cli::exit_code::{INTERNAL_FAILURE, INTERRUPTED};
+use crate::cli::signals;
 use crate::client::terminal::editor::Terminal;
 use async_channel::{Receiver, Sender};
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::consts::{SIGABRT, SIGINT, SIGSYS, SIGTRAP};
 use signal_hook::iterator::Signals;
+use signal_hook::low_level::emulate_default_handler;
 use std::io;
 use std::panic;
 use std::process::exit;
 use std::sync::OnceLock;
 use std::thread;
+
+/// Signals that end the process with a core dump.
+const DUMPING: [i32; 3] = [SIGABRT, SIGSYS, SIGTRAP];
 
 /// The terminal that a line editor works on.
 static TERMINAL: OnceLock<Terminal> = OnceLock::new();
@@ -18,12 +23,17 @@ static TERMINAL: OnceLock<Terminal> = OnceLock::new();
 /// [`interrupt`] of the sender.
 pub(crate) fn listen() -> io::Result<(Sender<()>, Receiver<()>)> {
     let (sender, receiver) = async_channel::bounded(1);
-    let mut signals = Signals::new([SIGHUP, SIGINT, SIGTERM])?;
+    let mut signals = Signals::new(signals::ending().chain(DUMPING))?;
     let interrupts = sender.clone();
     thread::Builder::new()
         .name("signals".to_owned())
         .spawn(move || {
             for signal in signals.forever() {
+                if DUMPING.contains(&signal) {
+                    restore_terminal();
+                    // Ends the process; the system refuses none of these signals.
+                    let _ = emulate_default_handler(signal);
+                }
                 let is_from_terminal =
                     signal == SIGINT && TERMINAL.get().is_some_and(Terminal::is_ending);
                 if !is_from_terminal {

@@ -48,13 +48,23 @@ fn check_stop_is_announced(signal: &str) {
 }
 
 #[test]
-fn sigint_is_announced_and_ends_with_status_0() {
-    check_stop_is_announced("INT");
+fn every_ending_signal_is_announced_and_ends_with_status_0() {
+    for signal in [
+        "ALRM", "HUP", "INT", "PROF", "QUIT", "TERM", "USR1", "USR2", "VTALRM", "XCPU",
+    ] {
+        check_stop_is_announced(signal);
+    }
 }
 
 #[test]
-fn sigterm_is_announced_and_ends_with_status_0() {
-    check_stop_is_announced("TERM");
+fn hangup_under_nohup_does_not_stop_the_server() {
+    let command = RealServer::command_after("trap '' HUP", &[]);
+    let server = RealServer::from_command(command);
+    let mut alice = server.join("alice");
+    server.signal("HUP");
+    for number in 0..10 {
+        alice.say_and_hear(&number.to_string());
+    }
 }
 
 #[test]
@@ -92,12 +102,12 @@ fn stuck_readers_do_not_delay_the_stop() {
     wait_for_end(&mut server);
 }
 
-/// Sends the signal twice to a server with a stuck reader, and returns the exit status.
-fn stop_twice() -> Option<i32> {
+/// Sends a second signal to a stopping server with a stuck reader, and returns the exit status.
+fn stop_twice(second: &str) -> Option<i32> {
     let (mut server, mut talker, _stuck) = server_with_stuck_readers(1);
     server.signal("TERM");
     talker.skip_to("[Server]", FAREWELL);
-    server.signal("TERM");
+    server.signal(second);
     server.wait(PATIENCE).code()
 }
 
@@ -105,9 +115,14 @@ fn stop_twice() -> Option<i32> {
 fn a_second_signal_ends_at_once() {
     // The stuck reader delays the end by seconds. If the machine stands still for so long, the
     // second signal comes too late, and the test tries again.
-    let mut statuses = (0..3).map(|_| stop_twice());
+    let mut statuses = (0..3).map(|_| stop_twice("TERM"));
     let status = statuses.find(|status| *status != Some(0));
     assert_eq!(status, Some(Some(130)));
+}
+
+#[test]
+fn a_hangup_after_the_signal_does_not_cut_the_stop_short() {
+    assert_eq!(stop_twice("HUP"), Some(0));
 }
 
 #[test]
