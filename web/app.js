@@ -1,12 +1,12 @@
 // Makes the server's HTML live: hands the events of the stream to the modules of the page.
 
-import { find } from './dom.js';
-import { profile, isIgnored, isMention } from './profile.js';
+import { find, guarded } from './dom.js';
+import { profile, browserStorage, isIgnored, isMention } from './profile.js';
 import * as users from './users.js';
 import * as messages from './messages.js';
 import * as stream from './stream.js';
 import * as composer from './composer.js';
-import { unsentList } from './send_queue.js';
+import { unsentList, refusedList } from './send_queue.js';
 import * as session from './session.js';
 import * as notifications from './notifications.js';
 import { commandNames, submit } from './commands.js';
@@ -25,6 +25,7 @@ let queue = [];
 let frame = 0;
 let timer = 0;
 let unseenCount = 0;
+let markedName = null; // whose mentions are marked
 
 function enqueue(kind, data) {
   queue.push({ kind, data });
@@ -46,27 +47,42 @@ function drawQueue() {
   let skipped = count - MAX_DRAWN;
   if (skipped > 0) messages.clear(true);
   for (const { kind, data } of events) {
-    const isUnseen = document.hidden && isMessage(kind) && !isIgnored(data.source);
-    if (isUnseen && !unseenCount) messages.markUnread();
-    if (isUnseen) unseenCount += 1;
-    if (kind === 'message' && (skipped -= 1) < 0) messages.addMessage(data);
-    else if (kind === 'private') messages.addPrivate(data);
-    else if (kind === 'joined') users.add(data.name, data.time);
-    else if (kind === 'left') users.remove(data.name);
-    else if (kind === 'renamed') users.rename(data.name, data.new_name);
-    else if (kind === 'users') users.replace(data);
-    else if (kind === 'divider') messages.addDivider(data);
-    if (isPresence(kind)) messages.addPresence(kind, data);
+    guarded(() => draw(kind, data, kind === 'message' && (skipped -= 1) >= 0));
   }
   users.update(profile.name);
   messages.flush(count);
-  document.title = unseenCount ? `(${unseenCount}) ${title}` : title;
+  if (profile.name && profile.name !== markedName) {
+    markedName = profile.name;
+    messages.markMentions();
+  }
+  showTitle();
+}
+
+/** Draws one event. A skipped message leaves a gap, which scrolling up fills. */
+function draw(kind, data, isSkipped) {
+  const isUnseen = document.hidden && isMessage(kind) && !data.isOld && !isIgnored(data.source);
+  if (isUnseen && !unseenCount) messages.markUnread();
+  if (isUnseen) unseenCount += 1;
+  if (kind === 'message' && !isSkipped) messages.addMessage(data);
+  else if (kind === 'private') messages.addPrivate(data);
+  else if (kind === 'joined') users.add(data.name, data.time);
+  else if (kind === 'left') users.remove(data.name);
+  else if (kind === 'renamed') users.rename(data.name, data.new_name);
+  else if (kind === 'users') users.replace(data);
+  else if (kind === 'divider') messages.addDivider(data);
+  if (isPresence(kind)) messages.addPresence(kind, data);
+}
+
+function showTitle() {
+  const unseen = unseenCount ? `(${unseenCount}) ` : '';
+  document.title = unseen + (notifications.unshownTitle() || title);
 }
 
 document.addEventListener('visibilitychange', () => {
   if (document.hidden) return;
   unseenCount = 0;
-  document.title = title;
+  notifications.clearUnshown();
+  showTitle();
 });
 
 // Events of the stream
@@ -76,6 +92,7 @@ let epoch = pageEpoch;
 let lastId = Number(pageLast);
 let isIncomplete = false; // events are missing before the next snapshot
 const privateIds = new Set(); // of received private messages, oldest first
+const lastPrivateId = browserStorage.get('private') || 0; // of an earlier visit
 
 function showNotice(text) {
   notice.textContent = text || '';
@@ -110,8 +127,11 @@ function receivePrivate(data) {
   privateIds.add(data.id);
   if (privateIds.size > MAX_PRIVATE_IDS) privateIds.delete(privateIds.values().next().value);
   if (!data.own && isIgnored(data.source)) return;
-  enqueue('private', data);
-  notifications.addPrivate(data);
+  const isOld = data.id <= lastPrivateId;
+  enqueue('private', { ...data, isOld });
+  notifications.addPrivate(data, isOld);
+  if (isOld) return;
+  browserStorage.set('private', data.id);
   notifications.announce('message', data);
 }
 
@@ -144,7 +164,7 @@ if (pageKind === 'history') {
   document.querySelector('.marked')?.scrollIntoView({ block: 'center' });
 } else {
   if (pageKind === 'live') {
-    composer.start(submit, commandNames, [unsentList, session.joinForm]);
+    composer.start(submit, commandNames, [refusedList, unsentList, session.joinForm]);
     session.start();
   }
   stream.setLastEvent(epoch, lastId);

@@ -3,13 +3,13 @@
 import { find, make, coloredName, formatTime, linkify } from './dom.js';
 import { request } from './api.js';
 import { profile, setIgnored } from './profile.js';
-import { addNote, clear, showLast, updateIgnored } from './messages.js';
+import { addNote, clear, markMentions, showLast, updateIgnored } from './messages.js';
 import { names } from './users.js';
 import { reconnect } from './stream.js';
 import { showError } from './composer.js';
 import { send } from './send_queue.js';
 import { join, leave } from './session.js';
-import { mentions, getReplyTarget } from './notifications.js';
+import { allMentions, getReplyTarget } from './notifications.js';
 
 const DEFAULT_HISTORY = 100; // messages
 const MAX_NAMES = 500; // that /users shows
@@ -103,10 +103,10 @@ function history(argument) {
   return true;
 }
 
-function messageParts({ id, time, source, message }) {
-  const tag = make(id ? 'a' : 'span', '', formatTime(new Date(time)));
-  if (id) tag.href = `/m/${id}`;
-  return [tag, ' ', coloredName(source), ': ', ...linkify(message)];
+function messageParts({ id, time, source, message, isPrivate }) {
+  const tag = make(isPrivate ? 'span' : 'a', '', formatTime(new Date(time)));
+  if (!isPrivate) tag.href = `/m/${id}`;
+  return [tag, ' ', coloredName(source), isPrivate ? ' (private): ' : ': ', ...linkify(message)];
 }
 
 async function search(words) {
@@ -143,8 +143,9 @@ function ignore(name, isIgnored) {
 }
 
 function listMentions() {
+  const mentions = allMentions(markMentions());
   if (mentions.length) addList('Mentions and private messages:', mentions.map(messageParts));
-  else addNote('No mentions since you opened this page.');
+  else addNote('No mentions in the messages that this page shows.');
 }
 
 function info() {

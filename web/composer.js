@@ -4,8 +4,11 @@ import { find, make, makeButton, coloredName } from './dom.js';
 import { profile, tabStorage } from './profile.js';
 import { scrollByPages } from './messages.js';
 import { names, isConnected } from './users.js';
+import { canAsk } from './notifications.js';
 
 const MAX_HEIGHT = 12; // rem
+const COUNTED_FROM = .8; // of the longest message
+const maxBytes = Number(find('composer').dataset.limit);
 
 const error = make('p', 'error');
 error.id = 'error';
@@ -21,6 +24,9 @@ const notifyButton = makeButton('notify', 'Notify me');
 notifyButton.title = 'Show a notification for mentions and private messages while this page is hidden';
 const form = make('form', 'message-form', nameButton, field, notifyButton, make('button', 'primary', 'Send'));
 
+const remaining = make('p', 'remaining');
+remaining.setAttribute('role', 'status');
+
 let onSubmit = null;
 let commandNames = [];
 
@@ -28,7 +34,7 @@ let commandNames = [];
 export function start(submit, commands, elements) {
   onSubmit = submit;
   commandNames = commands;
-  find('composer').append(...elements, form, error);
+  find('composer').append(...elements, form, remaining, error);
   setText(tabStorage.get('draft') || '');
 }
 
@@ -37,8 +43,7 @@ export const clearError = () => showError('');
 
 export function show(isVisible) {
   form.hidden = !isVisible;
-  const canAsk = 'Notification' in window && isSecureContext && Notification.permission === 'default';
-  notifyButton.hidden = !canAsk;
+  notifyButton.hidden = !canAsk();
   if (profile.name) {
     nameButton.replaceChildren(coloredName(profile.name));
     nameButton.setAttribute('aria-label', `You are ${profile.name}; change your name`);
@@ -46,7 +51,7 @@ export function show(isVisible) {
   }
 }
 
-export const isEmpty = () => !field.value;
+export const text = () => field.value;
 export const focus = () => field.focus();
 
 notifyButton.addEventListener('click', async () => {
@@ -65,7 +70,20 @@ export function setText(text) {
 
 function saveDraft() {
   tabStorage.set('draft', field.value || null);
+  const bytes = byteCount();
+  remaining.textContent = bytes < COUNTED_FROM * maxBytes ? '' : lengthError() || `${maxBytes - bytes} bytes left`;
+  remaining.classList.toggle('error', bytes > maxBytes);
   grow();
+}
+
+const utf8 = new TextEncoder();
+const byteCount = () => utf8.encode(field.value.replace(/^\/(me\s+|(?=\/))/, '')).length;
+
+/** Returns what is wrong with the length of the message, if anything. */
+function lengthError() {
+  const bytes = byteCount();
+  if (bytes <= maxBytes) return '';
+  return `The message has ${bytes} bytes, more than the ${maxBytes} allowed; shorten it`;
 }
 
 /** Makes the field as high as its text. A hidden field cannot be measured. */
@@ -88,7 +106,8 @@ field.addEventListener('input', () => {
 function submit() {
   if (!field.value.trim()) return;
   clearError();
-  if (onSubmit(field.value)) setText('');
+  if (lengthError()) showError(lengthError());
+  else if (onSubmit(field.value)) setText('');
 }
 
 form.addEventListener('submit', (event) => {

@@ -16,6 +16,20 @@ export function makeButton(className, ...children) {
   return button;
 }
 
+const FAULT = 'This page has a fault. Reload it if something is missing';
+
+/** Runs a function. A fault of the page is reported, and the page goes on. */
+export function guarded(run) {
+  try {
+    run();
+  } catch (error) {
+    reportError(error);
+    const notice = find('notice');
+    notice.hidden = false;
+    notice.textContent = `${FAULT} (${error.message})`;
+  }
+}
+
 const utf8 = new TextEncoder();
 
 /** Returns the color class of a name: FNV-1a of its UTF-8. The server uses the same hash. */

@@ -2,7 +2,7 @@
 
 import { find, make, makeButton, formatTime, dayKey, fullFormat } from './dom.js';
 import { request, sleep } from './api.js';
-import { browserStorage, isIgnored } from './profile.js';
+import { browserStorage, isIgnored, isMention } from './profile.js';
 import * as lines from './lines.js';
 
 const MAX_LINES = 10000;
@@ -11,6 +11,7 @@ const MAX_PRESENCE_CHANGES = 500; // in one line
 const PRESENCE_PERIOD = 10 * 60e3; // covered by one line
 const PAGE_SIZE = 100; // older messages in one request
 const MAX_PAGE_SIZE = 200; // the server's limit
+const MAX_PRIVATE = 1000; // private messages kept for when older lines come back
 const LOAD_DISTANCE = 600; // pixels from the top at which older messages are loaded
 
 const log = find('log');
@@ -30,6 +31,7 @@ let pending = document.createDocumentFragment();
 let lineCount = 0;
 let oldestId = null;
 let newestId = 0;
+let lastDate = new Date(0);
 let followsEnd = true; // new lines scroll the list to its end
 
 function append(line, date, author = null) {
@@ -39,6 +41,7 @@ function append(line, date, author = null) {
     lastLine = noLine(day);
   }
   const minute = formatTime(date);
+  lastDate = date;
   lines.groupWith(lastLine, line, author, minute);
   lastLine = { day, author, minute, presence: null };
   pending.append(line);
@@ -53,7 +56,65 @@ export function addMessage(data) {
   newestId = data.id;
 }
 
-export const addPrivate = (data) => append(lines.privateLine(data), new Date(data.time));
+// Private messages of an earlier visit arrive after the public ones, and stand among them by time.
+
+const privates = []; // oldest first
+
+export function addPrivate(data) {
+  privates.push(data);
+  if (privates.length > MAX_PRIVATE) privates.shift();
+  const date = new Date(data.time);
+  if (date >= lastDate) append(lines.privateLine(data), date);
+  else insert(lines.privateLine(data), date);
+}
+
+const isDated = (line) => line.querySelector('time') !== null;
+
+/** Inserts a line before the first later one. Lines before all others wait for older messages. */
+function insert(line, date) {
+  list.append(pending);
+  let next = null;
+  let above = list.lastElementChild;
+  while (above && !(isDated(above) && lines.dateOf(above) <= date)) {
+    if (isDated(above)) next = above;
+    above = above.previousElementSibling;
+  }
+  if (!next || (!above && mayHaveOlder)) return;
+  const distanceToEnd = log.scrollHeight - log.scrollTop;
+  const day = dayKey(date);
+  const heading = next.previousElementSibling;
+  if (dayKey(lines.dateOf(next)) === day) next.before(line);
+  else if (heading?.className === 'day') heading.before(line);
+  else next.before(line);
+  if (!above || dayKey(lines.dateOf(above)) !== day) {
+    if (line.previousElementSibling?.dataset.day !== day) line.before(lines.dayLine(date, day));
+  }
+  next.classList.remove('same-author', 'same-minute');
+  lineCount += 1;
+  if (!followsEnd) log.scrollTop = log.scrollHeight - distanceToEnd;
+}
+
+/** Returns messages with the private ones of the same time, for the place above the first line. */
+function withPrivates(messages, hasOlder) {
+  const first = [...list.children].find(isDated);
+  const end = first ? lines.dateOf(first) : Infinity;
+  const start = hasOlder ? new Date(messages[0]?.time ?? 0) : -Infinity;
+  const between = privates.filter(({ time }) => new Date(time) >= start && new Date(time) < end);
+  return [...messages, ...between].sort((a, b) => new Date(a.time) - new Date(b.time));
+}
+
+/** Marks the messages that mention this user, and returns them. */
+export function markMentions() {
+  const found = [];
+  for (const line of list.querySelectorAll('.message[id]:not(.ignored)')) {
+    const [source, message] = [lines.authorOf(line), line.querySelector('.text').textContent];
+    if (isMention(source, message)) line.classList.add('mention');
+    if (line.classList.contains('mention')) {
+      found.push({ id: lines.idOf(line), time: line.querySelector('time').dateTime, source, message });
+    }
+  }
+  return found;
+}
 
 function appendUndated(line) {
   pending.append(line);
@@ -190,7 +251,7 @@ async function loadPage(limit) {
   const { messages, more, problem } = await request('GET', `/api/messages?before=${oldestId}&limit=${limit}`);
   if (messages) {
     const distanceToEnd = log.scrollHeight - log.scrollTop;
-    prepend(messages);
+    prepend(messages, withPrivates(messages, more));
     mayHaveOlder = more;
     if (!more) olderLink?.remove();
     else if (olderLink) olderLink.querySelector('a').href = `/?before=${oldestId}`;
@@ -213,11 +274,15 @@ export async function showLast(count) {
   if (shown().length <= count) log.scrollTop = 0;
 }
 
-function prepend(messages) {
-  if (!messages.length) return;
+function prepend(messages, withPrivate) {
+  if (!withPrivate.length) return;
   const [savedLine, savedPending] = [lastLine, pending];
   [lastLine, pending] = [noLine(), document.createDocumentFragment()];
-  messages.forEach(appendMessage);
+  const savedDate = lastDate;
+  for (const data of withPrivate) {
+    if (data.target) append(lines.privateLine(data), new Date(data.time));
+    else appendMessage(data);
+  }
   const top = list.firstElementChild;
   if (top?.dataset.day === lastLine.day) {
     const next = top.nextElementSibling;
@@ -226,8 +291,9 @@ function prepend(messages) {
   }
   list.prepend(pending);
   [lastLine, pending] = [savedLine, savedPending];
+  lastDate = savedDate > lastDate ? savedDate : lastDate;
   if (newestId === 0) lastLine.day = list.lastElementChild.dataset.day || lastLine.day;
-  oldestId = messages[0].id;
+  if (messages.length) oldestId = messages[0].id;
 }
 
 // The read position

@@ -5,11 +5,11 @@
 // its reconnect delays are fixed. fetch counts every byte as a sign of life and allows one back-off
 // for every kind of failure.
 
-import { find, formatTime } from './dom.js';
+import { find, formatTime, guarded } from './dom.js';
 
 const EVENTS_URL = '/api/events';
 const CHECK_INTERVAL = 5e3;
-const MAX_SILENT_CHECKS = 8; // 40 s; the server sends a heartbeat every 15 s
+const MAX_SILENT_CHECKS = 5; // 25 s; the server sends a heartbeat every 15 s
 const MAX_RETRY_DELAY = 15e3;
 
 const status = find('status');
@@ -58,7 +58,7 @@ function eventParser(onEvent) {
       else if (field === 'data') data.push(value);
       else if (field === 'id') id = value;
       else if (line === '' || line === '\r') {
-        if (data.length) onEvent(kind, JSON.parse(data.join('\n')), id);
+        if (data.length) guarded(() => onEvent(kind, JSON.parse(data.join('\n')), id));
         kind = 'message';
         data = [];
         id = '';
@@ -111,8 +111,8 @@ export async function run(receive) {
     let minDelay = 0;
     try {
       minDelay = await readConnection(receive);
-    } catch (error) {
-      if (!(error instanceof TypeError) && error.name !== 'AbortError') console.error(error);
+    } catch {
+      // The connection failed. Faults in the handling of an event do not get here.
     }
     abortConnection = null;
     if (isReconnectRequested) continue;
@@ -145,14 +145,16 @@ async function retryDelay(failures, minDelay) {
 
 setInterval(() => {
   const now = Date.now();
-  // After a suspend the connection is doubtful, so it gets half the time to show activity.
+  // After a suspend the connection is doubtful, so it gets little time to show activity.
   const wasSuspended = now - lastCheck > 6 * CHECK_INTERVAL;
-  silentChecks = wasSuspended ? Math.max(silentChecks, MAX_SILENT_CHECKS / 2) : silentChecks + 1;
+  silentChecks = wasSuspended ? Math.max(silentChecks, MAX_SILENT_CHECKS - 2) : silentChecks + 1;
   lastCheck = now;
   if (silentChecks >= MAX_SILENT_CHECKS) abortConnection?.();
 }, CHECK_INTERVAL);
 
 addEventListener('online', () => (abortConnection ?? endRetryDelay)?.());
+// The next attempt finds out whether the server is on this machine and can be reached.
+addEventListener('offline', () => abortConnection?.());
 addEventListener('pagehide', () => abortConnection?.());
 addEventListener('pageshow', () => endRetryDelay?.());
 document.addEventListener('visibilitychange', () => {

@@ -2,6 +2,7 @@
 
 mod accessibility;
 mod geometry;
+mod kept;
 mod page;
 #[path = "../support/mod.rs"]
 mod support;

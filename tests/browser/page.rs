@@ -146,9 +146,7 @@ fn reconnected_page_loses_nothing() {
     let mut alice = chat.join("alice");
     join(&browser, web, "Ada");
     browser.set_offline(true);
-    // What is open is not cut by that, so it is opened anew.
-    say(&browser, "/reconnect");
-    browser.wait_until("document.querySelector('#status').dataset.state !== 'live'");
+    browser.wait_for("#status", "Offline since", true);
     alice.say("missed by Ada");
     say(&browser, "said offline");
     browser.wait_for("#composer", "said offline", true);

@@ -34,6 +34,10 @@ const SVG: &str = "image/svg+xml";
 /// The modules of the script, each after those that it imports.
 const MODULES: [(&str, &str); 13] = [
     ("dom", include_str!("../../../web/dom.js")),
+    (
+        "notifications",
+        include_str!("../../../web/notifications.js"),
+    ),
     ("api", include_str!("../../../web/api.js")),
     ("profile", include_str!("../../../web/profile.js")),
     ("users", include_str!("../../../web/users.js")),
@@ -43,10 +47,6 @@ const MODULES: [(&str, &str); 13] = [
     ("composer", include_str!("../../../web/composer.js")),
     ("send_queue", include_str!("../../../web/send_queue.js")),
     ("session", include_str!("../../../web/session.js")),
-    (
-        "notifications",
-        include_str!("../../../web/notifications.js"),
-    ),
     ("commands", include_str!("../../../web/commands.js")),
     ("app", include_str!("../../../web/app.js")),
 ];

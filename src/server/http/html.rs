@@ -29,6 +29,8 @@ pub(super) struct PageView<'a> {
     pub(super) has_older: bool,
     /// Number of the message to highlight.
     pub(super) marked: Option<u64>,
+    /// Bytes of the longest message that can be sent from the page.
+    pub(super) max_message_bytes: usize,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -71,6 +73,7 @@ pub(super) fn render(snapshot: &Snapshot, assets: &Assets, view: &PageView<'_>) 
             }),
             "query" => escape(&mut out, view.query.unwrap_or_default()),
             "user_count" => out.push_str(&snapshot.users.len().to_string()),
+            "limit" => out.push_str(&view.max_message_bytes.to_string()),
             "last" => out.push_str(&snapshot.last.to_string()),
             "epoch" => escape(&mut out, &snapshot.epoch),
             "style" => out.push_str(&assets.style.url),

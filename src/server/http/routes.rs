@@ -43,6 +43,7 @@ async fn get_page(request: Request<HttpState>) -> RouteResult {
             },
             messages: &snapshot.messages,
             has_older: snapshot.older > 0,
+            max_message_bytes: state.context.limits.max_message_bytes,
             ..PageView::default()
         };
         let make = || html::render(&snapshot, &state.assets, &view).into_bytes();
@@ -57,7 +58,7 @@ async fn get_page(request: Request<HttpState>) -> RouteResult {
         messages: &found.messages,
         query: filter.query.as_deref(),
         has_older: found.has_more || filter.after.is_some(),
-        marked: None,
+        ..PageView::default()
     };
     let page = html::render(&snapshot, &state.assets, &view).into_bytes();
     Ok(shared_document(state.documents.single(page)?, HTML))
@@ -89,9 +90,9 @@ async fn get_message(request: Request<HttpState>) -> RouteResult {
     let view = PageView {
         kind: PageKind::History,
         messages: &found.messages,
-        query: None,
         has_older: found.has_more,
         marked: Some(id),
+        ..PageView::default()
     };
     let page = html::render(&snapshot, &state.assets, &view).into_bytes();
     Ok(shared_document(state.documents.single(page)?, HTML))
