@@ -76,6 +76,18 @@ impl LineDecoder {
         }
     }
 
+    /// Returns at most `count` bytes of the line that [`Self::next_line`] would continue.
+    pub(crate) fn line_start(&self, input: &[u8], count: usize) -> Vec<u8> {
+        let stored = match self.state {
+            DecoderState::Collecting => &*self.unfinished,
+            DecoderState::Delivered => &[],
+            DecoderState::Skipping => return Vec::new(),
+        };
+        let bytes = stored.iter().chain(input);
+        let bytes = bytes.skip_while(|byte| matches!(byte, b'\r' | b'\n'));
+        bytes.take(count).copied().collect()
+    }
+
     /// Returns whether an unfinished line is stored.
     pub fn has_unfinished_line(&self) -> bool {
         self.state == DecoderState::Collecting && !self.unfinished.is_empty()

@@ -4,6 +4,7 @@ pub mod basic;
 pub(crate) mod client_line;
 pub mod decode;
 pub mod extended;
+pub(crate) mod foreign;
 pub mod framing;
 pub(crate) mod json;
 pub(crate) mod long_reply;

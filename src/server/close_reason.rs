@@ -26,6 +26,8 @@ pub(crate) enum CloseReason {
     WriteTimeout,
     /// Too many consecutive lines were rejected.
     Refused,
+    /// The first bytes belong to another protocol, such as HTTP.
+    OtherProtocol,
     /// A present user has the same address and port.
     AddressInUse,
     ConnectRate,
@@ -68,7 +70,7 @@ pub(crate) enum CloseReason {
 
 impl CloseReason {
     /// All reasons in declaration order, with their words in logs and metrics.
-    const WORDS: [(CloseReason, &'static str); 30] = [
+    const WORDS: [(CloseReason, &'static str); 31] = [
         (CloseReason::Quit, "quit"),
         (CloseReason::Resumed, "resumed"),
         (CloseReason::DeadPeer, "dead-peer"),
@@ -77,6 +79,7 @@ impl CloseReason {
         (CloseReason::LagTime, "lag-time"),
         (CloseReason::WriteTimeout, "write-timeout"),
         (CloseReason::Refused, "refused"),
+        (CloseReason::OtherProtocol, "other-protocol"),
         (CloseReason::AddressInUse, "address-in-use"),
         (CloseReason::ConnectRate, "connect-rate"),
         (CloseReason::Shutdown, "shutdown"),
@@ -167,7 +170,7 @@ impl CloseReason {
             CloseReason::Lag | CloseReason::LagTime | CloseReason::WriteTimeout => {
                 LeaveReason::TooSlow
             }
-            CloseReason::Refused => LeaveReason::Refused,
+            CloseReason::Refused | CloseReason::OtherProtocol => LeaveReason::Refused,
             CloseReason::Shutdown => LeaveReason::Shutdown,
             _ => LeaveReason::Lost,
         }

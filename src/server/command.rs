@@ -32,6 +32,8 @@ pub(crate) enum ClientLine {
     Hello(Hello, Option<u64>),
     /// The encoded answer to a request that the archive has answered.
     Answer(Arc<[u8]>),
+    /// The client speaks another protocol: these are the last bytes for it.
+    Foreign(Arc<[u8]>),
 }
 
 /// A connected client that is not in the room yet.

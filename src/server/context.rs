@@ -1,5 +1,6 @@
 //! What the connections, the broker, the listener and the web page share.
 
+use crate::protocol::foreign::ForeignProtocol;
 use crate::server::command::BrokerCommand;
 use crate::server::fanout::broadcast_log::BroadcastLogs;
 use crate::server::health::Health;
@@ -10,6 +11,7 @@ use crate::storage::Archive;
 use async_channel::{Sender, TrySendError};
 use smol::Executor;
 use std::future::Future;
+use std::net::{SocketAddr, TcpStream};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -29,6 +31,8 @@ pub(crate) struct ServerContext {
     /// The start of the server's clock.
     pub(crate) started: Instant,
     pub(crate) metrics: Arc<Metrics>,
+    /// Address of the web page, if the server has one.
+    pub(crate) page: Option<SocketAddr>,
 }
 
 impl ServerContext {
@@ -40,6 +44,18 @@ impl ServerContext {
     /// Returns the rate limit of one client.
     pub(crate) fn quota(&self) -> Quota {
         Quota::new(self.limits.rate_per_second, self.limits.burst_lines)
+    }
+
+    /// Returns the last bytes for a peer of this socket that speaks another protocol.
+    pub(crate) fn answer_foreign(&self, socket: &TcpStream, protocol: ForeignProtocol) -> Vec<u8> {
+        let mut page = self.page;
+        if let (Some(page), Ok(local)) = (&mut page, socket.local_addr())
+            && page.ip().is_unspecified()
+        {
+            // The peer reached the chat at this address, so it reaches the page there.
+            page.set_ip(local.ip());
+        }
+        protocol.answer(page)
     }
 
     /// Sends a command to the broker. If the inbox is full, the returned future sends it.
@@ -69,6 +85,7 @@ impl ServerContext {
             inbox,
             started: Instant::now(),
             metrics: Arc::default(),
+            page: None,
         })
     }
 }

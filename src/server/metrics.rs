@@ -96,11 +96,12 @@ impl Metrics {
         let connections: Family<ByState, Level> = add(all, "connections", "Connections by state");
         let in_state = |state| connections.get_or_create_owned(&ByState { state });
         let chat = CloseReason::of_chat();
-        // A server that stops rejects the waiting connections.
-        let stop = CloseReason::Shutdown;
+        // A server that stops rejects the waiting connections, and the bytes of another protocol
+        // are there before or after the admission.
+        let also = [CloseReason::Shutdown, CloseReason::OtherProtocol];
         let refused = chat
             .clone()
-            .filter(|each| each.is_rejection() || *each == stop);
+            .filter(|each| each.is_rejection() || also.contains(each));
         let ended = chat.filter(|each| !each.is_rejection());
         let help = "Time from the read of a line to the last direct write of its batch";
         // 16 microseconds to 4 seconds.

@@ -187,6 +187,7 @@ async fn serve(
         health: Arc::default(),
         started: Instant::now(),
         metrics: metrics.clone(),
+        page: listeners.web_address(),
     });
     let tasks = ConnectionSpawner {
         context: context.clone(),

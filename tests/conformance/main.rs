@@ -11,6 +11,7 @@ mod a_minute;
 mod adversary;
 mod bench;
 mod client;
+mod foreign;
 mod names;
 mod operator;
 mod refused;

@@ -45,7 +45,7 @@ impl Broker {
         let needs_store = match &line {
             ClientLine::Request(request) => !needs_no_store(request),
             ClientLine::Hello(..) => true,
-            ClientLine::Rejected(_) | ClientLine::Answer(_) => false,
+            ClientLine::Rejected(_) | ClientLine::Answer(_) | ClientLine::Foreign(_) => false,
         };
         if needs_store && self.is_failing() {
             let rejected = Reply::Rejected(RequestError::NotStored.into());
@@ -67,6 +67,11 @@ impl Broker {
             ClientLine::Answer(bytes) => {
                 self.room.reset_rejections(user);
                 self.actions.push(Action::Bytes(key, bytes, 0));
+                return true;
+            }
+            ClientLine::Foreign(answer) => {
+                self.actions.push(Action::Bytes(key, answer, 0));
+                self.close(key, CloseReason::OtherProtocol);
                 return true;
             }
         };

@@ -12,6 +12,7 @@ pub(crate) mod stream;
 
 use crate::chat::error::{RejectedRequest, RequestError};
 use crate::chat::request::Request;
+use crate::protocol::foreign::{ForeignProtocol, LONGEST_START};
 use crate::protocol::framing::{DecodedLine, LineDecoder};
 use crate::protocol::{Dialect, decode, extended};
 use crate::server::close_reason::CloseReason;
@@ -110,6 +111,8 @@ struct Connection<'a> {
     rate_limiter: RateLimiter,
     decoder: LineDecoder,
     dialect: Dialect,
+    /// Whether a line was a valid request, so that the client speaks the protocol.
+    has_valid_line: bool,
     undecoded: Vec<u8>,
     /// A request that the archive answers. Nothing is read before the answer.
     archive_request: Option<Box<Request>>,
@@ -127,6 +130,7 @@ impl<'a> Connection<'a> {
             rate_limiter: RateLimiter::default(),
             decoder: LineDecoder::new(context.limits.max_line_bytes),
             dialect: Dialect::Basic,
+            has_valid_line: false,
             undecoded: Vec::new(),
             archive_request: None,
             socket_would_block: true,
@@ -309,6 +313,18 @@ impl<'a> Connection<'a> {
         }
     }
 
+    /// Returns the line that tells the broker of another protocol, if the next line belongs to one
+    /// and no valid line came before. A few bytes of the line are enough.
+    fn foreign_line(&self, input: &[u8]) -> Option<ClientLine> {
+        if self.has_valid_line {
+            return None;
+        }
+        let start = self.decoder.line_start(input, LONGEST_START);
+        let protocol = ForeignProtocol::of(&start)?;
+        let answer = self.context.answer_foreign(self.handle.stream(), protocol);
+        Some(ClientLine::Foreign(answer.into()))
+    }
+
     /// Decodes lines from the front of `input` within the rate limit, none of them after a request
     /// with a long answer, and keeps the rest.
     fn decode_lines(&mut self, mut input: &[u8]) -> Vec<ClientLine> {
@@ -318,6 +334,12 @@ impl<'a> Connection<'a> {
         let mut lines = Vec::new();
         let mut count = 0;
         while count < allowed {
+            if let Some(foreign) = self.foreign_line(input) {
+                // Nothing of this input is obeyed.
+                input = &[];
+                lines.push(foreign);
+                break;
+            }
             let Some(line) = self.decoder.next_line(&mut input) else {
                 break;
             };
@@ -330,6 +352,7 @@ impl<'a> Connection<'a> {
                     limit: self.context.limits.max_line_bytes,
                 })),
             };
+            self.has_valid_line |= request.is_ok();
             match request {
                 Ok(request @ (Request::Hello(_) | Request::Page(_) | Request::Search(_))) => {
                     if matches!(request, Request::Hello(_)) {
