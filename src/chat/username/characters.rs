@@ -33,6 +33,27 @@ pub(super) fn is_nonspacing_mark(character: char) -> bool {
     )
 }
 
+fn is_decimal_digit(character: char) -> bool {
+    category(character) == Category::DecimalNumber
+}
+
+/// Maps a decimal digit of any script to ASCII.
+///
+/// The digits of each script are contiguous, and each run begins with a zero (The Unicode
+/// Standard, section 4.6).
+pub fn ascii_digit(character: char) -> char {
+    if character.is_ascii() || !is_decimal_digit(character) {
+        return character;
+    }
+    let code = u32::from(character);
+    let digits_before = (0..code)
+        .rev()
+        .map_while(char::from_u32)
+        .take_while(|before| is_decimal_digit(*before))
+        .fold(0, |count, _| (count + 1) % 10);
+    char::from_digit(digits_before, 10).unwrap_or(character)
+}
+
 /// Refuses the first character that is not allowed at its position.
 pub(super) fn check(text: &str) -> Result<(), NameError> {
     for (start, cluster) in text.grapheme_indices(true) {

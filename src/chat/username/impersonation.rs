@@ -9,7 +9,7 @@ use icu_properties::props::{GeneralCategory as Category, Script};
 use unicode_security::confusable_detection::skeleton as confusable_skeleton;
 use unicode_security::mixed_script::AugmentedScriptSet;
 
-use super::characters::{category, is_nonspacing_mark};
+use super::characters::{ascii_digit, category, is_nonspacing_mark};
 use super::{NameError, skeleton};
 
 /// End of the source of a private message.
@@ -330,26 +330,11 @@ fn endpoint(text: &str) -> Option<(IpAddr, Option<u16>)> {
 }
 
 /// Maps a decimal digit of any script to ASCII, and full stops of other scripts to `.`.
-///
-/// The digits of each script are contiguous, and each run begins with a zero (The Unicode
-/// Standard, section 4.6).
 fn digit_or_stop(character: char) -> char {
     match character {
-        '。' | '۔' => return '.',
-        _ if character.is_ascii() || !is_decimal_digit(character) => return character,
-        _ => {}
+        '。' | '۔' => '.',
+        _ => ascii_digit(character),
     }
-    let code = u32::from(character);
-    let digits_before = (0..code)
-        .rev()
-        .map_while(char::from_u32)
-        .take_while(|before| is_decimal_digit(*before))
-        .fold(0, |count, _| (count + 1) % 10);
-    char::from_digit(digits_before, 10).unwrap_or(character)
-}
-
-fn is_decimal_digit(character: char) -> bool {
-    category(character) == Category::DecimalNumber
 }
 
 fn without_brackets(text: &str) -> &str {

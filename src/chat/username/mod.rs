@@ -10,6 +10,8 @@ mod skeleton;
 #[cfg(test)]
 mod tests;
 
+pub(super) use characters::ascii_digit;
+
 use std::borrow::Cow;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};

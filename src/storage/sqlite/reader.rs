@@ -4,7 +4,7 @@
 
 use crate::chat::event::Event;
 use crate::chat::message::Message;
-use crate::chat::query::{Query, words};
+use crate::chat::query::{Phrase, Query, is_word_alone, words};
 use crate::chat::request::{HistoryPage, SearchRequest};
 use crate::storage::MessagePage;
 use crate::storage::limits::{
@@ -211,12 +211,17 @@ fn before(page: HistoryPage) -> i64 {
 /// Returns the expression for the full-text index; none if the index cannot narrow the search.
 fn full_text_expression(query: &Query) -> Option<String> {
     let phrase = |column: &str, words: &[String]| format!("{column} : \"{}\"", words.join(" "));
-    let mut parts: Vec<String> = query
-        .phrases
-        .iter()
-        .map(|words| phrase("message", words))
-        .collect();
-    // A name of symbols alone has no word in the index.
+    let mut parts = Vec::new();
+    for Phrase { words, is_prefix } in &query.phrases {
+        let part = phrase("message", words);
+        // A character that is a word needs no search for longer ones.
+        let is_alone = words
+            .last()
+            .is_some_and(|word| word.chars().all(is_word_alone));
+        let end = if *is_prefix && !is_alone { " *" } else { "" };
+        parts.push(part + end);
+    }
+    // A name of punctuation alone has no word in the index.
     let author = query.from.as_deref().map(words).unwrap_or_default();
     if !author.is_empty() {
         parts.push(phrase("author", &author));

@@ -92,14 +92,7 @@ fn write_event(connection: &Connection, event: &Event) -> rusqlite::Result<()> {
         params![id, time, kind, name, text, action],
     )?;
     match &event.kind {
-        EventKind::Message(message) => {
-            let words = query::words(&message.text).join(" ");
-            execute(
-                connection,
-                "INSERT INTO words (rowid, message, author) VALUES (?1, ?2, ?3)",
-                params![id, words, query::author_key(name)],
-            )
-        }
+        EventKind::Message(message) => index_message(connection, id, name, &message.text),
         EventKind::Joined { .. } => execute(
             connection,
             "INSERT OR REPLACE INTO present (name, since, arrival) VALUES (?1, ?2, ?3)",
@@ -114,6 +107,33 @@ fn write_event(connection: &Connection, event: &Event) -> rusqlite::Result<()> {
             [name, new.as_str()],
         ),
     }
+}
+
+/// Writes the words of a message to the full-text index.
+fn index_message(
+    connection: &Connection,
+    id: i64,
+    author: &str,
+    text: &str,
+) -> rusqlite::Result<()> {
+    let words = |text| query::words(text).join(" ");
+    execute(
+        connection,
+        "INSERT INTO words (rowid, message, author) VALUES (?1, ?2, ?3)",
+        params![id, words(text), words(author)],
+    )
+}
+
+/// Fills the empty full-text index with all stored messages.
+pub(super) fn fill_index(connection: &Connection) -> rusqlite::Result<()> {
+    let select = "SELECT id, name, text FROM events WHERE kind = 'message' ORDER BY id";
+    let mut statement = connection.prepare(select)?;
+    let mut messages = statement.query([])?;
+    while let Some(row) = messages.next()? {
+        let text = row.get_ref(2)?.as_str()?;
+        index_message(connection, row.get(0)?, row.get_ref(1)?.as_str()?, text)?;
+    }
+    Ok(())
 }
 
 /// Writes the id of the newest event, so that ids continue even if retention removes all events.

@@ -16,7 +16,10 @@ const APPLICATION_ID: i32 = 0x736d_6f6c;
 ///
 /// Times are milliseconds since 1970, UTC. The full-text index gets words that are already folded,
 /// and stores no copy of them.
-const MIGRATIONS: [&str; 1] = [include_str!("version_1.sql")];
+const MIGRATIONS: [&str; 2] = [include_str!("version_1.sql"), include_str!("version_2.sql")];
+
+/// Version that last changed how the words of the full-text index are folded.
+const INDEX_VERSION: usize = 2;
 
 fn integer_pragma(connection: &Connection, pragma: &str) -> rusqlite::Result<i32> {
     connection.pragma_query_value(None, pragma, |row| row.get(0))
@@ -52,6 +55,10 @@ pub(super) fn migrate(connection: &mut Connection, new_epoch: &str) -> rusqlite:
     let transaction = connection.transaction()?;
     for migration in &MIGRATIONS[done..] {
         transaction.execute_batch(migration)?;
+    }
+    if (1..INDEX_VERSION).contains(&done) {
+        tracing::info!("indexing the stored messages anew");
+        rows::fill_index(&transaction)?;
     }
     transaction.pragma_update(None, "user_version", VERSION)?;
     transaction.pragma_update(None, "application_id", APPLICATION_ID)?;

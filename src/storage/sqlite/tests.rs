@@ -230,7 +230,50 @@ fn first_version_is_migrated_without_loss() {
     assert_eq!(opened.restored.last_event, 2);
     assert_eq!(texts(&opened.restored.messages), ["hello"]);
     assert_eq!(opened.restored.present.len(), 1);
-    commit(&opened, 1, vec![said(3, "alice", "again")]);
+    commit(&opened, 1, vec![said(3, "alice", "कल का दिन")]);
+    assert_eq!(found(&opened, "hell from:alice"), [2]);
+    assert_eq!(found(&opened, "दिन"), [3]);
+    assert!(found(&opened, "दान").is_empty());
+    close(opened);
+}
+
+/// Returns the ids of the messages that a query finds, newest first.
+fn found(opened: &OpenStore, query: &str) -> Vec<u64> {
+    let page = HistoryPage {
+        before: None,
+        limit: 1000,
+    };
+    let query = Query::parse(query).unwrap();
+    let page = read(opened, move |c| {
+        find_matches(c, &SearchRequest { query, page })
+    });
+    page.messages.iter().map(|message| message.id).collect()
+}
+
+#[test]
+fn search_finds_what_a_search_in_memory_finds() {
+    let cases = include_str!("../../../tests/cases/search.json");
+    let cases: Vec<serde_json::Value> = serde_json::from_str(cases).unwrap();
+    let texts = cases.iter().flat_map(|case| {
+        let texts = ["finds", "misses"].map(|key| case[key].as_array().unwrap());
+        texts.into_iter().flatten()
+    });
+    let texts: Vec<&str> = texts.map(|text| text.as_str().unwrap()).collect();
+    let folder = Folder::new();
+    let opened = folder.open();
+    let said = (1..).zip(&texts).map(|(id, text)| said(id, "Ada", text));
+    commit(&opened, 1, said.collect());
+    for case in &cases {
+        let text = case["query"].as_str().unwrap();
+        let query = Query::parse(text).unwrap();
+        let matching = (1..)
+            .zip(&texts)
+            .filter(|(_, text)| query.matches("Ada", at(1), text));
+        let mut expected: Vec<u64> = matching.map(|(id, _)| id).collect();
+        expected.reverse();
+        assert!(!expected.is_empty(), "{text}");
+        assert_eq!(found(&opened, text), expected, "{text}");
+    }
     close(opened);
 }
 
