@@ -332,6 +332,7 @@ pub fn is_word_alone(character: char) -> bool {
             | '\u{aa60}'..='\u{aadf}'
             | '\u{ac00}'..='\u{d7ff}'
             | '\u{f900}'..='\u{faff}'
+            | '\u{ff66}'..='\u{ffdc}'
             // Tangut, old kana, rare Chinese.
             | '\u{16fe0}'..='\u{1b2ff}'
             | '\u{20000}'..='\u{3fffd}'

@@ -41,7 +41,7 @@ fn is_decimal_digit(character: char) -> bool {
 ///
 /// The digits of each script are contiguous, and each run begins with a zero (The Unicode
 /// Standard, section 4.6).
-pub fn ascii_digit(character: char) -> char {
+pub(in crate::chat) fn ascii_digit(character: char) -> char {
     if character.is_ascii() || !is_decimal_digit(character) {
         return character;
     }
