@@ -46,6 +46,9 @@ def talk(connection):
                 last = data["last"]
                 send("set-name", name) if name else None
             token, epoch, is_welcome = data["token"], data["epoch"], True
+            if data.get("known") is False and unsaid:  # the nonces are forgotten, too
+                print("(perhaps said:)", *(text for _, text in unsaid), sep="\n", flush=True)
+                unsaid.clear()
             for nonce, text in unsaid:  # what may be lost; it is said once all the same
                 say(nonce, text)
         elif is_welcome and kind in ("message", "joined", "left", "renamed") and "id" in data:

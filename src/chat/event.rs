@@ -65,11 +65,13 @@ pub enum LeaveReason {
     TooSlow,
     /// Too many lines were rejected in a row.
     Refused,
+    /// Another connection took over the session; its user stays.
+    Replaced,
 }
 
 impl LeaveReason {
     /// Every reason.
-    pub const ALL: [LeaveReason; 7] = [
+    pub const ALL: [LeaveReason; 8] = [
         LeaveReason::Quit,
         LeaveReason::Closed,
         LeaveReason::Lost,
@@ -77,6 +79,7 @@ impl LeaveReason {
         LeaveReason::Shutdown,
         LeaveReason::TooSlow,
         LeaveReason::Refused,
+        LeaveReason::Replaced,
     ];
 
     /// Returns the word on the wire and in the store.
@@ -89,6 +92,7 @@ impl LeaveReason {
             LeaveReason::Shutdown => "shutdown",
             LeaveReason::TooSlow => "too-slow",
             LeaveReason::Refused => "refused",
+            LeaveReason::Replaced => "replaced",
         }
     }
 }

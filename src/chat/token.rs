@@ -32,6 +32,16 @@ impl Token {
         Some(Token(bytes))
     }
 
+    /// Parses a token. Any other text gives a token that no session has.
+    pub(crate) fn parse_or_unknown(text: &str) -> Token {
+        Token::parse(text).unwrap_or_else(|| {
+            let digest: [u8; 32] = Sha256::digest(text.as_bytes()).into();
+            let mut bytes = [0; TOKEN_BYTES];
+            bytes.copy_from_slice(&digest[..TOKEN_BYTES]);
+            Token(bytes)
+        })
+    }
+
     /// Returns the text for the wire.
     pub fn secret(&self) -> String {
         self.0.map(|byte| format!("{byte:02x}")).concat()

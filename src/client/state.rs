@@ -131,7 +131,7 @@ impl<'a> Chat<'a> {
     /// Checks that the server has everything it was to get.
     pub(crate) fn check_all_sent(&self) -> Result<(), String> {
         let state = self.state.borrow();
-        let queued = state.session.queue.len();
+        let queued = state.session.queue.len() + state.session.unconfirmed;
         match &self.config.say {
             None if queued > 0 => Err(unacknowledged_sentence(queued)),
             Some(_) if !state.is_said => Err(state.rejection.clone().unwrap_or_else(|| {

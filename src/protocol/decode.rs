@@ -160,8 +160,7 @@ fn hello(data: Option<&RawValue>) -> Result<Request, RequestError> {
     let client: String = client.chars().take(MAX_CLIENT_NAME_CHARS).collect();
     Ok(Request::Hello(Hello {
         client: client.into(),
-        // An invalid token is treated as an unknown one.
-        token: data.token.and_then(|token| Token::parse(&token)),
+        token: data.token.map(|token| Token::parse_or_unknown(&token)),
         after: data
             .after
             .map(|After { epoch, id }| EventCursor { epoch, id }),

@@ -30,6 +30,8 @@ pub(crate) struct WelcomeLine<'a> {
     pub(crate) last: u64,
     /// Number of connected users.
     pub(crate) users: usize,
+    /// False for the answer to an unknown token.
+    pub(crate) is_known: bool,
     pub(crate) limits: AnnouncedLimits,
     pub(crate) resumed: Option<ResumeOutcome>,
 }
@@ -105,6 +107,9 @@ pub(crate) fn encode_welcome(line: &mut Vec<u8>, welcome: &WelcomeLine<'_>) {
     );
     text_field(line, "name", welcome.name);
     text_field(line, "token", &welcome.token.secret());
+    if !welcome.is_known {
+        raw(line, r#","known":false"#);
+    }
     text_field(line, "epoch", welcome.epoch);
     number_field(line, "last", welcome.last);
     number_field(line, "users", welcome.users as u64);

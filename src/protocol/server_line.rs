@@ -50,6 +50,8 @@ pub struct Welcome {
     pub epoch: String,
     /// Number of the newest event before the live ones.
     pub last: u64,
+    /// False if the server did not know the token of the hello.
+    pub known: Option<bool>,
     pub resumed: Option<ResumeReport>,
     #[serde(default)]
     pub limits: ServerLimits,
@@ -247,7 +249,7 @@ mod tests {
     #[test]
     fn welcome_is_decoded_with_and_without_optional_keys() {
         let full = br#"{"type":"welcome","data":{"version":2,"server":"s","name":"al","token":"t",
-            "epoch":"e","last":41,"users":3,"limits":{"message":4096},
+            "known":false,"epoch":"e","last":41,"users":3,"limits":{"message":4096},
             "resumed":{"complete":false,"oldest":9}}}"#;
         let short =
             br#"{"type":"welcome","data":{"name":"al","token":"t","epoch":"e","last":41,"x":[]}}"#;
@@ -256,10 +258,12 @@ mod tests {
             token: "t".into(),
             epoch: "e".into(),
             last: 41,
+            known: None,
             resumed: None,
             limits: ServerLimits { message: None },
         };
         assert_eq!(heard(short), ServerLine::Welcome(expected.clone()));
+        expected.known = Some(false);
         expected.limits.message = Some(4096);
         expected.resumed = Some(ResumeReport {
             oldest: 9,

@@ -12,7 +12,7 @@ use std::io;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum CloseReason {
     Quit,
-    /// The user continues on another connection of the same client.
+    /// The user continues on another connection, which gave the token of its session.
     Resumed,
     /// The peer stopped responding: its machine or the network is gone.
     DeadPeer,
@@ -166,7 +166,7 @@ impl CloseReason {
         match self {
             CloseReason::Closed => LeaveReason::Closed,
             CloseReason::Quit => LeaveReason::Quit,
-            CloseReason::Resumed => LeaveReason::Resumed,
+            CloseReason::Resumed => LeaveReason::Replaced,
             CloseReason::Lag | CloseReason::LagTime | CloseReason::WriteTimeout => {
                 LeaveReason::TooSlow
             }
@@ -181,7 +181,10 @@ impl CloseReason {
         let reason = self.leave_reason();
         let is_of_server = matches!(
             reason,
-            LeaveReason::TooSlow | LeaveReason::Refused | LeaveReason::Shutdown
+            LeaveReason::TooSlow
+                | LeaveReason::Refused
+                | LeaveReason::Shutdown
+                | LeaveReason::Replaced
         );
         is_of_server.then_some(reason)
     }

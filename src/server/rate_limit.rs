@@ -4,7 +4,7 @@
 
 use crate::chat::address::limit_key;
 use crate::server::limits::MAX_RATE_LIMITED_ADDRESSES;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -56,11 +56,6 @@ impl RateLimiter {
         self.due_nanos = self.due_nanos.max(nanos(now)) + lines * quota.nanos_per_line;
     }
 
-    /// Returns whether the limiter differs from a new one.
-    fn is_ahead(&self, now: Duration) -> bool {
-        self.due_nanos > nanos(now)
-    }
-
     pub(crate) fn wait(&self, quota: Quota, now: Duration) -> Duration {
         let burst_nanos = (quota.burst_lines - 1) * quota.nanos_per_line;
         let free_at = self.due_nanos.saturating_sub(burst_nanos);
@@ -77,8 +72,8 @@ fn nanos(time: Duration) -> u64 {
 pub(crate) struct KeyedRateLimiter {
     quota: Quota,
     by_address: HashMap<IpAddr, RateLimiter>,
-    /// Shared by the addresses that find no room in the table.
-    others: RateLimiter,
+    /// The addresses by `due_nanos` of their limiters.
+    by_due: BTreeSet<(u64, IpAddr)>,
 }
 
 impl KeyedRateLimiter {
@@ -86,7 +81,7 @@ impl KeyedRateLimiter {
         KeyedRateLimiter {
             quota: Quota::per_minute(connects_per_minute),
             by_address: HashMap::new(),
-            others: RateLimiter::default(),
+            by_due: BTreeSet::new(),
         }
     }
 
@@ -95,26 +90,33 @@ impl KeyedRateLimiter {
     /// # Errors
     /// The address exceeds its rate; the error is the time until its next connection.
     pub(crate) fn check(&mut self, address: IpAddr, now: Duration) -> Result<(), Duration> {
-        let quota = self.quota;
-        let limiter = self.limiter(limit_key(address), now);
-        let wait = limiter.wait(quota, now);
+        let address = limit_key(address);
+        let known = self.by_address.get(&address).copied();
+        let mut limiter = known.unwrap_or_default();
+        let wait = limiter.wait(self.quota, now);
         if !wait.is_zero() {
             return Err(wait);
         }
-        limiter.spend(quota, now, 1);
+        if known.is_none() {
+            self.make_room(now);
+        }
+        self.by_due.remove(&(limiter.due_nanos, address));
+        limiter.spend(self.quota, now, 1);
+        self.by_address.insert(address, limiter);
+        self.by_due.insert((limiter.due_nanos, address));
         Ok(())
     }
 
-    fn limiter(&mut self, address: IpAddr, now: Duration) -> &mut RateLimiter {
-        let is_new = !self.by_address.contains_key(&address);
-        if is_new && self.by_address.len() >= MAX_RATE_LIMITED_ADDRESSES {
-            self.by_address.retain(|_, limiter| limiter.is_ahead(now));
+    /// Forgets the addresses without a recent connection, and in a full table the address that used
+    /// least of its rate. So strangers who fill the table hold up no newcomer, and an address far
+    /// ahead of its rate stays known.
+    fn make_room(&mut self, now: Duration) {
+        while let Some((due, address)) = self.by_due.first().copied()
+            && (due <= nanos(now) || self.by_due.len() >= MAX_RATE_LIMITED_ADDRESSES)
+        {
+            self.by_due.remove(&(due, address));
+            self.by_address.remove(&address);
         }
-        if is_new && self.by_address.len() >= MAX_RATE_LIMITED_ADDRESSES {
-            // A full table means an attack: all further addresses share one rate.
-            return &mut self.others;
-        }
-        self.by_address.entry(address).or_default()
     }
 }
 
@@ -218,17 +220,19 @@ mod tests {
 
     #[test]
     fn table_of_addresses_is_bounded() {
-        let mut limiter = KeyedRateLimiter::new(1);
+        let mut limiter = KeyedRateLimiter::new(2);
         let address = |number: u32| IpAddr::from(number.to_be_bytes());
-        for number in 0..MAX_RATE_LIMITED_ADDRESSES as u32 {
+        let busy = address(0);
+        assert_eq!(limiter.check(busy, SECOND), Ok(()));
+        assert_eq!(limiter.check(busy, SECOND), Ok(()));
+        // Strangers who fill the table twice hold up none of the addresses after them.
+        for number in 1..2 * MAX_RATE_LIMITED_ADDRESSES as u32 {
             assert_eq!(limiter.check(address(number), SECOND), Ok(()));
+            assert!(limiter.by_address.len() <= MAX_RATE_LIMITED_ADDRESSES);
         }
-        let beyond = MAX_RATE_LIMITED_ADDRESSES as u32;
-        assert_eq!(limiter.check(address(beyond), SECOND), Ok(()));
-        // Both share a limiter.
-        assert!(limiter.check(address(beyond + 1), SECOND).is_err());
-        assert_eq!(limiter.by_address.len(), MAX_RATE_LIMITED_ADDRESSES);
-        assert_eq!(limiter.check(address(beyond + 2), SECOND * 62), Ok(()));
+        assert!(limiter.check(busy, SECOND).is_err(), "it is remembered");
+        assert_eq!(limiter.check(address(1), SECOND * 62), Ok(()));
         assert_eq!(limiter.by_address.len(), 1, "idle addresses are removed");
+        assert_eq!(limiter.by_due.len(), 1);
     }
 }

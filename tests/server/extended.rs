@@ -387,7 +387,7 @@ fn a_basic_client_pings_and_quits() {
 fn documented_client_sends_once_across_a_restart() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/examples/extended.py");
     let source = std::fs::read_to_string(path).expect("the client");
-    assert!(source.lines().count() < 80, "{}", source.lines().count());
+    assert!(source.lines().count() < 85, "{}", source.lines().count());
     if Command::new("python3").arg("--version").output().is_err() {
         return skip("there is no python3");
     }

@@ -43,8 +43,9 @@ fn resumption_in_the_grace_time_is_unannounced() {
 fn resumed_user_without_name_takes_the_new_address() {
     over_both(Limits::default(), |site| {
         let mut witness = Extended::join(site, "witness");
-        let client = Extended::connect(site, "client");
-        witness.skip_to("joined");
+        let mut client = Extended::connect(site, "client");
+        client.say("something");
+        witness.skip_to("message");
         let before = client.name.clone();
         let mut back = client.lose(site).resume(site);
         assert_eq!(back.name, back.line.address());
@@ -66,7 +67,12 @@ fn connected_user_moves_to_the_new_connection() {
         witness.skip_to("renamed");
         let second = first.state().resume(site);
         assert_eq!(second.name, "alice");
-        while first.next().is_some() {}
+        let bye = first.skip_to("bye");
+        assert_eq!(
+            [&bye["reason"], &bye["reconnect"]],
+            [&json!("replaced"), &json!(false)]
+        );
+        assert!(first.next().is_none());
         assert_eq!(witness.skip_to("left")["reason"], "resumed");
         witness.send("users", json!(""));
         assert_eq!(witness.skip_to("users").as_array().map(Vec::len), Some(2));
@@ -100,6 +106,20 @@ fn after_the_grace_time_the_name_is_free_and_given_back_if_it_still_is() {
         assert_eq!(back.name, back.line.address());
         let told = back.skip_to("notice")["message"].to_string();
         assert!(told.contains("alice"), "{told}");
+    });
+}
+
+#[test]
+fn silent_session_ends_with_its_connection() {
+    over_both(Limits::default(), |site| {
+        let mut witness = Extended::join(site, "witness");
+        assert!(witness.welcome["known"].is_null());
+        let silent = Extended::connect(site, "silent");
+        let lost = silent.lose(site);
+        assert_eq!(witness.skip_to("left")["reason"], "lost");
+        let back = lost.resume(site);
+        assert_eq!(back.welcome["known"], false);
+        assert_ne!(back.token, lost.token);
     });
 }
 
@@ -160,6 +180,7 @@ fn unknown_history_is_reported_and_replayed_as_far_as_kept() {
             let hello = json!({"version": 2, "token": token});
             let client = Extended::hello(site, "stranger", hello);
             assert_ne!(client.token, token);
+            assert_eq!(client.welcome["known"], false);
             assert_eq!(client.name, client.line.address());
         }
     });

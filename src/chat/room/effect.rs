@@ -65,6 +65,8 @@ pub struct WelcomeData {
     pub last: u64,
     /// Number of users in the room.
     pub users: usize,
+    /// False for the answer to an unknown token.
+    pub is_known: bool,
 }
 
 /// Reason for which the room closes a connection.

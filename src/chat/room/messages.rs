@@ -45,6 +45,7 @@ impl Room {
         self.history.push(message.clone());
         self.publish(EventKind::Message(message));
         self.acknowledge(session, nonce, Some(event));
+        self.note_action(id);
     }
 
     pub(super) fn send_private(&mut self, id: UserId, private: SendPrivate) {
@@ -56,6 +57,7 @@ impl Room {
             Ok(()) => {
                 self.reset_rejections(id);
                 self.acknowledge(session, private.nonce, None);
+                self.note_action(id);
             }
             Err(error) => self.reject_request(id, error, "private"),
         }

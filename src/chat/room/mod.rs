@@ -4,6 +4,7 @@
 //! tokens; the room has no clock, randomness or I/O.
 
 mod effect;
+mod fair_queue;
 pub mod history;
 pub mod limits;
 mod mailbox;

@@ -18,6 +18,7 @@ impl Room {
             Ok((name, key)) => {
                 self.reset_rejections(id);
                 self.rename(id, &name, key);
+                self.note_action(id);
             }
         }
     }

@@ -6,6 +6,7 @@
 use crate::chat::address::limit_key;
 use crate::chat::event::LeaveReason;
 use crate::chat::room::effect::JoinError;
+use crate::chat::room::fair_queue::Owner;
 use crate::chat::room::limits::RoomLimits;
 use crate::chat::room::mailbox::Mailbox;
 use crate::chat::room::session::Detached;
@@ -29,6 +30,8 @@ pub(super) struct User {
     /// False while the name is the user's address. Nobody else can choose such a name, so it is
     /// not among the taken names.
     pub(super) has_chosen: bool,
+    /// Whether the user has said or named something.
+    pub(super) has_acted: bool,
     /// Number of the session of an extended client or a browser.
     pub(super) session: Option<u64>,
     /// Some for a browser user, which never has an address as its name.
@@ -38,6 +41,10 @@ pub(super) struct User {
 }
 
 impl User {
+    pub(super) fn owner(&self) -> Owner {
+        Owner::of(self.address.ip())
+    }
+
     /// Makes an attached user of the basic dialect, whose name is `address`.
     pub(super) fn new(address: SocketAddr, now: Timestamp) -> Self {
         User {
@@ -46,6 +53,7 @@ impl User {
             since: now,
             rejections_in_a_row: 0,
             has_chosen: false,
+            has_acted: false,
             session: None,
             mailbox: None,
             detached: None,

@@ -11,6 +11,7 @@ use crate::chat::request::Hello;
 use crate::chat::room::effect::{
     BrowserJoin, BrowserJoinError, Effect, JoinError, Reply, WelcomeData,
 };
+use crate::chat::room::fair_queue::Owner;
 use crate::chat::room::limits::RoomLimits;
 use crate::chat::room::mailbox::{Mailbox, PrivateCopy};
 use crate::chat::room::messages::PrivateMessage;
@@ -71,13 +72,15 @@ impl Room {
         if requester.is_some_and(|user| user.session.is_some()) {
             return self.reject_request(user, RequestError::HelloTwice, "hello");
         }
+        let has_token = hello.token.is_some();
         let known = self.find_session(hello.token, Token::hash);
+        let is_known = known.is_some() || !has_token;
         let session = known
             .as_ref()
             .and_then(|(number, _)| self.sessions.get(*number));
         match (session.and_then(|session| session.user), known) {
             (Some(earlier), Some(known)) => self.resume(user, earlier, known),
-            (_, known) => self.start_session(user, known, new_token),
+            (_, known) => self.start_session(user, known, is_known, new_token),
         }
     }
 
@@ -88,7 +91,13 @@ impl Room {
 
     /// Gives the requesting user a new session, or a known one whose user has left. The user then
     /// gets the session's name back if it is free.
-    fn start_session(&mut self, id: UserId, known: KnownSession, new_token: TokenSource<'_>) {
+    fn start_session(
+        &mut self,
+        id: UserId,
+        known: KnownSession,
+        is_known: bool,
+        new_token: TokenSource<'_>,
+    ) {
         let Some(user) = self.roster.get(id) else {
             return;
         };
@@ -106,8 +115,7 @@ impl Room {
         let name = name.unwrap_or(&user.name).clone();
         let own = (user.name.clone(), user.has_chosen);
         let token = self.open_session(id, own, known, Token::hash, new_token);
-        self.welcome(name, token);
-        self.remove_sessions_over_capacity();
+        self.welcome(name, token, is_known);
         match (session_name, free) {
             (Some(session_name), Some(key)) => self.rename(id, &session_name, Some(key)),
             (Some(session_name), None) => {
@@ -117,6 +125,21 @@ impl Room {
                 self.effects.push(Effect::Reply(Reply::Notice(sentence)));
             }
             (None, _) => {}
+        }
+        if self.roster.get(id).is_some_and(|user| user.has_acted) {
+            self.note_action(id);
+        }
+    }
+
+    /// Notes that a user has said or named something: its session is kept from now on.
+    pub(super) fn note_action(&mut self, id: UserId) {
+        let Some(user) = self.roster.get_mut(id) else {
+            return;
+        };
+        user.has_acted = true;
+        if let Some(session) = user.session {
+            self.sessions.keep(session);
+            self.remove_sessions_over_capacity();
         }
     }
 
@@ -129,6 +152,8 @@ impl Room {
         hash: fn(&Token) -> TokenHash,
         new_token: TokenSource<'_>,
     ) -> Token {
+        let user = self.roster.get(id);
+        let owner = user.map_or(Owner::Restored(0), User::owner);
         let (number, token) = known.unwrap_or_else(|| {
             loop {
                 let token = new_token();
@@ -139,8 +164,7 @@ impl Room {
                     is_present: true,
                     used: self.now.wall,
                 };
-                let used = self.now.steady;
-                if let Some(number) = self.sessions.add(session, Some(id), used) {
+                if let Some(number) = self.sessions.add(session, owner) {
                     break (number, token);
                 }
             }
@@ -151,18 +175,19 @@ impl Room {
         }
         if let Some(user) = self.roster.get_mut(id) {
             user.session = Some(number);
-            self.sessions
-                .touch(number, user.detached.is_none(), self.now);
+            let is_attached = user.detached.is_none();
+            self.sessions.touch(number, is_attached, owner, self.now);
         }
         token
     }
 
-    fn welcome(&mut self, name: Username, token: Token) {
+    fn welcome(&mut self, name: Username, token: Token, is_known: bool) {
         self.effects.push(Effect::Reply(Reply::Welcome(WelcomeData {
             name,
             token,
             last: self.last_event,
             users: self.roster.len(),
+            is_known,
         })));
     }
 
@@ -183,9 +208,9 @@ impl Room {
             false => Username::from_address(user.address),
         };
         let is_renamed = name != user.name;
-        self.sessions.touch(session, true, self.now);
+        self.sessions.touch(session, true, user.owner(), self.now);
         self.effects.push(Effect::Resumed(earlier));
-        self.welcome(name.clone(), token);
+        self.welcome(name.clone(), token, true);
         self.publish(EventKind::Left {
             name: temporary.name,
             is_summarised,
@@ -197,6 +222,9 @@ impl Room {
         for (_, message) in detached.into_iter().flat_map(|detached| detached.pending) {
             let copy = Reply::Private(PrivateCopy::unnumbered(message));
             self.effects.push(Effect::ToUser(earlier, copy));
+        }
+        if temporary.has_acted {
+            self.note_action(earlier);
         }
     }
 
@@ -243,7 +271,7 @@ impl Room {
         let (own, hash) = ((name.clone(), true), Token::browser_hash);
         let known = self.find_session(token, hash);
         let token = self.open_session(user, own, known, hash, new_token);
-        self.remove_sessions_over_capacity();
+        self.note_action(user);
         self.announce_join(name.clone());
         let effects = self.take_effects();
         Ok(BrowserJoin {
@@ -268,7 +296,8 @@ impl Room {
             mailbox.add_pending(detached.pending.into_iter().map(|(_, message)| message));
         }
         if let Some(session) = user.session {
-            self.sessions.touch(session, true, self.now);
+            let owner = user.owner();
+            self.sessions.touch(session, true, owner, self.now);
         }
         Ok(())
     }
@@ -291,18 +320,20 @@ impl Room {
 
     // Detached users
 
-    /// Reports that a user's last connection ended. If a user with a session closed or lost it,
-    /// the user is detached; otherwise the user leaves.
+    /// Reports that a user's last connection ended. If a user with a kept session closed or lost
+    /// it, the user is detached; otherwise the user leaves.
     pub fn disconnect(&mut self, id: UserId, reason: LeaveReason) -> Vec<Effect> {
         let Some(user) = self.roster.get(id) else {
             return Vec::new();
         };
         let may_come_back = matches!(reason, LeaveReason::Closed | LeaveReason::Lost);
-        match user.session.filter(|_| may_come_back) {
+        let session = user.session.filter(|_| may_come_back);
+        match session.filter(|session| self.sessions.is_kept(*session)) {
             None => self.remove_user(id, reason),
             Some(session) if user.detached.is_none() => {
+                let owner = user.owner();
                 self.roster.detach(id, self.grace_end(), reason);
-                self.sessions.touch(session, false, self.now);
+                self.sessions.touch(session, false, owner, self.now);
             }
             Some(_) => {}
         }
@@ -322,10 +353,11 @@ impl Room {
         };
         if let Some(number) = user.session {
             if user.detached.is_none() {
-                self.sessions.touch(number, false, self.now);
+                self.sessions.touch(number, false, user.owner(), self.now);
             }
-            if let Some(session) = self.sessions.get_mut(number) {
-                session.user = None;
+            match self.sessions.is_kept(number) {
+                true => self.sessions.clear_user(number),
+                false => self.sessions.remove(number),
             }
         }
         let target = user.name.clone();
@@ -354,7 +386,7 @@ impl Room {
     }
 
     fn remove_sessions_over_capacity(&mut self) {
-        while let Some(session) = self.sessions.least_recent_over_capacity() {
+        while let Some(session) = self.sessions.over_capacity() {
             self.remove_session(session);
         }
     }
@@ -390,8 +422,8 @@ impl Room {
             let user = present.iter_mut().find(has_name);
             let user = user.filter(|_| session.is_present).and_then(Option::take);
             let id = user.and_then(|(_, since)| room.restore_user(&session, since));
-            let used = now.back_at(session.used).steady;
-            room.sessions.add(session, id, used);
+            let used = now.back_at(session.used);
+            room.sessions.restore(session, id, used);
         }
         for nonce in stored.nonces {
             let session = nonce.token.prefix();

@@ -3,11 +3,13 @@
 use crate::chat::record::{NonceRecord, Record, SessionRecord};
 use crate::chat::request::Nonce;
 use crate::chat::room::RoomTime;
+use crate::chat::room::fair_queue::{FairQueue, Owner};
 use crate::chat::room::roster::UserId;
 use crate::chat::token::TokenHash;
 use crate::limits::{MAX_NONCES, MAX_NONCES_PER_TOKEN, MIN_NONCES_PER_TOKEN, NONCE_LIFETIME};
 use jiff::SignedDuration;
 use sha2::{Digest, Sha256};
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::time::Duration;
 
@@ -21,6 +23,9 @@ pub(super) struct UserSession {
     /// Steady time of the last use.
     used: SignedDuration,
     is_attached: bool,
+    /// Whether a user of the session has said or named something.
+    is_kept: bool,
+    owner: Owner,
     nonces: Nonces,
 }
 
@@ -34,11 +39,14 @@ struct Nonces {
 #[derive(Debug)]
 pub(super) struct SessionTable {
     sessions: HashMap<u64, UserSession>,
-    /// Sessions without a connection, by the time of their last use.
-    idle: BTreeSet<(SignedDuration, u64)>,
+    /// Kept sessions without a connection, by the time of their last use.
+    idle: FairQueue<u64>,
+    kept_count: usize,
+    /// Bound of `kept_count`. Each other session has a connection.
     capacity: usize,
     lifetime: SignedDuration,
     nonce_count: usize,
+    max_nonces: usize,
     /// Changes that are not yet stored; `None` without a store.
     changes: Option<Changes>,
 }
@@ -64,10 +72,12 @@ impl SessionTable {
     pub(super) fn new(capacity: usize, lifetime: Duration) -> Self {
         SessionTable {
             sessions: HashMap::new(),
-            idle: BTreeSet::new(),
+            idle: FairQueue::new(),
+            kept_count: 0,
             capacity,
             lifetime: signed(lifetime),
             nonce_count: 0,
+            max_nonces: MAX_NONCES,
             changes: None,
         }
     }
@@ -93,7 +103,12 @@ impl SessionTable {
     }
 
     fn record_session(&mut self, number: u64) {
-        if let Some(changes) = &mut self.changes {
+        if let Some(changes) = &mut self.changes
+            && self
+                .sessions
+                .get(&number)
+                .is_some_and(|session| session.is_kept)
+        {
             changes.sessions.insert(number);
         }
     }
@@ -116,58 +131,93 @@ impl SessionTable {
         self.sessions.get_mut(&number)
     }
 
-    /// Adds a session without a connection. Returns `None` if another session has the same
-    /// number, which has a negligible probability.
-    pub(super) fn add(
-        &mut self,
-        record: SessionRecord,
-        user: Option<UserId>,
-        used: SignedDuration,
-    ) -> Option<u64> {
+    /// Adds a session that is not kept. Returns `None` if another session has the same number,
+    /// which has a negligible probability.
+    pub(super) fn add(&mut self, record: SessionRecord, owner: Owner) -> Option<u64> {
         let number = record.token.prefix();
-        if self.sessions.contains_key(&number) {
+        let Entry::Vacant(entry) = self.sessions.entry(number) else {
             return None;
-        }
-        self.idle.insert((used, number));
-        let session = UserSession {
-            record,
-            user,
-            used,
-            is_attached: false,
-            nonces: Nonces::default(),
         };
-        self.sessions.insert(number, session);
+        entry.insert(UserSession {
+            record,
+            user: None,
+            used: SignedDuration::ZERO,
+            is_attached: true,
+            is_kept: false,
+            owner,
+            nonces: Nonces::default(),
+        });
         Some(number)
     }
 
-    /// Marks a session as used now, by a connection that stays open if `is_attached`.
-    pub(super) fn touch(&mut self, number: u64, is_attached: bool, now: RoomTime) {
+    /// Adds a stored session, which was last used at this time.
+    pub(super) fn restore(&mut self, record: SessionRecord, user: Option<UserId>, used: RoomTime) {
+        let number = record.token.prefix();
+        let owner = Owner::Restored(number);
+        if self.add(record, owner).is_some() {
+            self.touch(number, false, owner, used);
+            self.keep(number);
+        }
         if let Some(session) = self.sessions.get_mut(&number) {
-            self.idle.remove(&(session.used, number));
-            session.is_attached = is_attached;
-            (session.used, session.record.used) = (now.steady, now.wall);
-            if !is_attached {
-                self.idle.insert((now.steady, number));
+            session.user = user;
+        }
+    }
+
+    pub(super) fn is_kept(&self, number: u64) -> bool {
+        let session = self.sessions.get(&number);
+        session.is_some_and(|session| session.is_kept)
+    }
+
+    /// Keeps and stores a session from now on, even without a connection.
+    pub(super) fn keep(&mut self, number: u64) {
+        if let Some(session) = self.sessions.get_mut(&number)
+            && !session.is_kept
+        {
+            session.is_kept = true;
+            self.kept_count += 1;
+            if !session.is_attached {
+                self.idle.insert(session.owner, session.used, number);
             }
             self.record_session(number);
         }
     }
 
-    /// Returns the least recently used session without a connection if there are too many.
-    pub(super) fn least_recent_over_capacity(&self) -> Option<u64> {
-        let (_, number) = self.idle.first()?;
-        (self.sessions.len() > self.capacity).then_some(*number)
+    pub(super) fn clear_user(&mut self, number: u64) {
+        if let Some(session) = self.get_mut(number) {
+            session.user = None;
+        }
+    }
+
+    /// Marks a session as used now, by a connection that stays open if `is_attached`.
+    pub(super) fn touch(&mut self, number: u64, is_attached: bool, owner: Owner, now: RoomTime) {
+        if let Some(session) = self.sessions.get_mut(&number) {
+            self.idle.remove(session.owner, session.used, number);
+            session.is_attached = is_attached;
+            session.owner = owner;
+            (session.used, session.record.used) = (now.steady, now.wall);
+            if !is_attached && session.is_kept {
+                self.idle.insert(owner, now.steady, number);
+            }
+            self.record_session(number);
+        }
+    }
+
+    /// Returns the session to forget if too many are kept: of the owner with most sessions without
+    /// a connection, the least recently used one.
+    pub(super) fn over_capacity(&self) -> Option<u64> {
+        let number = self.idle.first_of_largest_share()?;
+        (self.kept_count > self.capacity).then_some(number)
     }
 
     /// Returns a session that has expired.
     pub(super) fn expired(&self, now: SignedDuration) -> Option<u64> {
         let (used, number) = self.idle.first()?;
-        (self.end_of(*used) <= now).then_some(*number)
+        (self.end_of(used) <= now).then_some(number)
     }
 
     /// Returns the time at which the next session expires.
     pub(super) fn next_end(&self) -> Option<SignedDuration> {
-        self.idle.first().map(|(used, _)| self.end_of(*used))
+        self.idle.first().map(|(used, _)| self.end_of(used))
     }
 
     fn end_of(&self, used: SignedDuration) -> SignedDuration {
@@ -176,8 +226,12 @@ impl SessionTable {
 
     pub(super) fn remove(&mut self, number: u64) {
         if let Some(session) = self.sessions.remove(&number) {
-            self.idle.remove(&(session.used, number));
+            self.idle.remove(session.owner, session.used, number);
             self.nonce_count -= session.nonces.order.len();
+            if !session.is_kept {
+                return;
+            }
+            self.kept_count -= 1;
             if let Some(changes) = &mut self.changes {
                 changes
                     .other
@@ -215,14 +269,42 @@ impl SessionTable {
         let oldest_kept = now.steady.saturating_sub(signed(NONCE_LIFETIME));
         while let Some((oldest, time)) = nonces.order.front().copied() {
             let count = nonces.order.len();
-            let may_go = time < oldest_kept || self.nonce_count > MAX_NONCES;
-            if count <= MIN_NONCES_PER_TOKEN || (!may_go && count <= MAX_NONCES_PER_TOKEN) {
+            let is_old = time < oldest_kept;
+            if count <= MIN_NONCES_PER_TOKEN || (!is_old && count <= MAX_NONCES_PER_TOKEN) {
                 break;
             }
             nonces.order.pop_front();
             nonces.ids.remove(&oldest);
             self.nonce_count -= 1;
             record(Record::NonceForgotten(token, oldest));
+        }
+        while self.nonce_count > self.max_nonces {
+            self.forget_nonces_of_largest_share();
+        }
+    }
+
+    /// Forgets the oldest tenth of the nonces of one session: of the owner with most nonces, the
+    /// session with most. A tenth, since finding it takes a look at each session.
+    fn forget_nonces_of_largest_share(&mut self) {
+        let mut shares: HashMap<Owner, usize> = HashMap::new();
+        for session in self.sessions.values() {
+            *shares.entry(session.owner).or_default() += session.nonces.order.len();
+        }
+        let largest = shares.into_iter().max_by_key(|(_, share)| *share);
+        let sessions = self.sessions.values_mut();
+        let of_largest = sessions.filter(|session| Some(session.owner) == largest.map(|all| all.0));
+        let Some(session) = of_largest.max_by_key(|session| session.nonces.order.len()) else {
+            return;
+        };
+        let order = &mut session.nonces.order;
+        let forgotten = order.len().div_ceil(10);
+        self.nonce_count -= forgotten;
+        for (nonce, _) in order.drain(..forgotten) {
+            session.nonces.ids.remove(&nonce);
+            if let Some(changes) = &mut self.changes {
+                let record = Record::NonceForgotten(session.record.token, nonce);
+                changes.other.push(record);
+            }
         }
     }
 }
@@ -242,15 +324,40 @@ mod tests {
 
     fn table_with_session() -> (SessionTable, u64) {
         let mut sessions = SessionTable::new(10, Duration::from_secs(3600));
+        let number = add_session(&mut sessions, 1, 1);
+        (sessions, number)
+    }
+
+    fn add_session(sessions: &mut SessionTable, token: u8, host: u8) -> u64 {
         let session = SessionRecord {
-            token: Token::new([1; 16]).hash(),
+            token: Token::new([token; 16]).hash(),
             name: Username::from_stored("a"),
             has_chosen: true,
             is_present: true,
             used: at(0).wall,
         };
-        let number = sessions.add(session, None, at(0).steady).unwrap();
-        (sessions, number)
+        let owner = Owner::of([10, 0, 0, host].into());
+        sessions.add(session, owner).unwrap()
+    }
+
+    #[test]
+    fn nonces_of_a_stranger_do_not_shorten_those_of_others() {
+        let (mut sessions, own) = table_with_session();
+        sessions.max_nonces = 5000;
+        for nonce in 0..2000 {
+            sessions.add_nonce(own, nonce, Some(nonce), at(0));
+        }
+        for token in 2..=30 {
+            let stranger = add_session(&mut sessions, token, 2);
+            for nonce in 0..300 {
+                sessions.add_nonce(stranger, nonce, Some(nonce), at(1));
+                assert!(sessions.nonce_count <= 5000);
+            }
+        }
+        assert_eq!(sessions.find_nonce(own, 0), Some(Some(0)));
+        let counted = sessions.sessions.values();
+        let counted: usize = counted.map(|session| session.nonces.order.len()).sum();
+        assert_eq!(sessions.nonce_count, counted);
     }
 
     #[test]

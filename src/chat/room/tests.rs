@@ -121,3 +121,50 @@ fn stored_times_are_converted_once() {
         )));
     }
 }
+
+/// Connects, says hello, optionally speaks, and quits. Returns the token.
+fn visit(room: &mut Room, address: [u8; 4], number: u32, speaks: bool) -> Token {
+    let mut now = room.now;
+    now.steady += SECOND;
+    room.set_time(now);
+    let (user, _) = room.enter(SocketAddr::from((address, 1))).unwrap();
+    let token = Token::new(u128::from(number).to_be_bytes());
+    room.request(user, hello(None), &mut || token.clone());
+    if speaks {
+        room.request(user, said_once("hi"), &mut || token.clone());
+    }
+    room.disconnect(user, LeaveReason::Quit);
+    token
+}
+
+#[test]
+fn strangers_do_not_push_out_the_sessions_of_others() {
+    let limits = RoomLimits {
+        max_clients: 10,
+        ..RoomLimits::default()
+    };
+    let most = 10 * limits.max_clients;
+    let (mut room, _) = Room::restore(limits, RestoredState::default(), start());
+    room.set_time(start());
+    let class: Vec<_> = (0..30)
+        .map(|number| visit(&mut room, [10, 0, 0, 1], number, true))
+        .collect();
+    room.take_records();
+    for number in 100..400 {
+        visit(&mut room, [10, 0, 0, 2], number, false);
+    }
+    assert!(
+        room.take_records().is_empty(),
+        "silent sessions are not stored"
+    );
+    let last = (400..700).map(|number| visit(&mut room, [10, 0, 0, 2], number, true));
+    let last = last.last().unwrap();
+    for token in class.iter().chain([&last]) {
+        assert!(room.sessions.find(&token.hash(), room.now.steady).is_some());
+    }
+    let kept = (0..700_u32).filter(|number| {
+        let token = Token::new(u128::from(*number).to_be_bytes());
+        room.sessions.find(&token.hash(), room.now.steady).is_some()
+    });
+    assert_eq!(kept.count(), most);
+}

@@ -12,6 +12,7 @@ use std::collections::BTreeSet;
 
 /// Last sentence of a stopping server, as clients of the basic dialect get it.
 const SHUTTING_DOWN: &str = "The server is shutting down";
+const REPLACED: &str = "Another connection has taken over your session";
 const NO_MESSAGES: &str = "No messages yet";
 const NOTHING_FOUND: &str = "Nothing was found";
 
@@ -123,6 +124,9 @@ impl Formatter {
             SessionUpdate::Truncated { messages } => format!(
                 "Only the newest {messages} messages are shown; --json and history requests get older ones"
             ),
+            SessionUpdate::Unconfirmed { text } => format!(
+                "The server forgot your session, so this is not sent again; it may have been said: {text}"
+            ),
             SessionUpdate::Unsupported(sentence) => sentence,
         };
         items.push(OutputItem::Notice(notice));
@@ -175,6 +179,7 @@ impl Formatter {
             ServerLine::Notice(notice) => OutputItem::Server(notice.message),
             ServerLine::Error(error) => OutputItem::Server(error.message),
             ServerLine::Bye(bye) if bye.reason == "shutdown" => server(SHUTTING_DOWN),
+            ServerLine::Bye(bye) if bye.reason == "replaced" => server(REPLACED),
             ServerLine::Bye(_)
             | ServerLine::Ack(_)
             | ServerLine::Welcome(_)
@@ -221,6 +226,7 @@ impl Formatter {
                 json!({ "complete": false, "after": after, "oldest": oldest }),
             ),
             SessionUpdate::Truncated { messages } => ("cut", json!({ "messages": messages })),
+            SessionUpdate::Unconfirmed { text } => ("unconfirmed", json!({ "message": text })),
             SessionUpdate::Unsupported(sentence) => ("impossible", json!({ "message": sentence })),
         };
         add(&json_line(kind, data));

@@ -72,6 +72,8 @@ pub struct Session {
     recovery: Option<Recovery>,
     replay: HistoryReplay,
     pub(crate) queue: ResendQueue,
+    /// Lines without an acknowledgement that are not sent again.
+    pub(crate) unconfirmed: usize,
     pub(crate) heartbeat: Heartbeat,
     output: Vec<u8>,
     updates: Vec<SessionUpdate>,
@@ -100,6 +102,7 @@ impl Session {
             recovery: None,
             replay: HistoryReplay::default(),
             queue: ResendQueue::new(random),
+            unconfirmed: 0,
             heartbeat: Heartbeat::default(),
             output: Vec::new(),
             updates: Vec::new(),
@@ -374,6 +377,14 @@ impl Session {
         };
         self.phase = Phase::Extended;
         self.name = Some(welcome.name.clone());
+        if welcome.known == Some(false) {
+            // The server has forgotten their nonces, too, and would say them twice.
+            while let Some(request) = self.queue.take_sent_before() {
+                self.unconfirmed += 1;
+                let text = request.into_text();
+                self.updates.push(SessionUpdate::Unconfirmed { text });
+            }
+        }
         match (before, welcome.resumed) {
             (Some(_), Some(resumed)) if resumed.complete => {
                 self.recovery = Some(Recovery {

@@ -54,6 +54,14 @@ impl UserRequest {
         }
     }
 
+    /// Returns the text of a message.
+    pub(crate) fn into_text(self) -> String {
+        match self {
+            UserRequest::Say { text, .. } | UserRequest::Private { text, .. } => text,
+            _ => String::new(),
+        }
+    }
+
     pub(crate) fn text_bytes(&self) -> usize {
         match self {
             UserRequest::Say { text, .. }

@@ -11,6 +11,8 @@ use std::collections::VecDeque;
 struct QueuedRequest {
     request: UserRequest,
     nonce: Option<Nonce>,
+    /// Whether it was sent over this connection or an earlier one.
+    was_sent: bool,
 }
 
 #[derive(Debug)]
@@ -52,14 +54,22 @@ impl ResendQueue {
             None => None,
         };
         self.bytes += request.text_bytes();
-        self.requests.push_back(QueuedRequest { request, nonce });
+        self.requests.push_back(QueuedRequest {
+            request,
+            nonce,
+            was_sent: false,
+        });
     }
 
     /// Puts a request without a nonce before all others, none of which may be in flight.
     pub(super) fn push_front(&mut self, request: UserRequest) {
         self.bytes += request.text_bytes();
         let nonce = None;
-        self.requests.push_front(QueuedRequest { request, nonce });
+        self.requests.push_front(QueuedRequest {
+            request,
+            nonce,
+            was_sent: false,
+        });
     }
 
     pub(super) fn pop_if(
@@ -84,7 +94,8 @@ impl ResendQueue {
 
     /// Marks the first unsent request as sent; returns it if it needs no acknowledgement.
     pub(super) fn mark_sent(&mut self) -> Option<UserRequest> {
-        let next = self.requests.get(self.in_flight)?;
+        let next = self.requests.get_mut(self.in_flight)?;
+        next.was_sent = true;
         if next.nonce.is_none() {
             return self.remove(self.in_flight);
         }
@@ -108,7 +119,13 @@ impl ResendQueue {
         }
     }
 
-    /// Marks every request as unsent.
+    /// Takes a request that was sent over an earlier connection.
+    pub(super) fn take_sent_before(&mut self) -> Option<UserRequest> {
+        let index = self.requests.iter().position(|queued| queued.was_sent)?;
+        self.remove(index)
+    }
+
+    /// Makes every request due again.
     pub(super) fn connection_lost(&mut self) {
         self.in_flight = 0;
     }

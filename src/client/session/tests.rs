@@ -421,3 +421,23 @@ fn truncated_replay_is_reported() {
     assert_eq!(updates[0], truncated);
     assert!(updates[1].ends_with(&format!(" {}", (pages + 1) * size)));
 }
+
+#[test]
+fn lines_that_a_forgotten_session_may_have_said_are_not_sent_again() {
+    let mut client = ScriptedSession::extended();
+    client.says("sent");
+    client.assert_sends(&["message"]);
+    client.session.disconnected();
+    client.says("not yet sent");
+    client.session.connected(client.now);
+    client.receives(&marked());
+    client.assert_sends(&["hello"]);
+    let data = r#"{"name":"al","token":"t2","known":false,"epoch":"e","last":10}"#;
+    client.receives(&line("welcome", data));
+    let output = client.output();
+    assert!(!output.contains(r#""sent""#), "{output}");
+    assert!(output.contains(r#""not yet sent""#), "{output}");
+    assert_eq!(client.session.unconfirmed, 1);
+    let shown = client.updates().concat();
+    assert!(shown.contains(r#"Unconfirmed { text: "sent" }"#), "{shown}");
+}

@@ -20,6 +20,8 @@ pub enum SessionUpdate {
     },
     /// The requested history is longer than one replay; the newest messages follow.
     Truncated { messages: usize },
+    /// A line without an acknowledgement, which a server that forgot the session may have published.
+    Unconfirmed { text: String },
     /// The server does not support a request.
     Unsupported(String),
 }

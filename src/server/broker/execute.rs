@@ -90,6 +90,7 @@ impl Broker {
             epoch: &self.context.epoch,
             last: welcome.last,
             users: welcome.users,
+            is_known: welcome.is_known,
             limits: AnnouncedLimits {
                 message: limits.max_message_bytes,
                 line: limits.max_line_bytes,
@@ -223,6 +224,10 @@ pub(super) fn last_line(reason: CloseReason, dialect: Dialect) -> Option<Arc<[u8
     let bye = reason.bye_reason()?;
     Some(match dialect {
         Dialect::Browser => sse::bye_event(bye.word()),
-        _ => encoded(|line| extended::encode_bye(line, bye, bye != LeaveReason::Refused, 0)),
+        _ => {
+            // Two clients with one token would take the session from each other for ever.
+            let reconnect = !matches!(bye, LeaveReason::Refused | LeaveReason::Replaced);
+            encoded(|line| extended::encode_bye(line, bye, reconnect, 0))
+        }
     })
 }

@@ -123,11 +123,11 @@ impl Model {
         });
         if number == self.tokens.len() {
             self.know_token(name.clone(), true, true);
-            self.forget_idle_token(&mut effects);
         } else {
-            let known = &mut self.tokens[number];
-            (known.name, known.used) = (name.clone(), self.now.steady);
+            self.tokens[number].name = name.clone();
         }
+        self.use_token(number, self.here.len() - 1);
+        self.note_action(id, &mut effects);
         let many = self.here.len() > self.limits.announce_limit;
         let kind = self.next_event(&mut effects);
         assert!(
@@ -172,7 +172,7 @@ impl Model {
             assert_eq!(copy.number, Some(number));
         }
         if let Some(number) = person.token.filter(|_| was_away) {
-            self.tokens[number].used = self.now.steady;
+            self.use_token(number, place);
         }
     }
 
@@ -194,7 +194,7 @@ impl Model {
             let person = &mut self.here[place];
             person.away = Some(self.now.steady + seconds(self.limits.grace));
             if let Some(number) = person.token {
-                self.tokens[number].used = self.now.steady;
+                self.use_token(number, place);
             }
         }
     }

@@ -58,6 +58,8 @@ struct Person {
     keys: UsernameKey,
     since: Timestamp,
     refusals: u32,
+    /// Whether the user has said or named something.
+    has_acted: bool,
     /// Number of the token.
     token: Option<usize>,
     /// Steady time of the end of the grace time after a lost connection.
@@ -86,6 +88,7 @@ impl Person {
             keys,
             since,
             refusals: 0,
+            has_acted: false,
             token: None,
             away: None,
             is_browser: false,
@@ -116,6 +119,10 @@ struct Known {
     has_chosen: bool,
     is_browser: bool,
     used: SignedDuration,
+    /// Network of the last user.
+    owner: Vec<u8>,
+    /// Whether a user of the session has said or named something.
+    is_kept: bool,
     is_forgotten: bool,
     /// Number of the event, if any, under each nonce.
     said: HashMap<String, Option<u64>>,
@@ -340,13 +347,14 @@ impl Model {
     fn lose(&mut self, room: &mut Room, place: usize) {
         let id = self.here[place].id;
         let mut effects = room.disconnect(id, LeaveReason::Closed);
-        match self.here[place].token {
+        let token = self.here[place].token;
+        match token.filter(|token| self.tokens[*token].is_kept) {
             Some(token) => {
                 assert!(
                     effects.is_empty(),
                     "a departure in grace is told: {effects:?}"
                 );
-                self.tokens[token].used = self.now.steady;
+                self.use_token(token, place);
                 let until = self.now.steady + seconds(self.limits.grace);
                 self.here[place].away = Some(until);
             }
@@ -379,10 +387,28 @@ impl Model {
         if let Some(token) = person.token {
             let known = &mut self.tokens[token];
             if person.away.is_none() {
-                known.used = self.now.steady;
+                (known.used, known.owner) = (self.now.steady, network(person.address));
             }
+            known.is_forgotten |= !known.is_kept;
         }
         self.gone.push(person.id);
+    }
+
+    fn use_token(&mut self, token: usize, place: usize) {
+        let known = &mut self.tokens[token];
+        (known.used, known.owner) = (self.now.steady, network(self.here[place].address));
+    }
+
+    /// Keeps the session of a user who has said or named something, and forgets another if there
+    /// are too many.
+    fn note_action(&mut self, id: UserId, effects: &mut Vec<Effect>) {
+        let mut here = self.here.iter_mut();
+        let person = here.find(|person| person.id == id).expect("it is here");
+        person.has_acted = true;
+        if let Some(token) = person.token {
+            self.tokens[token].is_kept = true;
+            self.forget_idle_token(effects);
+        }
     }
 
     /// Removes users and tokens whose time has passed.

@@ -48,7 +48,7 @@ impl Model {
             Request::SendMessage(say) => self.take_said(place, say, effects),
             Request::Private(private) => self.take_private(room, place, private, effects),
             Request::SetName(requested) => {
-                self.take_rename(room, place, &requested, Self::only(effects));
+                self.take_rename(room, place, &requested, effects);
             }
             Request::History => {
                 self.here[place].refusals = 0;
@@ -87,11 +87,12 @@ impl Model {
         effects: &mut Vec<Effect>,
     ) {
         let (Some(token), Some(nonce)) = (self.here[place].token, nonce) else {
-            return assert!(effects.is_empty(), "{effects:?}");
+            return;
         };
         let said = &mut self.tokens[token].said;
         let id = *said.entry(nonce.as_str().to_owned()).or_insert(id);
-        match Self::only(std::mem::take(effects)) {
+        assert!(!effects.is_empty(), "an acknowledgement is missing");
+        match effects.remove(0) {
             Effect::Reply(Reply::Ack {
                 nonce: told,
                 id: number,
@@ -110,7 +111,8 @@ impl Model {
     fn take_said(&mut self, place: usize, say: SendMessage, mut effects: Vec<Effect>) {
         self.here[place].refusals = 0;
         if self.was_said(place, say.nonce.as_ref()) {
-            return self.take_ack(place, say.nonce.as_ref(), None, &mut effects);
+            self.take_ack(place, say.nonce.as_ref(), None, &mut effects);
+            return assert!(effects.is_empty(), "{effects:?}");
         }
         let EventKind::Message(message) = self.next_event(&mut effects) else {
             panic!("a message was expected")
@@ -121,7 +123,10 @@ impl Model {
         assert_eq!((&message.text, message.action), (&say.text, say.action));
         let said = (self.events, person.name.to_string(), say.text.into());
         self.said.push(said);
+        let id = self.here[place].id;
         self.take_ack(place, say.nonce.as_ref(), Some(self.events), &mut effects);
+        self.note_action(id, &mut effects);
+        assert!(effects.is_empty(), "{effects:?}");
     }
 
     fn take_private(
@@ -134,7 +139,8 @@ impl Model {
         let nonce = private.nonce.as_ref();
         if self.was_said(place, nonce) {
             self.here[place].refusals = 0;
-            return self.take_ack(place, nonce, None, &mut effects);
+            self.take_ack(place, nonce, None, &mut effects);
+            return assert!(effects.is_empty(), "{effects:?}");
         }
         let meant = UsernameKey::of_typed(&private.target);
         let is_meant = |person: &&mut Person| match private.target.parse() {
@@ -177,27 +183,37 @@ impl Model {
             }
         }
         self.take_ack(place, nonce, None, &mut effects);
+        self.note_action(sender, &mut effects);
+        assert!(effects.is_empty(), "{effects:?}");
     }
 
-    fn take_rename(&mut self, room: &mut Room, place: usize, requested: &str, effect: Effect) {
+    fn take_rename(
+        &mut self,
+        room: &mut Room,
+        place: usize,
+        requested: &str,
+        mut effects: Vec<Effect>,
+    ) {
         let person = &self.here[place];
         let (new, keys) = match parsed(requested, person.own_name()) {
             Ok(new) => new,
-            Err(_) => return self.take_refusal(room, place, effect, "bad-name"),
+            Err(_) => {
+                return self.take_refusal(room, place, Self::only(effects), "bad-name");
+            }
         };
         if new == person.name {
             self.here[place].refusals = 0;
-            let Effect::Reply(Reply::Notice(told)) = effect else {
-                panic!("{effect:?}")
+            let Effect::Reply(Reply::Notice(told)) = Self::only(effects) else {
+                panic!("a notice was expected")
             };
             assert_eq!(told, format!("Your name is already {new}"));
             return;
         }
         let mut others = self.here.iter().filter(|other| other.id != person.id);
         if others.any(|other| collide(&other.keys, &keys)) {
-            return self.take_refusal(room, place, effect, "name-taken");
+            return self.take_refusal(room, place, Self::only(effects), "name-taken");
         }
-        let kind = self.next_event(&mut vec![effect]);
+        let kind = self.next_event(&mut effects);
         let person = &mut self.here[place];
         person.refusals = 0;
         assert!(matches!(&kind, EventKind::Renamed { old, new: told }
@@ -212,6 +228,9 @@ impl Model {
             let known = &mut self.tokens[token];
             (known.name, known.has_chosen) = (name, has_chosen);
         }
+        let id = self.here[place].id;
+        self.note_action(id, &mut effects);
+        assert!(effects.is_empty(), "{effects:?}");
     }
 
     pub(super) fn ask_from_outside(&self, room: &mut Room, place: usize, request: Request) {

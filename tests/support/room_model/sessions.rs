@@ -5,6 +5,7 @@ use smolchat::chat::event::{EventKind, LeaveReason};
 use smolchat::chat::request::{Hello, Request};
 use smolchat::chat::room::{Effect, Reply, Room, WelcomeData};
 use smolchat::chat::username::Username;
+use std::cmp::Reverse;
 use std::collections::HashMap;
 
 impl Model {
@@ -34,7 +35,7 @@ impl Model {
         });
         let Some(number) = known else {
             assert!(drawn, "a token that is not known is not given back");
-            return self.begin(place, effects);
+            return self.begin(place, asked.is_none(), effects);
         };
         assert!(!drawn, "a token that is known is given back");
         let earlier = self
@@ -47,14 +48,18 @@ impl Model {
         }
     }
 
-    fn begin(&mut self, place: usize, mut effects: Vec<Effect>) {
+    fn begin(&mut self, place: usize, is_known: bool, mut effects: Vec<Effect>) {
         let number = self.tokens.len();
         let person = &mut self.here[place];
         person.token = Some(number);
         let (name, has_chosen) = (person.name.clone(), person.has_chosen());
+        let (id, has_acted) = (person.id, person.has_acted);
         self.know_token(name, has_chosen, false);
-        self.take_welcome(&mut effects, place, number);
-        self.forget_idle_token(&mut effects);
+        self.use_token(number, place);
+        self.take_welcome(&mut effects, place, number, is_known);
+        if has_acted {
+            self.note_action(id, &mut effects);
+        }
         assert!(effects.is_empty(), "{effects:?}");
     }
 
@@ -64,27 +69,38 @@ impl Model {
             has_chosen,
             is_browser,
             used: self.now.steady,
+            owner: Vec::new(),
+            is_kept: false,
             is_forgotten: false,
             said: HashMap::new(),
         });
     }
 
-    /// Forgets the least recently used token above the limit.
+    /// Forgets a token above the limit: the least recently used one of the network with most.
     pub(super) fn forget_idle_token(&mut self, effects: &mut Vec<Effect>) {
         let most = 10 * self.limits.max_clients;
         let alive = self
             .tokens
             .iter()
-            .filter(|known| !known.is_forgotten)
+            .filter(|known| known.is_kept && !known.is_forgotten)
             .count();
         if alive > most {
             let idle = self.tokens.iter().enumerate().filter(|(number, known)| {
                 let mut connected = self.connected();
-                !known.is_forgotten && !connected.any(|person| person.token == Some(*number))
+                let is_connected = connected.any(|person| person.token == Some(*number));
+                known.is_kept && !known.is_forgotten && !is_connected
             });
+            let idle: Vec<_> = idle.collect();
+            let share = |owner: &[u8]| {
+                idle.iter()
+                    .filter(|(_, known)| known.owner == owner)
+                    .count()
+            };
             let (oldest, _) = idle
-                .min_by_key(|(_, known)| known.used)
+                .iter()
+                .max_by_key(|(_, known)| (share(&known.owner), Reverse(known.used)))
                 .expect("an idle one");
+            let oldest = *oldest;
             self.tokens[oldest].is_forgotten = true;
             let away = self
                 .here
@@ -96,7 +112,13 @@ impl Model {
         }
     }
 
-    fn take_welcome(&self, effects: &mut Vec<Effect>, place: usize, number: usize) {
+    fn take_welcome(
+        &self,
+        effects: &mut Vec<Effect>,
+        place: usize,
+        number: usize,
+        expects_known: bool,
+    ) {
         let Effect::Reply(Reply::Welcome(welcome)) = effects.remove(0) else {
             panic!("a welcome was expected")
         };
@@ -105,7 +127,9 @@ impl Model {
             token: told,
             last,
             users,
+            is_known,
         } = welcome;
+        assert_eq!(is_known, expects_known);
         assert_eq!(name, self.here[place].name);
         assert_eq!(told, token(number));
         assert_eq!((last, users), (self.events, self.here.len()));
@@ -133,9 +157,9 @@ impl Model {
             person.keys = person.name.key();
         }
         let name = person.name.clone();
-        self.tokens[number].used = self.now.steady;
+        self.use_token(number, earlier);
         self.tokens[number].name = name.clone();
-        self.take_welcome(&mut effects, earlier, number);
+        self.take_welcome(&mut effects, earlier, number, true);
         let left = self.next_event(&mut effects);
         assert!(
             matches!(&left, EventKind::Left { name, reason: LeaveReason::Resumed, is_summarised }
@@ -152,6 +176,9 @@ impl Model {
                 panic!("what was kept was expected")
             };
             assert_eq!((target, &*copy.message.text), (user, text.as_str()));
+        }
+        if temporary.has_acted {
+            self.note_action(user, &mut effects);
         }
         assert!(effects.is_empty(), "{effects:?}");
     }
@@ -173,8 +200,9 @@ impl Model {
         let name = self.here[place].name.clone();
         let has_chosen = self.here[place].has_chosen();
         let known = &mut self.tokens[number];
-        (known.name, known.has_chosen, known.used) = (name.clone(), has_chosen, self.now.steady);
-        self.take_welcome(&mut effects, place, number);
+        (known.name, known.has_chosen) = (name.clone(), has_chosen);
+        self.use_token(number, place);
+        self.take_welcome(&mut effects, place, number, true);
         if name != before {
             let renamed = self.next_event(&mut effects);
             assert!(matches!(&renamed, EventKind::Renamed { old, new }
