@@ -1,6 +1,8 @@
 // DOM elements, the colors of names, date formats and links. User text enters the page as text
 // nodes only.
 
+import { webAddresses } from './text.js';
+
 export const find = (id) => document.getElementById(id);
 
 export function make(tag, className, ...children) {
@@ -53,19 +55,13 @@ export const fullFormat = new Intl.DateTimeFormat('en-GB', { dateStyle: 'full', 
 export function linkify(text) {
   const parts = [];
   let end = 0;
-  for (const { 0: match, index } of text.matchAll(/\bhttps?:\/\/[^\s<>"]+/g)) {
-    // Trailing punctuation and unbalanced closing brackets belong to the sentence.
-    let url = match.replace(/[.,:;!?'*_~]+$/, '');
-    while (url.endsWith(')') && url.split(')').length > url.split('(').length) {
-      url = url.slice(0, -1).replace(/[.,:;!?'*_~]+$/, '');
-    }
-    if (!URL.canParse(url)) continue;
-    const link = make('a', '', url);
-    link.href = url;
+  for (const { start, end: next, href } of webAddresses(text)) {
+    const link = make('a', '', text.slice(start, next));
+    link.href = href;
     link.rel = 'noopener noreferrer';
     link.target = '_blank';
-    parts.push(text.slice(end, index), link);
-    end = index + url.length;
+    parts.push(text.slice(end, start), link);
+    end = next;
   }
   return [...parts, text.slice(end)];
 }

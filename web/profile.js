@@ -1,5 +1,7 @@
 // What this browser knows of its user: stored values, the name and the ignored users.
 
+import { mentionsName } from './text.js';
+
 function storage(area) {
   return {
     get(key) {
@@ -33,15 +35,7 @@ export function setIgnored(name, ignored) {
   browserStorage.set('ignored', [...profile.ignored]);
 }
 
-let mentionPattern = { name: null, pattern: null };
-
 /** Returns whether another user's message mentions this user. */
 export function isMention(source, text) {
-  if (!profile.name || source === profile.name) return false;
-  if (mentionPattern.name !== profile.name) {
-    const name = profile.name.replace(/[\\^$.*+?()[\]{}|/]/g, '\\$&');
-    const pattern = new RegExp(`(?<![\\p{L}\\p{N}_])${name}(?![\\p{L}\\p{N}_])`, 'iu');
-    mentionPattern = { name: profile.name, pattern };
-  }
-  return mentionPattern.pattern.test(text);
+  return Boolean(profile.name) && source !== profile.name && mentionsName(text, profile.name);
 }

@@ -4,5 +4,6 @@ mod accessibility;
 mod geometry;
 mod kept;
 mod page;
+mod recognition;
 #[path = "../support/mod.rs"]
 mod support;

@@ -8,6 +8,7 @@ use crate::client::input::known_names::KnownNames;
 use crate::client::limits::{MAX_MENTIONS, MENTION_CHARS, VIEW_BYTES, VIEW_ENTRIES};
 use crate::client::output::item::{MessageKind, OutputItem, OutputMessage};
 use crate::client::output::presence::{PresenceChange, PresenceGroup};
+use crate::client::terminal::recognition::mentions;
 use crate::client::terminal::text_block::{TextBlock, safe_text};
 use crate::client::terminal::wrap::Widths;
 use jiff::Timestamp;
@@ -317,18 +318,6 @@ impl TerminalView {
         }
         block
     }
-}
-
-/// Returns whether a text contains a name as a word, in any case.
-fn mentions(text: &str, name: &str) -> bool {
-    if name.is_empty() {
-        return false;
-    }
-    let (text, name) = (text.to_lowercase(), name.to_lowercase());
-    let is_word = |c: Option<char>| c.is_some_and(|c| c.is_alphanumeric() || c == '_');
-    text.match_indices(&name).any(|(at, _)| {
-        !is_word(text[..at].chars().next_back()) && !is_word(text[at + name.len()..].chars().next())
-    })
 }
 
 #[cfg(test)]
