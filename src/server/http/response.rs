@@ -62,7 +62,7 @@ impl AsRef<[u8]> for SharedBody {
 }
 
 impl From<Problem> for Response {
-    /// Creates a response without a body, which [`finish`] adds.
+    /// Creates a response without a body, which `finish` adds.
     fn from(problem: Problem) -> Self {
         let mut response = Response::new(problem.status);
         response.insert_ext(problem);
