@@ -24,3 +24,14 @@ pub(crate) const STORE_TRIM_EVENTS: usize = 500;
 pub(crate) const STORE_TRIM_INTERVAL: Duration = Duration::from_secs(10);
 /// Time between two checks that the files of an idle store are still there.
 pub(crate) const STORE_CHECK_INTERVAL: Duration = Duration::from_millis(500);
+/// Bytes of the write-ahead log above which the writer tries to empty it, and to which SQLite cuts
+/// it after a checkpoint.
+pub(crate) const STORE_LOG_BYTES: u64 = 8 * 1024 * 1024;
+/// Bytes of the write-ahead log above which the writer warns.
+pub(crate) const STORE_LOG_WARN_BYTES: u64 = 64 * 1024 * 1024;
+/// Time between two looks at the write-ahead log.
+pub(crate) const STORE_UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
+/// Time between two merges of the full-text index after removals.
+pub(crate) const STORE_SCRUB_INTERVAL: Duration = Duration::from_secs(20);
+/// Pages of the full-text index that one step of a merge writes.
+pub(crate) const STORE_MERGE_PAGES: i64 = 500;

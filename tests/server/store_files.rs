@@ -3,7 +3,7 @@
 
 use crate::store::{does_not_start, page, start};
 use crate::support::extended::{Extended, Folder};
-use crate::support::{PATIENCE, RealServer};
+use crate::support::{PATIENCE, RealServer, eventually};
 use serde_json::json;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -121,4 +121,64 @@ fn end_of_a_server_with_a_replaced_store_leaves_the_new_store_alone() {
     let mut bob = again.join("bob");
     bob.request("history", "");
     bob.expect("alice", "in the new store");
+}
+
+/// Returns whether the database or its log contains these words.
+fn contain(database: &Path, words: &str) -> bool {
+    let [database, log, ..] = files(database);
+    [database, log].iter().any(|path| {
+        let bytes = fs::read(path).unwrap_or_default();
+        memchr::memmem::find(&bytes, words.as_bytes()).is_some()
+    })
+}
+
+#[test]
+fn what_retention_removes_is_gone_from_the_files() {
+    let folder = Folder::new();
+    let file = folder.file("chat.db");
+    let path = file.to_str().expect("a plain path");
+    let mut server = start(&file);
+    let mut alice = server.join("alice");
+    for number in 0..20 {
+        alice.say_and_hear(&format!("zanzibar quagmire {number}"));
+    }
+    server.signal("TERM");
+    server.wait(PATIENCE);
+    assert!(contain(&file, "zanzibar"));
+    let mut server = RealServer::start(&["--db", path, "--keep-messages", "2"]);
+    let mut alice = server.join("alice");
+    alice.say_and_hear("one more");
+    alice.say_and_hear("and another");
+    eventually(PATIENCE, "removed words leave the files", || {
+        !contain(&file, "zanzibar") && !contain(&file, "quagmire")
+    });
+    server.signal("TERM");
+    server.wait(PATIENCE);
+    assert!(contain(&file, "and another") && !contain(&file, "zanzibar"));
+}
+
+#[test]
+fn log_file_that_a_reader_holds_is_reported_and_emptied_later() {
+    let folder = Folder::new();
+    let file = folder.file("chat.db");
+    let server = start(&file);
+    let log_bytes = || fs::metadata(&files(&file)[1]).expect("a log").len();
+    let open = || rusqlite::Connection::open(&file).expect("the database");
+    let reader = open();
+    reader.execute_batch("BEGIN").expect("a transaction");
+    let count = reader.query_row("SELECT count(*) FROM events", [], |row| {
+        row.get::<_, i64>(0)
+    });
+    count.expect("a count");
+    // Stands for much talk, which would take minutes.
+    let much = "CREATE TABLE much AS SELECT zeroblob(70000000); DROP TABLE much";
+    open().execute_batch(much).expect("written");
+    assert!(log_bytes() > 64 * 1024 * 1024);
+    server
+        .stderr
+        .wait_for("another program keeps a transaction");
+    reader.execute_batch("COMMIT").expect("no transaction");
+    eventually(PATIENCE, "a small log file", || {
+        log_bytes() < 8 * 1024 * 1024
+    });
 }

@@ -79,6 +79,11 @@ impl StoreFiles {
         now.eq(self.ids.iter().copied())
     }
 
+    /// Returns the size of the log file in bytes.
+    pub(super) fn log_bytes(&self) -> u64 {
+        fs::metadata(&self.paths[3]).map_or(0, |file| file.len())
+    }
+
     /// Closes a connection, which may remove the log file by its path.
     pub(super) fn close(&self, connection: Connection) -> Result<(), StoreError> {
         if !self.are_in_place() {

@@ -1,13 +1,14 @@
 //! The chat on disk, in SQLite: one thread writes, two read.
 //!
 //! Reading order: this file (opening), `files` (locks), `schema` (tables and versions), `rows` (records to rows and
-//! back), `writer` (group commit, retention), `reader` (pages, searches, missed events).
+//! back), `writer` (group commit, retention), `upkeep` (removed text, log file), `reader` (pages, searches, missed events).
 
 mod error;
 mod files;
 pub(crate) mod reader;
 pub(super) mod rows;
 mod schema;
+mod upkeep;
 pub(crate) mod writer;
 
 #[cfg(test)]
@@ -16,6 +17,7 @@ mod tests;
 pub use error::StoreError;
 
 use crate::chat::record::RestoredState;
+use crate::storage::limits::STORE_LOG_BYTES;
 use crate::storage::sqlite::files::StoreFiles;
 use crate::storage::sqlite::reader::StoreReader;
 use crate::storage::sqlite::writer::{CommitReport, StoreWriter};
@@ -112,6 +114,7 @@ fn connect(path: &Path, sync: SyncMode) -> Result<Connection, StoreError> {
             path.display()
         )));
     }
+    let log_bytes = STORE_LOG_BYTES.cast_signed();
     let synchronous = match sync {
         SyncMode::Normal => "normal",
         SyncMode::Full => "full",
@@ -119,6 +122,8 @@ fn connect(path: &Path, sync: SyncMode) -> Result<Connection, StoreError> {
     connection
         .pragma_update(None, "synchronous", synchronous)
         .and_then(|()| connection.pragma_update(None, "foreign_keys", true))
+        .and_then(|()| connection.pragma_update(None, "secure_delete", true))
+        .and_then(|()| connection.pragma_update(None, "journal_size_limit", log_bytes))
         .map_err(store_error)?;
     Ok(connection)
 }

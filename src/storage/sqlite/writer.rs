@@ -11,6 +11,7 @@ use crate::storage::limits::{
     STORE_TRIM_INTERVAL,
 };
 use crate::storage::sqlite::files::StoreFiles;
+use crate::storage::sqlite::upkeep::Upkeep;
 use crate::storage::sqlite::{StoreError, StoreOptions, rows};
 use async_channel::{Receiver, Sender};
 use jiff::Timestamp;
@@ -75,6 +76,7 @@ impl StoreWriter {
             message_count,
             is_failing: false,
             next_trim: has_retention.then(Instant::now),
+            upkeep: Upkeep::new(has_retention),
         };
         thread::Builder::new()
             .name("store".to_owned())
@@ -143,6 +145,7 @@ struct WriterThread {
     is_failing: bool,
     /// Time of the next trim; `None` without retention.
     next_trim: Option<Instant>,
+    upkeep: Upkeep,
 }
 
 impl WriterThread {
@@ -155,7 +158,7 @@ impl WriterThread {
                     return;
                 }
             } else {
-                match queue.recv_timeout(self.time_to_trim().min(STORE_CHECK_INTERVAL)) {
+                match queue.recv_timeout(self.time_to_next()) {
                     Ok(commit) => {
                         pending.push(commit);
                         pending.extend(queue.try_iter().take(MAX_UNCOMMITTED_BATCHES - 1));
@@ -174,6 +177,7 @@ impl WriterThread {
             }
             if !self.is_failing {
                 self.trim_if_due();
+                self.keep_up();
             }
         }
     }
@@ -236,8 +240,7 @@ impl WriterThread {
 
     /// Moves the write-ahead log into the file, unless another program still reads it.
     fn end(self) {
-        let checkpoint = "PRAGMA wal_checkpoint(TRUNCATE)";
-        let emptied = self.connection.query_row(checkpoint, [], |_| Ok(()));
+        let emptied = self.upkeep.finish(&self.connection);
         let emptied = emptied.map_err(|error| self.store_error(&error));
         let closed = self.files.close(self.connection);
         if let Err(error) = emptied.and(closed) {
@@ -247,10 +250,20 @@ impl WriterThread {
 
     // Retention
 
-    fn time_to_trim(&self) -> Duration {
-        self.next_trim.map_or(STORE_TRIM_INTERVAL, |next_trim| {
+    fn time_to_next(&self) -> Duration {
+        let trim = self.next_trim.map_or(STORE_CHECK_INTERVAL, |next_trim| {
             next_trim.saturating_duration_since(Instant::now())
-        })
+        });
+        trim.min(self.upkeep.time_to_next())
+            .min(STORE_CHECK_INTERVAL)
+    }
+
+    fn keep_up(&mut self) {
+        let log_bytes = || self.files.log_bytes();
+        if let Err(error) = self.upkeep.step_if_due(&self.connection, log_bytes) {
+            let error = self.store_error(&error);
+            tracing::warn!(%error, "cannot clean the store up");
+        }
     }
 
     /// Removes one portion of old events; the next portion follows after a short pause.
@@ -290,6 +303,9 @@ impl WriterThread {
         }
         transaction.commit()?;
         self.message_count = messages;
+        if removed > 0 {
+            self.upkeep.note_removal();
+        }
         Ok(removed)
     }
 }
