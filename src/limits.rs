@@ -40,6 +40,8 @@ pub const MAX_NONCES: usize = 1_000_000;
 pub const SESSIONS_PER_CLIENT: usize = 10;
 /// Time that a detached session keeps its name.
 pub const GRACE: Duration = Duration::from_secs(30);
+/// Time that a user has to be connected before it gets a grace time.
+pub const MIN_STAY: Duration = Duration::from_secs(5);
 /// Time after its last use for which a token is valid, without a store.
 pub const TOKEN_LIFETIME: Duration = Duration::from_secs(3600);
 /// Time after its last use for which a token is valid, with a store.

@@ -3,7 +3,7 @@
 use crate::chat::room::limits::RoomLimits;
 use crate::limits::{
     DEFAULT_ANNOUNCE_LIMIT, DEFAULT_HISTORY_MESSAGES, DEFAULT_MAX_CLIENTS,
-    DEFAULT_MAX_MESSAGE_BYTES, GRACE, TOKEN_LIFETIME, TOKEN_LIFETIME_WITH_STORE,
+    DEFAULT_MAX_MESSAGE_BYTES, GRACE, MIN_STAY, TOKEN_LIFETIME, TOKEN_LIFETIME_WITH_STORE,
 };
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -168,6 +168,8 @@ pub struct Limits {
     pub write_stall_timeout: Duration,
     /// Time that a detached session keeps its name.
     pub grace: Duration,
+    /// Time that a user has to be connected before it gets a grace time.
+    pub min_stay: Duration,
     /// Time after its last use for which a token is valid.
     pub token_lifetime: Duration,
     /// Bounds of the web page.
@@ -183,6 +185,7 @@ impl Limits {
             history_messages: self.history_messages,
             announce_limit: self.announce_limit,
             grace: self.grace,
+            min_stay: self.min_stay,
             token_lifetime: self.token_lifetime,
         }
     }
@@ -205,6 +208,7 @@ impl Default for Limits {
             soft_lag_timeout: Duration::from_secs(10),
             write_stall_timeout: Duration::from_secs(30),
             grace: GRACE,
+            min_stay: MIN_STAY,
             token_lifetime: TOKEN_LIFETIME,
             web: WebLimits::default(),
         }

@@ -124,6 +124,21 @@ fn silent_session_ends_with_its_connection() {
 }
 
 #[test]
+fn user_of_a_moment_has_no_grace_time_but_gets_its_name_back() {
+    let limits = Limits {
+        min_stay: PATIENCE,
+        ..Limits::default()
+    };
+    over_both(limits, |site| {
+        let mut witness = Extended::join(site, "witness");
+        let lost = Extended::join(site, "alice").lose(site);
+        assert_eq!(witness.skip_to("left")["name"], "alice");
+        let back = lost.resume(site);
+        assert_eq!((back.name.as_str(), &back.token), ("alice", &lost.token));
+    });
+}
+
+#[test]
 fn quit_and_eviction_have_no_grace_time() {
     over_both(Limits::default(), |site| {
         let mut witness = Extended::join(site, "witness");

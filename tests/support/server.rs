@@ -150,7 +150,12 @@ impl Chat {
     }
 
     /// Starts a server with this configuration.
-    pub fn with_config(config: ServerConfig) -> Self {
+    ///
+    /// Users need no minimum stay for their grace time, unless the test has chosen one.
+    pub fn with_config(mut config: ServerConfig) -> Self {
+        if config.limits.min_stay == Limits::default().min_stay {
+            config.limits.min_stay = Duration::ZERO;
+        }
         let listeners = Listeners::bind(&config).expect("the server listens");
         let site = Site {
             address: listeners.chat_address(),

@@ -41,6 +41,10 @@ impl<T: Copy + Ord> FairQueue<T> {
         }
     }
 
+    pub(super) fn len(&self) -> usize {
+        self.by_time.len()
+    }
+
     pub(super) fn insert(&mut self, owner: Owner, time: SignedDuration, item: T) {
         self.by_time.insert((time, item));
         self.change(owner, |items| {
@@ -76,6 +80,12 @@ impl<T: Copy + Ord> FairQueue<T> {
         self.by_time.first().copied()
     }
 
+    /// Returns the oldest item of an owner.
+    pub(super) fn first_of(&self, owner: Owner) -> Option<T> {
+        let (_, item) = self.by_owner.get(&owner)?.first()?;
+        Some(*item)
+    }
+
     /// Returns the oldest item of the owner that has most.
     pub(super) fn first_of_largest_share(&self) -> Option<T> {
         let (_, Reverse((_, item)), _) = self.shares.last()?;
@@ -97,6 +107,10 @@ mod tests {
         for item in 2..5 {
             queue.insert(other, at(item), item);
         }
+        assert_eq!(
+            [queue.first_of(one), queue.first_of(other)],
+            [Some(1), Some(2)]
+        );
         let mut order = Vec::new();
         while let Some(item) = queue.first_of_largest_share() {
             order.push(item);
@@ -104,6 +118,6 @@ mod tests {
             queue.remove(owner, at(item), item);
         }
         assert_eq!(order, [2, 3, 0, 1, 4]);
-        assert_eq!((queue.by_time.len(), queue.by_owner.len()), (0, 0));
+        assert_eq!((queue.len(), queue.by_owner.len()), (0, 0));
     }
 }

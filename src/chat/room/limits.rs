@@ -1,7 +1,8 @@
 //! Bounds of the room that an operator chooses.
 
 use crate::limits::{
-    DEFAULT_ANNOUNCE_LIMIT, DEFAULT_HISTORY_MESSAGES, DEFAULT_MAX_CLIENTS, GRACE, TOKEN_LIFETIME,
+    DEFAULT_ANNOUNCE_LIMIT, DEFAULT_HISTORY_MESSAGES, DEFAULT_MAX_CLIENTS, GRACE, MIN_STAY,
+    TOKEN_LIFETIME,
 };
 use std::time::Duration;
 
@@ -18,6 +19,8 @@ pub struct RoomLimits {
     pub announce_limit: usize,
     /// Time that a detached session keeps its name.
     pub grace: Duration,
+    /// Time that a user has to be connected before it gets a grace time.
+    pub min_stay: Duration,
     /// Time after its last use for which a token is valid.
     pub token_lifetime: Duration,
 }
@@ -30,6 +33,7 @@ impl Default for RoomLimits {
             history_messages: DEFAULT_HISTORY_MESSAGES,
             announce_limit: DEFAULT_ANNOUNCE_LIMIT,
             grace: GRACE,
+            min_stay: MIN_STAY,
             token_lifetime: TOKEN_LIFETIME,
         }
     }

@@ -105,7 +105,7 @@ impl Room {
             // The newcomer takes the name of a detached user, which therefore cannot come back.
             self.end_grace(holder);
         }
-        let user = self.roster.add(User::new(address, self.now.wall), None);
+        let user = self.roster.add(User::new(address, self.now), None);
         self.announce_join(Username::from_address(address));
         Ok((user, self.take_effects()))
     }

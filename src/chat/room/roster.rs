@@ -4,16 +4,16 @@
 //! has one only while it is reserved.
 
 use crate::chat::address::limit_key;
-use crate::chat::event::LeaveReason;
+use crate::chat::room::RoomTime;
 use crate::chat::room::effect::JoinError;
-use crate::chat::room::fair_queue::Owner;
+use crate::chat::room::fair_queue::{FairQueue, Owner};
 use crate::chat::room::limits::RoomLimits;
 use crate::chat::room::mailbox::Mailbox;
 use crate::chat::room::session::Detached;
 use crate::chat::room::taken_names::TakenNames;
 use crate::chat::username::{Username, UsernameKey};
 use jiff::{SignedDuration, Timestamp};
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
@@ -26,6 +26,8 @@ pub(super) struct User {
     pub(super) name: Username,
     pub(super) address: SocketAddr,
     pub(super) since: Timestamp,
+    /// Steady time of the arrival.
+    pub(super) arrived: SignedDuration,
     pub(super) rejections_in_a_row: u32,
     /// False while the name is the user's address. Nobody else can choose such a name, so it is
     /// not among the taken names.
@@ -46,11 +48,12 @@ impl User {
     }
 
     /// Makes an attached user of the basic dialect, whose name is `address`.
-    pub(super) fn new(address: SocketAddr, now: Timestamp) -> Self {
+    pub(super) fn new(address: SocketAddr, now: RoomTime) -> Self {
         User {
             name: Username::from_address(address),
             address,
-            since: now,
+            since: now.wall,
+            arrived: now.steady,
             rejections_in_a_row: 0,
             has_chosen: false,
             has_acted: false,
@@ -71,9 +74,10 @@ pub(super) struct Roster {
     /// Attached clients, and detached ones named after their address.
     addresses: HashMap<(IpAddr, u16), UserId>,
     slots_by_address: HashMap<IpAddr, usize>,
-    /// Detached users by the end of their grace time.
-    detached: BTreeSet<(SignedDuration, UserId)>,
-    reserved_slots: usize,
+    /// Detached users without a slot, by the end of their grace time.
+    absent: FairQueue<UserId>,
+    /// Detached users with a slot, by the end of their grace time.
+    waiting: FairQueue<UserId>,
     last_user: u64,
     user_list: Option<Arc<[(Username, Timestamp)]>>,
 }
@@ -87,8 +91,8 @@ impl Roster {
             names: TakenNames::default(),
             addresses: HashMap::new(),
             slots_by_address: HashMap::new(),
-            detached: BTreeSet::new(),
-            reserved_slots: 0,
+            absent: FairQueue::new(),
+            waiting: FairQueue::new(),
             last_user: 0,
             user_list: None,
         }
@@ -113,7 +117,7 @@ impl Roster {
 
     /// Returns the number of slots in use.
     pub(super) fn connected_count(&self) -> usize {
-        self.users.len() - self.detached.len() + self.reserved_slots
+        self.users.len() - self.absent.len()
     }
 
     pub(super) fn iter(&self) -> impl ExactSizeIterator<Item = (&Username, Timestamp)> {
@@ -138,8 +142,12 @@ impl Roster {
         let id = UserId(self.last_user);
         let address = user.address;
         if let Some(detached) = &user.detached {
-            self.detached.insert((detached.until, id));
-            self.reserved_slots += usize::from(detached.has_reserved_slot);
+            let (owner, until) = (detached.owner, detached.until);
+            let queue = match detached.has_reserved_slot {
+                true => &mut self.waiting,
+                false => &mut self.absent,
+            };
+            queue.insert(owner, until, id);
         }
         self.users.insert(id, Box::new(user));
         match key {
@@ -157,9 +165,8 @@ impl Roster {
         self.user_list = None;
         let mut has_slot = true;
         if let Some(detached) = &user.detached {
-            self.detached.remove(&(detached.until, id));
+            self.forget_detached(id, detached);
             has_slot = detached.has_reserved_slot;
-            self.reserved_slots -= usize::from(has_slot);
         }
         if has_slot {
             self.release_slot(user.address.ip());
@@ -170,14 +177,20 @@ impl Roster {
         Some(user)
     }
 
-    /// Marks an attached user as detached and releases its slot. The user keeps its name.
-    pub(super) fn detach(&mut self, id: UserId, until: SignedDuration, reason: LeaveReason) {
+    /// Marks an attached user as detached. The user keeps its name, and its slot if that is
+    /// reserved.
+    pub(super) fn detach(&mut self, id: UserId, detached: Detached) {
         let Some(user) = self.users.get_mut(&id) else {
             return;
         };
-        user.detached = Some(Box::new(Detached::new(until, reason)));
+        let (owner, until) = (detached.owner, detached.until);
+        let has_slot = detached.has_reserved_slot;
+        user.detached = Some(Box::new(detached));
         let (address, has_chosen) = (user.address, user.has_chosen);
-        self.detached.insert((until, id));
+        if has_slot {
+            return self.waiting.insert(owner, until, id);
+        }
+        self.absent.insert(owner, until, id);
         self.release_slot(address.ip());
         if has_chosen {
             self.unindex_address(id, address);
@@ -187,9 +200,16 @@ impl Roster {
     /// Marks a detached user as attached. Its slot is already reserved.
     pub(super) fn attach(&mut self, id: UserId) -> Option<Box<Detached>> {
         let detached = self.users.get_mut(&id)?.detached.take()?;
-        self.detached.remove(&(detached.until, id));
-        self.reserved_slots -= usize::from(detached.has_reserved_slot);
+        self.forget_detached(id, &detached);
         Some(detached)
+    }
+
+    fn forget_detached(&mut self, id: UserId, detached: &Detached) {
+        let queue = match detached.has_reserved_slot {
+            true => &mut self.waiting,
+            false => &mut self.absent,
+        };
+        queue.remove(detached.owner, detached.until, id);
     }
 
     /// Gives the address and the slot of `temporary` to `earlier`, and removes `temporary`.
@@ -212,17 +232,29 @@ impl Roster {
 
     /// Returns the detached user whose grace time ends first.
     pub(super) fn first_grace_end(&self) -> Option<(SignedDuration, UserId)> {
-        self.detached.first().copied()
+        let ends = [self.absent.first(), self.waiting.first()];
+        ends.into_iter().flatten().min()
     }
 
     /// Moves the end of a detached user's grace time.
     pub(super) fn set_grace_end(&mut self, id: UserId, until: SignedDuration) {
         let user = self.users.get_mut(&id);
         if let Some(detached) = user.and_then(|user| user.detached.as_mut()) {
-            self.detached.remove(&(detached.until, id));
-            self.detached.insert((until, id));
+            let queue = match detached.has_reserved_slot {
+                true => &mut self.waiting,
+                false => &mut self.absent,
+            };
+            queue.remove(detached.owner, detached.until, id);
+            queue.insert(detached.owner, until, id);
             detached.until = until;
         }
+    }
+
+    /// Returns the user whose grace time ends early if more users than `--max-clients` are in it:
+    /// of the owner that has most, the one absent longest.
+    pub(super) fn absent_over_capacity(&self) -> Option<UserId> {
+        let user = self.absent.first_of_largest_share()?;
+        (self.absent.len() > self.max_clients).then_some(user)
     }
 
     // Names
@@ -325,8 +357,10 @@ impl Roster {
             let mailbox = || Box::new(Mailbox::new(now));
             user.mailbox.get_or_insert_with(mailbox);
             if let Some(detached) = &mut user.detached {
+                self.absent.remove(detached.owner, detached.until, id);
                 detached.has_reserved_slot = true;
-                self.reserved_slots += 1;
+                detached.owner = Owner::of(address);
+                self.waiting.insert(detached.owner, detached.until, id);
             }
         }
         Ok(())

@@ -16,6 +16,7 @@ use crate::chat::room::limits::RoomLimits;
 use crate::chat::room::mailbox::{Mailbox, PrivateCopy};
 use crate::chat::room::messages::PrivateMessage;
 use crate::chat::room::roster::{User, UserId};
+use crate::chat::room::session_table::signed;
 use crate::chat::room::{Room, RoomTime, TokenSource};
 use crate::chat::token::{Token, TokenHash};
 use crate::chat::username::Username;
@@ -29,6 +30,8 @@ use std::sync::Arc;
 pub(super) struct Detached {
     /// Steady time of the end of the grace time.
     pub(super) until: SignedDuration,
+    /// Who holds the place of the user.
+    pub(super) owner: Owner,
     /// Reason to announce if the user does not come back.
     pub(super) reason: LeaveReason,
     pub(super) has_reserved_slot: bool,
@@ -38,9 +41,10 @@ pub(super) struct Detached {
 }
 
 impl Detached {
-    pub(super) fn new(until: SignedDuration, reason: LeaveReason) -> Self {
+    pub(super) fn new(until: SignedDuration, owner: Owner, reason: LeaveReason) -> Self {
         Detached {
             until,
+            owner,
             reason,
             has_reserved_slot: false,
             pending: Vec::new(),
@@ -258,14 +262,15 @@ impl Room {
         self.roster
             .reserve_slot(address)
             .map_err(BrowserJoinError::NoSlot)?;
-        let mut detached = Detached::new(self.grace_end(), LeaveReason::Closed);
+        let owner = Owner::of(address);
+        let mut detached = Detached::new(self.grace_end(), owner, LeaveReason::Closed);
         detached.has_reserved_slot = true;
         let user = User {
             name: name.clone(),
             has_chosen: true,
             mailbox: Some(Box::new(Mailbox::new(self.now.wall))),
             detached: Some(Box::new(detached)),
-            ..User::new(SocketAddr::new(address, 0), self.now.wall)
+            ..User::new(SocketAddr::new(address, 0), self.now)
         };
         let user = self.roster.add(user, Some(key));
         let (own, hash) = ((name.clone(), true), Token::browser_hash);
@@ -321,19 +326,26 @@ impl Room {
     // Detached users
 
     /// Reports that a user's last connection ended. If a user with a kept session closed or lost
-    /// it, the user is detached; otherwise the user leaves.
+    /// it and has stayed long enough, the user is detached; otherwise the user leaves.
     pub fn disconnect(&mut self, id: UserId, reason: LeaveReason) -> Vec<Effect> {
         let Some(user) = self.roster.get(id) else {
             return Vec::new();
         };
         let may_come_back = matches!(reason, LeaveReason::Closed | LeaveReason::Lost);
         let session = user.session.filter(|_| may_come_back);
-        match session.filter(|session| self.sessions.is_kept(*session)) {
+        let stay = self.now.steady.saturating_sub(user.arrived);
+        let has_stayed = stay >= signed(self.limits.min_stay);
+        // A browser keeps its slot at first, as before its first stream, so that it can reload.
+        let may_be_away = has_stayed || user.mailbox.is_some();
+        match session.filter(|session| may_be_away && self.sessions.is_kept(*session)) {
             None => self.remove_user(id, reason),
             Some(session) if user.detached.is_none() => {
                 let owner = user.owner();
-                self.roster.detach(id, self.grace_end(), reason);
+                let mut detached = Detached::new(self.grace_end(), owner, reason);
+                detached.has_reserved_slot = !has_stayed;
+                self.roster.detach(id, detached);
                 self.sessions.touch(session, false, owner, self.now);
+                self.end_grace_over_capacity();
             }
             Some(_) => {}
         }
@@ -341,8 +353,13 @@ impl Room {
     }
 
     fn grace_end(&self) -> SignedDuration {
-        let grace = SignedDuration::try_from(self.limits.grace).unwrap_or(SignedDuration::MAX);
-        self.now.steady.saturating_add(grace)
+        self.now.steady.saturating_add(signed(self.limits.grace))
+    }
+
+    fn end_grace_over_capacity(&mut self) {
+        while let Some(user) = self.roster.absent_over_capacity() {
+            self.end_grace(user);
+        }
     }
 
     /// Removes a user. The senders of its pending messages get an error.
@@ -438,6 +455,8 @@ impl Room {
                 reason: LeaveReason::Shutdown,
             });
         }
+        room.end_grace_over_capacity();
+        room.remove_sessions_over_capacity();
         let effects = room.take_effects();
         (room, effects)
     }
@@ -450,13 +469,18 @@ impl Room {
             false => name.as_str().parse().ok()?,
         };
         let key = session.has_chosen.then(|| name.key());
-        let detached = Detached::new(self.grace_end(), LeaveReason::Shutdown);
+        let owner = Owner::Restored(session.token.prefix());
+        let detached = Detached::new(self.grace_end(), owner, LeaveReason::Shutdown);
         let user = User {
             name,
             has_chosen: session.has_chosen,
+            has_acted: true,
             session: Some(session.token.prefix()),
             detached: Some(Box::new(detached)),
-            ..User::new(address, since)
+            since,
+            // Its session is stored, so it has stayed.
+            arrived: SignedDuration::MIN,
+            ..User::new(address, self.now)
         };
         Some(self.roster.add(user, key))
     }
@@ -476,7 +500,7 @@ mod tests {
                 text: "x".repeat(bytes).into(),
             })
         };
-        let mut large = Detached::new(SignedDuration::ZERO, LeaveReason::Lost);
+        let mut large = Detached::new(SignedDuration::ZERO, Owner::Restored(1), LeaveReason::Lost);
         assert!(large.add(UserId(1), &message(MAX_KEPT_PRIVATE_BYTES - 1)));
         assert!(!large.add(UserId(1), &message(2)));
         assert!(large.add(UserId(1), &message(1)), "it still fits");

@@ -64,7 +64,7 @@ pub(super) fn nonce_hash(nonce: &Nonce) -> u64 {
     TokenHash::from_bytes(Sha256::digest(nonce.as_str().as_bytes()).into()).prefix()
 }
 
-fn signed(time: Duration) -> SignedDuration {
+pub(super) fn signed(time: Duration) -> SignedDuration {
     SignedDuration::try_from(time).unwrap_or(SignedDuration::MAX)
 }
 

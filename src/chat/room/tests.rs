@@ -168,3 +168,45 @@ fn strangers_do_not_push_out_the_sessions_of_others() {
     });
     assert_eq!(kept.count(), most);
 }
+
+#[test]
+fn grace_time_is_for_users_who_stayed_and_spoke() {
+    for (seconds, speaks, leaves) in [(4, true, true), (5, false, true), (5, true, false)] {
+        let mut room = Room::new(RoomLimits::default());
+        let mut now = start();
+        room.set_time(now);
+        let (user, _) = room.enter(address(1)).unwrap();
+        room.request(user, hello(None), &mut || Token::new([1; 16]));
+        if speaks {
+            room.request(user, said_once("hi"), &mut || unreachable!());
+        }
+        now.steady += SECOND * seconds;
+        room.set_time(now);
+        let effects = room.disconnect(user, LeaveReason::Lost);
+        assert_eq!(effects.len() == 1, leaves, "{seconds} s, {speaks}");
+    }
+}
+
+#[test]
+fn absent_users_are_bounded_and_strangers_leave_first() {
+    let limits = RoomLimits {
+        max_clients: 4,
+        min_stay: Duration::ZERO,
+        ..RoomLimits::default()
+    };
+    let mut room = Room::new(limits);
+    for number in 0..20_u8 {
+        let mut now = start();
+        now.steady += SECOND * i32::from(number);
+        room.set_time(now);
+        let host = if number < 2 { 1 } else { 2 };
+        let address = SocketAddr::from(([10, 0, 0, host], number.into()));
+        let (user, _) = room.enter(address).unwrap();
+        room.request(user, hello(None), &mut || Token::new([number; 16]));
+        room.request(user, said_once("hi"), &mut || unreachable!());
+        room.disconnect(user, LeaveReason::Lost);
+    }
+    let names: Vec<_> = room.users().map(|(name, _)| name.to_string()).collect();
+    let expected = ["10.0.0.1:0", "10.0.0.1:1", "10.0.0.2:18", "10.0.0.2:19"];
+    assert_eq!(names, expected);
+}

@@ -55,7 +55,7 @@ impl Model {
                 if *told == name && *is_summarised == many)
         );
         let (_, keys) = parsed(name.as_str(), Some(address)).expect("a valid own address");
-        let person = Person::new(id, address, (name, keys), self.now.wall);
+        let person = Person::new(id, address, (name, keys), self.now);
         self.here.push(person);
     }
 
@@ -119,7 +119,7 @@ impl Model {
             away: Some(self.now.steady + seconds(self.limits.grace)),
             is_browser: true,
             has_reserved_slot: true,
-            ..Person::new(id, address, (name.clone(), keys), self.now.wall)
+            ..Person::new(id, address, (name.clone(), keys), self.now)
         });
         if number == self.tokens.len() {
             self.know_token(name.clone(), true, true);
@@ -188,15 +188,18 @@ impl Model {
 
     pub(super) fn detach_stream(&mut self, room: &mut Room, place: usize) {
         let id = self.here[place].id;
-        let effects = room.disconnect(id, LeaveReason::Closed);
-        assert!(effects.is_empty(), "it has its grace time: {effects:?}");
+        let mut effects = room.disconnect(id, LeaveReason::Closed);
         if self.is_at(place) {
+            let has_stayed = self.has_stayed(place);
             let person = &mut self.here[place];
             person.away = Some(self.now.steady + seconds(self.limits.grace));
+            person.has_reserved_slot = !has_stayed;
             if let Some(number) = person.token {
                 self.use_token(number, place);
             }
+            self.check_absent(&mut effects);
         }
+        assert!(effects.is_empty(), "it has its grace time: {effects:?}");
     }
 
     pub(super) fn quit(&mut self, room: &mut Room, place: usize) {

@@ -17,6 +17,7 @@ use smolchat::chat::username::{NameError, Username, UsernameKey};
 use smolchat::limits::MAX_HISTORY_BYTES;
 use smolchat::protocol::basic::event_notice;
 use std::cell::RefCell;
+use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -57,6 +58,8 @@ struct Person {
     name: Username,
     keys: UsernameKey,
     since: Timestamp,
+    /// Steady time of the arrival.
+    arrived: SignedDuration,
     refusals: u32,
     /// Whether the user has said or named something.
     has_acted: bool,
@@ -79,14 +82,15 @@ impl Person {
         id: UserId,
         address: SocketAddr,
         (name, keys): (Username, UsernameKey),
-        since: Timestamp,
+        now: RoomTime,
     ) -> Self {
         Person {
             id,
             address,
             name,
             keys,
-            since,
+            since: now.wall,
+            arrived: now.steady,
             refusals: 0,
             has_acted: false,
             token: None,
@@ -230,6 +234,7 @@ impl Model {
     /// Compares the public state of the room.
     fn check(&self, room: &Room) {
         let roster = room.users();
+        let roster_len = roster.len();
         let expected = self.here.iter().map(|person| (&person.name, person.since));
         assert!(
             roster.eq(expected),
@@ -238,6 +243,7 @@ impl Model {
         );
         assert_eq!(room.connected_count(), self.placed().count());
         assert!(room.connected_count() <= self.limits.max_clients);
+        assert!(roster_len <= 2 * self.limits.max_clients);
         for (index, person) in self.here.iter().enumerate() {
             assert_eq!(room.name(person.id), Some(&person.name));
             for other in &self.here[..index] {
@@ -347,20 +353,45 @@ impl Model {
     fn lose(&mut self, room: &mut Room, place: usize) {
         let id = self.here[place].id;
         let mut effects = room.disconnect(id, LeaveReason::Closed);
-        let token = self.here[place].token;
+        let token = self.here[place].token.filter(|_| self.has_stayed(place));
         match token.filter(|token| self.tokens[*token].is_kept) {
             Some(token) => {
-                assert!(
-                    effects.is_empty(),
-                    "a departure in grace is told: {effects:?}"
-                );
                 self.use_token(token, place);
                 let until = self.now.steady + seconds(self.limits.grace);
                 self.here[place].away = Some(until);
+                self.check_absent(&mut effects);
             }
             None => self.gone(place, LeaveReason::Closed, &mut effects),
         }
         assert!(effects.is_empty(), "{effects:?}");
+    }
+
+    fn has_stayed(&self, place: usize) -> bool {
+        let arrived = self.here[place].arrived;
+        self.now.steady - arrived >= seconds(self.limits.min_stay)
+    }
+
+    /// Ends the grace time of the user absent longest, of the network with most, above the limit.
+    fn check_absent(&mut self, effects: &mut Vec<Effect>) {
+        let absent = self.here.iter().enumerate();
+        let absent: Vec<_> = absent.filter(|(_, person)| !person.has_place()).collect();
+        if absent.len() <= self.limits.max_clients {
+            return;
+        }
+        let share = |owner: &[u8]| {
+            let of_owner = absent
+                .iter()
+                .filter(|(_, other)| network(other.address) == owner);
+            of_owner.count()
+        };
+        let first = absent.iter().max_by_key(|(_, person)| {
+            (
+                share(&network(person.address)),
+                Reverse((person.away, person.id)),
+            )
+        });
+        let (place, _) = *first.expect("an absent user");
+        self.gone(place, LeaveReason::Closed, effects);
     }
 
     /// Removes a user, which the first effects announce.
