@@ -35,7 +35,7 @@ use crate::chat::token::Token;
 use crate::chat::username::Username;
 use crate::limits::{MAX_HISTORY_BYTES, MAX_REJECTIONS_IN_A_ROW, SESSIONS_PER_CLIENT};
 use jiff::{SignedDuration, Timestamp};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 /// Users, sessions and messages of the chat.
 #[derive(Debug)]
@@ -100,7 +100,7 @@ impl Room {
         if let Some(holder) = holder.filter(|holder| self.roster.is_attached(*holder)) {
             return Err(JoinError::AddressInUse(holder));
         }
-        self.roster.reserve_slot(address.ip())?;
+        self.reserve_slot(address.ip())?;
         if let Some(holder) = holder {
             // The newcomer takes the name of a detached user, which therefore cannot come back.
             self.end_grace(holder);
@@ -108,6 +108,16 @@ impl Room {
         let user = self.roster.add(User::new(address, self.now), None);
         self.announce_join(Username::from_address(address));
         Ok((user, self.take_effects()))
+    }
+
+    /// Reserves a slot for a newcomer from this address. In a full room, a browser user without a
+    /// live stream gives way.
+    fn reserve_slot(&mut self, address: IpAddr) -> Result<(), JoinError> {
+        if let Some(user) = self.roster.giving_way(address)? {
+            self.end_grace(user);
+        }
+        self.roster.reserve_slot(address);
+        Ok(())
     }
 
     // Time

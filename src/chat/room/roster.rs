@@ -312,20 +312,30 @@ impl Roster {
 
     // Slots
 
-    /// Reserves a slot for a newcomer from this address.
-    pub(super) fn reserve_slot(&mut self, address: IpAddr) -> Result<(), JoinError> {
-        if self.connected_count() >= self.max_clients {
-            return Err(JoinError::Full(self.max_clients));
-        }
-        let Some(limit) = self.max_clients_per_address else {
-            return Ok(());
+    /// Returns the browser user without a live stream that has to leave for a newcomer from this
+    /// address; `None` if a slot is free.
+    pub(super) fn giving_way(&self, address: IpAddr) -> Result<Option<UserId>, JoinError> {
+        let is_full = self.connected_count() >= self.max_clients;
+        let count = self.slots_by_address.get(&limit_key(address));
+        let limit = self.max_clients_per_address;
+        let is_address_full = limit.is_some_and(|limit| count.is_some_and(|count| *count >= limit));
+        let user = match is_address_full {
+            true => self.waiting.first_of(Owner::of(address)),
+            false if is_full => self.waiting.first_of_largest_share(),
+            false => return Ok(None),
         };
-        let count = self.slots_by_address.entry(limit_key(address)).or_insert(0);
-        if *count >= limit {
-            return Err(JoinError::AddressFull);
+        match (user, is_full) {
+            (Some(user), _) => Ok(Some(user)),
+            (None, true) => Err(JoinError::Full(self.max_clients)),
+            (None, false) => Err(JoinError::AddressFull),
         }
-        *count += 1;
-        Ok(())
+    }
+
+    /// Reserves a slot for a newcomer from this address, after [`Roster::giving_way`].
+    pub(super) fn reserve_slot(&mut self, address: IpAddr) {
+        if self.max_clients_per_address.is_some() {
+            *self.slots_by_address.entry(limit_key(address)).or_insert(0) += 1;
+        }
     }
 
     fn release_slot(&mut self, address: IpAddr) {
@@ -339,18 +349,14 @@ impl Roster {
         }
     }
 
-    /// Reserves a slot for a detached browser user that has none. An attached user has one.
-    pub(super) fn ensure_slot(
-        &mut self,
-        id: UserId,
-        address: IpAddr,
-        now: Timestamp,
-    ) -> Result<(), JoinError> {
+    /// Returns whether a user is detached without a slot.
+    pub(super) fn lacks_slot(&self, id: UserId) -> bool {
         let detached = self.get(id).and_then(|user| user.detached.as_ref());
-        if detached.is_none_or(|detached| detached.has_reserved_slot) {
-            return Ok(());
-        }
-        self.reserve_slot(address)?;
+        detached.is_some_and(|detached| !detached.has_reserved_slot)
+    }
+
+    /// Gives a slot that is reserved to a detached browser user that has none.
+    pub(super) fn give_slot(&mut self, id: UserId, address: IpAddr, now: Timestamp) {
         if let Some(user) = self.users.get_mut(&id) {
             user.address = SocketAddr::new(address, 0);
             // A restored browser user has no mailbox before its first request.
@@ -363,7 +369,6 @@ impl Roster {
                 self.waiting.insert(detached.owner, detached.until, id);
             }
         }
-        Ok(())
     }
 }
 

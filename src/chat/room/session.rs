@@ -259,8 +259,7 @@ impl Room {
         if self.roster.is_taken(&key, None) {
             return Err(rejected(RequestError::NameTaken(name.as_str().into())));
         }
-        self.roster
-            .reserve_slot(address)
+        self.reserve_slot(address)
             .map_err(BrowserJoinError::NoSlot)?;
         let owner = Owner::of(address);
         let mut detached = Detached::new(self.grace_end(), owner, LeaveReason::Closed);
@@ -291,11 +290,11 @@ impl Room {
     ///
     /// # Errors
     /// The user is detached without a slot, and none is free.
-    pub fn attach_stream(&mut self, id: UserId, address: IpAddr) -> Result<(), JoinError> {
-        self.roster.ensure_slot(id, address, self.now.wall)?;
+    pub fn attach_stream(&mut self, id: UserId, address: IpAddr) -> Result<Vec<Effect>, JoinError> {
+        self.ensure_slot(id, address)?;
         let detached = self.roster.attach(id);
         let (Some(detached), Some(user)) = (detached, self.roster.get_mut(id)) else {
-            return Ok(());
+            return Ok(self.take_effects());
         };
         if let Some(mailbox) = &mut user.mailbox {
             mailbox.add_pending(detached.pending.into_iter().map(|(_, message)| message));
@@ -303,6 +302,14 @@ impl Room {
         if let Some(session) = user.session {
             let owner = user.owner();
             self.sessions.touch(session, true, owner, self.now);
+        }
+        Ok(self.take_effects())
+    }
+
+    fn ensure_slot(&mut self, id: UserId, address: IpAddr) -> Result<(), JoinError> {
+        if self.roster.lacks_slot(id) {
+            self.reserve_slot(address)?;
+            self.roster.give_slot(id, address, self.now.wall);
         }
         Ok(())
     }
@@ -317,10 +324,10 @@ impl Room {
     ///
     /// # Errors
     /// The user is detached without a slot, and none is free.
-    pub fn touch(&mut self, user: UserId, address: IpAddr) -> Result<(), JoinError> {
-        self.roster.ensure_slot(user, address, self.now.wall)?;
+    pub fn touch(&mut self, user: UserId, address: IpAddr) -> Result<Vec<Effect>, JoinError> {
+        self.ensure_slot(user, address)?;
         self.roster.set_grace_end(user, self.grace_end());
-        Ok(())
+        Ok(self.take_effects())
     }
 
     // Detached users

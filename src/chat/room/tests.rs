@@ -210,3 +210,37 @@ fn absent_users_are_bounded_and_strangers_leave_first() {
     let expected = ["10.0.0.1:0", "10.0.0.1:1", "10.0.0.2:18", "10.0.0.2:19"];
     assert_eq!(names, expected);
 }
+
+#[test]
+fn browser_users_without_a_stream_give_way() {
+    for (max_clients, per_address) in [(3, None), (10, Some(3))] {
+        let mut room = Room::new(RoomLimits {
+            max_clients,
+            max_clients_per_address: per_address,
+            ..RoomLimits::default()
+        });
+        room.set_time(start());
+        let ip = address(0).ip();
+        let mut token = 0;
+        let mut join = |room: &mut Room, name: &str| {
+            token += 1;
+            let joined = room.join(None, ip, name, &mut || Token::new([token; 16]));
+            joined.map(|joined| joined.user)
+        };
+        for name in ["a", "b", "c", "d"] {
+            join(&mut room, name).unwrap();
+        }
+        let names =
+            |room: &Room| -> String { room.users().map(|(name, _)| name.as_str()).collect() };
+        assert_eq!(names(&room), "bcd");
+        for name in ["e", "f"] {
+            let user = join(&mut room, name).unwrap();
+            room.attach_stream(user, ip).unwrap();
+        }
+        assert_eq!(names(&room), "def");
+        let (_, effects) = room.enter(address(1)).unwrap();
+        assert_eq!(effects.len(), 2, "d has left");
+        assert!(join(&mut room, "g").is_err(), "streams give no way");
+        assert!(room.enter(address(2)).is_err());
+    }
+}

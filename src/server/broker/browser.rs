@@ -65,7 +65,8 @@ impl Broker {
         limits
             .count_request(user, self.uptime)
             .map_err(BrowserError::TooFast)?;
-        self.room.touch(user, address).map_err(BrowserError::Join)?;
+        let touched = self.room.touch(user, address);
+        self.apply_effects(touched.map_err(BrowserError::Join)?);
         let is_rename = matches!(request, Ok(Request::SetName(_)));
         let event = self.request_of_browser(user, request)?;
         match (self.room.name(user).cloned(), session) {
@@ -168,7 +169,13 @@ impl Broker {
         let token = stream.session.as_ref();
         let user = token.and_then(|token| self.room.browser_user(token));
         let attached = user.map(|user| self.room.attach_stream(user, address));
-        let error = attached.and_then(Result::err);
+        let error = match attached.transpose() {
+            Ok(effects) => {
+                self.apply_effects(effects.unwrap_or_default());
+                None
+            }
+            Err(error) => Some(error),
+        };
         let user = user.filter(|_| error.is_none());
         let fanout = &mut self.fanout;
         let key = fanout.connect_stream(stream.peer, stream.outbox, user);

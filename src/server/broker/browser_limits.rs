@@ -44,7 +44,10 @@ impl BrowserLimits {
         self.requests_by_user.remove(&user);
     }
 
-    pub(super) fn retain(&mut self, is_present: impl Fn(UserId) -> bool) {
-        self.requests_by_user.retain(|user, _| is_present(*user));
+    /// Forgets absent users if there are more entries than users.
+    pub(super) fn forget_absent(&mut self, users: usize, is_present: impl Fn(UserId) -> bool) {
+        if self.requests_by_user.len() > users {
+            self.requests_by_user.retain(|user, _| is_present(*user));
+        }
     }
 }

@@ -243,11 +243,10 @@ impl Broker {
             return;
         }
         let effects = self.room.expire();
-        if !effects.is_empty() {
-            self.apply_effects(effects);
-            let room = &self.room;
-            self.browser_limits.retain(|user| room.name(user).is_some());
-        }
+        self.apply_effects(effects);
+        let room = &self.room;
+        self.browser_limits
+            .forget_absent(room.users().len(), |user| room.name(user).is_some());
     }
 
     fn connections_of(&self, user: UserId) -> Vec<ClientKey> {

@@ -5,6 +5,7 @@ use smolchat::chat::error::RequestError;
 use smolchat::chat::event::{EventKind, LeaveReason};
 use smolchat::chat::room::{BrowserJoinError, Effect, JoinError, Room, UserId};
 use smolchat::chat::username::{Username, UsernameKey};
+use std::cmp::Reverse;
 use std::net::SocketAddr;
 
 impl Model {
@@ -18,20 +19,59 @@ impl Model {
         };
         match (room.enter(address), refused) {
             (Err(told), Some(expected)) => assert_eq!(told, expected),
-            (Ok((id, effects)), None) => self.entered(id, address, name, effects),
+            (Ok((id, mut effects)), None) => {
+                self.make_place(address, &mut effects);
+                self.entered(id, address, name, effects);
+            }
             (told, expected) => panic!("{address}: {told:?}, but {expected:?} was expected"),
         }
     }
 
-    /// Returns why a newcomer from this address is rejected, if it is.
-    fn no_place(&self, address: SocketAddr) -> Option<JoinError> {
+    /// Returns whether the room and the address are full.
+    fn fullness(&self, address: SocketAddr) -> (bool, bool) {
         let is_neighbour = |person: &&Person| network(person.address) == network(address);
         let neighbours = self.placed().filter(is_neighbour).count();
         let most_neighbours = self.limits.max_clients_per_address.unwrap_or(usize::MAX);
-        if self.placed().count() >= self.limits.max_clients {
-            Some(JoinError::Full(self.limits.max_clients))
-        } else {
-            (neighbours >= most_neighbours).then_some(JoinError::AddressFull)
+        let is_full = self.placed().count() >= self.limits.max_clients;
+        (is_full, neighbours >= most_neighbours)
+    }
+
+    /// Returns the place of the user who leaves for a newcomer from this address: a browser without
+    /// a stream, the first of the network with most, or of that of the newcomer if it is full.
+    fn giving_way(&self, address: SocketAddr) -> Option<usize> {
+        let (_, is_address_full) = self.fullness(address);
+        let waiting = self.here.iter().enumerate();
+        let waiting: Vec<_> = waiting
+            .filter(|(_, person)| person.away.is_some() && person.has_reserved_slot)
+            .filter(|(_, person)| !is_address_full || network(person.address) == network(address))
+            .collect();
+        let share = |person: &Person| {
+            let same =
+                |other: &&(usize, &Person)| network(other.1.address) == network(person.address);
+            waiting.iter().filter(same).count()
+        };
+        let first = waiting
+            .iter()
+            .max_by_key(|(_, person)| (share(person), Reverse((person.away, person.id))));
+        first.map(|(place, _)| *place)
+    }
+
+    /// Returns why a newcomer from this address is rejected, if it is.
+    fn no_place(&self, address: SocketAddr) -> Option<JoinError> {
+        let is_given = self.giving_way(address).is_some();
+        match self.fullness(address) {
+            (false, false) => None,
+            _ if is_given => None,
+            (true, _) => Some(JoinError::Full(self.limits.max_clients)),
+            (false, true) => Some(JoinError::AddressFull),
+        }
+    }
+
+    /// Removes the user who leaves for a newcomer from this address, if one has to.
+    fn make_place(&mut self, address: SocketAddr, effects: &mut Vec<Effect>) {
+        if self.fullness(address) != (false, false) {
+            let place = self.giving_way(address).expect("a place was given");
+            self.gone(place, LeaveReason::Closed, effects);
         }
     }
 
@@ -103,7 +143,9 @@ impl Model {
         let joined = joined.expect("there is a place");
         assert_eq!((&joined.name, &joined.token), (&name, &token(number)));
         assert!(!self.gone.contains(&joined.user), "a number was used twice");
-        self.joined(joined.user, address, (name, keys), number, joined.effects);
+        let mut effects = joined.effects;
+        self.make_place(address, &mut effects);
+        self.joined(joined.user, address, (name, keys), number, effects);
     }
 
     fn joined(
@@ -138,23 +180,42 @@ impl Model {
     }
 
     /// Reserves a slot for a browser without one; the room must answer the same.
-    fn ensure_slot(&mut self, place: usize, address: SocketAddr, told: Option<JoinError>) -> bool {
+    fn ensure_slot(
+        &mut self,
+        id: UserId,
+        address: SocketAddr,
+        told: Result<Vec<Effect>, JoinError>,
+    ) -> bool {
+        let place = self.place_of(id);
         let has_place = self.here[place].has_place();
         let expected = self.no_place(address).filter(|_| !has_place);
-        assert_eq!(told, expected);
-        if !has_place && expected.is_none() {
+        let Ok(mut effects) = told else {
+            assert_eq!(told.err(), expected);
+            return false;
+        };
+        assert_eq!(expected, None);
+        if !has_place {
+            self.make_place(address, &mut effects);
+            let place = self.place_of(id);
             let person = &mut self.here[place];
             (person.has_reserved_slot, person.address) = (true, address);
         }
-        expected.is_none()
+        assert!(effects.is_empty(), "{effects:?}");
+        true
+    }
+
+    fn place_of(&self, id: UserId) -> usize {
+        let mut here = self.here.iter();
+        here.position(|person| person.id == id).expect("it is here")
     }
 
     pub(super) fn attach_stream(&mut self, room: &mut Room, place: usize, address: SocketAddr) {
         let id = self.here[place].id;
         let attended = room.attach_stream(id, address.ip());
-        if !self.ensure_slot(place, address, attended.err()) {
+        if !self.ensure_slot(id, address, attended) {
             return;
         }
+        let place = self.place_of(id);
         let person = &mut self.here[place];
         let was_away = person.away.take().is_some();
         person.has_reserved_slot = false;
@@ -178,8 +239,9 @@ impl Model {
 
     pub(super) fn touch(&mut self, room: &mut Room, place: usize, address: SocketAddr) {
         let id = self.here[place].id;
-        let told = room.touch(id, address.ip()).err();
-        let has_place = self.ensure_slot(place, address, told);
+        let told = room.touch(id, address.ip());
+        let has_place = self.ensure_slot(id, address, told);
+        let place = self.place_of(id);
         let until = self.now.steady + seconds(self.limits.grace);
         if let Some(away) = self.here[place].away.as_mut().filter(|_| has_place) {
             *away = until;
