@@ -123,6 +123,9 @@ fn print_start(listeners: &Listeners, config: &ServerConfig, log: &StderrLogger)
     if web.is_some_and(|web| !web.ip().is_loopback()) {
         print(server::open_page_warning(config));
     }
+    if let Some(limits) = server::address_limits(config) {
+        print(&limits);
+    }
 }
 
 /// Raises the limit of open files, and warns if it is too low for the configuration.

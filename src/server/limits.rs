@@ -23,6 +23,8 @@ pub(crate) const DEFAULT_WEB_PORT: u16 = 8080;
 /// Ports that the server tries in turn if the default web port is taken.
 pub(crate) const WEB_PORT_ATTEMPTS: u16 = 32;
 pub(crate) const CLIENTS_RANGE: RangeInclusive<usize> = 1..=1_000_000;
+/// 0 means no limit.
+pub(crate) const PER_ADDRESS_RANGE: RangeInclusive<usize> = 0..=1_000_000;
 pub(crate) const ANNOUNCE_LIMIT_RANGE: RangeInclusive<usize> = 0..=1_000_000;
 /// In messages.
 pub(crate) const HISTORY_RANGE: RangeInclusive<usize> = 0..=1_000_000;
@@ -30,13 +32,33 @@ pub(crate) const HISTORY_RANGE: RangeInclusive<usize> = 0..=1_000_000;
 pub(crate) const LINE_RANGE: RangeInclusive<usize> = 1..=16 * 1024 * 1024;
 /// In lines, of `--rate` and `--burst`.
 pub(crate) const RATE_RANGE: RangeInclusive<usize> = 1..=10_000_000;
-/// In connections a minute.
-pub(crate) const CONNECT_RATE_RANGE: RangeInclusive<usize> = 1..=1_000_000;
 /// In bytes.
 pub(crate) const LAG_RANGE: RangeInclusive<usize> = 4096..=1024 * 1024 * 1024;
 pub(crate) const KEEP_MESSAGES_RANGE: RangeInclusive<usize> = 1..=1_000_000_000_000;
 pub(crate) const KEEP_DAYS_RANGE: RangeInclusive<usize> = 1..=100_000;
 pub(crate) const THREADS_RANGE: RangeInclusive<usize> = 1..=256;
+
+// Limits per address where a listener is open to the network
+
+/// Part of each total that one address may have: enough for a class behind one address.
+const SHARE_OF_ADDRESS: usize = 4;
+/// Users that one address may have in any case.
+const MIN_CLIENTS_PER_ADDRESS: usize = 50;
+/// HTTP connections from one address (`--web-connections-per-address`).
+pub(crate) const OPEN_WEB_CONNECTIONS: usize = WEB_MAX_CONNECTIONS / SHARE_OF_ADDRESS;
+/// Live streams to one address (`--web-streams-per-address`).
+pub(crate) const OPEN_WEB_STREAMS: usize = WEB_MAX_STREAMS / SHARE_OF_ADDRESS;
+
+/// Returns the users that one address may have (`--max-clients-per-address`).
+pub(crate) fn open_clients_per_address(max_clients: usize) -> usize {
+    (max_clients / SHARE_OF_ADDRESS).max(MIN_CLIENTS_PER_ADDRESS)
+}
+
+/// Returns the new connections a minute from one address (`--connect-rate`): all its users can
+/// come back at once, twice.
+pub(crate) fn open_connect_rate(max_clients: usize) -> usize {
+    2 * open_clients_per_address(max_clients)
+}
 
 // Listening and admission
 

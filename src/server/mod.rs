@@ -85,6 +85,22 @@ pub fn open_page_warning(config: &ServerConfig) -> &'static str {
     }
 }
 
+/// Returns a sentence about what one address may use, if anything is limited.
+pub fn address_limits(config: &ServerConfig) -> Option<String> {
+    let (limits, web) = (&config.limits, &config.limits.web);
+    let rate = limits.connects_per_minute.map(|rate| rate as usize);
+    let limited = [
+        (limits.max_clients_per_address, "users"),
+        (rate, "new connections a minute"),
+        (web.connections_per_address, "HTTP connections"),
+        (web.streams_per_address, "live streams"),
+    ];
+    let limited = limited.into_iter();
+    let parts = limited.filter_map(|(limit, what)| limit.map(|limit| format!("{limit} {what}")));
+    let parts: Vec<_> = parts.collect();
+    (!parts.is_empty()).then(|| format!("one address may have {}", parts.join(", ")))
+}
+
 /// Opens the store, if one is configured.
 ///
 /// # Errors

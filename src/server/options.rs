@@ -9,10 +9,11 @@ use crate::limits::{
 use crate::server::config::{LOOPBACK, LogFormat, ServerConfig, WebConfig};
 use crate::server::host_name::HostName;
 use crate::server::limits::{
-    ANNOUNCE_LIMIT_RANGE, CLIENTS_RANGE, CONNECT_RATE_RANGE, DEFAULT_BURST_LINES,
-    DEFAULT_MAX_LAG_BYTES, DEFAULT_MAX_LINE_BYTES, DEFAULT_RATE_PER_SECOND, DEFAULT_WEB_PORT,
-    HISTORY_RANGE, KEEP_DAYS_RANGE, KEEP_MESSAGES_RANGE, LAG_RANGE, LINE_RANGE, Limits, RATE_RANGE,
-    THREADS_RANGE, WebLimits,
+    ANNOUNCE_LIMIT_RANGE, CLIENTS_RANGE, DEFAULT_BURST_LINES, DEFAULT_MAX_LAG_BYTES,
+    DEFAULT_MAX_LINE_BYTES, DEFAULT_RATE_PER_SECOND, DEFAULT_WEB_PORT, HISTORY_RANGE,
+    KEEP_DAYS_RANGE, KEEP_MESSAGES_RANGE, LAG_RANGE, LINE_RANGE, Limits, OPEN_WEB_CONNECTIONS,
+    OPEN_WEB_STREAMS, PER_ADDRESS_RANGE, RATE_RANGE, THREADS_RANGE, WebLimits,
+    open_clients_per_address, open_connect_rate,
 };
 use crate::storage::{StoreOptions, SyncMode};
 use argh::{ArgsInfo, FromArgs};
@@ -66,11 +67,11 @@ pub struct ServerOptions {
     #[argh(option, from_str_fn(parse_host_name))]
     pub web_name: Vec<HostName>,
 
-    /// maximum HTTP connections from one address, IPv6 counted by /64, 1 to 1000000 (default: no limit)
+    /// maximum HTTP connections from one address, IPv6 counted by /64, up to 1000000; 0 is no limit (default: no limit, or 576 if --web-host is not loopback)
     #[argh(option, from_str_fn(parse_number))]
     pub web_connections_per_address: Option<usize>,
 
-    /// maximum live streams of the page to one address, IPv6 counted by /64, 1 to 1000000 (default: no limit)
+    /// maximum live streams of the page to one address, IPv6 counted by /64, up to 1000000; 0 is no limit (default: no limit, or 500 if --web-host is not loopback)
     #[argh(option, from_str_fn(parse_number))]
     pub web_streams_per_address: Option<usize>,
 
@@ -82,7 +83,7 @@ pub struct ServerOptions {
     #[argh(option, default = "DEFAULT_MAX_CLIENTS", from_str_fn(parse_number))]
     pub max_clients: usize,
 
-    /// maximum connected users from one address, IPv6 counted by /64, 1 to 1000000 (default: no limit)
+    /// maximum connected users from one address, IPv6 counted by /64, up to 1000000; 0 is no limit (default: no limit; if --host or --web-host is not loopback, a quarter of --max-clients, at least 50)
     #[argh(option, from_str_fn(parse_number))]
     pub max_clients_per_address: Option<usize>,
 
@@ -114,9 +115,9 @@ pub struct ServerOptions {
     #[argh(option, default = "DEFAULT_BURST_LINES", from_str_fn(parse_number))]
     pub burst: u32,
 
-    /// new connections a minute from one address, IPv6 counted by /64, 1 to 1000000 (default: no limit)
+    /// new connections a minute from one address, IPv6 counted by /64, up to 1000000; 0 is no limit (default: no limit; if --host or --web-host is not loopback, twice the users of one address)
     #[argh(option, from_str_fn(parse_number))]
-    pub connect_rate: Option<u32>,
+    pub connect_rate: Option<usize>,
 
     /// unread bytes after which a slow client is disconnected, 4096 to 1073741824 (default 4194304)
     #[argh(option, default = "DEFAULT_MAX_LAG_BYTES", from_str_fn(parse_number))]
@@ -183,29 +184,41 @@ fn parse_host_name(value: &str) -> Result<HostName, String> {
     HostName::parse(value).map_err(str::to_owned)
 }
 
+/// Returns whether only this machine reaches a listener on this host.
+fn is_loopback(host: &str) -> bool {
+    let address = host.trim_matches(['[', ']']).parse::<IpAddr>();
+    address.map_or(host == "localhost", |address| address.is_loopback())
+}
+
+/// Returns a limit for each address: the value of the option, in which 0 is no limit, or the
+/// default of a listener that is open to the network.
+fn per_address(value: Option<usize>, is_open: bool, default: usize) -> Option<usize> {
+    let limit = value.or_else(|| is_open.then_some(default));
+    limit.filter(|limit| *limit > 0)
+}
+
 impl ServerOptions {
     /// Checks every value.
     ///
     /// # Errors
     /// The sentence about the first invalid value.
     pub fn check(self) -> Result<ServerConfig, String> {
-        let connect_rate = self.connect_rate.map(|rate| rate as usize);
         for (option, value, range) in [
             ("--max-clients", Some(self.max_clients), CLIENTS_RANGE),
             (
                 "--max-clients-per-address",
                 self.max_clients_per_address,
-                CLIENTS_RANGE,
+                PER_ADDRESS_RANGE,
             ),
             (
                 "--web-connections-per-address",
                 self.web_connections_per_address,
-                CLIENTS_RANGE,
+                PER_ADDRESS_RANGE,
             ),
             (
                 "--web-streams-per-address",
                 self.web_streams_per_address,
-                CLIENTS_RANGE,
+                PER_ADDRESS_RANGE,
             ),
             ("--history", Some(self.history), HISTORY_RANGE),
             (
@@ -216,7 +229,7 @@ impl ServerOptions {
             ("--max-line", Some(self.max_line), LINE_RANGE),
             ("--rate", Some(self.rate as usize), RATE_RANGE),
             ("--burst", Some(self.burst as usize), RATE_RANGE),
-            ("--connect-rate", connect_rate, CONNECT_RATE_RANGE),
+            ("--connect-rate", self.connect_rate, PER_ADDRESS_RANGE),
             ("--max-lag", Some(self.max_lag), LAG_RANGE),
             (
                 "--announce-limit",
@@ -243,6 +256,11 @@ impl ServerOptions {
             ));
         }
         let store = self.store_options()?;
+        let web_is_open = !self.no_web && !is_loopback(&self.web_host);
+        let is_open = web_is_open || !is_loopback(&self.host);
+        let clients_per_address = open_clients_per_address(self.max_clients);
+        let connect_rate = open_connect_rate(self.max_clients);
+        let connect_rate = per_address(self.connect_rate, is_open, connect_rate);
         let mut names = self.web_name;
         // A host name given as --web-host is implicitly allowed.
         if self.web_host.parse::<IpAddr>().is_err() {
@@ -263,18 +281,30 @@ impl ServerOptions {
             web: (!self.no_web).then_some(web),
             limits: Limits {
                 max_clients: self.max_clients,
-                max_clients_per_address: self.max_clients_per_address,
+                max_clients_per_address: per_address(
+                    self.max_clients_per_address,
+                    is_open,
+                    clients_per_address,
+                ),
                 history_messages: self.history,
                 max_message_bytes: self.max_message,
                 max_line_bytes: self.max_line,
                 rate_per_second: self.rate,
                 burst_lines: self.burst,
-                connects_per_minute: self.connect_rate,
+                connects_per_minute: connect_rate.and_then(|rate| u32::try_from(rate).ok()),
                 max_lag_bytes: self.max_lag,
                 announce_limit: self.announce_limit,
                 web: WebLimits {
-                    connections_per_address: self.web_connections_per_address,
-                    streams_per_address: self.web_streams_per_address,
+                    connections_per_address: per_address(
+                        self.web_connections_per_address,
+                        web_is_open,
+                        OPEN_WEB_CONNECTIONS,
+                    ),
+                    streams_per_address: per_address(
+                        self.web_streams_per_address,
+                        web_is_open,
+                        OPEN_WEB_STREAMS,
+                    ),
                     ..WebLimits::default()
                 },
                 ..Limits::default()

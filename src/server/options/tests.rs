@@ -69,16 +69,15 @@ fn value_out_of_range_is_rejected_with_its_range() {
     for (option, bad, least, most) in [
         ("--max-clients", "0", 1, 1_000_000),
         ("--max-clients", "1000001", 1, 1_000_000),
-        ("--max-clients-per-address", "0", 1, 1_000_000),
-        ("--web-connections-per-address", "0", 1, 1_000_000),
-        ("--web-streams-per-address", "1000001", 1, 1_000_000),
+        ("--max-clients-per-address", "1000001", 0, 1_000_000),
+        ("--web-connections-per-address", "1000001", 0, 1_000_000),
+        ("--web-streams-per-address", "1000001", 0, 1_000_000),
         ("--history", "1000001", 0, 1_000_000),
         ("--max-message", "0", 1, 1_048_576),
         ("--rate", "0", 1, 10_000_000),
         ("--rate", "10000001", 1, 10_000_000),
         ("--burst", "0", 1, 10_000_000),
-        ("--connect-rate", "0", 1, 1_000_000),
-        ("--connect-rate", "1000001", 1, 1_000_000),
+        ("--connect-rate", "1000001", 0, 1_000_000),
         ("--max-lag", "1", 4096, 1_073_741_824),
         ("--announce-limit", "1000001", 0, 1_000_000),
         ("--threads", "0", 1, 256),
@@ -86,6 +85,43 @@ fn value_out_of_range_is_rejected_with_its_range() {
         let expected =
             format!("{option} {bad} is out of range: choose a number from {least} to {most}");
         assert_eq!(parse(&format!("{option} {bad}")), Err(expected));
+    }
+}
+
+#[test]
+fn open_listeners_have_limits_per_address() {
+    for (arguments, expected) in [
+        ("", [None; 4]),
+        ("--host ::1 --web-host localhost", [None; 4]),
+        ("--web-host 0.0.0.0 --no-web", [None; 4]),
+        ("--host 0.0.0.0", [Some(250), Some(500), None, None]),
+        (
+            "--web-host ::",
+            [Some(250), Some(500), Some(576), Some(500)],
+        ),
+        (
+            "--host chat.lan --max-clients 20",
+            [Some(50), Some(100), None, None],
+        ),
+        (
+            "--host 0.0.0.0 --web-host 0.0.0.0 --max-clients-per-address 0 --connect-rate 0
+            --web-connections-per-address 0 --web-streams-per-address 0",
+            [None; 4],
+        ),
+        (
+            "--host 0.0.0.0 --web-host 0.0.0.0 --max-clients-per-address 1 --connect-rate 2
+            --web-connections-per-address 3 --web-streams-per-address 4",
+            [Some(1), Some(2), Some(3), Some(4)],
+        ),
+    ] {
+        let limits = parse(arguments).unwrap().limits;
+        let told = [
+            limits.max_clients_per_address,
+            limits.connects_per_minute.map(|rate| rate as usize),
+            limits.web.connections_per_address,
+            limits.web.streams_per_address,
+        ];
+        assert_eq!(told, expected, "{arguments}");
     }
 }
 
