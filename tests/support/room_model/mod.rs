@@ -351,6 +351,9 @@ impl Model {
     }
 
     fn lose(&mut self, room: &mut Room, place: usize) {
+        if self.is_browser_at(place) {
+            return self.detach_stream(room, place);
+        }
         let id = self.here[place].id;
         let mut effects = room.disconnect(id, LeaveReason::Closed);
         let token = self.here[place].token.filter(|_| self.has_stayed(place));
