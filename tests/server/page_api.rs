@@ -347,6 +347,8 @@ fn browser_uses_a_slot() {
     let mut alice = chat.join("alice");
     let mut eve = Browser::join(web, "eve");
     alice.expect_notice("eve has entered the chat");
+    let mut events = eve.listen();
+    events.skip_to("session");
     let mut bob = chat.connect_raw("bob");
     bob.expect_notice("The chat is full (2 users); try again later");
     let mut other = Browser::new(web);
@@ -355,14 +357,25 @@ fn browser_uses_a_slot() {
         problem["detail"],
         "The chat is full (2 users); try again later"
     );
-    // Also while it listens.
-    let _events = eve.listen();
-    let mut bob = chat.connect_raw("bob");
-    bob.expect_notice("The chat is full (2 users); try again later");
     eve.act("DELETE", "/api/session", "");
     alice.expect_notice("eve has left the chat");
     let _bob = chat.join("bob");
     other.must_be_refused("/api/session", &json!({ "name": "dan" }), 503, "full");
+}
+
+#[test]
+fn browser_without_stream_gives_way_to_a_newcomer() {
+    let (chat, web) = Chat::with_page(Limits {
+        max_clients: 2,
+        ..Limits::default()
+    });
+    let mut alice = chat.join("alice");
+    let mut eve = Browser::join(web, "eve");
+    alice.expect_notice("eve has entered the chat");
+    let _bob = chat.join("bob");
+    alice.expect_notice("eve has left the chat");
+    let said = json!({ "message": "x" });
+    eve.must_be_refused("/api/messages", &said, 403, "no-session");
 }
 
 #[test]
@@ -371,7 +384,9 @@ fn limits_per_address_apply_to_browsers() {
         max_clients_per_address: Some(1),
         ..Limits::default()
     });
-    let _eve = Browser::join(web, "eve");
+    let mut eve = Browser::join(web, "eve");
+    let mut events = eve.listen();
+    events.skip_to("session");
     let mut other = Browser::new(web);
     other.must_be_refused(
         "/api/session",
