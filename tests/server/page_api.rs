@@ -384,7 +384,7 @@ fn limits_per_address_apply_to_browsers() {
         max_clients_per_address: Some(1),
         ..Limits::default()
     });
-    let mut eve = Browser::join(web, "eve");
+    let eve = Browser::join(web, "eve");
     let mut events = eve.listen();
     events.skip_to("session");
     let mut other = Browser::new(web);
