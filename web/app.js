@@ -9,9 +9,11 @@ import * as composer from './composer.js';
 import { unsentList, refusedList } from './send_queue.js';
 import * as session from './session.js';
 import * as notifications from './notifications.js';
-import { commandNames, submit } from './commands.js';
+import { commandNames, submit, search } from './commands.js';
+import { markWords } from './answer.js';
 
-const MAX_DRAWN = 10000; // messages in one batch; scrolling up loads the others
+const MAX_DRAWN = 10000; // messages that wait; scrolling up loads the others
+const MAX_DRAWN_IN_FRAME = 200; // events, so that a flood does not freeze the page
 const HIDDEN_INTERVAL = 500; // between batches while the page is hidden
 const MAX_PRIVATE_IDS = 1000; // remembered; a stream starts with at most 200 private messages
 
@@ -29,7 +31,10 @@ let markedName = null; // whose mentions are marked
 
 function enqueue(kind, data) {
   queue.push({ kind, data });
-  if (frame) return;
+  if (!frame) scheduleDrawing();
+}
+
+function scheduleDrawing() {
   frame = requestAnimationFrame(drawQueue);
   timer = setTimeout(drawQueue, HIDDEN_INTERVAL);
 }
@@ -41,14 +46,14 @@ function drawQueue() {
   cancelAnimationFrame(frame);
   clearTimeout(timer);
   frame = 0;
-  const events = queue;
-  queue = [];
-  const count = events.filter(({ kind }) => isMessage(kind)).length;
-  let skipped = count - MAX_DRAWN;
-  if (skipped > 0) messages.clear(true);
-  for (const { kind, data } of events) {
-    guarded(() => draw(kind, data, kind === 'message' && (skipped -= 1) >= 0));
+  if (queue.length > MAX_DRAWN) {
+    queue = queue.filter(({ kind }, i) => kind !== 'message' || i >= queue.length - MAX_DRAWN);
+    messages.clear(true);
   }
+  const events = queue.splice(0, document.hidden ? queue.length : MAX_DRAWN_IN_FRAME);
+  const count = events.filter(({ kind }) => isMessage(kind)).length;
+  for (const { kind, data } of events) guarded(() => draw(kind, data));
+  if (queue.length) scheduleDrawing();
   users.update(profile.name);
   messages.flush(count);
   if (profile.name && profile.name !== markedName) {
@@ -58,12 +63,11 @@ function drawQueue() {
   showTitle();
 }
 
-/** Draws one event. A skipped message leaves a gap, which scrolling up fills. */
-function draw(kind, data, isSkipped) {
+function draw(kind, data) {
   const isUnseen = document.hidden && isMessage(kind) && !data.isOld && !isIgnored(data.source);
   if (isUnseen && !unseenCount) messages.markUnread();
   if (isUnseen) unseenCount += 1;
-  if (kind === 'message' && !isSkipped) messages.addMessage(data);
+  if (kind === 'message') messages.addMessage(data);
   else if (kind === 'private') messages.addPrivate(data);
   else if (kind === 'joined') users.add(data.name, data.time);
   else if (kind === 'left') users.remove(data.name);
@@ -162,11 +166,17 @@ messages.adoptServerLines(pageKind !== 'history');
 if (pageKind === 'history') {
   find('status').hidden = true;
   document.querySelector('.marked')?.scrollIntoView({ block: 'center' });
+  for (const text of document.querySelectorAll('.text')) markWords(text, find('q').value);
 } else {
+  find('q').form.addEventListener('submit', (event) => {
+    event.preventDefault();
+    search(find('q').value.trim());
+  });
   if (pageKind === 'live') {
     composer.start(submit, commandNames, [refusedList, unsentList, session.joinForm]);
     session.start();
   }
+  messages.restorePlace();
   stream.setLastEvent(epoch, lastId);
-  stream.run(receive);
+  stream.run(receive, composer.showLink);
 }

@@ -1,9 +1,10 @@
 // The commands, which match those of the terminal client.
 
-import { find, make, coloredName, formatTime, linkify } from './dom.js';
+import { find, make, makeButton, coloredName, formatTime, dateFormat, dayKey, linkify } from './dom.js';
+import { showAnswer, listOf, markWords } from './answer.js';
 import { request } from './api.js';
 import { profile, setIgnored } from './profile.js';
-import { addNote, clear, markMentions, showLast, updateIgnored } from './messages.js';
+import { clear, markMentions, showLast, showMessage, updateIgnored } from './messages.js';
 import { names } from './users.js';
 import { reconnect } from './stream.js';
 import { showError } from './composer.js';
@@ -13,7 +14,7 @@ import { allMentions, getReplyTarget } from './notifications.js';
 
 const DEFAULT_HISTORY = 100; // messages
 const MAX_NAMES = 500; // that /users shows
-const SEARCH_RESULTS = 10;
+const SEARCH_RESULTS = 50;
 
 // Name: [argument, help text, function]. A function returns false if the user has to correct the line.
 const COMMANDS = {
@@ -75,17 +76,14 @@ function editDistance(a, b) {
   return row[b.length];
 }
 
-function addList(title, items) {
-  addNote(make('p', '', title), make('ul', '', ...items.map((parts) => make('li', '', ...parts))));
-}
-
 function help(argument) {
   const name = argument.replace('/', '');
   const shown = Object.entries(COMMANDS).filter(([command]) => !name || command === name);
   if (!shown.length) return fail(unknownCommand(name));
-  addList(
-    'Enter sends, Shift+Enter inserts a line break, Tab completes.',
-    shown.map(([command, [expected, text]]) => [make('code', '', `/${command} ${expected}`.trim()), ` ${text}`]),
+  showAnswer(
+    name ? `Help for /${name}` : 'Commands',
+    make('p', '', 'Enter sends, Shift+Enter inserts a line break, Tab completes, Up brings back what you said.'),
+    listOf(shown.map(([command, [expected, text]]) => [make('code', '', `/${command} ${expected}`.trim()), ` ${text}`])),
   );
   return true;
 }
@@ -93,7 +91,7 @@ function help(argument) {
 function users() {
   const all = [...names()];
   const shown = all.slice(0, MAX_NAMES).flatMap((name, i) => [i ? ', ' : '', coloredName(name)]);
-  addNote(`${all.length} online: `, ...shown, all.length > MAX_NAMES ? ' …' : '');
+  showAnswer(`${all.length} online`, ...shown, all.length > MAX_NAMES ? ' …' : '');
 }
 
 function history(argument) {
@@ -103,23 +101,46 @@ function history(argument) {
   return true;
 }
 
-function messageParts({ id, time, source, message, isPrivate }) {
-  const tag = make(isPrivate ? 'span' : 'a', '', formatTime(new Date(time)));
+function messageParts({ id, time, source, message, isPrivate, action }) {
+  const date = new Date(time);
+  const isToday = dayKey(date) === dayKey(new Date());
+  const tag = make(isPrivate ? 'span' : 'a', 'when', isToday ? formatTime(date) : `${dateFormat.format(date)} ${formatTime(date)}`);
   if (!isPrivate) tag.href = `/m/${id}`;
-  return [tag, ' ', coloredName(source), isPrivate ? ' (private): ' : ': ', ...linkify(message)];
+  const verb = isPrivate ? ' (private): ' : ': ';
+  return [tag, action ? ' * ' : ' ', coloredName(source), action ? ' ' : verb, make('span', 'found', ...linkify(message))];
 }
 
-async function search(words) {
-  const query = `?q=${encodeURIComponent(words)}`;
-  const { messages, more, problem } = await request('GET', `/api/messages${query}&limit=${SEARCH_RESULTS}`);
-  if (problem) showError(problem.detail);
-  else if (!messages.length) addNote(`No messages found for “${words}”.`);
-  else {
-    const link = make('a', '', 'All results');
-    link.href = `/${query}`;
-    addList(`Results for “${words}”:`, [...messages.map(messageParts), ...(more ? [[link]] : [])]);
-  }
+/** Shows the newest messages that match, and older ones on demand. */
+export async function search(words) {
+  const heading = `Search results for “${words}”`;
+  const list = listOf([]);
+  const olderButton = makeButton('', 'Older results');
+  const page = async (before) => {
+    const { messages, more, problem } = await request('GET', `/api/messages?q=${encodeURIComponent(words)}&limit=${SEARCH_RESULTS}${before}`);
+    if (problem) {
+      showAnswer(heading, make('p', '', problem.detail));
+      return;
+    }
+    const results = listOf(messages.reverse().map(messageParts));
+    for (const found of results.querySelectorAll('.found')) markWords(found, words);
+    list.append(...results.children);
+    olderButton.hidden = !more;
+    olderButton.onclick = () => page(`&before=${messages.at(-1).id}`);
+    if (before) return;
+    if (messages.length) showAnswer(heading, list, olderButton);
+    else showAnswer(heading, make('p', '', `No messages found for “${words}”.`));
+  };
+  await page('');
 }
+
+// A result that the page can scroll to is no reason to leave it.
+document.addEventListener('click', async (event) => {
+  const link = event.target.closest('.answer a.when');
+  if (!link || event.ctrlKey || event.metaKey || event.shiftKey) return;
+  event.preventDefault();
+  const [, id] = /\/m\/(\d+)$/.exec(link.href);
+  if (!await showMessage(Number(id))) location.assign(link.href);
+});
 
 function privateMessage(argument) {
   // A name may have spaces, so the longest name of a connected user counts.
@@ -139,15 +160,16 @@ function reply(message) {
 function ignore(name, isIgnored) {
   setIgnored(name, isIgnored);
   updateIgnored();
-  addNote(`Messages from ${name} are ${isIgnored ? 'hidden' : 'shown'}.`);
+  showAnswer('Ignored users', `Messages from ${name} are ${isIgnored ? 'hidden' : 'shown'}.`);
 }
 
 function listMentions() {
   const mentions = allMentions(markMentions());
-  if (mentions.length) addList('Mentions and private messages:', mentions.map(messageParts));
-  else addNote('No mentions in the messages that this page shows.');
+  const heading = 'Mentions and private messages';
+  if (mentions.length) showAnswer(heading, listOf(mentions.map(messageParts)));
+  else showAnswer(heading, 'No mentions in the messages that this page shows.');
 }
 
 function info() {
-  addNote(`smolchat, ${[...names()].length} online. You are ${profile.name}. ${find('status').textContent}.`);
+  showAnswer('Connection', `smolchat, ${[...names()].length} online. You are ${profile.name}. ${find('status').textContent}.`);
 }

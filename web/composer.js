@@ -7,6 +7,8 @@ import { names, isConnected } from './users.js';
 import { canAsk } from './notifications.js';
 
 const MAX_HEIGHT = 12; // rem
+const MAX_RECALLED = 50; // lines that Up brings back
+const MAX_SUGGESTIONS = 6;
 const COUNTED_FROM = .8; // of the longest message
 const maxBytes = Number(find('composer').dataset.limit);
 
@@ -22,7 +24,17 @@ field.dir = 'auto';
 field.setAttribute('aria-describedby', error.id);
 const notifyButton = makeButton('notify', 'Notify me');
 notifyButton.title = 'Show a notification for mentions and private messages while this page is hidden';
-const form = make('form', 'message-form', nameButton, field, notifyButton, make('button', 'primary', 'Send'));
+const form = make('form', 'message-form', nameButton, field, make('button', 'primary', 'Send'));
+
+const link = make('p', 'link');
+link.hidden = true;
+const suggestions = make('div', 'suggestions');
+suggestions.setAttribute('aria-label', 'Suggestions');
+suggestions.setAttribute('role', 'group');
+
+/** Whether Enter sends and the focus opens no keyboard on the screen. */
+export const hasKeyboard = !matchMedia('(pointer: coarse)').matches;
+if (!hasKeyboard) field.enterKeyHint = 'enter';
 
 const remaining = make('p', 'remaining');
 remaining.setAttribute('role', 'status');
@@ -34,8 +46,17 @@ let commandNames = [];
 export function start(submit, commands, elements) {
   onSubmit = submit;
   commandNames = commands;
-  find('composer').append(...elements, form, remaining, error);
+  find('status').after(notifyButton);
+  find('composer').append(link, ...elements, suggestions, form, remaining, error);
   setText(tabStorage.get('draft') || '');
+}
+
+/** Shows the state of the connection where the user writes. */
+export function showLink(state, text) {
+  const isLost = state !== 'live' && text !== 'Connecting';
+  link.hidden = !isLost;
+  link.textContent = isLost ? `${text}. Messages wait here until the connection is back.` : '';
+  document.body.dataset.link = isLost ? 'lost' : state;
 }
 
 export const showError = (text) => { error.textContent = text; };
@@ -43,7 +64,7 @@ export const clearError = () => showError('');
 
 export function show(isVisible) {
   form.hidden = !isVisible;
-  notifyButton.hidden = !canAsk();
+  notifyButton.hidden = !isVisible || !canAsk();
   if (profile.name) {
     nameButton.replaceChildren(coloredName(profile.name));
     nameButton.setAttribute('aria-label', `You are ${profile.name}; change your name`);
@@ -66,6 +87,7 @@ export function setText(text) {
   field.value = text;
   completion = null;
   saveDraft();
+  showSuggestions();
 }
 
 function saveDraft() {
@@ -91,7 +113,7 @@ function grow() {
   if (!field.offsetWidth) return;
   field.style.height = 'auto';
   const rem = parseFloat(getComputedStyle(document.documentElement).fontSize);
-  field.style.height = `${Math.min(field.scrollHeight + 2, MAX_HEIGHT * rem)}px`;
+  field.style.height = `${Math.min(field.scrollHeight + field.offsetHeight - field.clientHeight, MAX_HEIGHT * rem)}px`;
 }
 
 // The form changes its width with the window and with the name, and has none while it is hidden.
@@ -101,13 +123,23 @@ field.addEventListener('input', () => {
   saveDraft();
   clearError();
   completion = null;
+  recalled = null;
+  showSuggestions();
 });
 
 function submit() {
   if (!field.value.trim()) return;
   clearError();
-  if (lengthError()) showError(lengthError());
-  else if (onSubmit(field.value)) setText('');
+  if (lengthError()) {
+    showError(lengthError());
+    return;
+  }
+  const line = field.value;
+  if (!onSubmit(line)) return;
+  said = [...said.filter((other) => other !== line), line].slice(-MAX_RECALLED);
+  tabStorage.set('said', said);
+  recalled = null;
+  setText('');
 }
 
 form.addEventListener('submit', (event) => {
@@ -116,13 +148,32 @@ form.addEventListener('submit', (event) => {
 });
 
 field.addEventListener('keydown', (event) => {
-  if (event.isComposing) return;
-  if (event.key === 'Enter' && !event.shiftKey) submit();
+  // Safari ends a composition before the key that confirms it, which has the code 229.
+  if (event.isComposing || event.keyCode === 229) return;
+  if (event.key === 'Enter' && !event.shiftKey && hasKeyboard) submit();
+  else if (event.key === 'ArrowUp' || event.key === 'ArrowDown') {
+    if (event.shiftKey || !recall(event.key === 'ArrowUp' ? -1 : 1)) return;
+  }
   else if (event.key === 'PageUp') scrollByPages(-0.9);
   else if (event.key === 'PageDown') scrollByPages(0.9);
   else if (event.key !== 'Tab' || event.shiftKey || !complete()) return;
   event.preventDefault();
 });
+
+// Lines said before. Up brings them back into an empty field.
+
+let said = tabStorage.get('said') || []; // oldest first
+let recalled = null; // place in `said`
+
+function recall(step) {
+  if (recalled === null && (field.value || step > 0 || !said.length)) return false;
+  recalled = Math.max(0, (recalled ?? said.length) + step);
+  if (recalled >= said.length) recalled = null;
+  field.value = recalled === null ? '' : said[recalled];
+  completion = null;
+  saveDraft();
+  return true;
+}
 
 // Completion of commands at the start of the text, elsewhere of names, most recent authors first.
 // Each further press of Tab inserts the next candidate.
@@ -139,7 +190,7 @@ function findCompletion() {
   const before = field.value.slice(0, field.selectionStart);
   const [word] = /\S*$/.exec(before);
   const prefix = word.replace(/^@/, '');
-  if (!prefix) return null;
+  if (!word) return null;
   const start = before.length - prefix.length;
   const isFirst = before.length === word.length;
   const isCommand = isFirst && word.startsWith('/');
@@ -161,3 +212,29 @@ function complete() {
   saveDraft();
   return true;
 }
+
+/** Shows what can follow `@`, or `/` at the start, as buttons: a phone has no Tab key. */
+function showSuggestions() {
+  const before = field.value.slice(0, field.selectionStart);
+  const found = /(^\/|(^|\s)@)\S*$/.test(before) ? findCompletion() : null;
+  suggestions.replaceChildren(...(found?.matches ?? []).slice(0, MAX_SUGGESTIONS).map((match, i) => {
+    const button = makeButton('', match);
+    button.tabIndex = -1;
+    button.addEventListener('click', () => {
+      completion = { ...found, next: i };
+      complete();
+      suggestions.replaceChildren();
+      focus();
+    });
+    return button;
+  }));
+}
+
+// A click on a user begins a line to that user.
+find('users').addEventListener('click', ({ target }) => {
+  const name = target.closest('li:not(.empty)')?.textContent;
+  if (!name || form.hidden) return;
+  field.setRangeText(field.value ? `${name} ` : `${name}: `, field.selectionStart, field.selectionEnd, 'end');
+  saveDraft();
+  focus();
+});

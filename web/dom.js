@@ -44,12 +44,14 @@ export function hue(name) {
 export const nameTag = (name, className) => make('bdi', className, name);
 export const coloredName = (name) => nameTag(name, hue(name));
 
-const twoDigits = (number) => String(number).padStart(2, '0');
-
-export const formatTime = (date) => `${twoDigits(date.getHours())}:${twoDigits(date.getMinutes())}`;
+// Dates and times have the form of the browser's locale.
+const timeFormat = new Intl.DateTimeFormat(undefined, { hour: '2-digit', minute: '2-digit' });
+export const formatTime = (date) => timeFormat.format(date);
+if (formatTime(new Date()).length > 5) document.documentElement.classList.add('long-times');
 export const dayKey = (date) => `${date.getFullYear()}-${date.getMonth()}-${date.getDate()}`;
-export const dayFormat = new Intl.DateTimeFormat('en-GB', { weekday: 'long', day: 'numeric', month: 'long', year: 'numeric' });
-export const fullFormat = new Intl.DateTimeFormat('en-GB', { dateStyle: 'full', timeStyle: 'long' });
+export const dateFormat = new Intl.DateTimeFormat(undefined, { dateStyle: 'medium' });
+export const dayFormat = new Intl.DateTimeFormat(undefined, { weekday: 'long', day: 'numeric', month: 'long', year: 'numeric' });
+export const fullFormat = new Intl.DateTimeFormat(undefined, { dateStyle: 'full', timeStyle: 'long' });
 
 /** Splits text into strings and link elements. */
 export function linkify(text) {

@@ -8,19 +8,22 @@ const NAMES_SHOWN = 6; // of each kind of presence change in one line
 export function timeTag(date, id) {
   const time = make('time', '', formatTime(date));
   time.dateTime = date.toISOString();
-  const tag = make(id ? 'a' : 'span', 'time', time);
+  const tag = make(id ? 'a' : 'span', 'time', time, ' ');
   if (id) tag.href = `/m/${id}`;
+  if (id) tag.tabIndex = -1;
   return tag;
 }
 
-function textLine(date, source, text, id) {
+function textLine(date, source, text, id, isAction) {
   const body = make('span', 'text', ...linkify(text));
   body.dir = 'auto';
-  return make('li', `line message ${hue(source)}`, timeTag(date, id), ' ', nameTag(source, 'author'), make('span', 'colon', ': '), body);
+  const name = [nameTag(source, 'author'), make('span', 'colon', isAction ? ' ' : ': ')];
+  if (isAction) name.unshift(make('span', 'colon', '* '));
+  return make('li', `line message ${hue(source)}`, timeTag(date, id), ...name, body);
 }
 
 export function messageLine({ id, time, source, message, action }) {
-  const line = textLine(new Date(time), source, message, id);
+  const line = textLine(new Date(time), source, message, id, action);
   line.id = `m${id}`;
   if (action) line.classList.add('action');
   if (isMention(source, message)) line.classList.add('mention');
@@ -31,12 +34,12 @@ export function messageLine({ id, time, source, message, action }) {
 export function privateLine({ time, source, target, message, own }) {
   const line = textLine(new Date(time), source, message);
   line.classList.add('private');
-  line.lastChild.prepend(make('span', 'recipient', 'private to ', own ? coloredName(target) : 'you'));
+  line.lastChild.prepend(make('span', 'recipient', '(private to ', own ? coloredName(target) : 'you', ') '));
   return line;
 }
 
 export function dayLine(date, day) {
-  const line = make('li', 'day', make('h3', '', dayFormat.format(date).replace(',', '')));
+  const line = make('li', 'day', make('h3', '', dayFormat.format(date)));
   line.dataset.day = day;
   return line;
 }
@@ -44,6 +47,9 @@ export function dayLine(date, day) {
 export const idOf = (line) => Number(line?.id.slice(1)) || null;
 export const dateOf = (line) => new Date(line.querySelector('time').dateTime);
 export const authorOf = (line) => line.querySelector('.author').textContent;
+
+/** Returns the author under whose name the next line can stand. An action always shows its own. */
+export const groupAuthorOf = (line) => (line.classList.contains('action') ? null : authorOf(line));
 
 /** Converts a message line in the server's HTML to local time and makes its links work. */
 export function localize(line) {

@@ -5,8 +5,10 @@ import { request, sleep } from './api.js';
 import { browserStorage, isIgnored, isMention } from './profile.js';
 import * as lines from './lines.js';
 
-const MAX_LINES = 10000;
-const PRUNED_LINES = 1000; // removed at a time, because each removal moves all other lines
+const MAX_LINES = 10000; // while the user reads further up
+const MAX_FOLLOWED_LINES = 1000; // while the end is visible; each new line costs time for all lines
+const LONG_LINES = 500; // from which on the browser skips the layout of lines out of sight
+const PRUNED_LINES = 200; // removed at a time, because each removal moves all other lines
 const MAX_PRESENCE_CHANGES = 500; // in one line
 const PRESENCE_PERIOD = 10 * 60e3; // covered by one line
 const PAGE_SIZE = 100; // older messages in one request
@@ -48,7 +50,10 @@ function append(line, date, author = null) {
   lineCount += 1;
 }
 
-const appendMessage = (data) => append(lines.messageLine(data), new Date(data.time), data.source);
+function appendMessage(data) {
+  const line = lines.messageLine(data);
+  append(line, new Date(data.time), lines.groupAuthorOf(line));
+}
 
 export function addMessage(data) {
   appendMessage(data);
@@ -143,7 +148,7 @@ export function addPresence(kind, data) {
   const isFull = presence?.changes.size >= MAX_PRESENCE_CHANGES;
   if (!presence || isFull || lastLine.day !== dayKey(date) || date - presence.date > PRESENCE_PERIOD) {
     presence = { date, changes: new Map(), text: make('span', 'info') };
-    append(make('li', 'line', lines.timeTag(date), ' ', presence.text), date);
+    append(make('li', 'line', lines.timeTag(date), presence.text), date);
     lastLine.presence = presence;
   }
   lines.addPresenceChange(presence.changes, kind, data);
@@ -152,8 +157,8 @@ export function addPresence(kind, data) {
 
 /** Removes the oldest lines. The heading of the first remaining day stays. */
 function prune() {
-  if (lineCount <= MAX_LINES || !followsEnd) return;
-  while (lineCount > MAX_LINES - PRUNED_LINES) {
+  if (lineCount <= MAX_FOLLOWED_LINES || !followsEnd) return;
+  while (lineCount > MAX_FOLLOWED_LINES - PRUNED_LINES) {
     const oldest = list.firstElementChild;
     const next = oldest.nextElementSibling;
     if (oldest.className === 'day' && next.className !== 'day') {
@@ -170,6 +175,7 @@ function prune() {
 
 // The end of the list
 
+let observedHeight = 0;
 let newerCount = 0; // messages below the visible part
 
 export function scrollToEnd() {
@@ -187,6 +193,7 @@ export function flush(messageCount) {
   const placeholder = list.querySelector('.empty');
   if (lineCount && placeholder) placeholder.remove();
   else if (!lineCount && !placeholder) list.append(make('li', 'empty', 'No messages yet. New messages appear here automatically.'));
+  log.classList.toggle('long', lineCount > LONG_LINES);
   if (followsEnd) {
     prune();
     scrollToEnd();
@@ -208,7 +215,8 @@ newerButton.addEventListener('click', () => {
 });
 
 log.addEventListener('scroll', () => {
-  followsEnd = log.scrollHeight - log.clientHeight - log.scrollTop < 8;
+  // A change of the size moves the end before the observer below brings it back.
+  if (log.clientHeight === observedHeight) followsEnd = log.scrollHeight - log.clientHeight - log.scrollTop < 8;
   if (newerCount && followsEnd) {
     newerCount = 0;
     if (document.activeElement === newerButton) log.focus({ preventScroll: true });
@@ -220,7 +228,10 @@ log.addEventListener('scroll', () => {
 }, { passive: true });
 
 // The end stays visible when the window or the text field changes its size.
-new ResizeObserver(() => { if (followsEnd && isLive) scrollToEnd(); }).observe(log);
+new ResizeObserver(() => {
+  observedHeight = log.clientHeight;
+  if (followsEnd && isLive) scrollToEnd();
+}).observe(log);
 
 /** Removes all lines. With `hasGap`, the next message does not directly follow the removed ones. */
 export function clear(hasGap = false) {
@@ -287,7 +298,7 @@ function prepend(messages, withPrivate) {
   if (top?.dataset.day === lastLine.day) {
     const next = top.nextElementSibling;
     top.remove();
-    if (next?.classList.contains('message')) lines.groupWith(lastLine, next, lines.authorOf(next), formatTime(lines.dateOf(next)));
+    if (next?.classList.contains('message')) lines.groupWith(lastLine, next, lines.groupAuthorOf(next), formatTime(lines.dateOf(next)));
   }
   list.prepend(pending);
   [lastLine, pending] = [savedLine, savedPending];
@@ -352,7 +363,7 @@ export function adoptServerLines(live) {
       isMarked = true;
       if (newestId) markUnread();
     }
-    append(line, lines.dateOf(line), lines.authorOf(line));
+    append(line, lines.dateOf(line), lines.groupAuthorOf(line));
     oldestId = oldestId ?? id;
     newestId = id;
   }
@@ -362,4 +373,40 @@ export function adoptServerLines(live) {
     log.classList.add('live');
     scrollToEnd();
   }
+}
+
+// The reading place, for the way back from another page
+
+/** Stores the first visible message of this entry of the browser's history. */
+addEventListener('pagehide', () => {
+  const top = log.getBoundingClientRect().top;
+  const first = followsEnd ? null : [...list.querySelectorAll('.message[id]')].find((line) => line.getBoundingClientRect().bottom > top);
+  history.replaceState(first ? { place: lines.idOf(first), epoch } : null, '');
+});
+
+/** Loads older messages until there is one with this number. Returns its line. */
+async function lineOf(id) {
+  followsEnd = false;
+  while (oldestId > id && mayHaveOlder && lineCount < MAX_LINES) {
+    const before = oldestId;
+    await loadOlder(MAX_PAGE_SIZE);
+    if (oldestId === before) break;
+  }
+  return find(`m${id}`);
+}
+
+/** Scrolls to the stored place. */
+export async function restorePlace() {
+  const { place, epoch: placeEpoch } = history.state || {};
+  if (place && placeEpoch === epoch) (await lineOf(place))?.scrollIntoView();
+}
+
+/** Scrolls to a message and marks it. Returns false if the page cannot show it. */
+export async function showMessage(id) {
+  const line = await lineOf(id);
+  if (!line) return false;
+  list.querySelector('.marked')?.classList.remove('marked');
+  line.classList.add('marked');
+  line.scrollIntoView({ block: 'center' });
+  return true;
 }

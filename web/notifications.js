@@ -7,7 +7,7 @@ const MAX_MENTIONS = 100;
 const MAX_TITLE_LENGTH = 80; // characters
 const ANNOUNCEMENT_INTERVAL = 4e3;
 const ANNOUNCEMENT_DELAY = 500; // collects what arrives together
-const MAX_READ_OUT = 3; // messages
+const MAX_READ_OUT = 3; // messages; of more, the newest
 const MAX_READ_OUT_LENGTH = 300; // characters
 
 const mentions = []; // public mentions and received private messages
@@ -82,14 +82,17 @@ let timer = 0;
 
 export function announce(kind, data) {
   pending[kind] += 1;
-  if (kind === 'message' && pending.message <= MAX_READ_OUT) {
-    pending.texts.push(`${data.source}: ${data.message.slice(0, MAX_READ_OUT_LENGTH)}`);
+  if (kind === 'message') {
+    const text = data.message.slice(0, MAX_READ_OUT_LENGTH);
+    pending.texts.push(data.action ? `* ${data.source} ${text}` : `${data.source}: ${text}`);
+    if (pending.texts.length > MAX_READ_OUT) pending.texts.shift();
   }
   if (!timer) timer = setTimeout(flushAnnouncement, ANNOUNCEMENT_DELAY);
 }
 
 function flushAnnouncement() {
-  const parts = pending.message > MAX_READ_OUT ? [`${pending.message} new messages`] : pending.texts;
+  const parts = pending.texts;
+  if (pending.message > MAX_READ_OUT) parts.unshift(`${pending.message} new messages, the last ${MAX_READ_OUT}`);
   if (pending.joined) parts.push(`${pending.joined} joined`);
   if (pending.left) parts.push(`${pending.left} left`);
   pending = nothing();

@@ -10,7 +10,7 @@ import { showError, setText, text, focus } from './composer.js';
 
 const MAX_UNSENT = 100;
 const MAX_RETRY_DELAY = 15e3;
-const SLOW_AFTER = 1e3; // an unsent message is shown from then on
+const SLOW_AFTER = 200; // an unsent message is shown from then on
 
 export const unsentList = make('ul', 'unsent');
 unsentList.setAttribute('aria-label', 'Unsent messages');
@@ -18,7 +18,7 @@ unsentList.hidden = true;
 
 // Messages that the server has refused stay until the user takes them back or discards them.
 
-export const refusedList = make('ul', 'unsent refused');
+export const refusedList = make('ul', 'refused');
 refusedList.setAttribute('aria-label', 'Messages not sent');
 
 const queue = tabStorage.get('outbox') || [];

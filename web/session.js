@@ -28,6 +28,7 @@ function showJoinForm(isJoining) {
   joinForm.hidden = !isJoining;
   cancelButton.hidden = !profile.name;
   joinButton.textContent = profile.name ? 'Rename' : 'Join';
+  label.textContent = profile.name ? 'New name' : 'Join as';
   composer.show(!isJoining);
 }
 
@@ -35,6 +36,10 @@ function showJoinForm(isJoining) {
 export function start() {
   nameField.value = browserStorage.get('name') || '';
   showJoinForm(!(browserStorage.get('name') && browserStorage.get('joined')));
+  // On a phone the focus would open the keyboard over the messages.
+  if (document.activeElement !== document.body || !composer.hasKeyboard) return;
+  if (joinForm.hidden) composer.focus();
+  else nameField.focus();
 }
 
 let isJoining = false;
@@ -124,10 +129,15 @@ joinForm.addEventListener('submit', (event) => {
   event.preventDefault();
   join(nameField.value);
 });
-cancelButton.addEventListener('click', () => {
+function cancel() {
   composer.clearError();
   showJoinForm(false);
   composer.focus();
+}
+
+cancelButton.addEventListener('click', cancel);
+joinForm.addEventListener('keydown', (event) => {
+  if (event.key === 'Escape' && profile.name) cancel();
 });
 composer.nameButton.addEventListener('click', () => {
   nameField.value = profile.name;

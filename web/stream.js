@@ -16,7 +16,8 @@ const status = find('status');
 
 let lastEventId = '';
 let hasReceivedEvent = false; // on this connection
-let isShutdown = false; // the server announced its shutdown
+let isShutdown = false; // the server announced its shutdown, and no other has answered since
+let onStatus = () => {};
 let isReconnectRequested = false;
 let silentChecks = 0;
 let lastCheck = Date.now();
@@ -27,6 +28,7 @@ function showStatus(state, text) {
   if (status.dataset.state !== state || status.textContent !== text) {
     status.dataset.state = state;
     status.textContent = text;
+    onStatus(state, text);
   }
 }
 
@@ -72,7 +74,6 @@ async function readConnection(receive) {
   const abort = new AbortController();
   abortConnection = () => abort.abort();
   hasReceivedEvent = false;
-  isShutdown = false;
   isReconnectRequested = false;
   silentChecks = 0;
   const response = await fetch(EVENTS_URL, {
@@ -87,6 +88,7 @@ async function readConnection(receive) {
   const parse = eventParser((kind, data, id) => {
     if (id) lastEventId = id;
     hasReceivedEvent = true;
+    isShutdown = false;
     if (kind === 'snapshot') showStatus('live', 'Live');
     else if (kind === 'bye') isShutdown = data.reason === 'shutdown';
     receive(kind, data);
@@ -101,8 +103,9 @@ async function readConnection(receive) {
   }
 }
 
-/** Calls `receive` for each event. Never returns. */
-export async function run(receive) {
+/** Calls `receive` for each event, and `showLink` for each state of the link. Never returns. */
+export async function run(receive, showLink) {
+  onStatus = showLink;
   let failures = 0;
   let lostAt = null;
   showStatus('connecting', 'Connecting');

@@ -1,7 +1,7 @@
 // The list of connected users, in order of arrival. Lists of a hundred users each let the browser
 // skip the layout of those out of sight; with one list, each change would lay out all users.
 
-import { find, make, hue, nameTag, fullFormat } from './dom.js';
+import { find, make, makeButton, hue, nameTag, fullFormat } from './dom.js';
 
 const USERS_PER_LIST = 100; // as in the server's HTML
 
@@ -101,3 +101,13 @@ container.addEventListener('pointerover', ({ target }) => {
 for (const item of container.querySelectorAll('li:not(.empty)')) {
   users.set(item.textContent, { item, since: '' });
 }
+
+// On a narrow page the users are one row, which a button opens.
+const aside = container.closest('aside');
+const openButton = makeButton('open-users', 'All');
+openButton.setAttribute('aria-expanded', 'false');
+openButton.title = 'Show all users';
+openButton.addEventListener('click', () => {
+  openButton.setAttribute('aria-expanded', aside.classList.toggle('open'));
+});
+aside.querySelector('h2').after(openButton);

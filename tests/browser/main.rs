@@ -7,3 +7,4 @@ mod page;
 mod recognition;
 #[path = "../support/mod.rs"]
 mod support;
+mod talk;

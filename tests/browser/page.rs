@@ -202,7 +202,7 @@ fn commands_work_as_in_the_terminal() {
     alice.expect("Ada", "* waves");
     say(&browser, "/msg alice a secret");
     alice.expect("Ada (private)", "a secret");
-    browser.wait_for("#lines", "private to alice", true);
+    browser.wait_for("#lines", "(private to alice) a secret", true);
     alice.send_raw(
         b"{\"type\":\"private\",\"data\":{\"target\":\"Ada\",\"message\":\"another\"}}\n",
     );
@@ -218,11 +218,11 @@ fn commands_work_as_in_the_terminal() {
     alice.say_and_hear("hello, ADA-L.!");
     browser.wait_until("document.querySelector('.mention')");
     say(&browser, "/mentions");
-    browser.wait_for("#lines", "Mentions and private messages", true);
+    browser.wait_for("#answer", "Mentions and private messages", true);
     say(&browser, "/users");
-    browser.wait_for("#lines", "2 online", true);
+    browser.wait_for("#answer", "2 online", true);
     say(&browser, "/search hello");
-    browser.wait_for("#lines", "Results for", true);
+    browser.wait_for("#answer", "results for", true);
     say(&browser, "/ignore ALICE");
     browser.wait_until("document.querySelector('.message.ignored')");
     alice.say_and_hear("hidden");
@@ -246,9 +246,9 @@ fn commands_work_as_in_the_terminal() {
         browser.run("document.querySelector('#text').value = ''");
     }
     say(&browser, "/info");
-    browser.wait_for("#lines", "You are Ada-L.", true);
+    browser.wait_for("#answer", "You are Ada-L.", true);
     say(&browser, "/help msg");
-    browser.wait_for("#lines", "/msg NAME TEXT", true);
+    browser.wait_for("#answer", "/msg NAME TEXT", true);
     say(&browser, "/clear");
     browser.wait_for("#lines", "hello, ADA-L.!", false);
     say(&browser, "/history 1");

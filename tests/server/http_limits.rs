@@ -51,6 +51,7 @@ pub(crate) fn is_a_refusal(answer: &Answer, status: u16, words: &str) {
     assert_eq!(answer.text().lines().count(), 1, "{answer:?}");
     match answer.header("content-type").split(';').next() {
         Some("text/plain") => assert!(answer.text().ends_with('\n'), "{answer:?}"),
+        Some("text/html") => assert!(answer.text().contains("<a href=\"/\">"), "{answer:?}"),
         Some("application/problem+json") => {
             let problem: serde_json::Value = serde_json::from_slice(&answer.body).expect("JSON");
             assert_eq!(problem["status"], status, "{answer:?}");

@@ -103,7 +103,10 @@ fn history_is_readable_without_scripts() {
     let older = "rel=\"prev\" href=\"/?q=%22number%22&amp;before=";
     assert!(page.contains(older), "{page}");
     let page = get(web, "/?q=%3Cb%3E").text();
-    assert!(page.contains("No messages found."), "{page}");
+    assert!(
+        page.contains("No messages found for “&lt;b&gt;”."),
+        "{page}"
+    );
     assert!(page.contains("value=\"&lt;b&gt;\""), "{page}");
     assert!(!page.contains("<b>"));
 

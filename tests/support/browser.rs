@@ -153,6 +153,29 @@ impl Browser {
         self.ask("goog/cdp/execute", &command);
     }
 
+    /// Emulates a phone, with a touch screen instead of a keyboard.
+    #[track_caller]
+    pub fn emulate_phone(&self) {
+        let metrics =
+            json!({ "width": 390, "height": 844, "deviceScaleFactor": 1, "mobile": true });
+        for (command, params) in [
+            ("Emulation.setDeviceMetricsOverride", metrics),
+            (
+                "Emulation.setTouchEmulationEnabled",
+                json!({ "enabled": true }),
+            ),
+        ] {
+            let command = json!({ "cmd": command, "params": params });
+            self.ask("goog/cdp/execute", &command);
+        }
+    }
+
+    /// Goes back to the page before.
+    #[track_caller]
+    pub fn back(&self) {
+        self.ask("back", &json!({}));
+    }
+
     /// Emulates a preference of the user.
     #[track_caller]
     pub fn prefer(&self, feature: &str, value: &str) {
@@ -264,3 +287,5 @@ pub const SHIFT: char = '\u{e008}';
 /// Releases the held keys.
 pub const RELEASE: char = '\u{e000}';
 pub const TAB: char = '\u{e004}';
+pub const ESCAPE: char = '\u{e00c}';
+pub const UP: char = '\u{e013}';

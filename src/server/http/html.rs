@@ -53,13 +53,7 @@ pub(super) fn render(snapshot: &Snapshot, assets: &Assets, view: &PageView<'_>) 
         let (token, rest) = part.split_once("}}").unwrap_or((part, ""));
         match token {
             "users" => write_users(&mut out, &snapshot.users),
-            "messages" if view.messages.is_empty() => out.push_str(match is_history {
-                true => "<li class=\"empty\">No messages found.</li>",
-                false => {
-                    "<li class=\"empty\">No messages yet. New messages appear here \
-                     automatically.</li>"
-                }
-            }),
+            "messages" if view.messages.is_empty() => write_empty_list(&mut out, view),
             "messages" => write_rows(&mut out, view.messages, view.marked),
             "notice" => write_notice(&mut out, snapshot.notice.as_deref()),
             "older" => write_older_link(&mut out, view),
@@ -84,6 +78,34 @@ pub(super) fn render(snapshot: &Snapshot, assets: &Assets, view: &PageView<'_>) 
         out.push_str(rest);
     }
     out
+}
+
+/// Writes the row of a page without messages, which repeats what was searched for.
+fn write_empty_list(out: &mut String, view: &PageView<'_>) {
+    out.push_str("<li class=\"empty\">");
+    match view.query.filter(|query| !query.is_empty()) {
+        Some(query) => {
+            out.push_str("No messages found for “");
+            escape(out, query);
+            out.push_str("”.");
+        }
+        None if view.kind == PageKind::History => out.push_str("No messages found."),
+        None => out.push_str("No messages yet. New messages appear here automatically."),
+    }
+    out.push_str("</li>");
+}
+
+/// Renders a problem for a reader of the page.
+pub(super) fn problem_page(title: &str, detail: &str) -> String {
+    let mut sentence = String::new();
+    escape(&mut sentence, detail);
+    format!(
+        "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\">\
+         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\
+         <meta name=\"color-scheme\" content=\"light dark\">\
+         <title>{title} · smolchat</title><h1>{title}</h1><p>{sentence}.</p>\
+         <p><a href=\"/\">To the live chat</a></p></html>\n"
+    )
 }
 
 /// Writes the element for a warning to all users, hidden if there is none.
@@ -133,7 +155,7 @@ fn write_users(out: &mut String, users: &[PresentUser]) {
 /// Writes one row for each message, and a heading before the first message of each day.
 fn write_rows(out: &mut String, messages: &[Arc<Message>], marked: Option<u64>) {
     let minute = |time: DateTime| (time.hour(), time.minute());
-    let mut above: Option<(DateTime, &str)> = None;
+    let mut above: Option<(DateTime, Option<&str>)> = None;
     for message in messages {
         let (id, time, author) = (message.id, message.time, message.source.as_str());
         let when = Offset::UTC.to_datetime(time);
@@ -142,25 +164,32 @@ fn write_rows(out: &mut String, messages: &[Arc<Message>], marked: Option<u64>) 
             let date = when.strftime("%A %-d %B %Y");
             out.push_str(&format!("<li class=\"day\"><h3>{date} (UTC)</h3></li>\n"));
         }
-        let same_author = same_day.filter(|(_, above)| *above == author);
+        // An action always shows the name of its author.
+        let group = Some(author).filter(|_| !message.action);
+        let same_author = same_day.filter(|(_, above)| group.is_some() && *above == group);
         let grouping = match same_author {
             Some((earlier, _)) if minute(earlier) == minute(when) => " same-author same-minute",
             Some(_) => " same-author",
             None => "",
         };
-        above = Some((when, author));
-        let action = if message.action { " action" } else { "" };
+        above = Some((when, group));
+        let (action, star, colon) = match message.action {
+            true => (" action", "<span class=\"colon\">* </span>", " "),
+            false => ("", "", ": "),
+        };
         let marked = if marked == Some(id) { " marked" } else { "" };
         out.push_str(&format!(
             "<li id=\"m{id}\" class=\"line message hue-{}{action}{grouping}{marked}\">\
-             <a class=\"time\" href=\"/m/{id}\"><time datetime=\"{time:.3}\">{:02}:{:02}</time></a> \
-             <bdi class=\"author\">",
+             <a class=\"time\" href=\"/m/{id}\" tabindex=\"-1\">\
+             <time datetime=\"{time:.3}\">{:02}:{:02}</time> </a>{star}<bdi class=\"author\">",
             hue(author),
             when.hour(),
             when.minute(),
         ));
         escape(out, author);
-        out.push_str("</bdi><span class=\"colon\">: </span><span class=\"text\" dir=\"auto\">");
+        out.push_str(&format!(
+            "</bdi><span class=\"colon\">{colon}</span><span class=\"text\" dir=\"auto\">"
+        ));
         escape(out, &message.text);
         out.push_str("</span></li>\n");
     }

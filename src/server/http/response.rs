@@ -4,6 +4,7 @@ use crate::server::close_reason::CloseReason;
 use crate::server::fanout::outbox::Document;
 use crate::server::http::api::ROUTES;
 use crate::server::http::document_cache::CachedDocument;
+use crate::server::http::html;
 use crate::server::http::problem::{Problem, title_of};
 use crate::server::http::request_head::{API, HttpConnectionEnd};
 use crate::server::timeout::timeout;
@@ -99,7 +100,14 @@ pub(super) fn finish(mut response: Response, path: &str) -> http::Response {
     let problem = response.ext::<Problem>().cloned();
     let problem = problem.or_else(|| routing_problem(response.status(), allowed_methods));
     if let Some(problem) = problem {
-        response = problem_response(&problem, path.starts_with(API), allowed_methods);
+        let is_api = path.starts_with(API);
+        response = problem_response(&problem, is_api, allowed_methods);
+        let status = problem.status;
+        let is_wrong_address = matches!(status, StatusCode::NotFound | StatusCode::BadRequest);
+        if is_wrong_address && !is_api {
+            response.set_body(html::problem_page(title_of(status), &problem.detail));
+            response.insert_header("content-type", HTML);
+        }
     }
     for (name, value) in SECURITY_HEADERS {
         response.insert_header(name, value);

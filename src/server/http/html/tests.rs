@@ -78,9 +78,9 @@ fn message_row_has_time_author_and_text() {
         ..message("2026-08-20T09:41:12.3456Z", "alice", "a\nb")
     };
     let row = format!(
-        "<li id=\"m7\" class=\"line message hue-{} action\"><a class=\"time\" href=\"/m/7\">\
-         <time datetime=\"2026-08-20T09:41:12.345Z\">09:41</time></a> \
-         <bdi class=\"author\">alice</bdi><span class=\"colon\">: </span>\
+        "<li id=\"m7\" class=\"line message hue-{} action\"><a class=\"time\" href=\"/m/7\" tabindex=\"-1\">\
+         <time datetime=\"2026-08-20T09:41:12.345Z\">09:41</time> </a>\
+         <span class=\"colon\">* </span><bdi class=\"author\">alice</bdi><span class=\"colon\"> </span>\
          <span class=\"text\" dir=\"auto\">a\nb</span></li>\n",
         hue("alice")
     );
