@@ -6,6 +6,7 @@ use crate::server::limits::{
     DEFAULT_WEB_PORT, Limits, MAX_CLOSING_CONNECTIONS, WEB_MAX_CLOSING_CONNECTIONS,
     WEB_MAX_CONNECTIONS,
 };
+use crate::server::network::Network;
 use crate::storage::StoreOptions;
 
 /// The default of `--host` and `--web-host`.
@@ -43,6 +44,8 @@ pub struct WebConfig {
     pub is_read_only: bool,
     /// Allowed host names besides `localhost`; addresses are always allowed.
     pub names: Vec<HostName>,
+    /// Proxies that tell the address of the client.
+    pub trusted_proxies: Vec<Network>,
 }
 
 /// The format of the log.
@@ -66,6 +69,7 @@ impl Default for ServerConfig {
                 metrics_are_public: false,
                 is_read_only: false,
                 names: Vec::new(),
+                trusted_proxies: Vec::new(),
             }),
             store: None,
             limits: Limits::default(),

@@ -18,6 +18,7 @@ pub mod limits;
 mod listener;
 pub mod logging;
 mod metrics;
+mod network;
 mod options;
 pub(crate) mod rate_limit;
 mod supervise;
@@ -25,6 +26,7 @@ mod timeout;
 
 pub use crate::server::config::{LogFormat, ServerConfig, WebConfig};
 pub use crate::server::listener::{BindError, Listeners};
+pub use crate::server::network::Network;
 pub use crate::server::options::ServerOptions;
 pub use crate::server::supervise::ServerError;
 

@@ -15,6 +15,7 @@ use crate::server::limits::{
     OPEN_WEB_STREAMS, PER_ADDRESS_RANGE, RATE_RANGE, THREADS_RANGE, WebLimits,
     open_clients_per_address, open_connect_rate,
 };
+use crate::server::network::Network;
 use crate::storage::{StoreOptions, SyncMode};
 use argh::{ArgsInfo, FromArgs};
 use std::net::IpAddr;
@@ -66,6 +67,10 @@ pub struct ServerOptions {
     /// additional host name of the page, repeatable; addresses, localhost and this machine's own name are always allowed
     #[argh(option, from_str_fn(parse_host_name))]
     pub web_name: Vec<HostName>,
+
+    /// address or network of a proxy that tells the client's address, such as 127.0.0.1 or 10.0.0.0/8, repeatable
+    #[argh(option)]
+    pub trusted_proxy: Vec<Network>,
 
     /// maximum HTTP connections from one address, IPv6 counted by /64, up to 1000000; 0 is no limit (default: no limit, or 576 if --web-host is not loopback)
     #[argh(option, from_str_fn(parse_number))]
@@ -273,6 +278,7 @@ impl ServerOptions {
             metrics_are_public: self.public_metrics,
             is_read_only: self.web_read_only,
             names,
+            trusted_proxies: self.trusted_proxy,
         };
         Ok(ServerConfig {
             store,

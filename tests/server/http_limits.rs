@@ -292,6 +292,32 @@ fn rejected_connection_gets_the_reason_at_any_time() {
     second.expect_end();
 }
 
+#[test]
+fn clients_behind_a_trusted_proxy_are_counted_one_by_one() {
+    let limit = ["--web-streams-per-address", "1"];
+    let trusting = RealServer::start(&[&limit[..], &["--trusted-proxy", "127.0.0.0/8"]].concat());
+    let web = trusting.web.expect("a page");
+    let request = |client: &str| {
+        format!(
+            "GET /api/events HTTP/1.1\r\nHost: localhost\r\nX-Forwarded-For: {client}\r\nConnection: close\r\n\r\n"
+        )
+    };
+    let _streams = ["192.0.2.1", "192.0.2.1, 192.0.2.2"].map(|client| {
+        let mut stream = Http::connect(web);
+        stream.send(request(client).as_bytes());
+        stream.skip_to("event: snapshot");
+        stream
+    });
+    assert_eq!(ask(web, &request("192.0.2.2")).status, 503);
+    // Without trust, the field is a claim of a stranger.
+    let distrusting = RealServer::start(&limit);
+    let web = distrusting.web.expect("a page");
+    let mut stream = Http::connect(web);
+    stream.send(request("192.0.2.1").as_bytes());
+    stream.skip_to("event: snapshot");
+    assert_eq!(ask(web, &request("192.0.2.2")).status, 503);
+}
+
 fn for_host(host: &str) -> String {
     format!("GET /api/users HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n")
 }

@@ -269,3 +269,35 @@ fn a_head_of_exactly_8_kib_is_answered() {
         is_a_refusal(&ask(web, &format!("GET /{path}{end}")), status, words);
     }
 }
+
+#[test]
+fn requests_of_other_sites_and_proxies_get_less() {
+    let (_chat, web) = start(WebLimits::default());
+    let other = "Sec-Fetch-Site: cross-site";
+    let link = "Sec-Fetch-Site: cross-site\r\nSec-Fetch-Mode: navigate\r\nSec-Fetch-Dest: document";
+    for (path, fields, status) in [
+        ("/api/messages", "Sec-Fetch-Site: same-origin", 200),
+        ("/api/messages", "sec-fetch-site: none", 200),
+        ("/api/messages", other, 403),
+        ("/api/messages?q=x", "SEC-FETCH-SITE: Cross-Site", 403),
+        ("/api/messages", link, 403),
+        ("/api/events", other, 403),
+        ("/x/../api/events", other, 403),
+        ("/api/openapi.json", other, 403),
+        ("/?q=x", other, 403),
+        ("/m/1", other, 403),
+        ("/", link, 200),
+        ("/?q=x", link, 200),
+        ("/healthz", other, 200),
+        ("/metrics", "Accept: */*", 200),
+        ("/metrics", "X-Forwarded-For: 127.0.0.1", 403),
+        ("/metrics", "forwarded: for=127.0.0.1", 403),
+        ("/metrics", "Via: 1.1 proxy", 403),
+        ("/metrics", "X-Real-IP: ::1", 403),
+    ] {
+        let request = format!(
+            "GET {path} HTTP/1.1\r\nHost: localhost\r\n{fields}\r\nConnection: close\r\n\r\n"
+        );
+        assert_eq!(ask(web, &request).status, status, "{path} {fields}");
+    }
+}

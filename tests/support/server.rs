@@ -204,6 +204,7 @@ impl Chat {
             is_read_only: false,
             port_was_chosen: true,
             names: Vec::new(),
+            trusted_proxies: Vec::new(),
         };
         ServerConfig {
             web: Some(web),

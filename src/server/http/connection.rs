@@ -10,11 +10,12 @@ use crate::server::http::problem::Problem;
 use crate::server::http::request_head::{HttpConnectionEnd, RequestHead, RequestReader};
 use crate::server::http::response::{encode_last, finish, write_all, write_response};
 use crate::server::limits::{LINGER_TIMEOUT, WEB_BODY_OVERHEAD_BYTES};
+use crate::server::network;
 use crate::server::rate_limit::RateLimiter;
 use crate::server::timeout::timeout;
 use futures_lite::FutureExt;
 use smol::{Async, Timer};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::panic::AssertUnwindSafe;
 use tide::http::{self, Method};
 
@@ -47,6 +48,12 @@ impl HttpConnection {
             }
         }
         drop(permit);
+    }
+
+    /// Returns the address that the limits count for.
+    fn client(&self, head: &RequestHead) -> IpAddr {
+        let trusted = &self.state.web.trusted_proxies;
+        network::client(self.address.ip(), &head.info.forwarded_for, trusted)
     }
 
     fn record_end(&self, reason: CloseReason) {
@@ -85,9 +92,12 @@ impl HttpConnection {
             }
             rate.spend(quota, context.now(), 1);
             let body = reader.body(head.body_bytes).await.map_err(end)?;
-            let mut refused = None;
-            if head.is_stream {
-                match events::open(&self.state, self.address.ip(), &head.info).await {
+            let mut refused = head.is_abuse().then(|| {
+                let detail = "A page of another site may not use the chat; open its own page";
+                Problem::new(403, "foreign-origin", detail)
+            });
+            if head.is_stream && refused.is_none() {
+                match events::open(&self.state, self.client(&head), &head.info).await {
                     Ok(stream) => return Ok(stream),
                     Err(problem) => refused = Some(problem),
                 }
@@ -120,9 +130,10 @@ impl HttpConnection {
         let response = match refused {
             Some(problem) => problem.into(),
             None => {
+                let address = self.client(&head);
                 let mut request = http::Request::new(head.method, head.url);
                 request.ext_mut().insert(RequestContext {
-                    address: self.address.ip(),
+                    address,
                     info: head.info,
                     body,
                 });

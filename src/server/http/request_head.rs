@@ -38,6 +38,16 @@ pub(super) struct RequestHead {
     pub(super) body_bytes: usize,
 }
 
+impl RequestHead {
+    /// Returns whether a page of another site reads or searches the chat through the browser of a
+    /// visitor. A link to the page is no such request.
+    pub(super) fn is_abuse(&self) -> bool {
+        let path = self.url.path();
+        let is_page = path == "/" || path.starts_with("/m/");
+        self.info.is_cross_site && (path.starts_with(API) || (is_page && !self.info.is_navigation))
+    }
+}
+
 /// The end of a connection, with what its last response depends on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct HttpConnectionEnd {

@@ -2,13 +2,14 @@
 //!
 //! Fields are claims: a cookie can be wrong, and only browsers keep scripts from forging an origin.
 //!
-//! Sources: RFC 6265 (cookies), RFC 6454 (origins), RFC 9110 (media types, codings), and the
-//! `Last-Event-ID` of the HTML standard.
+//! Sources: RFC 6265 (cookies), RFC 6454 (origins), RFC 7239 (proxies), RFC 9110 (media types,
+//! codings), the W3C's Fetch Metadata, and the `Last-Event-ID` of the HTML standard.
 
 use crate::chat::request::EventCursor;
 use crate::chat::token::Token;
 use crate::protocol::sse;
 use crate::server::http::allowed_hosts::split_port;
+use std::net::{IpAddr, SocketAddr};
 
 /// What the header fields of a request say about the client.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -21,11 +22,29 @@ pub(super) struct RequestInfo {
     pub(super) last_event: Option<EventCursor>,
     /// Whether the request comes from a page of this server.
     pub(super) is_same_origin: bool,
+    /// Whether a page of another site makes the browser send the request.
+    pub(super) is_cross_site: bool,
+    /// Whether the browser opens the address as a page.
+    pub(super) is_navigation: bool,
+    /// Whether a proxy passed the request on.
+    pub(super) is_forwarded: bool,
+    /// Addresses that proxies name, the nearest last; none for an unreadable one.
+    pub(super) forwarded_for: Vec<Option<IpAddr>>,
     /// Whether the client used HTTPS, terminated by a proxy.
     pub(super) is_secure: bool,
     pub(super) has_json: bool,
     pub(super) accepts_gzip: bool,
 }
+
+/// Fields that proxies add.
+const PROXY_FIELDS: [&str; 6] = [
+    "forwarded",
+    "via",
+    "x-forwarded-for",
+    "x-forwarded-host",
+    "x-forwarded-proto",
+    "x-real-ip",
+];
 
 pub(super) type Fields<'a, 'b> = &'a [httparse::Header<'b>];
 
@@ -45,6 +64,10 @@ fn single<'a>(fields: Fields<'a, '_>, name: &str) -> Option<&'a str> {
     found.next().is_none().then_some(first)
 }
 
+fn has_word(fields: Fields<'_, '_>, name: &str, word: &str) -> bool {
+    values(fields, name).any(|value| value.trim_ascii().eq_ignore_ascii_case(word.as_bytes()))
+}
+
 impl RequestInfo {
     /// Reads the header fields of a request for this host and port.
     pub(super) fn from_fields(fields: Fields<'_, '_>, authority: &str) -> Self {
@@ -58,6 +81,13 @@ impl RequestInfo {
             cookie,
             last_event: single(fields, "last-event-id").and_then(sse::parse_event_id),
             is_same_origin,
+            is_cross_site: has_word(fields, "sec-fetch-site", "cross-site"),
+            is_navigation: has_word(fields, "sec-fetch-mode", "navigate")
+                && has_word(fields, "sec-fetch-dest", "document"),
+            is_forwarded: PROXY_FIELDS
+                .iter()
+                .any(|name| values(fields, name).next().is_some()),
+            forwarded_for: forwarded_for(fields),
             is_secure: is_same_origin && origin.is_some_and(|(scheme, _)| scheme == "https"),
             has_json: single(fields, "content-type").is_some_and(is_json),
             accepts_gzip: texts(fields, "accept-encoding").any(accepts_gzip),
@@ -73,6 +103,34 @@ impl RequestInfo {
             self.cookie
         )
     }
+}
+
+/// Reads `X-Forwarded-For` or `Forwarded`. With both, one may be the client's own: none counts.
+fn forwarded_for(fields: Fields<'_, '_>) -> Vec<Option<IpAddr>> {
+    let addresses = texts(fields, "x-forwarded-for").flat_map(|list| list.split(','));
+    let addresses: Vec<_> = addresses.map(parse_address).collect();
+    let elements = texts(fields, "forwarded").flat_map(|list| list.split(','));
+    let elements: Vec<_> = elements.map(forwarded_element).collect();
+    match (addresses.is_empty(), elements.is_empty()) {
+        (false, true) => addresses,
+        (true, false) => elements,
+        _ => Vec::new(),
+    }
+}
+
+fn forwarded_element(element: &str) -> Option<IpAddr> {
+    let mut pairs = element.split(';').filter_map(|pair| pair.split_once('='));
+    let (_, address) = pairs.find(|(name, _)| name.trim().eq_ignore_ascii_case("for"))?;
+    parse_address(address.trim().trim_matches('"'))
+}
+
+/// Parses an address with an optional port.
+fn parse_address(text: &str) -> Option<IpAddr> {
+    let text = text.trim();
+    let without_port = || text.parse().ok().map(|address: SocketAddr| address.ip());
+    let inside = || text.strip_prefix('[')?.strip_suffix(']')?.parse().ok();
+    let address: Option<IpAddr> = text.parse().ok().or_else(without_port).or_else(inside);
+    Some(address?.to_canonical())
 }
 
 fn cookie_name(authority: &str) -> String {
@@ -121,6 +179,30 @@ mod tests {
             })
             .collect();
         RequestInfo::from_fields(&fields, authority)
+    }
+
+    #[test]
+    fn forwarded_addresses_are_read() {
+        for (field, value, expected) in [
+            ("X-Forwarded-For", "192.0.2.1, ::1", "192.0.2.1 ::1"),
+            ("x-forwarded-for", "192.0.2.1:80,[::1]:80", "192.0.2.1 ::1"),
+            ("X-Forwarded-For", "unknown", "-"),
+            ("Forwarded", "for=192.0.2.1;proto=http", "192.0.2.1"),
+            (
+                "Forwarded",
+                "by=x;For=\"[2001:db8::1]:80\", for=_a",
+                "2001:db8::1 -",
+            ),
+        ] {
+            let info = info("x", &[(field, value)]);
+            let show = |address: &Option<IpAddr>| {
+                address.map_or("-".to_owned(), |address| address.to_string())
+            };
+            let found: Vec<_> = info.forwarded_for.iter().map(show).collect();
+            assert_eq!(found.join(" "), expected, "{value}");
+        }
+        let both = [("forwarded", "for=::1"), ("x-forwarded-for", "::2")];
+        assert!(info("x", &both).forwarded_for.is_empty());
     }
 
     const SECRET: &str = "000102030405060708090a0b0c0d0e0f";

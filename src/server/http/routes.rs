@@ -119,7 +119,9 @@ async fn get_health(request: Request<HttpState>) -> RouteResult {
 
 async fn get_metrics(request: Request<HttpState>) -> RouteResult {
     let state = request.state();
-    let is_local = is_this_machine(request_context(&request)?.address);
+    let client = request_context(&request)?;
+    // A proxy on this machine asks for others.
+    let is_local = is_this_machine(client.address) && !client.info.is_forwarded;
     if !state.web.metrics_are_public && !is_local {
         let detail = "Only this machine may read this; --public-metrics lets others read it too";
         return Err(Problem::new(403, "forbidden", detail));

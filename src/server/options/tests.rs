@@ -19,7 +19,7 @@ fn every_option_reaches_the_configuration() {
         --max-clients 2 --max-clients-per-address 3 --history 4 --max-message 5 --max-line 1000
         --rate 7 --burst 8 --max-lag 4097 --connect-rate 9 --public-metrics --web-read-only
         --announce-limit 10 --db chat.db --db-sync full --keep-messages 13 --keep-days 14
-        --threads 2",
+        --threads 2 --trusted-proxy 10.0.0.0/8 --trusted-proxy ::1",
     );
     let expected = ServerConfig {
         store: Some(StoreOptions {
@@ -38,6 +38,9 @@ fn every_option_reaches_the_configuration() {
             port_was_chosen: true,
             names: ["chat.example.org", "box.lan"]
                 .map(|name| HostName::parse(name).unwrap())
+                .to_vec(),
+            trusted_proxies: ["10.0.0.0/8", "::1"]
+                .map(|network| network.parse().unwrap())
                 .to_vec(),
         }),
         limits: Limits {
