@@ -3,7 +3,7 @@
 //! against servers that do not know the dialect.
 
 use crate::support::scripted::Listening;
-use crate::support::{PATIENCE, Program, RealServer, client_of, run_to_end};
+use crate::support::{Chat, PATIENCE, Program, RealServer, client_of, run_to_end};
 use serde_json::Value;
 use std::io::{self, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -228,7 +228,8 @@ fn two_clients_use_every_command() {
 
 #[test]
 fn reconnect_shows_missed_messages_and_sends_input_once() {
-    let server = RealServer::start(&[]);
+    // Its users need no minimum stay for their grace time.
+    let server = Chat::start();
     let link = Link::to(server.address);
     let mut other = server.join("other");
     let mut client = Program::client(link.port(), &["--reconnect", "--name", "al"]);
