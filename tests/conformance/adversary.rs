@@ -542,23 +542,3 @@ fn flooder_that_never_reads_closes_only_itself() {
     flooder.reset();
     alice.notice(&format!("{name} has left the chat"));
 }
-
-#[test]
-fn other_protocol_is_rejected_line_by_line() {
-    let trial = Trial::new();
-    let mut browser = trial.connect_raw("browser");
-    browser.arrive();
-    browser.send(b"GET / HTTP/1.1\r\nHost: x\r\nAccept: */*\r\n\r\n");
-    for _ in 0..3 {
-        browser.refusal();
-    }
-    browser.say_and_hear("also a chat");
-    // A TLS greeting has no newline at its end, or has some inside.
-    let mut tls = trial.connect("tls");
-    tls.send(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\x0a\xff\xfe");
-    tls.refusal();
-    tls.finish_sending();
-    tls.refusal();
-    tls.end();
-    still_serves(&trial);
-}
