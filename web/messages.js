@@ -158,10 +158,10 @@ export function addPresence(kind, data) {
 /** Removes the oldest lines. The heading of the first remaining day stays. */
 function prune() {
   if (lineCount <= MAX_FOLLOWED_LINES || !followsEnd) return;
-  while (lineCount > MAX_FOLLOWED_LINES - PRUNED_LINES) {
+  while (list.firstElementChild && lineCount > MAX_FOLLOWED_LINES - PRUNED_LINES) {
     const oldest = list.firstElementChild;
     const next = oldest.nextElementSibling;
-    if (oldest.className === 'day' && next.className !== 'day') {
+    if (oldest.className === 'day' && next && next.className !== 'day') {
       next.remove();
       lineCount -= 1;
     } else {
@@ -325,7 +325,10 @@ function storeReadPosition() {
 
 /** Moves the unread marker to the end of the list. */
 export function markUnread() {
-  unreadDivider?.remove();
+  if (unreadDivider?.isConnected) {
+    unreadDivider.remove();
+    lineCount -= 1;
+  }
   unreadDivider = addDivider('New messages');
   unreadDivider.classList.add('unread');
 }

@@ -13,19 +13,24 @@ const ADDRESS = new RegExp(
   + `(?:(?![${UNSPACED}${INVISIBLE}])[!#-;=?-\\[\\]-_a-z{-~\\p{Alphabetic}\\p{M}\\p{N}])+`,
   'gu',
 );
-const OPENING = { ')': '(', ']': '[', '}': '{' };
-
-const count = (text, character) => text.split(character).length;
+const CLOSING = { '(': ')', '[': ']', '{': '}' };
+const SENTENCE_ENDS = ".,:;!?'*_~";
 
 /** Drops the punctuation and the unbalanced brackets that end the sentence around an address. */
 function withoutSentenceEnd(address) {
-  for (;;) {
-    address = address.replace(/[.,:;!?'*_~]+$/, '');
-    const last = address.at(-1);
-    const opening = OPENING[last];
-    if (!opening || count(address, last) <= count(address, opening)) return address;
-    address = address.slice(0, -1);
+  // Counted once: an address of thousands of brackets must not occupy the page.
+  const surplus = { ')': 0, ']': 0, '}': 0 };
+  for (const character of address) {
+    if (character in surplus) surplus[character] += 1;
+    else if (character in CLOSING) surplus[CLOSING[character]] -= 1;
   }
+  let end = address.length;
+  for (; end > 0; end -= 1) {
+    const last = address[end - 1];
+    if (surplus[last] > 0) surplus[last] -= 1;
+    else if (!SENTENCE_ENDS.includes(last)) break;
+  }
+  return address.slice(0, end);
 }
 
 /** Returns the web addresses of a text as { start, end, href }. */

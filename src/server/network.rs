@@ -37,9 +37,14 @@ impl FromStr for Network {
             true => bits.parse().map_err(|_| wrong())?,
             false => longest,
         };
-        match bits <= longest {
-            true => Ok(Network { address, bits }),
-            false => Err(wrong()),
+        match (address.to_canonical(), bits) {
+            (_, bits) if bits > longest => Err(wrong()),
+            // Peers with IPv4-mapped addresses are compared as IPv4.
+            (canonical, 96..) if canonical.is_ipv4() && address.is_ipv6() => Ok(Network {
+                address: canonical,
+                bits: bits - 96,
+            }),
+            _ => Ok(Network { address, bits }),
         }
     }
 }
@@ -75,6 +80,9 @@ mod tests {
             ("2001:db8::/32", "2001:db8:ffff::1", true),
             ("2001:db8::/32", "2001:db9::1", false),
             ("::/0", "::1", true),
+            ("::ffff:10.0.0.0/104", "10.1.2.3", true),
+            ("::ffff:127.0.0.1", "127.0.0.1", true),
+            ("::ffff:127.0.0.1", "::1", false),
         ] {
             let network: Network = network.parse().unwrap();
             let address = address.parse().unwrap();

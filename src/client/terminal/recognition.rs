@@ -81,19 +81,25 @@ fn is_in_address(character: char) -> bool {
 }
 
 /// Drops the punctuation and the unbalanced brackets that end the sentence around an address.
-fn without_sentence_end(mut address: &str) -> &str {
-    loop {
-        address = address.trim_end_matches(SENTENCE_ENDS);
-        let brackets = [(')', '('), (']', '['), ('}', '{')];
-        let count = |bracket: char| address.matches(bracket).count();
-        let is_unbalanced = brackets
-            .iter()
-            .any(|(close, open)| address.ends_with(*close) && count(*close) > count(*open));
-        if !is_unbalanced {
-            return address;
-        }
-        address = &address[..address.len() - 1];
-    }
+fn without_sentence_end(address: &str) -> &str {
+    // Counted once: an address of thousands of brackets must not occupy the client.
+    let brackets = [('(', ')'), ('[', ']'), ('{', '}')];
+    let mut surplus = brackets.map(|(open, close)| {
+        let (opened, closed) = (
+            address.matches(open).count(),
+            address.matches(close).count(),
+        );
+        closed.saturating_sub(opened)
+    });
+    address.trim_end_matches(
+        |last| match brackets.iter().position(|(_, close)| *close == last) {
+            Some(kind) if surplus[kind] > 0 => {
+                surplus[kind] -= 1;
+                true
+            }
+            _ => SENTENCE_ENDS.contains(&last),
+        },
+    )
 }
 
 /// Returns whether an address has a host in ASCII, after `www.` one of two parts.

@@ -165,10 +165,9 @@ impl Broker {
         }
         self.heartbeat_at
             .get_or_insert(self.uptime + WEB_HEARTBEAT_INTERVAL);
-        let address = stream.peer.address().ip();
         let token = stream.session.as_ref();
         let user = token.and_then(|token| self.room.browser_user(token));
-        let attached = user.map(|user| self.room.attach_stream(user, address));
+        let attached = user.map(|user| self.room.attach_stream(user, stream.client));
         let error = match attached.transpose() {
             Ok(effects) => {
                 self.apply_effects(effects.unwrap_or_default());

@@ -32,15 +32,16 @@ pub(super) struct StreamStartup {
     reader: Arc<()>,
     permit: Permit,
     session: Option<Token>,
+    client: IpAddr,
 }
 
 /// Reserves a place for a stream and collects its first bytes.
 pub(super) async fn open(
     state: &HttpState,
-    address: IpAddr,
+    client: IpAddr,
     info: &RequestInfo,
 ) -> Result<StreamStartup, Problem> {
-    let permit = acquire_permit(state, address)?;
+    let permit = acquire_permit(state, client)?;
     let subscribed = state.broker.subscribe().await;
     let subscription = subscribed.map_err(|_| Problem::stopping())?;
     let start = LogPosition {
@@ -60,6 +61,7 @@ pub(super) async fn open(
         reader: subscription.reader,
         permit,
         session: info.session.clone(),
+        client,
     })
 }
 
@@ -94,6 +96,7 @@ impl StreamStartup {
             peer: peer.clone(),
             outbox: self.outbox,
             session: self.session,
+            client: self.client,
             _reader: self.reader,
             key: sender,
         };
