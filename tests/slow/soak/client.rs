@@ -135,7 +135,7 @@ impl Client {
                     ),
                     (
                         b"\n\n{\"type\":\"set-name\",\"data\":\"[server]\"}\n",
-                        "reads as the server's",
+                        "reads as the server or its staff",
                     ),
                 ]);
                 (Request::Refused(part), line.to_vec())
