@@ -125,7 +125,10 @@ fn reset_after_every_byte_received_leaves_cleanly() {
         let address = client.address();
         let told = answers(&script, script.len(), &address, false);
         client.send_raw(&script);
-        let bytes = client.stream.exactly(received).expect("so many bytes come");
+        let bytes = client
+            .stream
+            .exactly(received)
+            .expect("the server sends all bytes of the replies");
         let lines = bytes.split_inclusive(|&byte| byte == b'\n');
         let whole: Vec<Said> = lines.filter_map(decode).collect();
         assert!(all(&told).starts_with(&whole), "{whole:?}");

@@ -225,7 +225,7 @@ pub(super) fn last_line(reason: CloseReason, dialect: Dialect) -> Option<Arc<[u8
     Some(match dialect {
         Dialect::Browser => sse::bye_event(bye.word()),
         _ => {
-            // Two clients with one token would take the session from each other for ever.
+            // If both clients with one token reconnected, each would end the connection of the other.
             let reconnect = !matches!(bye, LeaveReason::Refused | LeaveReason::Replaced);
             encoded(|line| extended::encode_bye(line, bye, reconnect, 0))
         }
