@@ -17,6 +17,10 @@ pub const WRITE_BATCH_BYTES: usize = 64 * 1024;
 
 /// Time to connect to one address.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Time after which a client tries the next address of a host as well.
+pub const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
+/// Addresses of a host that a client tries.
+pub const MAX_ADDRESSES: usize = 16;
 /// Time that a client waits for the server to close after its user leaves a terminal or
 /// interrupts it, so that the last lines arrive.
 pub const LEAVE_TIMEOUT: Duration = Duration::from_millis(500);

@@ -96,9 +96,10 @@ async fn chat_and_show(chat: &Chat<'_>) -> Result<(), String> {
 async fn chat_with_reconnects(chat: &Chat<'_>) -> Result<(), String> {
     let mut attempts = 0;
     let mut last_error = String::new();
+    let mut address = None;
     loop {
         chat.set_link(LinkStatus::Connecting);
-        let (end, reason) = match connect(chat.config).await {
+        let (end, reason) = match connect(chat.config, &mut address).await {
             Ok(stream) => {
                 chat.set_link(LinkStatus::Up);
                 let end = chat.use_connection(&stream).await;
