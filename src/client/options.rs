@@ -9,7 +9,7 @@ use crate::client::session::history_replay::Since;
 use crate::limits::{DEFAULT_MAX_MESSAGE_BYTES, DEFAULT_PORT, MAX_MESSAGE_RANGE};
 use argh::{ArgsInfo, FromArgs};
 use jiff::Timestamp;
-use std::num::NonZeroU16;
+use std::net::Ipv6Addr;
 use std::time::Duration;
 
 const DEFAULT_HOST: &str = "localhost";
@@ -34,7 +34,7 @@ const DEFAULT_HOST: &str = "localhost";
     error_code(130, "interrupted by Ctrl-C")
 )]
 pub struct ClientOptions {
-    /// HOST and PORT: name or address of the server, and its port from 1 to 65535 (default: those of the configuration file, or localhost 5555)
+    /// HOST and PORT, or HOST:PORT: name or address of the server, and its port from 1 to 65535 (default: those of the configuration file, or localhost 5555)
     #[argh(positional, arg_name = "host port")]
     pub server: Vec<String>,
 
@@ -131,36 +131,72 @@ fn parse_duration(value: &str) -> Result<Duration, String> {
     }
 }
 
+/// Returns host and port of `HOST`, or of `HOST:PORT` without a separate port. An IPv6 address may
+/// stand in brackets, and has to in front of a port.
+fn server(word: &str, separate_port: Option<&str>) -> Result<(String, u16), String> {
+    let invalid = |remedy: &str| format!("The server cannot be {}: {remedy}", quoted(word));
+    let is_ipv6 = |host: &str| {
+        // The zone of an address follows a percent sign.
+        let address = host.split('%').next().unwrap_or_default();
+        address.parse::<Ipv6Addr>().is_ok()
+    };
+    if word.contains("://") {
+        return Err(invalid("use HOST:PORT, without a scheme"));
+    }
+    let bracketed = word.strip_prefix('[').and_then(|rest| rest.split_once(']'));
+    let (host, rest) = bracketed.unwrap_or_else(|| match is_ipv6(word) {
+        true => (word, ""),
+        false => word.split_at(word.find(':').unwrap_or(word.len())),
+    });
+    let port = rest.strip_prefix(':');
+    if port.map_or(!rest.is_empty(), |port| port.contains(':'))
+        || (word.starts_with('[') && !is_ipv6(host))
+    {
+        return Err(invalid(
+            "use an IPv6 address alone, or [ADDRESS]:PORT with brackets",
+        ));
+    }
+    if host.is_empty() || host.contains(|c: char| c.is_whitespace() || "/[]@".contains(c)) {
+        return Err(invalid("use HOST:PORT, or HOST and PORT"));
+    }
+    let port = match (port, separate_port) {
+        (Some(port), Some(separate)) => {
+            let (port, separate) = (quoted(port), quoted(separate));
+            let sentence = format!("it has the port {port}, and {separate} follows; use one port");
+            return Err(invalid(&sentence));
+        }
+        (None, None) => DEFAULT_PORT,
+        (Some(port), None) | (None, Some(port)) => {
+            let number = parse_port(port).ok().filter(|number| *number != 0);
+            number.ok_or_else(|| {
+                let port = quoted(port);
+                format!("PORT cannot be {port}: use a number from 1 to 65535")
+            })?
+        }
+    };
+    Ok((host.to_owned(), port))
+}
+
 impl ClientOptions {
     /// Checks every value; the configuration file completes the command line.
     ///
     /// # Errors
     /// A value is invalid; a sentence about the first one.
     pub fn check(self, settings: FileSettings) -> Result<ClientConfig, String> {
-        if let Some(argument) = self.server.get(2) {
-            return Err(format!("Unexpected argument {}", quoted(argument)));
-        }
-        let port = match self.server.get(1) {
-            Some(port) => parse_port(port)
-                .ok()
-                .filter(|port| *port != 0)
-                .ok_or_else(|| {
-                    let port = quoted(port);
-                    format!("PORT cannot be {port}: use a number from 1 to 65535")
-                })?,
+        let (host, port) = match &self.server[..] {
             // The port of the file belongs to the host of the file.
-            None if !self.server.is_empty() => DEFAULT_PORT,
-            None => settings.port.map_or(DEFAULT_PORT, NonZeroU16::get),
+            [] => {
+                let host = settings.host.as_deref().unwrap_or(DEFAULT_HOST);
+                let port = settings.port.map(|port| port.to_string());
+                server(host, port.as_deref())
+                    .map_err(|reason| format!("The configuration file: {reason}"))?
+            }
+            [host] => server(host, None)?,
+            [host, port] => server(host, Some(port))?,
+            [_, _, argument, ..] => {
+                return Err(format!("Unexpected argument {}", quoted(argument)));
+            }
         };
-        let host = self.server.into_iter().next().or(settings.host);
-        let mut host = host.unwrap_or_else(|| DEFAULT_HOST.to_owned());
-        // An IPv6 address may stand in brackets.
-        if let Some(bare) = host
-            .strip_prefix('[')
-            .and_then(|host| host.strip_suffix(']'))
-        {
-            host = bare.to_owned();
-        }
         let max_message_bytes = self
             .max_message
             .or(settings.max_message)
@@ -207,6 +243,7 @@ impl ClientOptions {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::num::NonZeroU16;
 
     fn parse(arguments: &[&str], settings: FileSettings) -> Result<ClientConfig, String> {
         ClientOptions::from_args(&["smolchat-client"], arguments)
@@ -248,10 +285,60 @@ mod tests {
         assert_eq!(server(&[], &no_file), ("localhost".into(), 5555));
         assert_eq!(server(&[], &file), ("::1".into(), 6000));
         assert_eq!(server(&["h"], &file), ("h".into(), 5555));
+        let mut one_word = FileSettings {
+            host: Some("chat.lab:7000".into()),
+            ..FileSettings::default()
+        };
+        assert_eq!(server(&[], &one_word), ("chat.lab".into(), 7000));
+        one_word.port = NonZeroU16::new(7000);
+        let error = parse(&[], one_word).unwrap_err();
+        assert!(error.starts_with("The configuration file: ") && error.contains("use one port"));
         assert_eq!(server(&["h", "1"], &file), ("h".into(), 1));
         let config = parse(&["--max-message", "7"], file).unwrap();
         assert_eq!(config.name.as_deref(), Some("al"));
         assert_eq!(config.max_message_bytes, 7);
+    }
+
+    #[test]
+    fn host_and_port_may_be_one_word() {
+        for (words, expected) in [
+            (&["127.0.0.1:6000"][..], Ok(("127.0.0.1", 6000))),
+            (&["127.0.0.1", "6000"], Ok(("127.0.0.1", 6000))),
+            (&["chat.lab:1"], Ok(("chat.lab", 1))),
+            (&["chat.lab"], Ok(("chat.lab", 5555))),
+            (&["::1"], Ok(("::1", 5555))),
+            (&["::1", "6000"], Ok(("::1", 6000))),
+            (&["[::1]"], Ok(("::1", 5555))),
+            (&["[::1]", "6000"], Ok(("::1", 6000))),
+            (&["[::1]:6000"], Ok(("::1", 6000))),
+            (&["[fe80::1%eth0]:6000"], Ok(("fe80::1%eth0", 6000))),
+            (&["fe80::1%eth0"], Ok(("fe80::1%eth0", 5555))),
+            (&["h:6000", "6000"], Err("use one port")),
+            (&["[::1]:6000", "6001"], Err("use one port")),
+            (&["h:"], Err("PORT cannot be \"\"")),
+            (&["h:0"], Err("PORT cannot be \"0\"")),
+            (&["h:65536"], Err("PORT cannot be \"65536\"")),
+            (&["h:x"], Err("PORT cannot be \"x\"")),
+            (&["h", "h:1"], Err("PORT cannot be \"h:1\"")),
+            (&["[::1]6000"], Err("[ADDRESS]:PORT")),
+            (&["[::1"], Err("[ADDRESS]:PORT")),
+            (&["[h]:6000"], Err("[ADDRESS]:PORT")),
+            (&["::g:6000"], Err("[ADDRESS]:PORT")),
+            (&["h:1:2"], Err("[ADDRESS]:PORT")),
+            (&[":6000"], Err("use HOST:PORT")),
+            (&[""], Err("use HOST:PORT")),
+            (&["h 6000"], Err("use HOST:PORT")),
+            (&["h/x"], Err("use HOST:PORT")),
+            (&["http://h:6000/"], Err("without a scheme")),
+        ] {
+            let parsed = parse(words, FileSettings::default());
+            let parsed = parsed.map(|config| (config.host, config.port));
+            match (&parsed, expected) {
+                (Ok((host, port)), Ok(expected)) => assert_eq!((&**host, *port), expected),
+                (Err(error), Err(part)) => assert!(error.contains(part), "{words:?}: {error}"),
+                _ => panic!("{words:?}: {parsed:?}"),
+            }
+        }
     }
 
     #[test]
