@@ -74,5 +74,9 @@ pub const MAX_PAGE_BYTES: usize = 16 * 1024;
 pub const MAX_QUERY_BYTES: usize = 512;
 /// Most words in a search query.
 pub const MAX_QUERY_WORDS: usize = 32;
+/// Queries of one address (IPv6: /64) that the server answers at a time.
+pub const MAX_QUERIES_OF_ADDRESS: usize = 1;
+/// Time that clients are asked to wait after the turn of their query did not come in time.
+pub const QUERY_RETRY_INTERVAL: Duration = Duration::from_secs(5);
 /// Time that clients are asked to wait before they retry while the store fails.
 pub const STORE_RETRY_INTERVAL: Duration = Duration::from_secs(1);

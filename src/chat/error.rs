@@ -4,7 +4,10 @@ use crate::chat::query::QueryError;
 use crate::chat::request::VERSION;
 use crate::chat::sanitize::quoted;
 use crate::chat::username::NameError;
-use crate::limits::{MAX_NONCE_BYTES, MAX_PAGE_MESSAGES, MAX_PING_BYTES, STORE_RETRY_INTERVAL};
+use crate::limits::{
+    MAX_NONCE_BYTES, MAX_PAGE_MESSAGES, MAX_PING_BYTES, MAX_QUERIES_OF_ADDRESS,
+    QUERY_RETRY_INTERVAL, STORE_RETRY_INTERVAL,
+};
 use std::fmt;
 
 /// The reason why a request is rejected. `Display` is the sentence for the client.
@@ -59,6 +62,7 @@ pub enum RequestError {
     NotDelivered(Box<str>),
     Query(QueryError),
     SearchTooLong,
+    TooManyQueries,
     NotReadable,
     NotStored,
 }
@@ -112,6 +116,7 @@ impl RequestError {
             NotStored => "not-stored",
             NotReadable => "not-readable",
             SearchTooLong => "search-too-long",
+            TooManyQueries => "too-many-queries",
         }
     }
 
@@ -124,6 +129,7 @@ impl RequestError {
             RequestError::BadNonce => Some(MAX_NONCE_BYTES),
             RequestError::PingTooLong => Some(MAX_PING_BYTES),
             RequestError::BadLimit => Some(MAX_PAGE_MESSAGES),
+            RequestError::TooManyQueries => Some(MAX_QUERIES_OF_ADDRESS),
             RequestError::Query(error) => error.limit(),
             _ => None,
         }
@@ -131,8 +137,11 @@ impl RequestError {
 
     /// Returns the milliseconds after which the same request may succeed, if it may.
     pub fn retry_after_ms(&self) -> Option<u64> {
-        let is_temporary = matches!(self, RequestError::NotStored | RequestError::NotReadable);
-        let after = is_temporary.then_some(STORE_RETRY_INTERVAL)?;
+        let after = match self {
+            RequestError::NotStored | RequestError::NotReadable => STORE_RETRY_INTERVAL,
+            RequestError::TooManyQueries => QUERY_RETRY_INTERVAL,
+            _ => return None,
+        };
         u64::try_from(after.as_millis()).ok()
     }
 }
@@ -207,6 +216,9 @@ impl fmt::Display for RequestError {
             SearchTooLong => {
                 "The search took too long; search for rarer words or fewer days".into()
             }
+            TooManyQueries => "Other queries from your address take too long; the server answers \
+                               one at a time, so try again later"
+                .into(),
             NotReadable => {
                 "The server cannot read its stored messages at the moment; try again later".into()
             }

@@ -84,12 +84,11 @@ pub(crate) struct Subscription {
 /// A live stream that continues after its [`Subscription`].
 #[derive(Debug)]
 pub(crate) struct NewStream {
+    /// With the address that the limits count for.
     pub(crate) peer: Arc<ConnectionHandle>,
     /// The first bytes of the stream.
     pub(crate) outbox: Outbox,
     pub(crate) session: Option<Token>,
-    /// The address that the limits count for.
-    pub(crate) client: IpAddr,
     /// Held since the subscription, so that no event in between is missing.
     pub(crate) _reader: Arc<()>,
     /// Receives the key of the stream; dropped if the server stops.

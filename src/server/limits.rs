@@ -92,6 +92,8 @@ pub(crate) const MAX_CLOSING_CONNECTIONS: usize = 256;
 pub const READ_BUFFER_BYTES: usize = 16 * 1024;
 /// Lines that one connection sends to the broker at a time.
 pub const MAX_LINES_PER_TURN: usize = 64;
+/// Lines that a search counts as in the rate limit.
+pub(crate) const SEARCH_LINES: u64 = 10;
 /// Time for the last lines of a connection that the server closes.
 pub(crate) const FAREWELL_TIMEOUT: Duration = Duration::from_secs(3);
 /// Time that a closed connection is drained, so that the last lines arrive.

@@ -6,8 +6,12 @@ use std::time::Duration;
 pub(crate) const MAX_UNCOMMITTED_BATCHES: usize = 64;
 /// Commit reports that wait for the broker.
 pub(crate) const STORE_REPORTS: usize = 64;
-/// Threads that read the store.
-pub(crate) const STORE_READERS: usize = 2;
+/// Queries for clients under way, of which one address has at most one.
+pub(crate) const MAX_QUERIES_UNDER_WAY: usize = 2;
+/// Threads that read the store: one for each query under way, and one for missed events.
+pub(crate) const STORE_READERS: usize = MAX_QUERIES_UNDER_WAY + 1;
+/// Longest time that a query waits for the turn of its address.
+pub(crate) const QUERY_TURN_TIMEOUT: Duration = Duration::from_secs(20);
 /// Queries that wait for the reader threads.
 pub(crate) const STORE_QUERIES: usize = 64;
 /// Longest time of one query.

@@ -5,6 +5,7 @@
 pub(crate) mod limits;
 mod memory;
 pub(crate) mod sqlite;
+mod turns;
 
 pub use sqlite::{StoreError, StoreOptions, SyncMode};
 
@@ -12,9 +13,14 @@ use crate::chat::error::{RejectedRequest, RequestError};
 use crate::chat::message::Message;
 use crate::chat::request::{HistoryPage, SearchRequest};
 use crate::limits::MAX_PAGE_BYTES;
+use crate::storage::limits::{MAX_QUERIES_UNDER_WAY, QUERY_TURN_TIMEOUT};
 use crate::storage::sqlite::reader::{self, EncodedEvents, EventEncoder, StoreReader};
 use crate::storage::sqlite::rows;
+use crate::storage::turns::{QueryTurn, QueryTurns};
+use futures_lite::FutureExt;
+use smol::Timer;
 use std::fmt;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -60,11 +66,19 @@ pub(crate) trait RecentMessages: fmt::Debug + Send + Sync {
 pub(crate) struct Archive {
     memory: Arc<dyn RecentMessages>,
     store: Option<StoreReader>,
+    queries: Arc<QueryTurns>,
+    /// Turns of clients that read missed events, a short read at a time.
+    replays: Arc<QueryTurns>,
 }
 
 impl Archive {
     pub(crate) fn new(memory: Arc<dyn RecentMessages>, store: Option<StoreReader>) -> Self {
-        Archive { memory, store }
+        Archive {
+            memory,
+            store,
+            queries: QueryTurns::new(MAX_QUERIES_UNDER_WAY),
+            replays: QueryTurns::new(1),
+        }
     }
 
     /// Returns the messages in memory, oldest first.
@@ -74,19 +88,37 @@ impl Archive {
 
     /// Returns the id of the oldest event in the store, if there is one.
     pub(crate) async fn oldest_event(&self) -> Option<u64> {
-        let oldest = self.store.as_ref()?.run(rows::oldest_event).await;
+        let oldest = self.store.as_ref()?.run((), rows::oldest_event).await;
         oldest.unwrap_or_else(log_failure)
     }
 
-    /// Returns a page of history, oldest message first.
+    /// Waits for the turn of a query from this address.
+    async fn turn(&self, address: IpAddr, kind: &str) -> Result<QueryTurn, RejectedRequest> {
+        let too_late = async {
+            Timer::after(QUERY_TURN_TIMEOUT).await;
+            None
+        };
+        let turn = self.queries.wait(address).or(too_late).await;
+        turn.ok_or_else(|| RejectedRequest {
+            error: RequestError::TooManyQueries,
+            kind: Some(kind.into()),
+        })
+    }
+
+    /// Returns a page of history for this address, oldest message first.
     ///
     /// # Errors
-    /// The store cannot be read.
-    pub(crate) async fn page(&self, page: HistoryPage) -> Result<MessagePage, RejectedRequest> {
+    /// The store cannot be read, or the turn does not come in time.
+    pub(crate) async fn page(
+        &self,
+        address: IpAddr,
+        page: HistoryPage,
+    ) -> Result<MessagePage, RejectedRequest> {
         let mut found = match &self.store {
             None => memory::page(&self.recent_messages().await, page, |_| true),
             Some(store) => {
-                let found = store.run(move |connection| reader::find_page(connection, page));
+                let turn = self.turn(address, "history").await?;
+                let found = store.run(turn, move |connection| reader::find_page(connection, page));
                 found.await.map_err(reject("history"))?
             }
         };
@@ -97,34 +129,43 @@ impl Archive {
     /// Returns the messages after the event with the id `after`, oldest first.
     ///
     /// # Errors
-    /// The store cannot be read.
+    /// The store cannot be read, or the turn does not come in time.
     pub(crate) async fn after(
         &self,
+        address: IpAddr,
         after: u64,
         limit: usize,
     ) -> Result<MessagePage, RejectedRequest> {
         let Some(store) = &self.store else {
             return Ok(memory::after(&self.recent_messages().await, after, limit));
         };
-        let found = store.run(move |connection| reader::find_after(connection, after, limit));
+        let turn = self.turn(address, "history").await?;
+        let found = store.run(turn, move |connection| {
+            reader::find_after(connection, after, limit)
+        });
         found.await.map_err(reject("history"))
     }
 
     /// Returns the messages that match, newest first.
     ///
     /// # Errors
-    /// The store cannot be read, or the search takes too long.
+    /// The store cannot be read, the turn does not come in time, or the search takes too long.
     pub(crate) async fn search(
         &self,
+        address: IpAddr,
         search: SearchRequest,
     ) -> Result<MessagePage, RejectedRequest> {
+        let turn = self.turn(address, "search").await?;
         if let Some(store) = &self.store {
-            let found = store.run(move |connection| reader::find_matches(connection, &search));
-            return found.await.map_err(reject("search"));
+            let find = move |connection: &_| reader::find_matches(connection, &search);
+            return store.run(turn, find).await.map_err(reject("search"));
         }
         let messages = self.recent_messages().await;
         // Up to 16 MiB of text would hold up the executor's thread.
-        let find = move || memory::page(&messages, search.page, |each| each.matches(&search.query));
+        let find = move || {
+            let _turn = turn;
+            memory::page(&messages, search.page, |each| each.matches(&search.query))
+        };
         Ok(smol::unblock(find).await)
     }
 
@@ -132,13 +173,16 @@ impl Archive {
     /// not have all of them.
     pub(crate) async fn events(
         &self,
+        address: IpAddr,
         after: u64,
         until: u64,
         encode: EventEncoder,
     ) -> Option<EncodedEvents> {
         let store = self.store.as_ref()?;
-        let events =
-            store.run(move |connection| reader::encode_events(connection, after, until, &encode));
+        let turn = self.replays.wait(address).await;
+        let events = store.run(turn, move |connection| {
+            reader::encode_events(connection, after, until, &encode)
+        });
         events.await.unwrap_or_else(log_failure)
     }
 }

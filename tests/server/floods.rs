@@ -1,8 +1,14 @@
 //! Clients that send too much.
 
+use crate::support::extended::Extended;
+use crate::support::http::{Http, get};
 use crate::support::random::Random;
-use crate::support::{Chat, PATIENCE, RealServer, eventually, request, unpaced_with};
+use crate::support::{
+    Chat, LineClient, PATIENCE, RealServer, eventually, request, unpaced, unpaced_with,
+};
+use serde_json::json;
 use smolchat::server::limits::{Limits, MAX_LINES_PER_TURN};
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 #[test]
@@ -48,6 +54,88 @@ fn rate_limit_counts_rejected_lines() {
         took >= Duration::from_millis(600),
         "17 refusals came within {took:?}"
     );
+}
+
+#[test]
+fn searches_count_as_several_lines() {
+    let limits = Limits {
+        rate_per_second: 20,
+        burst_lines: 20,
+        ..Limits::default()
+    };
+    let (chat, web) = Chat::with_page(limits);
+    let start = Instant::now();
+    let mut client = Extended::connect(&chat, "client");
+    for _ in 0..4 {
+        client.send("search", json!({"query": "zebra"}));
+    }
+    for _ in 0..4 {
+        client.expect("search");
+    }
+    let over_tcp = start.elapsed();
+    let mut http = Http::connect(web);
+    for _ in 0..4 {
+        http.request("/api/messages?q=zebra");
+        assert_eq!(http.answer().status, 200);
+    }
+    let over_http = start.elapsed() - over_tcp;
+    for took in [over_tcp, over_http] {
+        assert!(took >= Duration::from_millis(500), "4 within {took:?}");
+    }
+}
+
+/// Sends searches without waiting for their answers, over both protocols, from one address.
+#[cfg(target_os = "linux")]
+fn flood_with_searches(chat: &Chat) -> (Vec<LineClient>, Vec<Http>) {
+    let address = IpAddr::from([127, 0, 0, 2]);
+    let clients = (0..30).map(|_| {
+        let mut client = chat.connect_from((address, 0).into(), "flooder");
+        client.send_raw(b"{\"type\":\"hello\",\"data\":{\"version\":2}}\n");
+        let search = b"{\"type\":\"search\",\"data\":{\"query\":\"zebra\"}}\n";
+        client.send_raw(&search.repeat(200));
+        client
+    });
+    let clients = clients.collect();
+    let requests = (0..30).map(|_| {
+        let mut http = Http::connect_from(address, chat.web.expect("a page"));
+        let request = b"GET /api/messages?q=zebra HTTP/1.1\r\nHost: localhost\r\n\r\n";
+        http.send(&request.repeat(50));
+        http
+    });
+    (clients, requests.collect())
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn search_waits_for_few_queries_of_a_flood_from_another_address() {
+    let limits = Limits {
+        history_messages: 1000,
+        ..unpaced()
+    };
+    let (chat, web) = Chat::with_page(limits);
+    let mut own = Extended::connect(&chat, "own");
+    let mut talker = chat.join("talker");
+    talker.say_many(1000, &"some words ".repeat(10));
+    own.say("the last");
+    let flood = flood_with_searches(&chat);
+    let answered = || chat.metric("smolchat_lines_out_total");
+    eventually(PATIENCE, "everyone is here", || {
+        chat.metric("smolchat_users") == 2 + flood.0.len() as u64
+    });
+    let before = answered();
+    eventually(PATIENCE, "the flood is under way", || {
+        answered() > before + 2
+    });
+    for round in 0..3 {
+        let before = answered();
+        own.send("search", json!({"query": "last"}));
+        own.skip_to("search");
+        let page = get(web, "/api/messages?q=last").json();
+        assert_eq!(page["messages"][0]["message"], "the last");
+        let between = answered() - before;
+        assert!(between <= 12, "{between} answers in round {round}");
+    }
+    drop(flood);
 }
 
 #[cfg(target_os = "linux")]

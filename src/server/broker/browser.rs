@@ -167,7 +167,8 @@ impl Broker {
             .get_or_insert(self.uptime + WEB_HEARTBEAT_INTERVAL);
         let token = stream.session.as_ref();
         let user = token.and_then(|token| self.room.browser_user(token));
-        let attached = user.map(|user| self.room.attach_stream(user, stream.client));
+        let client = stream.peer.address().ip();
+        let attached = user.map(|user| self.room.attach_stream(user, client));
         let error = match attached.transpose() {
             Ok(effects) => {
                 self.apply_effects(effects.unwrap_or_default());

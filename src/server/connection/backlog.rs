@@ -67,8 +67,9 @@ async fn write_until_caught_up(
             Progress::NeedsStored(stored) => {
                 let encode = event_encoder(context, outbox.position().dialect);
                 let archive = &context.archive;
-                let events = archive.events(stored.after, stored.until, encode).await;
-                let Some(events) = events else {
+                let address = handle.address().ip();
+                let events = archive.events(address, stored.after, stored.until, encode);
+                let Some(events) = events.await else {
                     return Ok(None);
                 };
                 outbox.add_stored(events.bytes, events.last);

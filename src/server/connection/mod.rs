@@ -25,7 +25,7 @@ use crate::server::fanout::handle::{ConnectionHandle, Flags};
 use crate::server::fanout::outbox::Outbox;
 use crate::server::fanout::slow_consumer::BacklogInbox;
 use crate::server::fanout::{ClientKey, ConnectionTasks};
-use crate::server::limits::MAX_LINES_PER_TURN;
+use crate::server::limits::{MAX_LINES_PER_TURN, SEARCH_LINES};
 use crate::server::rate_limit::{Quota, RateLimiter};
 use crate::server::timeout::timeout;
 use crate::storage::MessagePage;
@@ -197,14 +197,15 @@ impl<'a> Connection<'a> {
     /// Asks the archive, and returns the line that tells the broker the answer.
     async fn answer(&self, request: Request) -> ClientLine {
         let archive = &self.context.archive;
+        let address = self.handle.address().ip();
         let found = match request {
             Request::Hello(hello) => return ClientLine::Hello(hello, archive.oldest_event().await),
             Request::Page(page) => {
-                let found = archive.page(page).await;
+                let found = archive.page(address, page).await;
                 found.map(|found| messages_line("history", found))
             }
             Request::Search(search) => {
-                let found = archive.search(search).await;
+                let found = archive.search(address, search).await;
                 found.map(|found| messages_line("search", found))
             }
             other => return ClientLine::Request(other),
@@ -355,8 +356,10 @@ impl<'a> Connection<'a> {
             self.has_valid_line |= request.is_ok();
             match request {
                 Ok(request @ (Request::Hello(_) | Request::Page(_) | Request::Search(_))) => {
-                    if matches!(request, Request::Hello(_)) {
-                        self.dialect = Dialect::Extended;
+                    match request {
+                        Request::Hello(_) => self.dialect = Dialect::Extended,
+                        Request::Search(_) => count += SEARCH_LINES - 1,
+                        _ => {}
                     }
                     self.archive_request = Some(Box::new(request));
                     break;

@@ -19,6 +19,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::error::Category;
 use serde_json::json;
+use std::net::IpAddr;
 use tide::{Request, StatusCode};
 
 /// The paths of the API and their methods.
@@ -76,7 +77,8 @@ async fn get_messages(request: Request<HttpState>) -> RouteResult {
             .documents
             .shared(&snapshot, DocumentKind::Messages, make)?
     } else {
-        let found = find(state, &filter).await?;
+        let address = request_context(&request)?.address;
+        let found = find(state, address, &filter).await?;
         let found = sse::messages_document(&found.messages, found.has_more);
         state.documents.single(found)?
     };
@@ -135,10 +137,11 @@ pub(super) fn number(name: &str, value: &str) -> Result<u64, Problem> {
     })
 }
 
-/// Returns the messages that pass a filter, oldest first, and whether there are more. The further
+/// Returns the messages for a client that pass a filter, oldest first, and whether there are more. The further
 /// messages are newer ones if the filter has `after` and no query, and older ones otherwise.
 pub(super) async fn find(
     state: &HttpState,
+    address: IpAddr,
     filter: &MessageFilter,
 ) -> Result<MessagePage, Problem> {
     let archive = &state.context.archive;
@@ -156,7 +159,7 @@ pub(super) async fn find(
         }
         let query = query.map_err(RequestError::Query)?;
         let search = SearchRequest { query, page };
-        let mut found = archive.search(search).await.map_err(problem)?;
+        let mut found = archive.search(address, search).await.map_err(problem)?;
         found.messages.reverse();
         if let Some(after) = filter.after {
             retain(&mut found, |message| message.id > after);
@@ -164,9 +167,10 @@ pub(super) async fn find(
         return Ok(found);
     }
     let Some(after) = filter.after else {
-        return archive.page(page).await.map_err(problem);
+        return archive.page(address, page).await.map_err(problem);
     };
-    let mut found = archive.after(after, page.limit).await.map_err(problem)?;
+    let found = archive.after(address, after, page.limit).await;
+    let mut found = found.map_err(problem)?;
     if let Some(before) = page.before {
         retain(&mut found, |message| message.id < before);
     }

@@ -9,7 +9,7 @@ use crate::server::http::events::StreamStartup;
 use crate::server::http::problem::Problem;
 use crate::server::http::request_head::{HttpConnectionEnd, RequestHead, RequestReader};
 use crate::server::http::response::{encode_last, finish, write_all, write_response};
-use crate::server::limits::{LINGER_TIMEOUT, WEB_BODY_OVERHEAD_BYTES};
+use crate::server::limits::{LINGER_TIMEOUT, SEARCH_LINES, WEB_BODY_OVERHEAD_BYTES};
 use crate::server::network;
 use crate::server::rate_limit::RateLimiter;
 use crate::server::timeout::timeout;
@@ -90,7 +90,9 @@ impl HttpConnection {
             if !wait.is_zero() {
                 Timer::after(wait).await;
             }
-            rate.spend(quota, context.now(), 1);
+            let is_search = head.url.query_pairs().any(|(name, _)| name == "q");
+            let lines = if is_search { SEARCH_LINES } else { 1 };
+            rate.spend(quota, context.now(), lines);
             let body = reader.body(head.body_bytes).await.map_err(end)?;
             let mut refused = head.is_abuse().then(|| {
                 let detail = "A page of another site may not use the chat; open its own page";

@@ -90,13 +90,13 @@ impl StreamStartup {
         socket: Async<TcpStream>,
         address: SocketAddr,
     ) {
-        let peer = Arc::new(ConnectionHandle::new(socket, address));
+        let client = SocketAddr::new(self.client, address.port());
+        let peer = Arc::new(ConnectionHandle::new(socket, client));
         let (sender, key) = async_channel::bounded::<ClientKey>(1);
         let stream = NewStream {
             peer: peer.clone(),
             outbox: self.outbox,
             session: self.session,
-            client: self.client,
             _reader: self.reader,
             key: sender,
         };

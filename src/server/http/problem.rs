@@ -90,6 +90,7 @@ impl From<RequestError> for Problem {
             | RequestError::Query(_) => 422,
             RequestError::NameTaken(_) => 409,
             RequestError::NoSuchUser(_) => 404,
+            RequestError::TooManyQueries => 429,
             RequestError::MailboxFull(_)
             | RequestError::NotDelivered(_)
             | RequestError::NotStored

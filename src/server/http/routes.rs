@@ -52,7 +52,8 @@ async fn get_page(request: Request<HttpState>) -> RouteResult {
             .shared(&snapshot, DocumentKind::Page, make)?;
         return Ok(shared_document(page, HTML));
     }
-    let found = api::find(state, &filter).await?;
+    let address = request_context(&request)?.address;
+    let found = api::find(state, address, &filter).await?;
     let view = PageView {
         kind: PageKind::History,
         messages: &found.messages,
@@ -81,8 +82,9 @@ async fn get_message(request: Request<HttpState>) -> RouteResult {
         after: Some(id),
         ..up_to_id.clone()
     };
-    let mut found = api::find(state, &up_to_id).await?;
-    let newer = api::find(state, &after_id).await?;
+    let address = request_context(&request)?.address;
+    let mut found = api::find(state, address, &up_to_id).await?;
+    let newer = api::find(state, address, &after_id).await?;
     if found.messages.last().is_none_or(|message| message.id != id) {
         return Ok(Response::new(StatusCode::NotFound));
     }

@@ -67,15 +67,19 @@ impl StoreReader {
         Ok(StoreReader { jobs, path })
     }
 
-    /// Runs a query on one of the threads.
+    /// Runs a query on one of the threads. The turn ends with the query, even if the caller stops
+    /// waiting for the answer.
     pub(in crate::storage) async fn run<T: Send + 'static>(
         &self,
+        turn: impl Send + 'static,
         query: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T, StoreError> {
         let (answer, result) = async_channel::bounded(1);
         let job: ReadJob = Box::new(move |connection| {
+            let found = run_within(STORE_QUERY_TIMEOUT, connection, query);
+            drop(turn);
             // A caller that went away needs no answer.
-            let _ = answer.try_send(run_within(STORE_QUERY_TIMEOUT, connection, query));
+            let _ = answer.try_send(found);
         });
         self.jobs.send(job).await.map_err(|_| StoreError::ended())?;
         let result = result.recv().await.map_err(|_| StoreError::ended())?;

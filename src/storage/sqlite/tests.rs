@@ -97,7 +97,7 @@ fn read<T: Send + 'static>(
     opened: &OpenStore,
     query: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
 ) -> T {
-    smol::block_on(opened.reader.run(query)).unwrap()
+    smol::block_on(opened.reader.run((), query)).unwrap()
 }
 
 /// Returns the events after `after` and up to `until` in the extended dialect.
