@@ -196,14 +196,12 @@ impl Chat<'_> {
     ///
     /// Ends silently if the connection fails, because the reading side notices that too.
     async fn send(&self, mut stream: TcpStream, done: Sender<NextStep>) {
+        let mut is_leaving = false;
         let mut leaves_at = None;
         loop {
-            let is_leaving = leaves_at.is_some();
             if is_leaving && self.io.input_kind == InputKind::Terminal {
                 // A user who leaves a terminal does not wait for the first line of the server.
-                let now = Instant::now();
-                self.state.borrow_mut().session.skip_greeting(now);
-                self.show_updates().await;
+                self.state.borrow_mut().session.skip_greeting();
             }
             let output = self.state.borrow_mut().session.take_output();
             if !output.is_empty() {
@@ -218,7 +216,7 @@ impl Chat<'_> {
             if is_leaving && self.state.borrow().session.queue.len() == 0 {
                 break;
             }
-            let step = match self.next_send_event(leaves_at).await {
+            let step = match self.next_send_event(is_leaving, leaves_at).await {
                 SendEvent::Woken => NextStep::Continue,
                 SendEvent::Line(line) => self.execute_batch(line).await,
                 SendEvent::EndOfInput if is_leaving => break,
@@ -228,11 +226,14 @@ impl Chat<'_> {
                 NextStep::Continue => {}
                 NextStep::Leave => {
                     self.io.input.close();
-                    let time = match self.io.input_kind {
-                        InputKind::Pipe => ACK_TIMEOUT,
-                        InputKind::Terminal => LEAVE_TIMEOUT,
+                    is_leaving = true;
+                    let now = Instant::now();
+                    leaves_at = match self.io.input_kind {
+                        // What this connection does not deliver, the next one does.
+                        InputKind::Pipe if self.config.reconnect => None,
+                        InputKind::Pipe => Some(now + ACK_TIMEOUT),
+                        InputKind::Terminal => Some(now + LEAVE_TIMEOUT),
                     };
-                    leaves_at = Some(Instant::now() + time);
                 }
                 NextStep::Reconnect => {
                     let _ = done.send(NextStep::Reconnect).await;
@@ -244,14 +245,14 @@ impl Chat<'_> {
         let _ = done.send(NextStep::Leave).await;
     }
 
-    async fn next_send_event(&self, leaves_at: Option<Instant>) -> SendEvent {
+    async fn next_send_event(&self, is_leaving: bool, leaves_at: Option<Instant>) -> SendEvent {
         let woken = async {
             // The channel stays open: `self` owns both ends.
             let _ = self.wake.1.recv().await;
             SendEvent::Woken
         };
         let input = async {
-            if leaves_at.is_some() {
+            if is_leaving {
                 wait_until(leaves_at).await;
                 return SendEvent::EndOfInput;
             }

@@ -40,10 +40,13 @@ pub const MAX_QUEUED_BYTES: usize = 4 * 1024 * 1024;
 /// Requests sent and not yet acknowledged. Lower than the number of nonces that a server
 /// remembers, so that sending them again is always safe.
 pub const MAX_IN_FLIGHT: usize = 256;
-/// Time to wait for the first line of a server, which tells its dialect.
-pub const FIRST_LINE_TIMEOUT: Duration = Duration::from_secs(1);
-/// Time to wait for the answer to a hello.
-pub const HELLO_TIMEOUT: Duration = Duration::from_secs(5);
+/// Time without the first line of a server after which the user is told that input waits for it.
+pub const SILENCE_NOTICE: Duration = Duration::from_secs(5);
+/// Time without the first line of a server that is known to greet, until the connection counts as
+/// dead. Long, because a stalled server announces each connection when it goes on.
+pub const GREETING_TIMEOUT: Duration = Duration::from_secs(60);
+/// Time without the answer to a hello until the connection counts as dead.
+pub const HELLO_TIMEOUT: Duration = Duration::from_secs(18);
 /// Time between two pings.
 pub const PING_INTERVAL: Duration = Duration::from_secs(8);
 /// Time without a byte after a ping until the connection counts as dead; with the ping interval,

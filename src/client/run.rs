@@ -7,7 +7,7 @@ use crate::client::limits::{LEAVE_TIMEOUT, MAX_RETRY_DELAY, MIN_RETRY_DELAY};
 use crate::client::options::ClientConfig;
 use crate::client::output::item::OutputItem;
 use crate::client::setup::ClientIo;
-use crate::client::state::{Chat, LinkStatus, unacknowledged_sentence};
+use crate::client::state::{Chat, LinkStatus};
 use crate::protocol::server_line::Bye;
 use futures_lite::future::{or, pending};
 use smol::Timer;
@@ -169,9 +169,8 @@ async fn finish(chat: &Chat<'_>, end: DisconnectReason) -> Result<(), String> {
     if !end.is_broken() || chat.io.input.is_closed() {
         return chat.check_all_sent();
     }
-    let queued = chat.state.borrow().session.queue.len();
-    if queued > 0 {
-        chat.io.screen.notify(unacknowledged_sentence(queued)).await;
+    if let Some(sentence) = chat.undelivered() {
+        chat.io.screen.notify(sentence).await;
     }
     let line = match chat.config.json {
         true => DISCONNECTED_JSON,

@@ -131,24 +131,54 @@ impl<'a> Chat<'a> {
     /// Checks that the server has everything it was to get.
     pub(crate) fn check_all_sent(&self) -> Result<(), String> {
         let state = self.state.borrow();
-        let queued = state.session.queue.len() + state.session.unconfirmed;
         match &self.config.say {
-            None if queued > 0 => Err(unacknowledged_sentence(queued)),
-            Some(_) if !state.is_said => Err(state.rejection.clone().unwrap_or_else(|| {
-                "The server did not acknowledge the text of --say, which may or may not have been sent"
-                    .to_owned()
-            })),
+            None => self.undelivered().map_or(Ok(()), Err),
+            Some(_) if !state.is_said => {
+                Err(state.rejection.clone().unwrap_or_else(|| {
+                    match state.session.queue.unsent() {
+                    0 => "The server did not acknowledge the text of --say, which may or may not \
+                          have been sent",
+                    _ => "The server did not greet, so the text of --say was not sent",
+                }
+                .to_owned()
+                }))
+            }
             _ => Ok(()),
         }
     }
+
+    /// Returns what the server does not have, or may not have, if there is anything.
+    pub(crate) fn undelivered(&self) -> Option<String> {
+        let session = &self.state.borrow().session;
+        let unsent = session.queue.unsent();
+        let doubtful = session.queue.len() - unsent + session.unconfirmed;
+        undelivered_sentence(unsent, doubtful, self.config.reconnect)
+    }
 }
 
-pub(crate) fn unacknowledged_sentence(lines: usize) -> String {
-    let lines = match lines {
+fn undelivered_sentence(unsent: usize, doubtful: usize, reconnects: bool) -> Option<String> {
+    let mut parts = Vec::new();
+    if doubtful > 0 {
+        parts.push(format!(
+            "{} may not have arrived: the server did not acknowledge",
+            counted_lines(doubtful)
+        ));
+    }
+    if unsent > 0 {
+        let verb = if unsent == 1 { "was" } else { "were" };
+        parts.push(format!("{} {verb} not sent", counted_lines(unsent)));
+    }
+    if !reconnects && !parts.is_empty() {
+        parts.push("with --reconnect the client waits for the server, and sends again".to_owned());
+    }
+    (!parts.is_empty()).then(|| parts.join("; "))
+}
+
+fn counted_lines(lines: usize) -> String {
+    match lines {
         1 => "1 line".to_owned(),
         count => format!("{count} lines"),
-    };
-    format!("{lines} may not have arrived: the server did not acknowledge; --reconnect resends")
+    }
 }
 
 // The status above the prompt of a terminal
@@ -190,9 +220,28 @@ pub(crate) fn round_trip(session: &Session) -> Option<String> {
 
 /// Returns how many typed lines the server does not have, if there are any.
 pub(crate) fn waiting_lines(session: &Session) -> Option<String> {
-    match session.queue.len() {
-        0 => None,
-        1 => Some("1 line waits".to_owned()),
-        count => Some(format!("{count} lines wait")),
+    let lines = session.queue.len();
+    let verb = if lines == 1 { "waits" } else { "wait" };
+    (lines > 0).then(|| format!("{} {verb}", counted_lines(lines)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn undelivered_lines_are_told_without_a_promise_that_was_not_kept() {
+        let doubt = "1 line may not have arrived: the server did not acknowledge";
+        let hint = "with --reconnect the client waits for the server, and sends again";
+        for (unsent, doubtful, reconnects, sentence) in [
+            (0, 1, true, doubt.to_owned()),
+            (0, 1, false, format!("{doubt}; {hint}")),
+            (1, 0, true, "1 line was not sent".to_owned()),
+            (2, 1, true, format!("{doubt}; 2 lines were not sent")),
+        ] {
+            let told = undelivered_sentence(unsent, doubtful, reconnects);
+            assert_eq!(told, Some(sentence));
+        }
+        assert_eq!(undelivered_sentence(0, 0, false), None);
     }
 }

@@ -274,6 +274,44 @@ fn reconnect_shows_missed_messages_and_sends_input_once() {
 }
 
 #[test]
+fn stalled_server_gets_a_line_only_under_its_nonce() {
+    const MARKED: &[u8] = b"{\"type\":\"message\",\"data\":{\"source\":\"[Server]\",\"message\":\"1.2.3.4:5 has entered the chat\"}} \n";
+    const WELCOME: &[u8] = b"{\"type\":\"welcome\",\"data\":{\"name\":\"Bob\",\"token\":\"t\",\"epoch\":\"e\",\"last\":1}}\n";
+    let listening = Listening::start();
+    let mut client = Program::client(listening.port(), &["--name", "Bob", "--reconnect"]);
+    client.type_line("typed before the greeting");
+    client.end_input();
+    let mut server = listening.accept();
+    let silence = "The server has not greeted yet; what you type waits until it does\n";
+    client.stderr.wait_for(silence);
+    server.send(MARKED);
+    let has = |line: String, part: &str| assert!(line.contains(part), "{line}");
+    has(server.line(), "\"hello\"");
+    server.send(WELCOME);
+    has(server.line(), "\"ping\"");
+    has(server.line(), "\"set-name\"");
+    let said = server.line();
+    has(said.clone(), "\"nonce\"");
+    drop(server);
+    // The next connection is as silent as that to a server that is stopped.
+    let mut server = listening.accept();
+    client.stderr.wait_for(&format!("again\n{silence}"));
+    server.send(MARKED);
+    has(server.line(), "\"token\":\"t\"");
+    server.send(WELCOME);
+    has(server.line(), "\"ping\"");
+    assert_eq!(server.line(), said);
+    let nonce = said.split_once("\"nonce\":").expect("a nonce").1;
+    let nonce = nonce.split('"').nth(1).expect("a nonce");
+    server.send(
+        format!("{{\"type\":\"ack\",\"data\":{{\"nonce\":\"{nonce}\",\"id\":2}}}}\n").as_bytes(),
+    );
+    has(server.line(), "\"quit\"");
+    drop(server);
+    assert_eq!(client.wait(), Some(0), "{}", client.stderr.text());
+}
+
+#[test]
 fn restarted_server_gets_all_input_of_a_pipe() {
     let folder = crate::support::extended::Folder::new();
     let file = folder.file("chat.db");

@@ -2,9 +2,11 @@
 //! secrets of the session.
 
 use crate::chat::SERVER_SOURCE;
+use crate::chat::request::Nonce;
 use crate::chat::sanitize::json_for_terminal;
 use crate::client::output::item::{MessageKind, OutputItem, OutputMessage};
 use crate::client::output::presence::PresenceChange;
+use crate::client::session::request::UserRequest;
 use crate::client::session::update::{MissedCount, SessionUpdate};
 use crate::protocol::server_line::{PrivateLine, Said, ServerLine};
 use serde_json::json;
@@ -124,10 +126,11 @@ impl Formatter {
             SessionUpdate::Truncated { messages } => format!(
                 "Only the newest {messages} messages are shown; --json and history requests get older ones"
             ),
-            SessionUpdate::Unconfirmed { text } => format!(
-                "The server forgot your session, so this is not sent again; it may have been said: {text}"
+            SessionUpdate::Unconfirmed { request, .. } => format!(
+                "The server does not know your session, so this is not sent again; it may have been said: {}",
+                request.as_typed()
             ),
-            SessionUpdate::Unsupported(sentence) => sentence,
+            SessionUpdate::Unsupported(sentence) | SessionUpdate::Waiting(sentence) => sentence,
         };
         items.push(OutputItem::Notice(notice));
     }
@@ -226,7 +229,10 @@ impl Formatter {
                 json!({ "complete": false, "after": after, "oldest": oldest }),
             ),
             SessionUpdate::Truncated { messages } => ("cut", json!({ "messages": messages })),
-            SessionUpdate::Unconfirmed { text } => ("unconfirmed", json!({ "message": text })),
+            SessionUpdate::Unconfirmed { request, nonce } => {
+                ("unconfirmed", unconfirmed_data(request, nonce.as_ref()))
+            }
+            SessionUpdate::Waiting(sentence) => ("waiting", json!({ "message": sentence })),
             SessionUpdate::Unsupported(sentence) => ("impossible", json!({ "message": sentence })),
         };
         add(&json_line(kind, data));
@@ -270,6 +276,20 @@ fn gap_sentence(after: Option<u64>, oldest: u64) -> String {
 
 fn json_line(kind: &str, data: serde_json::Value) -> String {
     json!({ "type": kind, "data": data }).to_string()
+}
+
+/// Returns the data of the line that would send the request again.
+fn unconfirmed_data(request: UserRequest, nonce: Option<&Nonce>) -> serde_json::Value {
+    let mut data = match request {
+        UserRequest::Private { target, text } => json!({ "target": target, "message": text }),
+        UserRequest::Say { text, action: true } => json!({ "message": text, "action": true }),
+        UserRequest::Say { text, .. } => json!({ "message": text }),
+        _ => json!({}),
+    };
+    if let Some(nonce) = nonce {
+        data["nonce"] = nonce.as_str().into();
+    }
+    data
 }
 
 fn message_data(message: &Said) -> serde_json::Value {

@@ -3,6 +3,9 @@
 //! A state machine without I/O and without a clock. A request that the server has not
 //! acknowledged is sent again under the same nonce, so it is neither lost nor executed twice. A
 //! server gets a hello only after its first line carried the mark of the extended dialect.
+//!
+//! Only lines of the server decide the dialect, never a time without one: a stalled server may
+//! still read what was sent.
 
 mod heartbeat;
 pub(crate) mod history_replay;
@@ -12,8 +15,8 @@ mod resend_queue;
 pub(crate) mod update;
 
 use crate::chat::SERVER_SOURCE;
-use crate::chat::request::{EventCursor, Nonce};
-use crate::client::limits::{FIRST_LINE_TIMEOUT, HELLO_TIMEOUT, MAX_LINE_BYTES};
+use crate::chat::request::{EventCursor, Nonce, VERSION};
+use crate::client::limits::{GREETING_TIMEOUT, HELLO_TIMEOUT, MAX_LINE_BYTES, SILENCE_NOTICE};
 use crate::client::session::heartbeat::Heartbeat;
 use crate::client::session::history_replay::HistoryReplay;
 use crate::client::session::recovery::{HeldLines, Recovery};
@@ -30,6 +33,7 @@ const CLIENT_VERSION: &str = concat!("smolchat-client/", env!("CARGO_PKG_VERSION
 
 /// Code of an error that arrives long after the line that caused it was accepted.
 const NOT_DELIVERED: &str = "not-delivered";
+const NO_GREETING: &str = "The server has not greeted yet; what you type waits until it does";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
@@ -57,6 +61,11 @@ pub struct Session {
     prefers_extended: bool,
     /// Whether the first line carried the mark of the extended dialect.
     offers_extended: bool,
+    /// Whether any connection to this server had the mark. The server may then have executed
+    /// requests that only a nonce keeps from being executed twice.
+    knows_extended: bool,
+    /// Whether the user knows that this connection has no first line yet.
+    has_told_silence: bool,
     /// Whether the server admitted the latest connection; a rejected client gets a sentence only.
     pub(crate) is_admitted: bool,
     pub(crate) name: Option<String>,
@@ -92,6 +101,8 @@ impl Session {
             phase: Phase::Offline,
             prefers_extended,
             offers_extended: false,
+            knows_extended: false,
+            has_told_silence: false,
             is_admitted: false,
             name: None,
             temporary_name: None,
@@ -145,9 +156,10 @@ impl Session {
         self.decoder = LineDecoder::new(MAX_LINE_BYTES);
         self.phase = Phase::AwaitingFirstLine(now);
         self.offers_extended = false;
+        self.has_told_silence = false;
         self.bye = None;
         self.heartbeat.received_at = Some(now);
-        self.send_before_first_line();
+        self.flush(now);
     }
 
     /// Ends the use of a connection; unacknowledged requests are sent again over the next one.
@@ -170,37 +182,47 @@ impl Session {
     /// Returns the time at which [`Session::on_timer`] has to run.
     pub(crate) fn deadline(&self) -> Option<Instant> {
         match self.phase {
-            Phase::AwaitingFirstLine(since) => Some(since + FIRST_LINE_TIMEOUT),
+            Phase::AwaitingFirstLine(since) if self.knows_extended && self.has_told_silence => {
+                Some(since + GREETING_TIMEOUT)
+            }
+            Phase::AwaitingFirstLine(since) if self.waits_for_greeting() => {
+                (!self.has_told_silence).then_some(since + SILENCE_NOTICE)
+            }
             Phase::AwaitingWelcome(since) => Some(since + HELLO_TIMEOUT),
             Phase::Extended => self.heartbeat.deadline(),
-            Phase::Basic | Phase::Offline => None,
+            Phase::AwaitingFirstLine(_) | Phase::Basic | Phase::Offline => None,
         }
     }
 
-    /// Falls back to the basic dialect or pings the server, as is due; returns false if the server
-    /// does not answer any more.
+    /// Pings the server, or tells the user that it is silent, as is due; returns false if the
+    /// server does not answer any more.
     pub(crate) fn on_timer(&mut self, now: Instant) -> bool {
         if self.deadline().is_none_or(|deadline| now < deadline) {
             return true;
         }
         match self.phase {
-            Phase::AwaitingFirstLine(_) | Phase::AwaitingWelcome(_) => {
-                self.offers_extended = false;
-                self.phase = Phase::Basic;
-                self.flush(now);
+            Phase::AwaitingFirstLine(_) if !self.has_told_silence => {
+                self.has_told_silence = true;
+                self.updates
+                    .push(SessionUpdate::Waiting(NO_GREETING.to_owned()));
             }
-            Phase::Extended if self.heartbeat.pinged_at.is_some() => return false,
-            Phase::Extended => self.heartbeat.ping(now, &mut self.output),
-            Phase::Basic | Phase::Offline => {}
+            Phase::Extended if self.heartbeat.pinged_at.is_none() => {
+                self.heartbeat.ping(now, &mut self.output);
+            }
+            _ => return false,
         }
         true
     }
 
-    /// Sends the queue in the basic dialect without waiting for the first line of the server.
-    pub(crate) fn skip_greeting(&mut self, now: Instant) {
-        if let Phase::AwaitingFirstLine(_) = self.phase {
-            self.phase = Phase::Basic;
-            self.flush(now);
+    fn waits_for_greeting(&self) -> bool {
+        self.prefers_extended || self.knows_extended
+    }
+
+    /// Sends what the basic dialect can say to a server whose first line has not come, because the
+    /// user leaves. A server that may have got a line before, under a nonce, gets none.
+    pub(crate) fn skip_greeting(&mut self) {
+        if !self.knows_extended && matches!(self.phase, Phase::AwaitingFirstLine(_)) {
+            self.send_before_first_line();
         }
     }
 
@@ -218,16 +240,14 @@ impl Session {
         match self.phase {
             Phase::Extended => self.flush_extended(),
             Phase::Basic => self.flush_basic(now),
+            Phase::AwaitingFirstLine(_) if self.waits_for_greeting() => {}
             Phase::AwaitingFirstLine(_) => self.send_before_first_line(),
             Phase::Offline | Phase::AwaitingWelcome(_) => {}
         }
     }
 
-    /// Sends what both dialects understand, unless the extended dialect is wanted.
+    /// Sends what both dialects understand.
     fn send_before_first_line(&mut self) {
-        if self.prefers_extended || self.identity.is_some() {
-            return;
-        }
         while let Some(request) = self.queue.pop_if(|first| !first.needs_extended()) {
             self.send_basic(request);
         }
@@ -309,12 +329,15 @@ impl Session {
                 continue;
             };
             let line = server_line::decode(raw);
-            if self.received_lines == 1 {
-                self.choose_dialect(line.as_ref(), raw, now);
+            let mut is_shown = true;
+            if let Phase::AwaitingFirstLine(_) = self.phase {
+                is_shown = self.choose_dialect(line.as_ref(), raw, now);
             }
             if let Some(line) = line {
                 self.has_decoded_line = true;
-                self.receive_line(line, raw, now);
+                if is_shown {
+                    self.receive_line(line, raw, now);
+                }
             }
             self.flush(now);
         }
@@ -322,16 +345,14 @@ impl Session {
     }
 
     fn receive_line(&mut self, line: ServerLine, raw: &[u8], now: Instant) {
-        let resumes = self.offers_extended && self.identity.is_some();
         match line {
-            // The user knows this connection under another name in a moment.
-            ServerLine::Message(_) if self.received_lines == 1 && resumes => return,
             ServerLine::Pong(number) => return self.heartbeat.receive_pong(number, now),
             ServerLine::Welcome(welcome) => return self.receive_welcome(welcome, now),
             ServerLine::History(page) => {
                 let (output, updates) = (&mut self.output, &mut self.updates);
                 return self.replay.receive_page(page, raw, output, updates);
             }
+            ServerLine::Message(_) if self.is_rejected_hello(&line) => self.give_up_extended(),
             ServerLine::Message(_)
             | ServerLine::Joined(_)
             | ServerLine::Left(_)
@@ -344,20 +365,57 @@ impl Session {
         self.updates.push(SessionUpdate::Line(line, raw.to_owned()));
     }
 
-    /// Chooses the dialect by the first line of a connection, even if that line comes late.
-    fn choose_dialect(&mut self, line: Option<&ServerLine>, raw: &[u8], now: Instant) {
-        let entered = line.and_then(entered_name).map(str::to_owned);
-        self.offers_extended = entered.is_some() && raw.ends_with(b" ");
-        self.is_admitted = entered.is_some();
-        let resumes = self.identity.is_some();
-        match resumes && self.offers_extended {
-            true => self.temporary_name = entered,
-            false => self.name = entered.or(self.name.take()),
+    /// Chooses the dialect by the first line of a connection, however late it comes; returns
+    /// whether to show that line.
+    fn choose_dialect(&mut self, line: Option<&ServerLine>, raw: &[u8], now: Instant) -> bool {
+        let Some(entered) = line.and_then(entered_name).map(str::to_owned) else {
+            // A server that speaks the extended dialect says nothing else first, except that it
+            // closes the connection, with a sentence that any server may use.
+            let is_rejection = line.is_some_and(|line| basic_sentence(line).is_some());
+            if !self.knows_extended && !is_rejection {
+                self.phase = Phase::Basic;
+            }
+            return true;
+        };
+        self.is_admitted = true;
+        self.offers_extended = raw.ends_with(b" ");
+        self.knows_extended |= self.offers_extended;
+        let resumes = self.offers_extended && self.identity.is_some();
+        match resumes {
+            // The user knows this connection under another name in a moment.
+            true => self.temporary_name = Some(entered),
+            false => self.name = Some(entered),
         }
-        if self.offers_extended && (self.prefers_extended || resumes) {
-            self.send_hello(now);
-        } else {
-            self.phase = Phase::Basic;
+        match self.offers_extended {
+            false => self.give_up_extended(),
+            true if self.prefers_extended || resumes => self.send_hello(now),
+            true => self.phase = Phase::Basic,
+        }
+        !resumes
+    }
+
+    fn is_rejected_hello(&self, line: &ServerLine) -> bool {
+        // A later server tells in the same words which version it speaks.
+        let reason = format!("Version {VERSION} of the extended dialect is unknown");
+        matches!(self.phase, Phase::AwaitingWelcome(_))
+            && basic_sentence(line).is_some_and(|sentence| sentence.starts_with(&reason))
+    }
+
+    /// Goes on in the basic dialect, because the server has said that it speaks no other.
+    fn give_up_extended(&mut self) {
+        // Such a server knows no nonces.
+        self.report_unconfirmed();
+        self.offers_extended = false;
+        self.knows_extended = false;
+        self.phase = Phase::Basic;
+    }
+
+    /// Reports the requests that may have been executed, and forgets them.
+    fn report_unconfirmed(&mut self) {
+        while let Some((request, nonce)) = self.queue.take_sent_before() {
+            self.unconfirmed += 1;
+            let update = SessionUpdate::Unconfirmed { request, nonce };
+            self.updates.push(update);
         }
     }
 
@@ -379,11 +437,7 @@ impl Session {
         self.name = Some(welcome.name.clone());
         if welcome.known == Some(false) {
             // The server has forgotten their nonces, too, and would say them twice.
-            while let Some(request) = self.queue.take_sent_before() {
-                self.unconfirmed += 1;
-                let text = request.into_text();
-                self.updates.push(SessionUpdate::Unconfirmed { text });
-            }
+            self.report_unconfirmed();
         }
         match (before, welcome.resumed) {
             (Some(_), Some(resumed)) if resumed.complete => {

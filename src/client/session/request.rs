@@ -54,10 +54,13 @@ impl UserRequest {
         }
     }
 
-    /// Returns the text of a message.
-    pub(crate) fn into_text(self) -> String {
+    /// Returns the message as a user types it.
+    pub(crate) fn as_typed(&self) -> String {
         match self {
-            UserRequest::Say { text, .. } | UserRequest::Private { text, .. } => text,
+            UserRequest::Say { text, action: true } => format!("/me {text}"),
+            UserRequest::Say { text, .. } if text.starts_with('/') => format!("/{text}"),
+            UserRequest::Say { text, .. } => text.clone(),
+            UserRequest::Private { target, text } => format!("/msg \"{target}\" {text}"),
             _ => String::new(),
         }
     }

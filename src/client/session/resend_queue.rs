@@ -120,9 +120,16 @@ impl ResendQueue {
     }
 
     /// Takes a request that was sent over an earlier connection.
-    pub(super) fn take_sent_before(&mut self) -> Option<UserRequest> {
+    pub(super) fn take_sent_before(&mut self) -> Option<(UserRequest, Option<Nonce>)> {
         let index = self.requests.iter().position(|queued| queued.was_sent)?;
-        self.remove(index)
+        let nonce = self.requests.get(index)?.nonce.clone();
+        Some((self.remove(index)?, nonce))
+    }
+
+    /// Returns the number of requests that were never sent.
+    pub(crate) fn unsent(&self) -> usize {
+        let unsent = self.requests.iter().filter(|queued| !queued.was_sent);
+        unsent.count()
     }
 
     /// Makes every request due again.

@@ -156,14 +156,78 @@ fn ack(number: u64) -> String {
 }
 
 #[test]
-fn late_mark_is_accepted() {
-    let mut client = ScriptedSession::new(true, None);
+fn nothing_is_sent_before_the_first_line_of_the_server() {
+    // Chosen is the extended dialect, or none because the server is silent.
+    let mut client = ScriptedSession::new(true, Some("al"));
     client.says("a");
-    client.advances(FIRST_LINE_TIMEOUT);
-    client.assert_sends(&["message"]);
+    assert!(client.advances(SILENCE_NOTICE));
+    assert!(client.updates()[0].starts_with("Waiting"));
+    for _ in 0..10 {
+        assert!(client.advances(GREETING_TIMEOUT));
+    }
+    client.assert_sends(&[]);
+    client.assert_shows(&[]);
     client.receives_welcome(AL, 1, "null");
-    client.says("b");
-    client.assert_sends(&["hello", "ping", "message"]);
+    client.assert_sends(&["hello", "ping", "set-name", "message"]);
+}
+
+#[test]
+fn rejection_of_a_connection_keeps_the_queue() {
+    let full = "The chat is full (1000 users); try again later";
+    let rejection = unmarked().replace("1.2.3.4:5 has entered the chat", full);
+    let mut client = ScriptedSession::new(true, Some("al"));
+    client.says("a");
+    client.receives(&rejection);
+    client.assert_sends(&[]);
+    client.reconnects();
+    client.receives_welcome(AL, 1, "null");
+    client.assert_sends(&["hello", "ping", "set-name", "message"]);
+}
+
+#[test]
+fn stalled_server_gets_no_line_without_its_nonce() {
+    let mut client = ScriptedSession::extended();
+    client.says("a");
+    let first = client.output();
+    for first_line in ["", &message(11, "not an arrival"), "HTTP/1.1 400 Bad\n"] {
+        client.reconnects();
+        client.receives(first_line);
+        client.session.skip_greeting();
+        assert!(client.advances(SILENCE_NOTICE));
+        assert!(!client.advances(GREETING_TIMEOUT));
+        client.assert_sends(&[]);
+    }
+    // Nor if the server stalls after its mark.
+    client.reconnects();
+    client.receives(&marked());
+    client.assert_sends(&["hello"]);
+    assert!(!client.advances(HELLO_TIMEOUT));
+    client.assert_sends(&[]);
+    client.resumes(10, r#"{"complete":true,"missed":0}"#);
+    let second = client.output();
+    assert_eq!(second.lines().nth(2), first.lines().next(), "{second}");
+}
+
+#[test]
+fn server_of_the_basic_dialect_gets_no_line_again() {
+    let sentence = "Version 2 of the extended dialect is unknown; use version 3";
+    let rejection = unmarked().replace("1.2.3.4:5 has entered the chat", sentence);
+    for (first_lines, sent) in [
+        (unmarked(), &["message"][..]),
+        (marked() + &rejection, &["hello", "message"]),
+    ] {
+        let mut client = ScriptedSession::extended();
+        client.says("sent");
+        client.session.disconnected();
+        client.says("not yet sent");
+        client.session.connected(client.now);
+        client.output();
+        client.receives(&first_lines);
+        client.assert_sends(sent);
+        let shown = client.updates().concat();
+        let told = r#"Unconfirmed { request: Say { text: "sent""#;
+        assert!(shown.contains(told), "{shown}");
+    }
 }
 
 #[test]
@@ -189,9 +253,8 @@ fn hello_is_sent_when_a_request_needs_it() {
     client.requests(UserRequest::Search("x".into()));
     client.says("b");
     client.assert_sends(&["hello"]);
-    // Without an answer the client falls back to the basic dialect.
-    client.advances(HELLO_TIMEOUT);
-    client.assert_sends(&["message"]);
+    client.receives_welcome(AL, 1, "null");
+    client.assert_sends(&["ping", "search", "message"]);
 }
 
 #[test]
@@ -439,5 +502,8 @@ fn lines_that_a_forgotten_session_may_have_said_are_not_sent_again() {
     assert!(output.contains(r#""not yet sent""#), "{output}");
     assert_eq!(client.session.unconfirmed, 1);
     let shown = client.updates().concat();
-    assert!(shown.contains(r#"Unconfirmed { text: "sent" }"#), "{shown}");
+    assert!(
+        shown.contains(r#"Unconfirmed { request: Say { text: "sent""#),
+        "{shown}"
+    );
 }

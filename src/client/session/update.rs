@@ -1,5 +1,7 @@
 //! What a session has to tell its user.
 
+use crate::chat::request::Nonce;
+use crate::client::session::request::UserRequest;
 use crate::protocol::server_line::ServerLine;
 
 #[derive(Clone, Debug, PartialEq)]
@@ -20,8 +22,14 @@ pub enum SessionUpdate {
     },
     /// The requested history is longer than one replay; the newest messages follow.
     Truncated { messages: usize },
-    /// A line without an acknowledgement, which a server that forgot the session may have published.
-    Unconfirmed { text: String },
+    /// A request without an acknowledgement, which a server that forgot the session may have
+    /// executed.
+    Unconfirmed {
+        request: UserRequest,
+        nonce: Option<Nonce>,
+    },
+    /// Why the client waits, and for what.
+    Waiting(String),
     /// The server does not support a request.
     Unsupported(String),
 }

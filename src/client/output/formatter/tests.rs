@@ -180,3 +180,39 @@ fn replay_is_one_json_line_per_message() {
 fn lost_events_are_counted() {
     assert!(gap_sentence(Some(9), 21).contains("11 events"));
 }
+
+#[test]
+fn unconfirmed_requests_keep_their_target_and_nonce() {
+    let (target, text) = ("Ann Lee".to_owned(), "x".to_owned());
+    let (say, action) = (
+        |action| UserRequest::Say {
+            text: "x".into(),
+            action,
+        },
+        true,
+    );
+    for (request, typed, data) in [
+        (say(false), "x", r#"{"message":"x","nonce":"n"}"#),
+        (
+            say(action),
+            "/me x",
+            r#"{"action":true,"message":"x","nonce":"n"}"#,
+        ),
+        (
+            UserRequest::Private { target, text },
+            "/msg \"Ann Lee\" x",
+            r#"{"message":"x","nonce":"n","target":"Ann Lee"}"#,
+        ),
+    ] {
+        let nonce = Nonce::new("n");
+        let update = SessionUpdate::Unconfirmed { request, nonce };
+        let shown = |is_json| {
+            let mut formatter = Formatter::new(is_json, u64::MAX);
+            formatter.format(vec![update.clone()], None)
+        };
+        let told = format!("not sent again; it may have been said: {typed}");
+        assert!(matches!(&shown(false)[..], [OutputItem::Notice(text)] if text.ends_with(&told)));
+        let line = format!(r#"{{"data":{data},"type":"unconfirmed"}}"#);
+        assert_eq!(shown(true), [OutputItem::Line(line)]);
+    }
+}
