@@ -50,6 +50,32 @@ fn dual_stack_listener_limits_connects_per_ipv4_address() {
     }
 }
 
+#[cfg(target_os = "linux")]
+#[test]
+fn other_protocol_that_waits_for_admission_is_never_announced() {
+    let server = RealServer::start(&[]);
+    let mut witness = server.join("witness");
+    // The kernel accepts the connections and their first bytes meanwhile.
+    server.halt();
+    let mut browser = server.connect_raw("browser");
+    browser.send_raw(b"POST /chat HTTP/1.1\r\n\r\n");
+    let mut tls = server.connect_raw("tls");
+    tls.send_raw(&[0x16, 3, 1, 0, 200]);
+    let mut client = server.connect_raw("client");
+    client.say("hello");
+    server.signal("CONT");
+    let lines: Vec<_> = std::iter::from_fn(|| browser.next_line()).collect();
+    assert!(lines[0].starts_with(b"HTTP/1.1 400 "), "{lines:?}");
+    assert!(tls.notice().contains("TLS"));
+    tls.expect_end();
+    let seen = witness.skip_to(&client.address(), "hello");
+    let arrived = format!("{} has entered the chat", client.address());
+    let texts: Vec<_> = seen.iter().map(|(_, text)| text.as_str()).collect();
+    assert_eq!(texts, [arrived]);
+    let refused = "smolchat_connections_refused_total{reason=\"other-protocol\"}";
+    assert_eq!(server.metric(refused), 2);
+}
+
 /// Starts a server with a limit of open files.
 fn server_with_descriptors(count: u64, arguments: &[&str]) -> RealServer {
     let setup = format!("ulimit -n {count}");

@@ -146,7 +146,7 @@ fn quiet_client_waits_a_few_batches_during_a_flood() {
     let [mut quiet, mut flooder, mut witness] = server.room(["quiet", "flooder", "witness"]);
     // While the server is halted, both wait in the kernel, the flood first: from then on the
     // order is the server's choice alone.
-    halt(&server);
+    server.halt();
     let flood: Vec<u8> = (0..FLOOD)
         .flat_map(|number| request("message", &number.to_string()))
         .collect();
@@ -160,14 +160,4 @@ fn quiet_client_waits_a_few_batches_during_a_flood() {
     );
     let rest = witness.skip_to("flooder", &(FLOOD - 1).to_string()).len();
     assert_eq!(before + rest + 1, FLOOD, "and none of the flood is lost");
-}
-
-/// Halts the program, and waits until it is.
-#[cfg(target_os = "linux")]
-fn halt(server: &RealServer) {
-    server.signal("STOP");
-    eventually(PATIENCE, "the server is halted", || {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", server.id()));
-        stat.is_ok_and(|stat| stat.rsplit(") ").next().is_some_and(|s| s.starts_with('T')))
-    });
 }

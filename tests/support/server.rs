@@ -1,7 +1,7 @@
 //! Servers of a test: in this process, or the program.
 
 use super::captured::Captured;
-use super::deadline::{Deadline, PATIENCE};
+use super::deadline::{Deadline, PATIENCE, eventually};
 use super::line_client::{LineClient, SERVER};
 use super::link::connect_socket;
 use super::program::{Program, peak_bytes, send_signal, status_bytes};
@@ -349,6 +349,16 @@ impl RealServer {
     /// Sends it a signal, `TERM` or `INT`.
     pub fn signal(&self, signal: &str) {
         send_signal(self.id(), signal);
+    }
+
+    /// Halts the program, and waits until it is.
+    #[cfg(target_os = "linux")]
+    pub fn halt(&self) {
+        self.signal("STOP");
+        eventually(PATIENCE, "the server is halted", || {
+            let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.id()));
+            stat.is_ok_and(|stat| stat.rsplit(") ").next().is_some_and(|s| s.starts_with('T')))
+        });
     }
 
     /// Whether it still runs.

@@ -3,6 +3,7 @@
 use crate::chat::event::{EventKind, LeaveReason};
 use crate::chat::room::{Effect, JoinError, UserId};
 use crate::protocol::basic::notice_line;
+use crate::protocol::foreign::{ForeignProtocol, LONGEST_START};
 use crate::protocol::{Dialect, basic};
 use crate::server::broker::Broker;
 use crate::server::broker::action::Action;
@@ -10,10 +11,18 @@ use crate::server::close_reason::CloseReason;
 use crate::server::fanout::ClientKey;
 use crate::server::fanout::handle::ConnectionHandle;
 use crate::server::limits::MAX_CLOSING_CONNECTIONS;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpStream};
 
 impl Broker {
     pub(super) fn admit(&mut self, peer: ConnectionHandle) {
+        if let Some(protocol) = foreign_protocol(peer.stream()) {
+            let answer = self.context.answer_foreign(peer.stream(), protocol);
+            let address = peer.address();
+            let reason = CloseReason::OtherProtocol;
+            return self
+                .rejector
+                .reject(peer.into_socket(), address, reason, &answer);
+        }
         let limits = &self.context.limits;
         if self.is_stopping || self.is_failing() {
             let reason = match self.is_stopping {
@@ -150,4 +159,12 @@ impl Broker {
         }
         self.actions.push(Action::CloseAll);
     }
+}
+
+/// Recognises another protocol in the bytes that have arrived. Chat clients wait for nothing.
+fn foreign_protocol(socket: &TcpStream) -> Option<ForeignProtocol> {
+    let mut start = [0; LONGEST_START];
+    // An error or a lack of bytes is seen again when the connection reads.
+    let count = socket.peek(&mut start).unwrap_or(0);
+    ForeignProtocol::of(&start[..count])
 }

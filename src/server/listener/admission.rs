@@ -3,7 +3,6 @@
 //! A connection storm never delays present users.
 
 use crate::protocol::basic::notice_line;
-use crate::protocol::foreign::{ForeignProtocol, LONGEST_START};
 use crate::server::close_reason::CloseReason;
 use crate::server::command::{BrokerCommand, Newcomer};
 use crate::server::connection::reject::Rejector;
@@ -95,11 +94,6 @@ pub(crate) async fn admit_waiting(
             continue;
         }
         let permit = permits.acquire_arc().await;
-        if let Some(protocol) = foreign_protocol(&socket) {
-            let answer = context.answer_foreign(socket.get_ref(), protocol);
-            rejector.reject(socket, address, CloseReason::OtherProtocol, &answer);
-            continue;
-        }
         let newcomer = Newcomer {
             socket,
             address,
@@ -112,71 +106,27 @@ pub(crate) async fn admit_waiting(
     }
 }
 
-/// Recognises another protocol in the bytes that have arrived. Chat clients wait for nothing.
-fn foreign_protocol(socket: &Async<TcpStream>) -> Option<ForeignProtocol> {
-    let mut start = [0; LONGEST_START];
-    // An error or a lack of bytes is seen again when the connection reads.
-    let count = socket.get_ref().peek(&mut start).unwrap_or(0);
-    ForeignProtocol::of(&start[..count])
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::server::limits::Limits;
     use smol::Executor;
-    use std::io::{Read, Write};
+    use std::io::Read;
     use std::net::{Ipv4Addr, TcpListener};
     use std::time::Duration;
 
-    /// Connects a client that sends these bytes before it waits in the queue.
-    fn queue_client(queue: &Sender<Accepted>, first_bytes: &[u8]) -> TcpStream {
+    /// Connects a client that waits in the queue.
+    fn queue_client(queue: &Sender<Accepted>) -> TcpStream {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-        let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         client
             .set_read_timeout(Some(Duration::from_secs(30)))
             .unwrap();
         let (socket, address) = listener.accept().unwrap();
-        client.write_all(first_bytes).unwrap();
         queue
             .try_send((Async::new(socket).unwrap(), address))
             .unwrap();
         client
-    }
-
-    fn first_read(client: &mut TcpStream) -> String {
-        let mut text = [0; 400];
-        let count = client.read(&mut text).unwrap();
-        String::from_utf8_lossy(&text[..count]).into_owned()
-    }
-
-    #[test]
-    fn another_protocol_is_refused_before_it_arrives() {
-        let (inbox, commands) = async_channel::bounded(4);
-        let context = ServerContext::for_test(Limits::default(), inbox);
-        let rejector = Rejector::chat(&context, Arc::new(Executor::new()));
-        let (sender, queue) = admission_queue();
-        let mut browser = queue_client(&sender, b"POST /chat HTTP/1.1\r\n\r\n");
-        let mut tls = queue_client(&sender, &[0x16, 3, 1, 0, 200]);
-        let _client = queue_client(&sender, b"{\"type\":\"users\"}\n");
-        let _quiet = queue_client(&sender, b"");
-        let admitted = async {
-            for _ in 0..2 {
-                let command = commands.recv().await.unwrap();
-                assert!(matches!(command, BrokerCommand::Connected(_)));
-            }
-            drop(sender);
-        };
-        // The rejector holds the last reference to the executor and its lingering tasks.
-        let admitting = admit_waiting(queue, (context.clone(), rejector));
-        smol::block_on(futures_lite::future::zip(admitted, admitting));
-        let answers = [first_read(&mut browser), first_read(&mut tls)];
-        assert!(answers[0].starts_with("HTTP/1.1 400 "), "{answers:?}");
-        assert!(answers[1].contains("TLS"), "{answers:?}");
-        assert!(commands.is_empty());
-        let text = context.metrics.text(0, Duration::ZERO).unwrap();
-        let count = "smolchat_connections_refused_total{reason=\"other-protocol\"} 2\n";
-        assert!(text.contains(count), "{text}");
     }
 
     #[test]
@@ -185,12 +135,13 @@ mod tests {
         let context = ServerContext::for_test(Limits::default(), inbox);
         let rejector = Rejector::chat(&context, Arc::new(Executor::new()));
         let (sender, queue) = admission_queue();
-        let clients: Vec<_> = (0..3).map(|_| queue_client(&sender, b"")).collect();
+        let clients: Vec<_> = (0..3).map(|_| queue_client(&sender)).collect();
         drop(sender);
         // The rejector holds the last reference to the executor and its lingering tasks.
         smol::block_on(admit_waiting(queue, (context.clone(), rejector)));
         for mut client in clients {
-            let text = first_read(&mut client);
+            let mut text = String::new();
+            client.read_to_string(&mut text).unwrap();
             assert!(text.contains("The server is shutting down"), "{text}");
         }
         assert!(commands.is_empty());
