@@ -192,11 +192,18 @@ fn two_clients_use_every_command() {
     bob.type_line("/reply what?");
     alice.stdout.wait_for("Bob B (private): what?\n");
     alice.type_line("/search caslav");
-    alice.stdout.wait_for("Bob B: we met at Čáslav\nBob B: * waves\nalice (private): psst\nBob B (private): what?\nBob B: we met at Čáslav\n");
-    alice.type_line("/history 1");
+    alice.stdout.wait_for(
+        "[Server]: ── 1 message found for \"caslav\" ──\nBob B: we met at Čáslav\n\
+         [Server]: ── end of the search ──\n",
+    );
+    alice.type_line("/search nothing");
     alice
         .stdout
-        .wait_for("Bob B: we met at Čáslav\nBob B: * waves\n");
+        .wait_for("[Server]: Nothing was found for \"nothing\"\n");
+    alice.type_line("/history 1");
+    alice.stdout.wait_for(
+        "[Server]: ── last message ──\nBob B: * waves\n[Server]: ── end of the history ──\n",
+    );
     alice.type_line("/users");
     alice
         .stdout

@@ -3,12 +3,12 @@
 
 use crate::chat::SERVER_SOURCE;
 use crate::chat::request::Nonce;
-use crate::chat::sanitize::json_for_terminal;
+use crate::chat::sanitize::{json_for_terminal, quoted};
 use crate::client::output::item::{MessageKind, OutputItem, OutputMessage};
 use crate::client::output::presence::PresenceChange;
 use crate::client::session::request::UserRequest;
 use crate::client::session::update::{MissedCount, SessionUpdate};
-use crate::protocol::server_line::{PrivateLine, Said, ServerLine};
+use crate::protocol::server_line::{Messages, PrivateLine, Said, ServerLine};
 use serde_json::json;
 use std::collections::BTreeSet;
 
@@ -16,7 +16,6 @@ use std::collections::BTreeSet;
 const SHUTTING_DOWN: &str = "The server is shutting down";
 const REPLACED: &str = "Another connection has taken over your session";
 const NO_MESSAGES: &str = "No messages yet";
-const NOTHING_FOUND: &str = "Nothing was found";
 
 #[derive(Debug)]
 pub(crate) struct Formatter {
@@ -120,6 +119,7 @@ impl Formatter {
     fn add_items(&mut self, update: SessionUpdate, items: &mut Vec<OutputItem>) {
         let notice = match update {
             SessionUpdate::Line(line, _) => return self.add_line_items(line, items),
+            SessionUpdate::Found(page, query, _) => return self.add_found(page, query, items),
             SessionUpdate::Welcome { .. } => return,
             SessionUpdate::Recovered(missed) => recovered_sentence(missed),
             SessionUpdate::Gap { after, oldest } => gap_sentence(after, oldest),
@@ -172,12 +172,12 @@ impl Formatter {
                 OutputItem::Server(sentence)
             }
             ServerLine::History(page) if page.messages.is_empty() => server(NO_MESSAGES),
-            ServerLine::Search(page) if page.messages.is_empty() => server(NOTHING_FOUND),
-            ServerLine::History(page) => return self.add_page(page.messages, items),
-            ServerLine::Search(mut page) => {
-                // The server lists the newest message first.
-                page.messages.reverse();
-                return self.add_page(page.messages, items);
+            ServerLine::History(page) => {
+                let heading = |count| match count {
+                    1 => "last message".to_owned(),
+                    count => format!("last {count} messages"),
+                };
+                return self.add_page(page.messages, heading, "end of the history", items);
             }
             ServerLine::Notice(notice) => OutputItem::Server(notice.message),
             ServerLine::Error(error) => OutputItem::Server(error.message),
@@ -185,15 +185,50 @@ impl Formatter {
             ServerLine::Bye(bye) if bye.reason == "replaced" => server(REPLACED),
             ServerLine::Bye(_)
             | ServerLine::Ack(_)
+            | ServerLine::Search(_)
             | ServerLine::Welcome(_)
             | ServerLine::Pong(_) => return,
         };
         items.push(item);
     }
 
-    fn add_page(&mut self, messages: Vec<Said>, items: &mut Vec<OutputItem>) {
-        let messages = self.admit_page(messages).into_iter();
+    fn add_found(
+        &mut self,
+        mut page: Messages,
+        query: Option<String>,
+        items: &mut Vec<OutputItem>,
+    ) {
+        let query = query.map_or_else(String::new, |query| format!(" for {}", quoted(&query)));
+        if page.messages.is_empty() {
+            let sentence = format!("Nothing was found{query}");
+            return items.push(OutputItem::Server(sentence));
+        }
+        let more = match page.more {
+            true => ", the newest of more",
+            false => "",
+        };
+        let heading = |count| match count {
+            1 => format!("1 message found{query}{more}"),
+            count => format!("{count} messages found{query}{more}"),
+        };
+        // The server lists the newest message first.
+        page.messages.reverse();
+        self.add_page(page.messages, heading, "end of the search", items);
+    }
+
+    /// Adds the messages of a reply between a heading, which names their number, and an end.
+    fn add_page(
+        &mut self,
+        messages: Vec<Said>,
+        heading: impl Fn(usize) -> String,
+        end: &str,
+        items: &mut Vec<OutputItem>,
+    ) {
+        let messages = self.admit_page(messages);
+        items.push(OutputItem::ReplyBorder(heading(messages.len())));
+        let messages = messages.into_iter();
         items.extend(messages.map(|message| message_item(message, true)));
+        items.push(OutputItem::ReplyBorder(end.to_owned()));
     }
 
     /// Appends the line of the server, or an object of the same shape.
@@ -212,9 +247,14 @@ impl Formatter {
             }
             SessionUpdate::Line(line, raw) => {
                 add(String::from_utf8_lossy(&raw).trim_ascii_end());
-                if let ServerLine::History(page) | ServerLine::Search(page) = line {
+                if let ServerLine::History(page) = line {
                     self.admit_page(page.messages);
                 }
+                return;
+            }
+            SessionUpdate::Found(page, _, raw) => {
+                add(String::from_utf8_lossy(&raw).trim_ascii_end());
+                self.admit_page(page.messages);
                 return;
             }
             SessionUpdate::Welcome { name } => ("connected", json!({ "name": name })),

@@ -31,6 +31,8 @@ pub(crate) enum OutputItem {
     Server(String),
     /// A sentence of the client.
     Notice(String),
+    /// The heading or the end of a reply with messages.
+    ReplyBorder(String),
     /// A line to print as it is, such as a line of JSON.
     Line(String),
     OwnName(String),

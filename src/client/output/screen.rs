@@ -87,6 +87,11 @@ fn print_lines(lines: &mut String) -> io::Result<()> {
     output.flush()
 }
 
+/// Returns the line of a border around messages.
+pub(crate) fn border(text: &str) -> String {
+    format!("── {text} ──")
+}
+
 pub(super) fn add_line(item: OutputItem, style: Style, lines: &mut String) {
     let (source, text) = match item {
         OutputItem::Message(message) => match message.kind {
@@ -98,6 +103,7 @@ pub(super) fn add_line(item: OutputItem, style: Style, lines: &mut String) {
         },
         OutputItem::Presence(change, _) => (SERVER_SOURCE.to_owned(), change.sentence()),
         OutputItem::Server(sentence) => (SERVER_SOURCE.to_owned(), sentence),
+        OutputItem::ReplyBorder(text) => (SERVER_SOURCE.to_owned(), border(&text)),
         OutputItem::Line(line) => {
             lines.push_str(&line);
             lines.push('\n');

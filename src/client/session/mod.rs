@@ -16,7 +16,9 @@ pub(crate) mod update;
 
 use crate::chat::SERVER_SOURCE;
 use crate::chat::request::{EventCursor, Nonce, VERSION};
-use crate::client::limits::{GREETING_TIMEOUT, HELLO_TIMEOUT, MAX_LINE_BYTES, SILENCE_NOTICE};
+use crate::client::limits::{
+    GREETING_TIMEOUT, HELLO_TIMEOUT, MAX_IN_FLIGHT, MAX_LINE_BYTES, SILENCE_NOTICE,
+};
 use crate::client::session::heartbeat::Heartbeat;
 use crate::client::session::history_replay::HistoryReplay;
 use crate::client::session::recovery::{HeldLines, Recovery};
@@ -27,6 +29,7 @@ use crate::protocol::client_line::{self, Introduction};
 use crate::protocol::framing::{DecodedLine, LineDecoder};
 use crate::protocol::server_line;
 use crate::protocol::server_line::{ErrorLine, Said, ServerLine, Welcome};
+use std::collections::VecDeque;
 use std::time::Instant;
 
 const CLIENT_VERSION: &str = concat!("smolchat-client/", env!("CARGO_PKG_VERSION"));
@@ -80,6 +83,8 @@ pub struct Session {
     identity: Option<Identity>,
     recovery: Option<Recovery>,
     replay: HistoryReplay,
+    /// Queries that the server has not answered, at most [`MAX_IN_FLIGHT`].
+    searches: VecDeque<String>,
     pub(crate) queue: ResendQueue,
     /// Lines without an acknowledgement that are not sent again.
     pub(crate) unconfirmed: usize,
@@ -112,6 +117,7 @@ impl Session {
             identity: None,
             recovery: None,
             replay: HistoryReplay::default(),
+            searches: VecDeque::new(),
             queue: ResendQueue::new(random),
             unconfirmed: 0,
             heartbeat: Heartbeat::default(),
@@ -166,6 +172,7 @@ impl Session {
     pub(crate) fn disconnected(&mut self) {
         self.finish_recovery(true);
         self.queue.connection_lost();
+        self.searches.clear();
         if let Some(since) = self.replay.interrupt() {
             self.queue.push_front(UserRequest::Since(since));
         }
@@ -262,8 +269,13 @@ impl Session {
         while let Some((request, nonce)) = self.queue.next_unsent() {
             let output = &mut self.output;
             match *request {
+                UserRequest::Search(_) if self.searches.len() == MAX_IN_FLIGHT => return,
                 UserRequest::History(limit) => self.replay.request(limit, None, output),
                 UserRequest::Since(since) => self.replay.request(None, Some(since), output),
+                UserRequest::Search(ref query) => {
+                    self.searches.push_back(query.clone());
+                    encode(output, request, nonce);
+                }
                 _ => encode(output, request, nonce),
             }
             if let Some(done) = self.queue.mark_sent() {
@@ -353,6 +365,11 @@ impl Session {
                 return self.replay.receive_page(page, raw, output, updates);
             }
             ServerLine::Message(_) if self.is_rejected_hello(&line) => self.give_up_extended(),
+            ServerLine::Search(page) => {
+                let query = self.searches.pop_front();
+                let found = SessionUpdate::Found(page, query, raw.to_owned());
+                return self.updates.push(found);
+            }
             ServerLine::Message(_)
             | ServerLine::Joined(_)
             | ServerLine::Left(_)
@@ -539,6 +556,7 @@ impl Session {
                 self.chosen_name = None;
             }
             "history" => self.replay.reject(&mut self.updates),
+            "search" => drop(self.searches.pop_front()),
             _ if error.code != NOT_DELIVERED => self.queue.reject(kind),
             _ => {}
         }

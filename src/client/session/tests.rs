@@ -258,6 +258,25 @@ fn hello_is_sent_when_a_request_needs_it() {
 }
 
 #[test]
+fn search_results_come_with_their_query() {
+    let mut client = ScriptedSession::extended();
+    for number in 0..=MAX_IN_FLIGHT {
+        client.requests(UserRequest::Search(format!("q{number}")));
+    }
+    let sent = client.output();
+    assert_eq!(sent.lines().count(), MAX_IN_FLIGHT);
+    let error = r#"{"code":"rate-limited","message":"m","type":"search"}"#;
+    client.receives(&line("error", error));
+    assert!(client.output().contains(&format!("q{MAX_IN_FLIGHT}")));
+    client.session.take_updates();
+    client.receives(&line("search", r#"{"messages":[],"more":false}"#));
+    let [SessionUpdate::Found(_, query, _)] = &client.session.take_updates()[..] else {
+        panic!("no answer");
+    };
+    assert_eq!(query.as_deref(), Some("q1"));
+}
+
+#[test]
 fn unacknowledged_requests_are_resent_in_order_with_their_nonces() {
     let mut client = ScriptedSession::extended();
     for text in ["a", "b", "c"] {

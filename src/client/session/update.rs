@@ -2,13 +2,15 @@
 
 use crate::chat::request::Nonce;
 use crate::client::session::request::UserRequest;
-use crate::protocol::server_line::ServerLine;
+use crate::protocol::server_line::{Messages, ServerLine};
 
 #[derive(Clone, Debug, PartialEq)]
 pub enum SessionUpdate {
     /// A line of the server that is not internal to the session, and its bytes. A replay that the
     /// session assembled has no bytes.
     Line(ServerLine, Vec<u8>),
+    /// The answer to a search: the messages, the query if it is known, and the bytes of the line.
+    Found(Messages, Option<String>, Vec<u8>),
     /// The extended dialect begins, for the first time or as a new user.
     Welcome { name: String },
     /// The client has reconnected, and all missed events follow.

@@ -8,6 +8,7 @@ use crate::client::input::known_names::KnownNames;
 use crate::client::limits::{MAX_MENTIONS, MENTION_CHARS, VIEW_BYTES, VIEW_ENTRIES};
 use crate::client::output::item::{MessageKind, OutputItem, OutputMessage};
 use crate::client::output::presence::{PresenceChange, PresenceGroup};
+use crate::client::output::screen::border;
 use crate::client::terminal::recognition::mentions;
 use crate::client::terminal::text_block::{TextBlock, safe_text};
 use crate::client::terminal::wrap::Widths;
@@ -46,8 +47,6 @@ pub(crate) struct TerminalView {
     /// Number of messages; distinguishes their hyperlinks.
     last_number: u64,
     day: Date,
-    /// Last shown time.
-    clock: String,
     /// Presence changes in the last entry, and its rows, if it takes another change.
     open_group: Option<(PresenceGroup, usize)>,
     own_name: String,
@@ -70,7 +69,6 @@ impl TerminalView {
             bytes: 0,
             last_number: 0,
             day,
-            clock: String::new(),
             open_group: None,
             own_name: String::new(),
             names: KnownNames::default(),
@@ -91,6 +89,9 @@ impl TerminalView {
                 self.add(self.dim_block(margin, SERVER_LABEL, &sentence), out);
             }
             OutputItem::Notice(text) => self.add_notice(&text, out),
+            OutputItem::ReplyBorder(text) => {
+                self.add(self.dim_block(String::new(), "", &border(&text)), out);
+            }
             OutputItem::Line(line) => {
                 out.push_str(&line);
                 out.push('\n');
@@ -156,7 +157,10 @@ impl TerminalView {
                 out.push('\u{7}');
             }
         }
-        let margin = self.margin(time, out);
+        let margin = match message.is_replay {
+            true => self.date_and_time(time),
+            false => self.margin(time, out),
+        };
         let entry = self.message_block(margin, &message, is_mention);
         self.add(entry, out);
     }
@@ -203,8 +207,7 @@ impl TerminalView {
             text: message.text.chars().take(MENTION_CHARS).collect(),
             ..message.clone()
         };
-        let time = self.options.zone.to_datetime(time);
-        let margin = time.strftime("%e %b %H:%M ").to_string();
+        let margin = self.date_and_time(time);
         let entry = self.message_block(margin, &message, false);
         self.mentions.push_back(entry);
     }
@@ -256,25 +259,28 @@ impl TerminalView {
         rows
     }
 
-    /// Returns the margin of an entry of this time: the time if it is new. A new day gets an entry
-    /// of its own first.
+    /// Returns the margin of an entry of this time. A new day gets an entry of its own first.
     fn margin(&mut self, time: Timestamp, out: &mut String) -> String {
         let local = self.options.zone.to_datetime(time);
         if local.date() != self.day {
             self.day = local.date();
-            self.clock.clear();
-            let text = format!("── {} ──", self.day.strftime("%A, %-d %B %Y"));
-            self.add(self.dim_block(String::new(), "", &text), out);
+            let text = self.day.strftime("%A, %-d %B %Y").to_string();
+            self.add(self.dim_block(String::new(), "", &border(&text)), out);
         }
         if !self.options.shows_times {
             return String::new();
         }
-        let clock = local.strftime("%H:%M ").to_string();
-        if clock == self.clock {
-            return NO_TIME.to_owned();
-        }
-        self.clock.clone_from(&clock);
-        clock
+        local.strftime("%H:%M ").to_string()
+    }
+
+    /// Returns the margin of a message of the past.
+    fn date_and_time(&self, time: Timestamp) -> String {
+        let local = self.options.zone.to_datetime(time);
+        let format = match local.year() == self.day.year() {
+            true => "%e %b %H:%M ",
+            false => "%e %b %Y %H:%M ",
+        };
+        local.strftime(format).to_string()
     }
 
     fn dim_block(&self, margin: String, label: &str, text: &str) -> TextBlock {
@@ -311,6 +317,10 @@ impl TerminalView {
         };
         let label = format!("{who}{separator}");
         let mut block = TextBlock::new(margin, &label, &safe_text(&message.text));
+        if message.is_replay && self.options.style != Style::Colours16 {
+            // Of the 16 colours, none is dimmed and readable everywhere.
+            block.colour(usize::MAX, self.options.style.dim());
+        }
         block.colour(who.len(), opening);
         if self.options.has_links {
             self.last_number += 1;

@@ -62,9 +62,11 @@ fn both_dialects_look_the_same() {
             "[Server]: Connected users (2): al, bo\n",
         ),
         ("history", &page(&[]), "[Server]: No messages yet\n"),
-        ("history", &page(&[a.clone(), b.clone()]), "al: a\nal: b\n"),
-        ("search", &page(&[b, a]), "al: a\nal: b\n"),
-        ("search", &page(&[]), "[Server]: Nothing was found\n"),
+        (
+            "history",
+            &page(&[a, b]),
+            "[Server]: ── last 2 messages ──\nal: a\nal: b\n[Server]: ── end of the history ──\n",
+        ),
         ("notice", r#"{"message":"n"}"#, "[Server]: n\n"),
         ("error", r#"{"code":"x","message":"e"}"#, "[Server]: e\n"),
         (
@@ -77,8 +79,8 @@ fn both_dialects_look_the_same() {
         let shown = lines(&mut formatter, &line(kind, data));
         assert_eq!(shown, expected, "{kind} {data}");
     }
-    // Three public messages, a private one, and two pages of two.
-    assert_eq!(formatter.messages, 8);
+    // Three public messages, a private one, and a page of two.
+    assert_eq!(formatter.messages, 6);
     assert_eq!(formatter.last_private.as_deref(), Some("al"));
 }
 
@@ -101,10 +103,48 @@ fn terminal_gets_the_kind_of_each_message() {
         (line("history", &page), (MessageKind::Public, true)),
     ] {
         let items = format(&mut formatter, &line);
-        let [OutputItem::Message(message)] = &items[..] else {
-            panic!("{items:?}")
-        };
+        let message = items.iter().find_map(|item| match item {
+            OutputItem::Message(message) => Some(message),
+            _ => None,
+        });
+        let message = message.unwrap();
         assert_eq!((message.kind.clone(), message.is_replay), expected);
+    }
+}
+
+#[test]
+fn search_results_repeat_the_query() {
+    let said = |text: &str| Said {
+        id: None,
+        time: None,
+        source: "al".into(),
+        message: text.into(),
+        action: false,
+    };
+    for (texts, more, query, expected) in [
+        (
+            &[][..],
+            false,
+            Some("x"),
+            "[Server]: Nothing was found for \"x\"\n",
+        ),
+        (&[], false, None, "[Server]: Nothing was found\n"),
+        (
+            &["b", "a"],
+            true,
+            Some("x y"),
+            "[Server]: ── 2 messages found for \"x y\", the newest of more ──\nal: a\nal: b\n\
+             [Server]: ── end of the search ──\n",
+        ),
+    ] {
+        let messages = texts.iter().map(|text| said(text)).collect();
+        let found = Messages { messages, more };
+        let update = SessionUpdate::Found(found, query.map(str::to_owned), Vec::new());
+        let mut lines = String::new();
+        for item in Formatter::new(false, u64::MAX).format(vec![update], None) {
+            add_line(item, Style::Plain, &mut lines);
+        }
+        assert_eq!(lines, expected);
     }
 }
 

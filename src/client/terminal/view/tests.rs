@@ -1,4 +1,5 @@
 use super::*;
+use crate::cli::style::RESET;
 
 const NOON: &str = "2026-11-24T12:00:00Z";
 
@@ -112,7 +113,7 @@ fn mentions_are_marked_counted_and_listed() {
         (said("al", "Me, too"), "\u{7}▶ al: Me, too\n"),
         (said("al", "some men"), "al: some men\n"),
         (said("me", "me"), "me: me\n"),
-        (replayed, "▶ al: me\n"),
+        (replayed, "24 Nov 12:00 ▶ al: me\n"),
         (said_as("al", MessageKind::Action), "* al hi\n"),
         (
             OutputItem::ListMentions,
@@ -138,11 +139,11 @@ fn mentions_are_marked_counted_and_listed() {
 }
 
 #[test]
-fn times_and_days_are_shown_when_they_change() {
+fn messages_have_times_and_days_are_shown_when_they_change() {
     let times = &mut view(|options| options.shows_times = true);
     for (item, expected) in [
         (said_at("2026-11-24T12:00:00Z"), "12:00 al: x\n"),
-        (said_at("2026-11-24T12:00:59Z"), "      al: x\n"),
+        (said_at("2026-11-24T12:00:59Z"), "12:00 al: x\n"),
         (said_at("2026-11-24T12:01:00Z"), "12:01 al: x\n"),
         (OutputItem::Notice("x".into()), "      x\n"),
     ] {
@@ -164,6 +165,41 @@ fn times_and_days_are_shown_when_they_change() {
     let local = &mut view(|options| (options.shows_times, options.zone) = (true, zone));
     let expected = "── Wednesday, 25 November 2026 ──\n01:30 al: x\n";
     assert_eq!(drawn(local, said_at("2026-11-24T23:30:00Z")), expected);
+}
+
+#[test]
+fn replies_have_borders_and_dates() {
+    let view = &mut view(|options| options.style = Style::Colours256);
+    let past = |at: &str| {
+        OutputItem::Message(OutputMessage {
+            is_replay: true,
+            time: Some(time(at)),
+            ..message("al", "x")
+        })
+    };
+    let dim = Style::Colours256.dim().unwrap();
+    for (item, expected) in [
+        (
+            OutputItem::ReplyBorder("last 2 messages".into()),
+            "── last 2 messages ──\n",
+        ),
+        (past("2026-11-23T09:00:00Z"), "23 Nov 09:00 al: x\n"),
+        (past("2025-11-24T09:00:00Z"), "24 Nov 2025 09:00 al: x\n"),
+        (OutputItem::ReplyBorder("end".into()), "── end ──\n"),
+    ] {
+        let drawn = drawn(view, item);
+        assert!(drawn.contains(&dim), "{drawn:?}");
+        let mut plain = drawn.replace(RESET, "").replace(&dim, "");
+        if let Some(name) = Style::Colours256.opening("al") {
+            plain = plain.replace(&name, "");
+        }
+        assert_eq!(plain, expected);
+    }
+    // The past changes no day.
+    assert_eq!(
+        drawn(view, said_at("2026-11-24T12:00:00Z")).lines().count(),
+        1
+    );
 }
 
 #[test]
