@@ -24,12 +24,13 @@ pub(super) const NOTICES: [&str; 5] = [
 ];
 
 /// Words that read as the server or as its staff; also one after another, as in "system admin".
-const ROLES: [&str; 9] = [
+const ROLES: [&str; 10] = [
     "server",
     "system",
     "operator",
     "sysop",
     "moderator",
+    "mod",
     "admin",
     "administrator",
     "sysadmin",
@@ -90,7 +91,7 @@ fn check_server(name: &Skeletons, prepared: &str) -> Result<(), NameError> {
     let readings = [name, &Skeletons::of(&letters)];
     if readings
         .iter()
-        .any(|name| name.0.iter().any(|text| reads_as_roles(text)))
+        .any(|name| name.0.iter().any(|text| speaks_as_role(text)))
     {
         return Err(NameError::Reserved);
     }
@@ -104,6 +105,16 @@ fn check_server(name: &Skeletons, prepared: &str) -> Result<(), NameError> {
         return Err(NameError::LooksPrivate);
     }
     Ok(())
+}
+
+/// Returns whether a skeleton consists of [`ROLES`], or has one as a word, also in the plural.
+fn speaks_as_role(skeleton: &str) -> bool {
+    let ends_word =
+        |character: char| !character.is_alphanumeric() && letter_shown(character) == character;
+    // Root is a surname, too.
+    let mut words = skeleton.split(ends_word).filter(|word| *word != "root");
+    reads_as_roles(skeleton)
+        || words.any(|word| reads_as_roles(word.strip_suffix('s').unwrap_or(word)))
 }
 
 /// Returns whether a skeleton consists of [`ROLES`], with digits and signs for letters, and any

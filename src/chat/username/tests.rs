@@ -53,12 +53,13 @@ const VERDICTS: &str = "
     Reserved, every bracket and sign: (Server)|{Server}|[Server|Server]|((Server))|⌈Server⌉|-Server-|Server.|Server!|~ Server ~|*Server*
     Reserved, signs: ⚙ Server|🛡️ Admin|Ser.ver|S-e-r-v-e-r|“Server”|«Server»|│Server│|Server：|Server >
     Reserved, digits for letters: [5erver]|5erver|S3rv3r|$erver|Adm1n|@dmin|@admin|Adm!n|R00T|r007|0perat0r|M0derat0r|5y5+em
-    Reserved, roles: Server|System|SYSTEM|operator|Moderator|admin|root|Administrator|SysOp|sysadmin|server admin|System Operator
+    Reserved, roles: Server|System|SYSTEM|operator|Moderator|admin|root|Administrator|SysOp|sysadmin|server admin|System Operator|Mod|Servers|Moderators|m0ds
+    Reserved, a word is a role: Server Notice|Server 2|the Server|admin_team|Chat-Admins|[x] 5erver!|Solar System
     Reserved, roles in other letters: Аdmіn|ROOΤ|Ｓｙｓｔｅｍ|𝐌𝐨𝐝𝐞𝐫𝐚𝐭𝐨𝐫|ᴀᴅᴍɪɴ|🆁🅾🅾🆃|Ⓡⓞⓞⓣ|Ádmïn|adrnin|Systern
-    Ok, no role: Servers|Service|Observer|Сервер|Админ|Joe Root|Rooty|Adminah|Server 2|systemic|Sysiphos|Op|roo|a d m
+    Ok, no role: Service|Observer|Сервер|Админ|Joe Root|Rooty|Adminah|Servername|Modesty|systemic|Sysiphos|Op|roo|a d m
     Ok, no role: ᴀʟɪᴄᴇ|🅰🅱|ʔəɪ
 
-    BeginsLikeLine, brackets: [bot]|(Ada)|{Ada}|[Ada|(|]Ada|)|[Server] Notice|［Ada］|﹙Ada|⁽Ada|⑴ Ada|🄐da
+    BeginsLikeLine, brackets: [bot]|(Ada)|{Ada}|[Ada|(|]Ada|)|[Staff] Notice|［Ada］|﹙Ada|⁽Ada|⑴ Ada|🄐da
     BeginsLikeLine, other brackets: 【山田】|「さくら」|『花』|⟨bra⟩|⟦Ada⟧|⁅Ada⁆|〔Ada〕|❲Ada❳|❴Ada❵|⌈Ada⌉|⸢Ada⸥|༺Ada༻|᚛Ada᚜|﴾محمد﴿|⎡Ada⎤|⌜Ada⌟
     BeginsLikeLine, marks and spaces: [\u{332}Ada|  [Ada|\u{3000}(Ada|(\u{20DD}Ada
     BeginsLikeLine, asterisks: * Ada|*|*Ada*|＊Ada|﹡Ada|∗ Ada|⁎Ada|✱ Ada|✲ Ada|٭ محمد|⁂ Ada|✳️ Ada|*️⃣ Ada
@@ -107,7 +108,7 @@ const VERDICTS: &str = "
     EndsLikeSource, visargas after Latin: aliceः|aliceঃ|aliceଃ|aliceః|aliceಃ|aliceഃ|aliceඃ|aliceཿ
     EndsLikeSource, vowel signs after Latin: aliceး|aliceះ
     EndsLikeSource, greater than: alice>|>|->|alice>>>|alice＞|alice﹥|alice›|alice❯|alice≯|aliceᐳ
-    Separator, colon: a: b|[Server]: bye|a:\u{2003}b|a:\u{3000}b|a:\u{332} b|a:\u{307} b
+    Separator, colon: a: b|[Staff]: bye|a:\u{2003}b|a:\u{3000}b|a:\u{332} b|a:\u{307} b
     Separator, colon look-alikes: a： b|a∶ b|aː b|a׃ b|a։ b|aः b|aliceঃ bob|alice⦂ bob
     Ok, ends of words in their own script: रामः|रामः सीता|નમઃ|ᐃᓄᒃᐳ|ꓐꓬꓽ|क्\u{200D}ः|নমঃ শিবায়|ဦး ဝင်း|ព្រះ|නමඃ
 
