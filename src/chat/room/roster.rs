@@ -324,10 +324,10 @@ impl Roster {
             false if is_full => self.waiting.first_of_largest_share(),
             false => return Ok(None),
         };
-        match (user, is_full) {
+        match (user, is_address_full) {
             (Some(user), _) => Ok(Some(user)),
-            (None, true) => Err(JoinError::Full(self.max_clients)),
-            (None, false) => Err(JoinError::AddressFull),
+            (None, true) => Err(JoinError::AddressFull),
+            (None, false) => Err(JoinError::Full(self.max_clients)),
         }
     }
 

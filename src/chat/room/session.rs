@@ -22,6 +22,7 @@ use crate::chat::token::{Token, TokenHash};
 use crate::chat::username::Username;
 use crate::limits::{MAX_KEPT_PRIVATE_BYTES, MAX_KEPT_PRIVATE_MESSAGES};
 use jiff::{SignedDuration, Timestamp};
+use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
@@ -113,19 +114,18 @@ impl Room {
             .map(|session| &session.record)
             .filter(|record| record.has_chosen && !user.has_chosen)
             .map(|record| record.name.clone());
-        let key = session_name.as_ref().map(Username::key);
-        let free = key.filter(|key| !self.roster.is_taken(key, Some(id)));
-        let name = session_name.as_ref().filter(|_| free.is_some());
-        let name = name.unwrap_or(&user.name).clone();
         let own = (user.name.clone(), user.has_chosen);
+        let loss = session_name.as_ref();
+        let loss = loss.and_then(|name| self.name_loss(name, Some(id)));
+        let name = session_name.as_ref().filter(|_| loss.is_none());
+        let name = name.unwrap_or(&own.0).clone();
         let token = self.open_session(id, own, known, Token::hash, new_token);
         self.welcome(name, token, is_known);
-        match (session_name, free) {
-            (Some(session_name), Some(key)) => self.rename(id, &session_name, Some(key)),
-            (Some(session_name), None) => {
-                let sentence = format!(
-                    "Your name {session_name} is taken by now; choose another, or keep your address"
-                );
+        match (session_name, loss) {
+            (Some(name), None) => self.rename(id, &name, Some(name.key())),
+            (Some(name), Some(loss)) => {
+                let sentence =
+                    format!("Your name {name} is {loss}; choose another, or keep your address");
                 self.effects.push(Effect::Reply(Reply::Notice(sentence)));
             }
             (None, _) => {}
@@ -133,6 +133,16 @@ impl Room {
         if self.roster.get(id).is_some_and(|user| user.has_acted) {
             self.note_action(id);
         }
+    }
+
+    /// Returns why the name of a session cannot be used again; `None` if it can. The rules may be
+    /// stricter than those of the server that stored the name.
+    fn name_loss(&self, name: &Username, user: Option<UserId>) -> Option<&'static str> {
+        if Username::parse(name.as_str(), None).as_ref() != Ok(name) {
+            return Some("not allowed any more");
+        }
+        let is_taken = self.roster.is_taken(&name.key(), user);
+        is_taken.then_some("taken by now")
     }
 
     /// Notes that a user has said or named something: its session is kept from now on.
@@ -320,13 +330,19 @@ impl Room {
         mailbox.map_or_else(Vec::new, |mailbox| mailbox.copies())
     }
 
-    /// Restarts the grace time of a detached browser user at a request, and reserves a slot.
+    /// Restarts the grace time and the lifetime of the session of a detached browser user at a
+    /// request, and reserves a slot.
     ///
     /// # Errors
     /// The user is detached without a slot, and none is free.
     pub fn touch(&mut self, user: UserId, address: IpAddr) -> Result<Vec<Effect>, JoinError> {
         self.ensure_slot(user, address)?;
         self.roster.set_grace_end(user, self.grace_end());
+        if let Some(user) = self.roster.get(user)
+            && let (Some(session), Some(_)) = (user.session, &user.detached)
+        {
+            self.sessions.touch(session, false, user.owner(), self.now);
+        }
         Ok(self.take_effects())
     }
 
@@ -438,15 +454,26 @@ impl Room {
         for message in stored.messages {
             room.history.push(message);
         }
+        let names = stored.present.iter().map(|(name, _)| name.clone());
+        let arrivals: HashMap<Username, usize> = names.zip(0..).collect();
+        let mut sessions = stored.sessions;
+        // In order of arrival: of two users with equal names, the earlier one keeps it.
+        sessions.sort_by_key(|session| arrivals.get(&session.name));
         let mut present: Vec<_> = stored.present.into_iter().map(Some).collect();
-        for session in stored.sessions {
-            let has_name = |user: &&mut Option<(Username, Timestamp)>| {
-                user.as_ref().is_some_and(|(name, _)| *name == session.name)
+        for session in sessions {
+            let arrival = arrivals.get(&session.name);
+            let place = arrival.filter(|_| session.is_present).copied();
+            let id = place.and_then(|place| {
+                let (_, since) = present[place].as_ref()?;
+                let id = room.restore_user(&session, *since)?;
+                present[place] = None;
+                Some(id)
+            });
+            // A connected user was using its token until the end, of which no time is stored.
+            let used = match place.is_some() {
+                true => now,
+                false => now.back_at(session.used),
             };
-            let user = present.iter_mut().find(has_name);
-            let user = user.filter(|_| session.is_present).and_then(Option::take);
-            let id = user.and_then(|(_, since)| room.restore_user(&session, since));
-            let used = now.back_at(session.used);
             room.sessions.restore(session, id, used);
         }
         for nonce in stored.nonces {
@@ -468,8 +495,12 @@ impl Room {
         (room, effects)
     }
 
+    /// Adds the detached user of a session, unless it cannot have its name any more.
     fn restore_user(&mut self, session: &SessionRecord, since: Timestamp) -> Option<UserId> {
         let name = session.name.clone();
+        if session.has_chosen && self.name_loss(&name, None).is_some() {
+            return None;
+        }
         // The address of a user with a chosen name matters only once it is attached again.
         let address = match session.has_chosen {
             true => SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)),

@@ -82,11 +82,8 @@ fn stored_times_are_converted_once() {
         let wall = start().wall - age;
         RestoredState {
             sessions: vec![SessionRecord {
-                token: token.hash(),
-                name: Username::from_stored("ada"),
-                has_chosen: true,
                 is_present: false,
-                used: wall,
+                ..stored_session(1, "ada", wall)
             }],
             nonces: vec![NonceRecord {
                 token: token.hash(),
@@ -120,6 +117,100 @@ fn stored_times_are_converted_once() {
             &mut new_token
         )));
     }
+}
+
+fn stored_session(number: u8, name: &str, used: Timestamp) -> SessionRecord {
+    SessionRecord {
+        token: Token::new([number; 16]).hash(),
+        name: Username::from_stored(name),
+        has_chosen: true,
+        is_present: true,
+        used,
+    }
+}
+
+/// Returns the names of the users, in order of arrival.
+fn names(room: &Room) -> String {
+    let names: Vec<_> = room.users().map(|(name, _)| name.as_str()).collect();
+    names.join(" ")
+}
+
+#[test]
+fn session_in_use_at_the_end_of_the_server_is_not_expired() {
+    let year_ago = start().wall - SECOND * 86_400 * 365;
+    let mut stored = RestoredState {
+        present: vec![(Username::from_stored("ada"), year_ago)],
+        sessions: ["ada", "bob"]
+            .map(|name| stored_session(name.as_bytes()[0], name, year_ago))
+            .into(),
+        ..RestoredState::default()
+    };
+    stored.sessions[1].is_present = false;
+    let (mut room, _) = Room::restore(RoomLimits::default(), stored, start());
+    room.expire();
+    assert_eq!(names(&room), "ada");
+    let is_known = |name: &str| {
+        let token = Token::new([name.as_bytes()[0]; 16]).hash();
+        room.sessions.find(&token, SignedDuration::ZERO).is_some()
+    };
+    assert_eq!(["ada", "bob"].map(is_known), [true, false]);
+}
+
+#[test]
+fn requests_of_a_browser_without_a_stream_use_its_session() {
+    let mut room = Room::new(RoomLimits::default());
+    let ip = address(0).ip();
+    let joined = room.join(None, ip, "ada", &mut || Token::new([1; 16]));
+    let user = joined.unwrap().user;
+    let mut now = start();
+    for _ in 0..200 {
+        now.steady += SECOND * 20;
+        room.set_time(now);
+        assert!(room.expire().is_empty());
+        room.touch(user, ip).unwrap();
+    }
+}
+
+#[test]
+fn stored_names_follow_the_present_rules() {
+    let wall = start().wall;
+    let arrived = ["eva", "[Server] Notice", "Ada", "ada."].map(Username::from_stored);
+    let sessions = [(1, "ada."), (2, "Ada"), (3, "[Server] Notice"), (4, "eva")];
+    let stored = RestoredState {
+        present: arrived.map(|name| (name, wall)).into(),
+        sessions: sessions
+            .map(|(n, name)| stored_session(n, name, wall))
+            .into(),
+        ..RestoredState::default()
+    };
+    let (mut room, effects) = Room::restore(RoomLimits::default(), stored, start());
+    // The later one of two equal names loses it.
+    assert_eq!(names(&room), "eva Ada");
+    assert_eq!(effects.len(), 2, "the others have left");
+    for (number, notice) in [
+        (
+            1,
+            Some("Your name ada. is taken by now; choose another, or keep your address"),
+        ),
+        (
+            3,
+            Some(
+                "Your name [Server] Notice is not allowed any more; choose another, or keep your \
+                 address",
+            ),
+        ),
+        (2, None),
+    ] {
+        let (user, _) = room.enter(address(number.into())).unwrap();
+        let token = Some(Token::new([number; 16]));
+        let effects = room.request(user, hello(token), &mut || unreachable!());
+        let notices = effects.iter().filter_map(|effect| match effect {
+            Effect::Reply(Reply::Notice(sentence)) => Some(sentence.as_str()),
+            _ => None,
+        });
+        assert_eq!(notices.collect::<Vec<_>>(), Vec::from_iter(notice));
+    }
+    assert_eq!(names(&room), "eva Ada 127.0.0.1:1 127.0.0.1:3");
 }
 
 /// Connects, says hello, optionally speaks, and quits. Returns the token.
@@ -206,14 +297,15 @@ fn absent_users_are_bounded_and_strangers_leave_first() {
         room.request(user, said_once("hi"), &mut || unreachable!());
         room.disconnect(user, LeaveReason::Lost);
     }
-    let names: Vec<_> = room.users().map(|(name, _)| name.to_string()).collect();
-    let expected = ["10.0.0.1:0", "10.0.0.1:1", "10.0.0.2:18", "10.0.0.2:19"];
-    assert_eq!(names, expected);
+    assert_eq!(
+        names(&room),
+        "10.0.0.1:0 10.0.0.1:1 10.0.0.2:18 10.0.0.2:19"
+    );
 }
 
 #[test]
 fn browser_users_without_a_stream_give_way() {
-    for (max_clients, per_address) in [(3, None), (10, Some(3))] {
+    for (max_clients, per_address) in [(3, None), (10, Some(3)), (3, Some(3))] {
         let mut room = Room::new(RoomLimits {
             max_clients,
             max_clients_per_address: per_address,
@@ -230,17 +322,16 @@ fn browser_users_without_a_stream_give_way() {
         for name in ["a", "b", "c", "d"] {
             join(&mut room, name).unwrap();
         }
-        let names =
-            |room: &Room| -> String { room.users().map(|(name, _)| name.as_str()).collect() };
-        assert_eq!(names(&room), "bcd");
+        assert_eq!(names(&room), "b c d");
         for name in ["e", "f"] {
             let user = join(&mut room, name).unwrap();
             room.attach_stream(user, ip).unwrap();
         }
-        assert_eq!(names(&room), "def");
+        assert_eq!(names(&room), "d e f");
         let (_, effects) = room.enter(address(1)).unwrap();
         assert_eq!(effects.len(), 2, "d has left");
         assert!(join(&mut room, "g").is_err(), "streams give no way");
-        assert!(room.enter(address(2)).is_err());
+        let error = room.enter(address(2)).map(|_| ()).unwrap_err();
+        assert_eq!(error == JoinError::AddressFull, per_address.is_some());
     }
 }

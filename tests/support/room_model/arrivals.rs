@@ -62,8 +62,8 @@ impl Model {
         match self.fullness(address) {
             (false, false) => None,
             _ if is_given => None,
-            (true, _) => Some(JoinError::Full(self.limits.max_clients)),
-            (false, true) => Some(JoinError::AddressFull),
+            (_, true) => Some(JoinError::AddressFull),
+            (true, false) => Some(JoinError::Full(self.limits.max_clients)),
         }
     }
 
