@@ -1,6 +1,7 @@
 //! The real client program, in pipes and at a terminal.
 
 mod extended;
+mod job_control;
 mod overload;
 mod pipes;
 mod start;

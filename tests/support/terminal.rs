@@ -2,7 +2,7 @@
 
 use super::{Captured, Deadline, Transcript};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
-use rustix::termios::{Termios, Winsize, tcgetattr, tcsetwinsize};
+use rustix::termios::{LocalModes, Termios, Winsize, tcgetattr, tcgetpgrp, tcsetwinsize};
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
 use std::num::NonZeroU16;
@@ -32,6 +32,8 @@ pub struct Start<'a> {
     /// Further variables of its environment.
     pub environment: &'a [(&'a str, &'a str)],
     pub home: Option<PathBuf>,
+    /// A shell to start in place of the client, and its arguments.
+    pub shell: &'a [&'a str],
 }
 
 impl Default for Start<'_> {
@@ -41,6 +43,7 @@ impl Default for Start<'_> {
             size: (80, 24),
             environment: &[],
             home: None,
+            shell: &[],
         }
     }
 }
@@ -83,10 +86,13 @@ impl AtTerminal {
         let home = start.home.unwrap_or_else(new_home);
         // The terminal becomes the one that controls the client: changes of its size are signals.
         let mut command = Command::new("setsid");
-        command
-            .args(["--ctty", env!("CARGO_BIN_EXE_smolchat-client")])
-            .args(["127.0.0.1", &port.to_string()])
-            .args(start.arguments);
+        command.arg("--ctty").args(start.shell);
+        if start.shell.is_empty() {
+            command
+                .arg(env!("CARGO_BIN_EXE_smolchat-client"))
+                .args(["127.0.0.1", &port.to_string()])
+                .args(start.arguments);
+        }
         for variable in ["NO_COLOR", "COLORTERM", "TERM_PROGRAM", "FORCE_HYPERLINK"] {
             command.env_remove(variable);
         }
@@ -210,6 +216,15 @@ impl AtTerminal {
     #[track_caller]
     pub fn sees_chat(&self, rows: &[&str]) {
         self.sees(&format!("{rows:#?}"), |terminal| terminal.chat() == rows);
+    }
+
+    /// Returns the process group in the foreground, and whether keys are echoed and edited by the
+    /// terminal itself.
+    pub fn foreground(&self) -> (u32, bool) {
+        let group = tcgetpgrp(&self.master).expect("a process group");
+        let modes = tcgetattr(&self.master).expect("its state").local_modes;
+        let is_cooked = modes.intersects(LocalModes::ICANON | LocalModes::ECHO | LocalModes::ISIG);
+        (group.as_raw_nonzero().get().unsigned_abs(), is_cooked)
     }
 
     /// Returns the process number of the client.

@@ -11,6 +11,8 @@ use std::time::Duration;
 /// Moves the cursor up and down again; makes the editor redraw its prompt.
 const REDRAW_PROMPT: &str = "\u{1b}[A\n";
 
+const NOT_SHOWN: &str = "Earlier messages of the time in the background are not shown\n";
+
 /// Time that the editor waits for a text that the printer is handing over.
 const HANDOVER_TIMEOUT: Duration = Duration::from_millis(20);
 
@@ -32,6 +34,10 @@ struct DrawState {
     drain: Option<usize>,
     is_ending: bool,
     is_over: bool,
+    /// Whether the editor leaves the terminal alone.
+    is_parked: bool,
+    /// Whether the client was continued after a stop, and the editor has not acted on it.
+    is_continued: bool,
 }
 
 impl DrawState {
@@ -75,9 +81,25 @@ impl DrawQueue {
     /// Waits while more than [`PENDING_DRAW_BYTES`] are pending.
     pub(crate) fn wait_for_room(&self) {
         let is_full = |state: &mut DrawState| {
-            state.pending.len() > PENDING_DRAW_BYTES && !state.is_over && !state.is_ending
+            let is_drawing = !state.is_over && !state.is_ending && !state.is_parked;
+            state.pending.len() > PENDING_DRAW_BYTES && is_drawing
         };
         drop(self.changed.wait_while(lock(&self.state), is_full));
+    }
+
+    /// Drops the text that waits in the background if it is too long; returns whether it did.
+    pub(crate) fn drop_in_background(&self) -> bool {
+        let mut state = lock(&self.state);
+        let drops = state.is_parked && state.pending.len() > PENDING_DRAW_BYTES;
+        if drops {
+            state.pending = NOT_SHOWN.to_owned();
+        }
+        drops
+    }
+
+    /// Drops the text that waits, because the whole screen is drawn.
+    pub(crate) fn drop_pending(&self) {
+        lock(&self.state).pending.clear();
     }
 
     pub(crate) fn set_status(&self, status: String) {
@@ -159,7 +181,51 @@ impl DrawQueue {
         let mut state = lock(&self.state);
         state.is_status_new = false;
         state.handed_over.clear();
+        self.changed.notify_all();
         state.prompt_note.as_ref().unwrap_or(&state.status).clone()
+    }
+
+    // For job control
+
+    /// Notes that the client was continued; returns whether the editor uses the terminal.
+    pub(crate) fn note_continuation(&self) -> bool {
+        self.update(|state| state.is_continued = true);
+        let state = lock(&self.state);
+        !state.is_parked && !state.is_ending && !state.is_over
+    }
+
+    pub(crate) fn is_continued(&self) -> bool {
+        lock(&self.state).is_continued
+    }
+
+    /// Begins a time in which the editor leaves the terminal alone.
+    pub(crate) fn park(&self) {
+        self.update(|state| state.is_parked = true);
+    }
+
+    /// Ends that time. The editor has acted on every continuation.
+    pub(crate) fn unpark(&self) {
+        self.update(|state| {
+            state.is_parked = false;
+            state.is_continued = false;
+        });
+    }
+
+    /// Waits until the editor has drawn all texts that it got; returns false after `time`.
+    pub(crate) fn wait_drawn(&self, time: Duration) -> bool {
+        self.wait_until(time, |state| state.handed_over.is_empty())
+    }
+
+    pub(crate) fn wait_parked(&self, time: Duration) -> bool {
+        self.wait_until(time, |state| state.is_parked || state.is_over)
+    }
+
+    pub(crate) fn wait_continued(&self, time: Duration) -> bool {
+        self.wait_until(time, |state| state.is_continued)
+    }
+
+    pub(crate) fn wait_end(&self, time: Duration) -> bool {
+        self.wait_until(time, |state| state.is_ending)
     }
 
     // For the printer
@@ -306,6 +372,19 @@ mod tests {
         let texts: Vec<_> = std::iter::from_fn(|| next(&queue)).collect();
         assert_eq!(texts, ["a\n", REDRAW_PROMPT, REDRAW_PROMPT]);
         assert!(queue.drain(Duration::from_secs(10)));
+    }
+
+    #[test]
+    fn text_in_the_background_is_bounded_without_a_wait() {
+        let queue = DrawQueue::default();
+        queue.park();
+        queue.add(&"x".repeat(PENDING_DRAW_BYTES + 1));
+        queue.wait_for_room();
+        assert!(queue.drop_in_background());
+        queue.add("newest\n");
+        assert!(!queue.drop_in_background());
+        queue.unpark();
+        assert_eq!(queue.take_undrawn(), format!("{NOT_SHOWN}newest\n"));
     }
 
     #[test]

@@ -11,13 +11,13 @@ use crate::client::input::stdin::InputLine;
 use crate::client::limits::{INPUT_HISTORY, INPUT_LINES};
 use crate::client::output::item::OutputItem;
 use crate::client::terminal::draw_queue::DrawQueue;
+use crate::client::terminal::job_control::{self, Tty, watch_continuations};
 use crate::client::terminal::keys;
-use crate::client::terminal::shared::{TerminalState, lock, size};
+use crate::client::terminal::shared::{TerminalState, lock};
 use crate::client::terminal::view::{TerminalView, ViewOptions};
 use crate::client::terminal::wrap::{Widths, rows_of_input};
 use async_channel::{Receiver, Sender};
 use jiff::Timestamp;
-use rustix::termios::{OptionalActions, Termios, tcgetattr, tcsetattr};
 use rustyline::completion::Completer;
 use rustyline::config::{BellStyle, ColorMode, EditMode};
 use rustyline::error::ReadlineError;
@@ -31,7 +31,7 @@ use rustyline::{
 };
 use signal_hook::consts::SIGINT;
 use std::borrow::Cow;
-use std::io::{self, Write, stdin, stdout};
+use std::io::{self, Write, stdout};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -49,9 +49,6 @@ const DRAIN_TIMEOUT: Duration = Duration::from_millis(300);
 const END_INTERVAL: Duration = Duration::from_millis(20);
 const END_ATTEMPTS: usize = 50;
 
-/// Turns bracketed paste off and shows the cursor.
-const RESET_MODES: &str = "\u{1b}[?2004l\u{1b}[?25h";
-
 type ChatEditor = Editor<LineHelper, FileHistory>;
 
 #[derive(Debug)]
@@ -68,10 +65,8 @@ pub(crate) fn start(
     options: EditorOptions,
     interrupt: impl Fn() + Send + 'static,
 ) -> io::Result<(Receiver<InputLine>, Terminal)> {
-    let original = tcgetattr(stdin())?;
-    let settings = without_key_functions(&original);
-    tcsetattr(stdin(), OptionalActions::Now, &settings)?;
-    let (columns, rows) = size();
+    let tty = Tty::open()?;
+    let (columns, rows) = tty.size();
     let (style, widths) = (options.view.style, options.view.widths);
     let now = Timestamp::now();
     let mut view = TerminalView::new(options.view, columns, rows, now);
@@ -80,11 +75,13 @@ pub(crate) fn start(
     // Keeps the first prompt out of the first row, where a new status could not be drawn in place.
     stdout().write_all(greeting.as_bytes())?;
     let shared = Arc::new(TerminalState {
+        tty,
         draw_queue: DrawQueue::default(),
         view: Mutex::new(view),
         style,
         widths,
         edited: Mutex::default(),
+        stopped: Mutex::default(),
         entered: Mutex::default(),
         replacement: Mutex::default(),
     });
@@ -95,10 +92,8 @@ pub(crate) fn start(
     thread::Builder::new()
         .name("printer".to_owned())
         .spawn(move || print_texts(&printer_state.draw_queue, printer))?;
-    let terminal = Terminal {
-        shared: Arc::clone(&shared),
-        original,
-    };
+    watch_continuations(&shared)?;
+    let terminal = Terminal(Arc::clone(&shared));
     thread::Builder::new()
         .name("editor".to_owned())
         .spawn(move || {
@@ -113,16 +108,6 @@ pub(crate) fn start(
             shared.draw_queue.set_over();
         })?;
     Ok((input, terminal))
-}
-
-/// Returns terminal settings without echo and signals. The editor restores the settings that it
-/// found between two lines, when keys must not have an effect either.
-fn without_key_functions(original: &Termios) -> Termios {
-    let mut settings = original.clone();
-    settings.make_raw();
-    // A newline still begins a row.
-    settings.output_modes = original.output_modes;
-    settings
 }
 
 fn rustyline_editor(
@@ -173,13 +158,26 @@ fn edit_lines(
 ) {
     let queue = &shared.draw_queue;
     let mut number = 0;
+    let mut kept = (String::new(), 0);
     while !queue.is_ending() {
+        if queue.is_continued() {
+            job_control::resume(shared);
+        }
+        lock(&shared.edited).clone_from(&kept);
         queue.arm();
-        let line = editor.readline(PROMPT_ROWS);
+        let line = editor.readline_with_initial(PROMPT_ROWS, kept.0.split_at(kept.1));
         queue.stop_editing();
+        let edited = lock(&shared.edited).clone();
+        let stopped = lock(&shared.stopped).take();
+        kept = (String::new(), 0);
         match line {
+            Ok(line) if stopped.is_some() => {
+                erase(&line, shared);
+                kept = stopped.unwrap_or_default();
+                job_control::stop(shared);
+            }
             Ok(line) => {
-                erase(&line, shared.widths);
+                erase(&line, shared);
                 if is_blank(&line) {
                     continue;
                 }
@@ -189,19 +187,20 @@ fn edit_lines(
                 // Fails when the client leaves.
                 let _ = input.send_blocking(InputLine { number, text });
             }
+            // The editor was taken from the terminal.
+            Err(_) if queue.is_continued() && !queue.is_ending() => kept = edited,
             Err(ReadlineError::Eof) => {
-                erase("", shared.widths);
+                erase("", shared);
                 input.close();
             }
             Err(ReadlineError::Interrupted) => {
                 // Ctrl-C interrupts on an empty line only, but a signal may come at any time.
-                let edited = lock(&shared.edited).clone();
-                erase(&edited, shared.widths);
+                erase(&edited.0, shared);
                 if !queue.is_ending() {
                     interrupt();
-                } else if !is_blank(&edited) {
+                } else if !is_blank(&edited.0) {
                     // Leaves the unsent line on the screen.
-                    queue.add(&format!("{PROMPT}{edited}\n"));
+                    queue.add(&format!("{PROMPT}{}\n", edited.0));
                 }
             }
             Err(error) => {
@@ -214,9 +213,9 @@ fn edit_lines(
 }
 
 /// Erases the status, the prompt and a line. The cursor stands below them.
-fn erase(line: &str, widths: Widths) {
-    let (columns, _) = size();
-    let rows = 1 + rows_of_input(line, PROMPT.len(), columns, widths);
+fn erase(line: &str, shared: &TerminalState) {
+    let (columns, _) = shared.tty.size();
+    let rows = 1 + rows_of_input(line, PROMPT.len(), columns, shared.widths);
     let mut output = stdout().lock();
     // The next read reports a lost terminal.
     let _ = write!(output, "\u{1b}[{rows}A\r\u{1b}[J").and_then(|()| output.flush());
@@ -268,23 +267,20 @@ fn report_history_error(verb: &str, path: &Path, error: &ReadlineError, shared: 
     shared.draw(vec![OutputItem::Notice(sentence)]);
 }
 
-/// The terminal, with the settings to restore.
+/// The terminal with its line editor.
 #[derive(Clone, Debug)]
-pub struct Terminal {
-    shared: Arc<TerminalState>,
-    original: Termios,
-}
+pub struct Terminal(Arc<TerminalState>);
 
 impl Terminal {
     /// Draws items above the edited line, waiting while much is to be drawn.
     pub(crate) fn draw(&self, items: Vec<OutputItem>) {
-        self.shared.draw(items);
-        self.shared.draw_queue.wait_for_room();
+        self.0.draw(items);
+        self.0.draw_queue.wait_for_room();
     }
 
     /// Draws the queued text, ends the line editor and restores the terminal.
     pub fn finish(&self) {
-        let queue = &self.shared.draw_queue;
+        let queue = &self.0.draw_queue;
         queue.drain(DRAIN_TIMEOUT);
         queue.end();
         let mut is_over = false;
@@ -308,15 +304,12 @@ impl Terminal {
     }
 
     pub(crate) fn restore(&self) {
-        // A lost terminal needs no restoring.
-        let _ = tcsetattr(stdin(), OptionalActions::Now, &self.original);
-        let _ = stdout().write_all(RESET_MODES.as_bytes());
-        let _ = stdout().flush();
+        self.0.tty.give_back();
     }
 
     /// Returns whether [`Terminal::finish`] is raising signals.
     pub(crate) fn is_ending(&self) -> bool {
-        self.shared.draw_queue.is_ending()
+        self.0.draw_queue.is_ending()
     }
 }
 
@@ -362,15 +355,17 @@ impl Highlighter for LineHelper {
         shared.draw(Vec::new());
         let status = shared.draw_queue.status();
         let status = for_terminal(&status);
-        let row = shared.widths.truncate(&status, size().0.saturating_sub(1));
+        let row = shared
+            .widths
+            .truncate(&status, shared.tty.size().0.saturating_sub(1));
         Cow::Owned(match shared.style.dim() {
             Some(opening) => format!("{opening}{row}{RESET}\n{PROMPT}"),
             None => format!("{row}\n{PROMPT}"),
         })
     }
 
-    fn highlight<'l>(&self, line: &'l str, _pos: usize) -> Cow<'l, str> {
-        line.clone_into(&mut lock(&self.0.edited));
+    fn highlight<'l>(&self, line: &'l str, pos: usize) -> Cow<'l, str> {
+        *lock(&self.0.edited) = (line.to_owned(), pos);
         Cow::Borrowed(line)
     }
 

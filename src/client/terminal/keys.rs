@@ -21,13 +21,15 @@ pub(crate) fn bind<H: Helper>(editor: &mut Editor<H, FileHistory>, shared: &Arc<
         hit: None,
     }));
     let plain = |code| KeyEvent(code, Modifiers::NONE);
-    let bindings: [(KeyEvent, KeyAction); 7] = [
+    let stop_key = shared.tty.stop_key().unwrap_or('Z');
+    let bindings: [(KeyEvent, KeyAction); 8] = [
         (plain(KeyCode::Enter), Keys::enter),
         (KeyEvent::ctrl('J'), Keys::enter),
         (KeyEvent(KeyCode::Enter, Modifiers::ALT), Keys::newline),
         (KeyEvent::ctrl('C'), Keys::interrupt),
         (KeyEvent::ctrl('D'), Keys::leave),
         (KeyEvent::ctrl('R'), Keys::search_history),
+        (KeyEvent::ctrl(stop_key), Keys::stop),
         (plain(KeyCode::Tab), Keys::complete_word),
     ];
     for (key, action) in bindings {
@@ -104,6 +106,15 @@ impl Keys {
     fn interrupt(&mut self, context: &EventContext<'_>) -> Option<Cmd> {
         let interrupt = self.on_empty_line(context, Cmd::Interrupt);
         interrupt.or(Some(Cmd::Kill(Movement::WholeBuffer)))
+    }
+
+    /// Stops the client, which keeps the line.
+    fn stop(&mut self, context: &EventContext<'_>) -> Option<Cmd> {
+        let edited = (context.line().to_owned(), context.pos());
+        *lock(&self.shared.stopped) = Some(edited);
+        self.shared.draw_queue.stop_editing();
+        // Unlike an interruption, this keeps the keys that follow.
+        Some(Cmd::AcceptLine)
     }
 
     /// Leaves on an empty line. Otherwise the key has its usual function: with Emacs keys Ctrl-D

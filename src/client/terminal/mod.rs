@@ -2,6 +2,7 @@
 
 pub(crate) mod draw_queue;
 pub(crate) mod editor;
+pub(crate) mod job_control;
 pub(crate) mod keys;
 mod recognition;
 pub(crate) mod shared;

@@ -5,24 +5,24 @@
 use crate::cli::style::Style;
 use crate::client::output::item::OutputItem;
 use crate::client::terminal::draw_queue::DrawQueue;
+use crate::client::terminal::job_control::Tty;
 use crate::client::terminal::view::TerminalView;
 use crate::client::terminal::wrap::Widths;
 use jiff::Timestamp;
 use rustyline::Cmd;
-use std::io::stdout;
 use std::sync::{Mutex, MutexGuard};
-
-/// Columns and rows of a terminal that does not report its size.
-const DEFAULT_SIZE: (usize, usize) = (80, 24);
 
 #[derive(Debug)]
 pub(crate) struct TerminalState {
+    pub(crate) tty: Tty,
     pub(crate) draw_queue: DrawQueue,
     pub(crate) view: Mutex<TerminalView>,
     pub(crate) style: Style,
     pub(crate) widths: Widths,
-    /// The edited line as it stands on the screen.
-    pub(crate) edited: Mutex<String>,
+    /// The edited line as it stands on the screen, and its cursor.
+    pub(crate) edited: Mutex<(String, usize)>,
+    /// The edited line and its cursor, if the stop key has been pressed.
+    pub(crate) stopped: Mutex<Option<(String, usize)>>,
     /// Entered lines, the newest last.
     pub(crate) entered: Mutex<Vec<String>>,
     /// Line that replaces the edited one, and its cursor.
@@ -41,10 +41,13 @@ impl TerminalState {
 
     /// Queues the drawing of items, after that of everything if the terminal has another size.
     pub(crate) fn draw(&self, items: Vec<OutputItem>) {
-        let (columns, rows) = size();
+        let (columns, rows) = self.tty.size();
         let now = Timestamp::now();
         let mut text = String::new();
         let mut view = lock(&self.view);
+        if self.draw_queue.drop_in_background() {
+            view.close_group();
+        }
         view.resize(columns, rows, &mut text);
         for item in items {
             view.draw(item, now, &mut text);
@@ -53,13 +56,16 @@ impl TerminalState {
         self.draw_queue.add(&text);
         self.draw_queue.set_status(view.status());
     }
-}
 
-/// Returns columns and rows of the terminal.
-pub(crate) fn size() -> (usize, usize) {
-    terminal_size::terminal_size_of(stdout()).map_or(DEFAULT_SIZE, |(width, height)| {
-        (usize::from(width.0).max(1), usize::from(height.0).max(1))
-    })
+    /// Returns the text that draws the whole screen, in place of all that waits.
+    pub(crate) fn redraw(&self) -> String {
+        let (columns, rows) = self.tty.size();
+        let mut text = String::new();
+        let mut view = lock(&self.view);
+        self.draw_queue.drop_pending();
+        view.redraw(columns, rows, &mut text);
+        text
+    }
 }
 
 /// Locks a mutex even if a thread panicked while it held the lock: every value here stays valid

@@ -118,12 +118,17 @@ impl TerminalView {
 
     /// Stores the size; appends the text that redraws the newest entries if the width is new.
     pub(crate) fn resize(&mut self, columns: usize, rows: usize, out: &mut String) {
-        let is_same_width = columns == self.columns;
-        (self.columns, self.rows) = (columns, rows);
-        if is_same_width {
+        if columns == self.columns {
             // Rows break where they did, and the terminal moves them itself.
-            return;
+            self.rows = rows;
+        } else {
+            self.redraw(columns, rows, out);
         }
+    }
+
+    /// Clears the screen and draws the newest entries.
+    pub(crate) fn redraw(&mut self, columns: usize, rows: usize, out: &mut String) {
+        (self.columns, self.rows) = (columns, rows);
         out.push_str(CLEAR_SCREEN);
         let room = rows.saturating_sub(PROMPT_ROWS);
         let mut used = 0;
@@ -140,6 +145,15 @@ impl TerminalView {
             *rows = text.lines().count();
         }
         drawn.iter().rev().for_each(|text| out.push_str(text));
+        if drawn.is_empty() {
+            // In the first row, a new status could not be drawn in place.
+            out.push('\n');
+        }
+    }
+
+    /// Makes the next presence change begin an entry of its own.
+    pub(crate) fn close_group(&mut self) {
+        self.open_group = None;
     }
 
     fn draw_message(&mut self, message: OutputMessage, now: Timestamp, out: &mut String) {
@@ -179,16 +193,18 @@ impl TerminalView {
         }
         let is_same_day = self.options.zone.to_datetime(time).date() == self.day;
         let open_group = self.open_group.take().filter(|_| is_same_day);
-        if let (Some((mut group, rows)), Some(entry)) = (open_group, self.entries.pop_back()) {
-            self.bytes -= entry.bytes();
-            group.add(change);
-            // Replaces the rows of the group.
-            out.push_str(&format!("\u{1b}[{rows}A\u{1b}[J"));
-            self.add_group(group, entry.margin, out);
-        } else {
+        let Some((mut group, rows)) = open_group else {
             let margin = self.margin(time, out);
-            self.add_group(PresenceGroup::new(change), margin, out);
-        }
+            return self.add_group(PresenceGroup::new(change), margin, out);
+        };
+        let margin = self.entries.pop_back().map(|entry| {
+            self.bytes -= entry.bytes();
+            entry.margin
+        });
+        group.add(change);
+        // Replaces the rows of the group.
+        out.push_str(&format!("\u{1b}[{rows}A\u{1b}[J"));
+        self.add_group(group, margin.unwrap_or_default(), out);
     }
 
     fn add_group(&mut self, group: PresenceGroup, margin: String, out: &mut String) {

@@ -220,7 +220,20 @@ fn new_width_redraws_the_entries_that_fit() {
     assert_eq!(drawn(view, OutputItem::Clear), "\u{1b}[H\u{1b}[2J\n");
     out.clear();
     view.resize(40, 10, &mut out);
-    assert_eq!(out, "\u{1b}[H\u{1b}[2J");
+    assert_eq!(out, "\u{1b}[H\u{1b}[2J\n");
+}
+
+#[test]
+fn a_presence_change_leaves_the_entry_before_it() {
+    let view = &mut view(|_| {});
+    drawn(view, said("al", "hi"));
+    drawn(view, entered("bo"));
+    let mut out = String::new();
+    view.redraw(40, 10, &mut out);
+    assert!(
+        out.ends_with("al: hi\n[Server]: bo has entered the chat\n"),
+        "{out:?}"
+    );
 }
 
 #[test]
