@@ -40,7 +40,10 @@ pub const MAX_QUEUED_BYTES: usize = 4 * 1024 * 1024;
 /// Requests sent and not yet acknowledged. Lower than the number of nonces that a server
 /// remembers, so that sending them again is always safe.
 pub const MAX_IN_FLIGHT: usize = 256;
-/// Time without the first line of a server after which the user is told that input waits for it.
+/// Time without the first line of a server after which a client that does not reconnect sends what
+/// both dialects understand.
+pub const FIRST_LINE_TIMEOUT: Duration = Duration::from_secs(1);
+/// The same for a client that reconnects: the user is told that input waits for that line.
 pub const SILENCE_NOTICE: Duration = Duration::from_secs(5);
 /// Time without the first line of a server that is known to greet, until the connection counts as
 /// dead. Long, because a stalled server announces each connection when it goes on.

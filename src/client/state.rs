@@ -74,7 +74,8 @@ impl<'a> Chat<'a> {
             || config.say.is_some()
             || config.since.is_some()
             || config.name.is_some();
-        let mut session = Session::new(prefers_extended, config.name.clone(), io.random);
+        let name = config.name.clone();
+        let mut session = Session::new(prefers_extended, config.reconnect, name, io.random);
         let mut request = |request| session.request(request, None, Instant::now());
         if let Some(since) = config.since {
             request(UserRequest::Since(since));

@@ -236,7 +236,7 @@ fn nearly_of_a_server() -> impl Strategy<Value = Vec<u8>> {
 /// What a session that has something to say tells of these bytes, and what it sends.
 fn told<'a>(chunks: impl Iterator<Item = &'a [u8]>) -> (Vec<String>, Vec<u8>) {
     let now = Instant::now();
-    let mut session = Session::new(true, Some("al".to_owned()), 7);
+    let mut session = Session::new(true, true, Some("al".to_owned()), 7);
     let mut told = Vec::new();
     session.connected(now);
     let request = smolchat::client::session::request::UserRequest::History(Some(3));

@@ -4,8 +4,8 @@
 //! acknowledged is sent again under the same nonce, so it is neither lost nor executed twice. A
 //! server gets a hello only after its first line carried the mark of the extended dialect.
 //!
-//! Only lines of the server decide the dialect, never a time without one: a stalled server may
-//! still read what was sent.
+//! A client that reconnects lets only lines of the server decide the dialect, never a time without
+//! one: a stalled server may still read what was sent.
 
 mod heartbeat;
 pub(crate) mod history_replay;
@@ -17,7 +17,8 @@ pub(crate) mod update;
 use crate::chat::SERVER_SOURCE;
 use crate::chat::request::{EventCursor, Nonce, VERSION};
 use crate::client::limits::{
-    GREETING_TIMEOUT, HELLO_TIMEOUT, MAX_IN_FLIGHT, MAX_LINE_BYTES, SILENCE_NOTICE,
+    FIRST_LINE_TIMEOUT, GREETING_TIMEOUT, HELLO_TIMEOUT, MAX_IN_FLIGHT, MAX_LINE_BYTES,
+    SILENCE_NOTICE,
 };
 use crate::client::session::heartbeat::Heartbeat;
 use crate::client::session::history_replay::HistoryReplay;
@@ -62,13 +63,16 @@ pub struct Session {
     phase: Phase,
     /// Whether to say hello as soon as possible, or only when a request needs it.
     prefers_extended: bool,
+    /// Whether another connection follows a lost one, over which unacknowledged requests are sent
+    /// again.
+    reconnects: bool,
     /// Whether the first line carried the mark of the extended dialect.
     offers_extended: bool,
     /// Whether any connection to this server had the mark. The server may then have executed
     /// requests that only a nonce keeps from being executed twice.
     knows_extended: bool,
-    /// Whether the user knows that this connection has no first line yet.
-    has_told_silence: bool,
+    /// Whether this connection has waited long for its first line.
+    has_waited: bool,
     /// Whether the server admitted the latest connection; a rejected client gets a sentence only.
     pub(crate) is_admitted: bool,
     pub(crate) name: Option<String>,
@@ -100,14 +104,20 @@ pub struct Session {
 
 impl Session {
     /// Returns a session without a connection. `random` makes its nonces unique among runs.
-    pub fn new(prefers_extended: bool, name: Option<String>, random: u64) -> Self {
+    pub fn new(
+        prefers_extended: bool,
+        reconnects: bool,
+        name: Option<String>,
+        random: u64,
+    ) -> Self {
         let mut session = Session {
             decoder: LineDecoder::new(MAX_LINE_BYTES),
             phase: Phase::Offline,
             prefers_extended,
+            reconnects,
             offers_extended: false,
             knows_extended: false,
-            has_told_silence: false,
+            has_waited: false,
             is_admitted: false,
             name: None,
             temporary_name: None,
@@ -162,7 +172,7 @@ impl Session {
         self.decoder = LineDecoder::new(MAX_LINE_BYTES);
         self.phase = Phase::AwaitingFirstLine(now);
         self.offers_extended = false;
-        self.has_told_silence = false;
+        self.has_waited = false;
         self.bye = None;
         self.heartbeat.received_at = Some(now);
         self.flush(now);
@@ -189,11 +199,15 @@ impl Session {
     /// Returns the time at which [`Session::on_timer`] has to run.
     pub(crate) fn deadline(&self) -> Option<Instant> {
         match self.phase {
-            Phase::AwaitingFirstLine(since) if self.knows_extended && self.has_told_silence => {
+            Phase::AwaitingFirstLine(since) if self.knows_extended && self.has_waited => {
                 Some(since + GREETING_TIMEOUT)
             }
             Phase::AwaitingFirstLine(since) if self.waits_for_greeting() => {
-                (!self.has_told_silence).then_some(since + SILENCE_NOTICE)
+                let time = match self.needs_greeting() {
+                    true => SILENCE_NOTICE,
+                    false => FIRST_LINE_TIMEOUT,
+                };
+                (!self.has_waited).then_some(since + time)
             }
             Phase::AwaitingWelcome(since) => Some(since + HELLO_TIMEOUT),
             Phase::Extended => self.heartbeat.deadline(),
@@ -201,17 +215,20 @@ impl Session {
         }
     }
 
-    /// Pings the server, or tells the user that it is silent, as is due; returns false if the
-    /// server does not answer any more.
+    /// Pings the server, or ends the wait for its first line, as is due; returns false if the server
+    /// does not answer any more.
     pub(crate) fn on_timer(&mut self, now: Instant) -> bool {
         if self.deadline().is_none_or(|deadline| now < deadline) {
             return true;
         }
         match self.phase {
-            Phase::AwaitingFirstLine(_) if !self.has_told_silence => {
-                self.has_told_silence = true;
-                self.updates
-                    .push(SessionUpdate::Waiting(NO_GREETING.to_owned()));
+            Phase::AwaitingFirstLine(_) if !self.has_waited => {
+                self.has_waited = true;
+                if self.needs_greeting() {
+                    let sentence = NO_GREETING.to_owned();
+                    self.updates.push(SessionUpdate::Waiting(sentence));
+                }
+                self.flush(now);
             }
             Phase::Extended if self.heartbeat.pinged_at.is_none() => {
                 self.heartbeat.ping(now, &mut self.output);
@@ -221,8 +238,13 @@ impl Session {
         true
     }
 
+    /// Whether a line that is sent before the first line of the server could be said twice.
+    fn needs_greeting(&self) -> bool {
+        self.knows_extended || self.prefers_extended && self.reconnects
+    }
+
     fn waits_for_greeting(&self) -> bool {
-        self.prefers_extended || self.knows_extended
+        self.needs_greeting() || self.prefers_extended && !self.has_waited
     }
 
     /// Sends what the basic dialect can say to a server whose first line has not come, because the

@@ -18,7 +18,7 @@ struct ScriptedSession {
 impl ScriptedSession {
     fn new(prefers_extended: bool, name: Option<&str>) -> Self {
         let mut client = ScriptedSession {
-            session: Session::new(prefers_extended, name.map(str::to_owned), 7),
+            session: Session::new(prefers_extended, true, name.map(str::to_owned), 7),
             now: Instant::now(),
         };
         client.session.connected(client.now);
@@ -169,6 +169,19 @@ fn nothing_is_sent_before_the_first_line_of_the_server() {
     client.assert_shows(&[]);
     client.receives_welcome(AL, 1, "null");
     client.assert_sends(&["hello", "ping", "set-name", "message"]);
+}
+
+#[test]
+fn silent_server_gets_lines_that_no_connection_repeats() {
+    let mut client = ScriptedSession::new(true, Some("al"));
+    client.session.reconnects = false;
+    client.says("a");
+    client.requests(UserRequest::Search("b".into()));
+    client.assert_sends(&[]);
+    assert!(client.advances(FIRST_LINE_TIMEOUT));
+    client.assert_sends(&["set-name", "message"]);
+    client.receives_welcome(AL, 1, "null");
+    client.assert_sends(&["hello", "ping", "search"]);
 }
 
 #[test]
