@@ -64,6 +64,10 @@ const NAME_COLOURS_256: [u8; 8] = [25, 58, 93, 105, 126, 131, 139, 202];
 const NAME_COLOURS_16: [&str; 4] = ["36", "35", "1;36", "1;35"];
 /// Colour of the server: the grey halfway between black and white.
 const SERVER_COLOUR_256: u8 = 243;
+/// Colour of private messages: violet.
+const PRIVATE_COLOUR_256: u8 = 98;
+/// Escape sequence that swaps the colours of text and background.
+const INVERSE: &str = "\u{1b}[7m";
 /// Escape sequence that ends a colour.
 pub const RESET: &str = "\u{1b}[0m";
 
@@ -110,6 +114,22 @@ impl Style {
         }
     }
 
+    /// Returns the escape sequence of a private message.
+    pub(crate) fn private(self) -> Option<String> {
+        match self {
+            Style::Plain => None,
+            Style::Colours16 => Some("\u{1b}[35m".to_owned()),
+            Style::Colours256 | Style::TrueColour => {
+                Some(format!("\u{1b}[38;5;{PRIVATE_COLOUR_256}m"))
+            }
+        }
+    }
+
+    /// Returns the escape sequence of a line that wants attention.
+    pub(crate) fn inverse(self) -> Option<String> {
+        (self != Style::Plain).then(|| INVERSE.to_owned())
+    }
+
     /// Returns the escape sequence of text that no user wrote.
     pub(crate) fn dim(self) -> Option<String> {
         match self {
@@ -134,16 +154,26 @@ fn pick<Colour: Copy>(colours: &[Colour], name: &str) -> Colour {
 /// Appends `SOURCE: MESSAGE` and a newline. The colour covers the whole line of the server, and the
 /// name of a user.
 pub fn chat_line(out: &mut String, source: &str, message: &str, style: Style) {
-    let (opening, closing) = match style.opening(source) {
-        Some(opening) => (opening, RESET),
-        None => (String::new(), ""),
-    };
-    let (in_source, in_message) = match source == SERVER_SOURCE {
+    let is_whole = source == SERVER_SOURCE;
+    coloured_line(out, source, message, style.opening(source), is_whole);
+}
+
+/// Appends `LABEL: MESSAGE` and a newline. The colour covers the label, or the whole line.
+pub(crate) fn coloured_line(
+    out: &mut String,
+    label: &str,
+    message: &str,
+    opening: Option<String>,
+    is_whole: bool,
+) {
+    let closing = opening.as_ref().map_or("", |_| RESET);
+    let (in_label, in_message) = match is_whole {
         true => ("", closing),
         false => (closing, ""),
     };
-    let (source, message) = (for_terminal(source), for_terminal(message));
-    for part in [&*opening, &*source, in_source, ": ", &*message, in_message] {
+    let opening = opening.unwrap_or_default();
+    let (label, message) = (for_terminal(label), for_terminal(message));
+    for part in [&*opening, &*label, in_label, ": ", &*message, in_message] {
         out.push_str(part);
     }
     out.push('\n');

@@ -5,7 +5,8 @@ use crate::cli::style::Style;
 use crate::client::config_file;
 use crate::client::input::stdin::{self, InputLine};
 use crate::client::options::ClientConfig;
-use crate::client::output::screen::{ScreenHandle, print_items};
+use crate::client::output::printer::Printer;
+use crate::client::output::screen::ScreenHandle;
 use crate::client::shutdown;
 use crate::client::terminal::editor::{self, EditorOptions, Terminal};
 use crate::client::terminal::view::ViewOptions;
@@ -62,8 +63,12 @@ pub fn open_io(config: &ClientConfig) -> io::Result<(ClientIo, Option<Terminal>)
             // JSON may need six bytes for one byte of a message.
             true => stdin::start(config.max_message_bytes * 6 + 1024)?,
         };
-        let print = move |items| print_items(items, style);
-        (input, ScreenHandle::start(print)?)
+        let zone = stdout().is_terminal().then(TimeZone::system);
+        let mut printer = Printer::new(style, zone);
+        (
+            input,
+            ScreenHandle::start(move |items| printer.print(items))?,
+        )
     };
     let io = ClientIo {
         input,

@@ -170,6 +170,11 @@ fn input_history_survives_a_restart() {
             .iter()
             .any(|row| row.ends_with(": to be remembered"))
     });
+    first.types("/msg nobody a secret");
+    first.types(ENTER);
+    first.types(UP);
+    first.sees_prompt("> /msg nobody a secret");
+    first.types(CONTROL_C);
     first.types("/quit");
     first.types(ENTER);
     assert_eq!(first.ends(), Some(0));
@@ -268,7 +273,7 @@ fn tab_key_completes() {
     terminal.types("psst");
     terminal.sees_prompt("> /msg \"Ann Lee\" psst");
     terminal.types(ENTER);
-    terminal.sees_row("me → Ann Lee (private): psst");
+    terminal.sees_row("to Ann Lee (private): psst");
 }
 
 #[test]
@@ -347,11 +352,17 @@ fn a_mention_is_shown_rung_counted_and_listed() {
         terminal.status().ends_with(" · 1 mention")
     });
     assert_eq!(terminal.written.text().matches('\u{7}').count(), 1);
-    let inverse: Vec<bool> = (0..5)
-        .map(|row| terminal.with_screen(|screen| screen.cell(row, 0).unwrap().inverse()))
-        .collect();
-    // The greeting, the arrival, some text, the mention.
-    assert_eq!(inverse, [false, false, false, true, false]);
+    for column in [0, "bob: Me, are you there".len()] {
+        let is_inverse = |row| {
+            terminal.with_screen(|screen| {
+                let cell = screen.cell(row, u16::try_from(column).expect("a column"));
+                cell.expect("a cell").inverse()
+            })
+        };
+        // The greeting, the arrival, some text, the mention.
+        let inverse: Vec<bool> = (0..5).map(is_inverse).collect();
+        assert_eq!(inverse, [false, false, false, true, false], "{column}");
+    }
     terminal.types("/mentions");
     terminal.types(ENTER);
     terminal.sees_row("You were mentioned once");

@@ -182,8 +182,11 @@ fn at_a_dumb_terminal() -> (Scripted, AtTerminal) {
 fn a_terminal_that_can_only_print_sends_leaves_and_interrupts() {
     for (key, status) in [(CONTROL_D, 0), (CONTROL_C, 130)] {
         let (mut server, mut terminal) = at_a_dumb_terminal();
+        server.say("[Server]", "al has entered the chat");
         server.say("bob", "hi");
         terminal.sees_row("bob: hi");
+        server.say("bob", "hi, Al");
+        terminal.sees_row("! bob: hi, Al");
         terminal.types("hello\n");
         server.expect("message", "hello");
         terminal.types(key);

@@ -109,6 +109,13 @@ pub(crate) fn names_with_prefix(prefix: &str) -> impl Iterator<Item = &'static s
     names.filter(move |name| name.starts_with(prefix))
 }
 
+/// Returns whether a line is for one user alone, or may be a mistyped one of those.
+pub(crate) fn is_private(line: &str) -> bool {
+    let word = line.split(char::is_whitespace).next().unwrap_or_default();
+    let is_command = word.starts_with('/') && !word.starts_with("//");
+    is_command && find(word).is_none_or(|help| matches!(name_of(help), "/msg" | "/reply"))
+}
+
 pub(crate) fn takes_argument(word: &str) -> bool {
     find(word).is_some_and(|line| !argument_of(line).is_empty())
 }
@@ -300,6 +307,30 @@ mod tests {
                 Command::Invalid(error) => assert!(error.contains(part), "{line}: {error}"),
                 other => panic!("{line}: {other:?}"),
             }
+        }
+    }
+
+    #[test]
+    fn private_lines_are_told_from_others() {
+        for line in [
+            "/msg al x",
+            "/reply x",
+            "/msg",
+            "/mgs al x",
+            "/Msg al x",
+            "/",
+        ] {
+            assert!(is_private(line), "{line}");
+        }
+        for line in [
+            "x",
+            "//msg al x",
+            " /msg al x",
+            "/me x",
+            "/nick al",
+            "/quit",
+        ] {
+            assert!(!is_private(line), "{line}");
         }
     }
 

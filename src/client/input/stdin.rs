@@ -8,6 +8,9 @@ use async_channel::Receiver;
 use std::io::{self, BufRead, Read};
 use std::thread;
 
+/// Begins UTF-8 files of some programs, and is no part of their first line.
+const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct InputLine {
     /// Number of the line, from 1.
@@ -51,7 +54,7 @@ fn read_lines(
     mut on_line: impl FnMut(InputLine) -> bool,
 ) {
     // A line end has at most two bytes.
-    let limit = max_bytes + 2;
+    let limit = BYTE_ORDER_MARK.len() + max_bytes + 2;
     let mut is_too_long = false;
     let mut number = 1;
     loop {
@@ -69,6 +72,9 @@ fn read_lines(
         }
         if line.is_empty() && !is_too_long {
             return;
+        }
+        if number == 1 && line.starts_with(BYTE_ORDER_MARK) {
+            line.drain(..BYTE_ORDER_MARK.len());
         }
         let text = match std::mem::take(&mut is_too_long) {
             true => Err(BadLine::TooLong),
@@ -130,6 +136,18 @@ mod tests {
         for size in [1, 2, 5, 100] {
             let reader = BufReader::with_capacity(size, &input[..]);
             assert_eq!(lines(reader), expected, "buffer of {size}");
+        }
+    }
+
+    #[test]
+    fn byte_order_mark_is_no_text() {
+        for (input, expected) in [
+            ("\u{feff}/users\n\u{feff}x\n", &["/users", "\u{feff}x"][..]),
+            ("\u{feff}0123456789\n", &["0123456789"]),
+            ("\u{feff}", &[""]),
+        ] {
+            let expected = numbered(expected.iter().map(|&text| Ok(text.into())));
+            assert_eq!(lines(input.as_bytes()), expected);
         }
     }
 

@@ -1,7 +1,12 @@
 //! Plain values that a pipe prints as lines and a terminal draws.
 
 use crate::client::output::presence::PresenceChange;
+use crate::client::terminal::recognition::mentions;
 use jiff::Timestamp;
+use jiff::civil::{Date, DateTime};
+
+/// Stands before a mention where there are no colours.
+pub(crate) const MENTION_MARK: &str = "! ";
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum MessageKind {
@@ -21,6 +26,43 @@ pub(crate) struct OutputMessage {
     pub(crate) kind: MessageKind,
     /// Whether the message comes from the history or from a search.
     pub(crate) is_replay: bool,
+}
+
+impl MessageKind {
+    pub(crate) fn is_private(&self) -> bool {
+        matches!(self, MessageKind::PrivateFrom | MessageKind::PrivateTo(_))
+    }
+}
+
+impl OutputMessage {
+    /// Returns whether the message wants the attention of the user with this name.
+    pub(crate) fn is_mention_of(&self, own_name: &str) -> bool {
+        let is_private = self.kind == MessageKind::PrivateFrom;
+        self.source != own_name && (is_private || mentions(&self.text, own_name))
+    }
+
+    /// Returns whom the message is from, or to whom it is alone.
+    pub(crate) fn label(&self) -> String {
+        match &self.kind {
+            MessageKind::Public | MessageKind::Action => self.source.clone(),
+            MessageKind::PrivateFrom => format!("{} (private)", self.source),
+            MessageKind::PrivateTo(target) => format!("to {target} (private)"),
+        }
+    }
+}
+
+/// Returns the line around messages of a reply.
+pub(crate) fn border(text: &str) -> String {
+    format!("── {text} ──")
+}
+
+/// Returns the margin of a message of the past.
+pub(crate) fn date_and_time(time: DateTime, today: Date) -> String {
+    let format = match time.year() == today.year() {
+        true => "%e %b %H:%M ",
+        false => "%e %b %Y %H:%M ",
+    };
+    time.strftime(format).to_string()
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

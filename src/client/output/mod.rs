@@ -3,4 +3,5 @@
 pub(crate) mod formatter;
 pub(crate) mod item;
 pub(crate) mod presence;
+pub(crate) mod printer;
 pub(crate) mod screen;

@@ -2,12 +2,10 @@
 //!
 //! The output may block, which must delay neither typed lines nor signals.
 
-use crate::chat::SERVER_SOURCE;
-use crate::cli::style::{Style, chat_line};
 use crate::client::limits::SCREEN_QUEUE;
-use crate::client::output::item::{MessageKind, OutputItem};
+use crate::client::output::item::OutputItem;
 use async_channel::{Receiver, Sender};
-use std::io::{self, Write, stderr, stdout};
+use std::io;
 use std::thread;
 
 /// Bounded queue to the thread of a screen.
@@ -63,54 +61,4 @@ impl ScreenHandle {
         let result = self.result.recv().await;
         result.unwrap_or_else(|_| Err(io::Error::other("the screen thread is gone")))
     }
-}
-
-/// Prints lines on standard output, and sentences of the client on standard error.
-pub(crate) fn print_items(items: Vec<OutputItem>, style: Style) -> io::Result<()> {
-    let mut lines = String::new();
-    for item in items {
-        if let OutputItem::Notice(sentence) = item {
-            print_lines(&mut lines)?;
-            // A closed standard error leaves no place to report its failure.
-            let _ = writeln!(stderr(), "{sentence}");
-        } else {
-            add_line(item, style, &mut lines);
-        }
-    }
-    print_lines(&mut lines)
-}
-
-fn print_lines(lines: &mut String) -> io::Result<()> {
-    let mut output = stdout().lock();
-    output.write_all(lines.as_bytes())?;
-    lines.clear();
-    output.flush()
-}
-
-/// Returns the line of a border around messages.
-pub(crate) fn border(text: &str) -> String {
-    format!("── {text} ──")
-}
-
-pub(super) fn add_line(item: OutputItem, style: Style, lines: &mut String) {
-    let (source, text) = match item {
-        OutputItem::Message(message) => match message.kind {
-            MessageKind::Public => (message.source, message.text),
-            MessageKind::Action => (message.source, format!("* {}", message.text)),
-            MessageKind::PrivateFrom | MessageKind::PrivateTo(_) => {
-                (format!("{} (private)", message.source), message.text)
-            }
-        },
-        OutputItem::Presence(change, _) => (SERVER_SOURCE.to_owned(), change.sentence()),
-        OutputItem::Server(sentence) => (SERVER_SOURCE.to_owned(), sentence),
-        OutputItem::ReplyBorder(text) => (SERVER_SOURCE.to_owned(), border(&text)),
-        OutputItem::Line(line) => {
-            lines.push_str(&line);
-            lines.push('\n');
-            return;
-        }
-        // The rest is for terminals.
-        _ => return,
-    };
-    chat_line(lines, &source, &text, style);
 }

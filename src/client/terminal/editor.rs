@@ -7,6 +7,7 @@
 use crate::chat::sanitize::{for_terminal, is_blank};
 use crate::cli::style::RESET;
 use crate::client::config_file::KeyBindings;
+use crate::client::input::commands;
 use crate::client::input::stdin::InputLine;
 use crate::client::limits::{INPUT_HISTORY, INPUT_LINES};
 use crate::client::output::item::OutputItem;
@@ -23,7 +24,7 @@ use rustyline::config::{BellStyle, ColorMode, EditMode};
 use rustyline::error::ReadlineError;
 use rustyline::highlight::{CmdKind, Highlighter};
 use rustyline::hint::Hinter;
-use rustyline::history::FileHistory;
+use rustyline::history::{FileHistory, History};
 use rustyline::line_buffer::LineBuffer;
 use rustyline::validate::Validator;
 use rustyline::{
@@ -97,14 +98,8 @@ pub(crate) fn start(
     thread::Builder::new()
         .name("editor".to_owned())
         .spawn(move || {
-            let history = load_history(options.history, &mut editor, &shared);
-            edit_lines(
-                &mut editor,
-                history.as_deref(),
-                &shared,
-                &sender,
-                &interrupt,
-            );
+            let mut history = load_history(options.history, &mut editor, &shared);
+            edit_lines(&mut editor, history.as_mut(), &shared, &sender, &interrupt);
             shared.draw_queue.set_over();
         })?;
     Ok((input, terminal))
@@ -151,7 +146,7 @@ fn print_texts(queue: &DrawQueue, mut printer: impl ExternalPrinter) {
 
 fn edit_lines(
     editor: &mut ChatEditor,
-    history: Option<&Path>,
+    mut history: Option<&mut SavedHistory>,
     shared: &TerminalState,
     input: &Sender<InputLine>,
     interrupt: &dyn Fn(),
@@ -181,7 +176,7 @@ fn edit_lines(
                 if is_blank(&line) {
                     continue;
                 }
-                add_to_history(&line, history, editor, shared);
+                add_to_history(&line, history.as_deref_mut(), editor, shared);
                 number += 1;
                 let text = Ok(line);
                 // Fails when the client leaves.
@@ -221,12 +216,18 @@ fn erase(line: &str, shared: &TerminalState) {
     let _ = write!(output, "\u{1b}[{rows}A\r\u{1b}[J").and_then(|()| output.flush());
 }
 
+/// The file of the input history, and the lines for it. Private messages are not among them.
+struct SavedHistory {
+    path: PathBuf,
+    lines: FileHistory,
+}
+
 /// Loads the input history; returns the file for new lines, if it can be used.
 fn load_history(
     path: Option<PathBuf>,
     editor: &mut ChatEditor,
     shared: &TerminalState,
-) -> Option<PathBuf> {
+) -> Option<SavedHistory> {
     let path = path?;
     if path.exists()
         && let Err(error) = editor.load_history(&path)
@@ -235,12 +236,14 @@ fn load_history(
         return None;
     }
     lock(&shared.entered).extend(editor.history().iter().cloned());
-    Some(path)
+    let config = Config::builder().max_history_size(INPUT_HISTORY).ok()?;
+    let lines = FileHistory::with_config(&config.build());
+    Some(SavedHistory { path, lines })
 }
 
 fn add_to_history(
     line: &str,
-    path: Option<&Path>,
+    saved: Option<&mut SavedHistory>,
     editor: &mut ChatEditor,
     shared: &TerminalState,
 ) {
@@ -253,10 +256,16 @@ fn add_to_history(
     }
     entered.push(line.to_owned());
     drop(entered);
-    let Some(path) = path else { return };
+    let Some(saved) = saved.filter(|_| !commands::is_private(line)) else {
+        return;
+    };
+    let path = &saved.path;
     let folder = path.parent().map_or(Ok(()), std::fs::create_dir_all);
     let folder = folder.map_err(ReadlineError::Io);
-    if let Err(error) = folder.and_then(|()| editor.append_history(path)) {
+    let written = folder
+        .and_then(|()| saved.lines.add(line))
+        .and_then(|_| saved.lines.append(path));
+    if let Err(error) = written {
         report_history_error("write", path, &error, shared);
     }
 }

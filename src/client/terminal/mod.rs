@@ -4,7 +4,7 @@ pub(crate) mod draw_queue;
 pub(crate) mod editor;
 pub(crate) mod job_control;
 pub(crate) mod keys;
-mod recognition;
+pub(crate) mod recognition;
 pub(crate) mod shared;
 pub(crate) mod text_block;
 pub(crate) mod view;

@@ -6,10 +6,10 @@
 use crate::cli::style::Style;
 use crate::client::input::known_names::KnownNames;
 use crate::client::limits::{MAX_MENTIONS, MENTION_CHARS, VIEW_BYTES, VIEW_ENTRIES};
-use crate::client::output::item::{MessageKind, OutputItem, OutputMessage};
+use crate::client::output::item::{
+    MENTION_MARK, MessageKind, OutputItem, OutputMessage, border, date_and_time,
+};
 use crate::client::output::presence::{PresenceChange, PresenceGroup};
-use crate::client::output::screen::border;
-use crate::client::terminal::recognition::mentions;
 use crate::client::terminal::text_block::{TextBlock, safe_text};
 use crate::client::terminal::wrap::Widths;
 use jiff::Timestamp;
@@ -158,9 +158,7 @@ impl TerminalView {
 
     fn draw_message(&mut self, message: OutputMessage, now: Timestamp, out: &mut String) {
         let is_own = message.source == self.own_name;
-        let is_mention = !is_own
-            && (message.kind == MessageKind::PrivateFrom
-                || mentions(&message.text, &self.own_name));
+        let is_mention = message.is_mention_of(&self.own_name);
         let time = message.time.unwrap_or(now);
         if !message.is_replay && !is_own {
             self.names.spoke(&message.source);
@@ -291,12 +289,7 @@ impl TerminalView {
 
     /// Returns the margin of a message of the past.
     fn date_and_time(&self, time: Timestamp) -> String {
-        let local = self.options.zone.to_datetime(time);
-        let format = match local.year() == self.day.year() {
-            true => "%e %b %H:%M ",
-            false => "%e %b %Y %H:%M ",
-        };
-        local.strftime(format).to_string()
+        date_and_time(self.options.zone.to_datetime(time), self.day)
     }
 
     fn dim_block(&self, margin: String, label: &str, text: &str) -> TextBlock {
@@ -311,33 +304,33 @@ impl TerminalView {
         message: &OutputMessage,
         is_mention: bool,
     ) -> TextBlock {
-        let safe_name = |name| safe_text(name).replace('\n', " ");
-        let source = safe_name(&message.source);
-        let who = match &message.kind {
-            MessageKind::Public => source,
-            MessageKind::Action => format!("* {source}"),
-            MessageKind::PrivateFrom => format!("{source} (private)"),
-            MessageKind::PrivateTo(target) => {
-                format!("{source} → {} (private)", safe_name(target))
-            }
-        };
-        let opening = self.options.style.opening(&message.source);
-        let (who, opening) = match is_mention {
-            true if self.options.style == Style::Plain => (format!("▶ {who}"), opening),
-            true => (who, opening.map(|opening| format!("{opening}\u{1b}[7m"))),
-            false => (who, opening),
-        };
+        let style = self.options.style;
+        let is_private = message.kind.is_private();
+        let mut who = safe_text(&message.label()).replace('\n', " ");
         let separator = match message.kind {
-            MessageKind::Action => " ",
+            MessageKind::Action => {
+                who.insert_str(0, "* ");
+                " "
+            }
             _ => ": ",
         };
+        if is_mention && style == Style::Plain {
+            who.insert_str(0, MENTION_MARK);
+        }
         let label = format!("{who}{separator}");
         let mut block = TextBlock::new(margin, &label, &safe_text(&message.text));
-        if message.is_replay && self.options.style != Style::Colours16 {
+        // The colour of the whole line comes first, and that of the name stands inside it.
+        let whole = match (is_private, is_mention) {
+            (true, _) => style.private(),
+            (false, true) => style.inverse(),
             // Of the 16 colours, none is dimmed and readable everywhere.
-            block.colour(usize::MAX, self.options.style.dim());
+            (false, false) if message.is_replay && style != Style::Colours16 => style.dim(),
+            (false, false) => None,
+        };
+        block.colour(usize::MAX, whole);
+        if !is_private {
+            block.colour(who.len(), style.opening(&message.source));
         }
-        block.colour(who.len(), opening);
         if self.options.has_links {
             self.last_number += 1;
             block.link_addresses(self.last_number);

@@ -1,6 +1,6 @@
 use super::*;
 use crate::cli::style::Style;
-use crate::client::output::screen::add_line;
+use crate::client::output::printer::Printer;
 use crate::protocol::server_line::{Messages, decode};
 
 fn format(formatter: &mut Formatter, line: &str) -> Vec<OutputItem> {
@@ -15,7 +15,7 @@ fn format(formatter: &mut Formatter, line: &str) -> Vec<OutputItem> {
 fn lines(formatter: &mut Formatter, line: &str) -> String {
     let mut lines = String::new();
     for item in format(formatter, line) {
-        add_line(item, Style::Plain, &mut lines);
+        Printer::new(Style::Plain, None).add_line(item, &mut lines);
     }
     lines
 }
@@ -142,7 +142,7 @@ fn search_results_repeat_the_query() {
         let update = SessionUpdate::Found(found, query.map(str::to_owned), Vec::new());
         let mut lines = String::new();
         for item in Formatter::new(false, u64::MAX).format(vec![update], None) {
-            add_line(item, Style::Plain, &mut lines);
+            Printer::new(Style::Plain, None).add_line(item, &mut lines);
         }
         assert_eq!(lines, expected);
     }

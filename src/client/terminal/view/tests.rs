@@ -110,10 +110,10 @@ fn mentions_are_marked_counted_and_listed() {
         ..message("al", "me")
     });
     for (item, expected) in [
-        (said("al", "Me, too"), "\u{7}▶ al: Me, too\n"),
+        (said("al", "Me, too"), "\u{7}! al: Me, too\n"),
         (said("al", "some men"), "al: some men\n"),
         (said("me", "me"), "me: me\n"),
-        (replayed, "24 Nov 12:00 ▶ al: me\n"),
+        (replayed, "24 Nov 12:00 ! al: me\n"),
         (said_as("al", MessageKind::Action), "* al hi\n"),
         (
             OutputItem::ListMentions,
@@ -121,7 +121,7 @@ fn mentions_are_marked_counted_and_listed() {
         ),
         (
             said_as("al", MessageKind::PrivateFrom),
-            "\u{7}▶ al (private): hi\n",
+            "\u{7}! al (private): hi\n",
         ),
     ] {
         assert_eq!(drawn(view, item), expected);
@@ -165,6 +165,27 @@ fn messages_have_times_and_days_are_shown_when_they_change() {
     let local = &mut view(|options| (options.shows_times, options.zone) = (true, zone));
     let expected = "── Wednesday, 25 November 2026 ──\n01:30 al: x\n";
     assert_eq!(drawn(local, said_at("2026-11-24T23:30:00Z")), expected);
+}
+
+#[test]
+fn private_messages_and_mentions_have_colour_as_a_whole() {
+    let style = Style::Colours256;
+    let view = &mut view(|options| options.style = style);
+    let private = style.private().unwrap();
+    for (kind, label) in [
+        (MessageKind::PrivateFrom, "al (private): "),
+        (MessageKind::PrivateTo("bo".into()), "to bo (private): "),
+    ] {
+        let drawn = drawn(view, said_as("al", kind));
+        let text = drawn.replace(&private, "").replace(RESET, "");
+        assert_eq!(text, format!("{label}hi\n"));
+        assert!(
+            drawn.ends_with(&format!("{private}hi{RESET}\n")),
+            "{drawn:?}"
+        );
+    }
+    let mention = drawn(view, said("al", "me?"));
+    assert!(mention.contains("\u{1b}[7mme?"), "{mention:?}");
 }
 
 #[test]
