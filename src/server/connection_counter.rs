@@ -31,7 +31,7 @@ pub(crate) enum LimitReached {
 #[derive(Debug)]
 pub(crate) struct Permit {
     counter: Arc<ConnectionCounter>,
-    address: IpAddr,
+    address: Option<IpAddr>,
 }
 
 impl ConnectionCounter {
@@ -44,22 +44,27 @@ impl ConnectionCounter {
         })
     }
 
-    /// Counts one more connection from this address.
+    /// Counts one more connection from this address, or in the total only.
     ///
     /// # Errors
     /// A limit is reached.
-    pub(crate) fn acquire(self: &Arc<Self>, address: IpAddr) -> Result<Permit, LimitReached> {
-        let address = limit_key(address);
+    pub(crate) fn acquire(
+        self: &Arc<Self>,
+        address: impl Into<Option<IpAddr>>,
+    ) -> Result<Permit, LimitReached> {
+        let address = address.into().map(limit_key);
         let mut counts = self.counts();
         if counts.total >= self.max {
             return Err(LimitReached::Total);
         }
-        let before = counts.per_address.get(&address).copied().unwrap_or(0);
-        if self.max_per_address.is_some_and(|max| before >= max) {
-            return Err(LimitReached::Address);
+        if let Some(address) = address {
+            let count = counts.per_address.get(&address).copied().unwrap_or(0);
+            if self.max_per_address.is_some_and(|max| count >= max) {
+                return Err(LimitReached::Address);
+            }
+            counts.per_address.insert(address, count + 1);
         }
         counts.total += 1;
-        counts.per_address.insert(address, before + 1);
         Ok(Permit {
             counter: self.clone(),
             address,
@@ -87,10 +92,12 @@ impl Drop for Permit {
     fn drop(&mut self) {
         let mut counts = self.counter.counts();
         counts.total -= 1;
-        if let Some(count) = counts.per_address.get_mut(&self.address) {
+        if let Some(address) = self.address
+            && let Some(count) = counts.per_address.get_mut(&address)
+        {
             *count -= 1;
             if *count == 0 {
-                counts.per_address.remove(&self.address);
+                counts.per_address.remove(&address);
             }
         }
         drop(counts);
@@ -127,12 +134,17 @@ mod tests {
                 LimitReached::Address,
             ),
         ] {
-            let [one, same, other] = [one, same, other].map(|text| text.parse().unwrap());
+            let [one, same, other]: [IpAddr; 3] =
+                [one, same, other].map(|text| text.parse().unwrap());
             let max = if per_address.is_some() { 100 } else { 2 };
             let counter = ConnectionCounter::new(max, per_address);
             let first = counter.acquire(one).unwrap();
             let elsewhere = counter.acquire(other).unwrap();
             assert_eq!(counter.acquire(same).err(), Some(limit));
+            // A connection that counts in the total only needs room there.
+            let uncounted = counter.acquire(None).map(drop).err();
+            let total = Some(LimitReached::Total);
+            assert_eq!(uncounted, total.filter(|_| per_address.is_none()));
             // A dropped permit frees its place.
             drop(first);
             let second = counter.acquire(same).unwrap();
@@ -146,7 +158,7 @@ mod tests {
     #[test]
     fn waiting_for_none_ends_with_the_last_permit() {
         let counter = ConnectionCounter::new(2, None);
-        let one = counter.acquire([10, 0, 0, 1].into()).unwrap();
+        let one = counter.acquire(IpAddr::from([10, 0, 0, 1])).unwrap();
         smol::block_on(async {
             let mut waiting = std::pin::pin!(counter.wait_for_none());
             assert!(smol::future::poll_once(waiting.as_mut()).await.is_none());

@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::str::FromStr;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// All addresses with the same first bits, such as `10.0.0.0/8`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,18 +50,79 @@ impl FromStr for Network {
     }
 }
 
-/// Returns the client of a request from `peer`. Each trusted proxy has appended the address that it
-/// saw to `forwarded`; an unreadable one is none.
-pub(crate) fn client(peer: IpAddr, forwarded: &[Option<IpAddr>], trusted: &[Network]) -> IpAddr {
-    let mut client = peer;
-    for address in forwarded.iter().rev() {
-        let is_trusted = trusted.iter().any(|network| network.contains(client));
-        let Some(address) = address.filter(|_| is_trusted) else {
-            break;
-        };
-        client = address;
+/// The proxies of which the server believes who their clients are. All of them use the same field.
+#[derive(Debug, Default)]
+pub(crate) struct TrustedProxies {
+    networks: Vec<Network>,
+    /// Whether they use `Forwarded`, not `X-Forwarded-For`.
+    use_forwarded: AtomicBool,
+    has_warned: AtomicBool,
+}
+
+/// The addresses that a request has in a field, the nearest last; `None` for an unreadable one.
+pub(crate) type ForwardedAddresses = Vec<Option<IpAddr>>;
+
+impl TrustedProxies {
+    pub(crate) fn new(networks: Vec<Network>) -> Self {
+        TrustedProxies {
+            networks,
+            ..TrustedProxies::default()
+        }
     }
-    client
+
+    pub(crate) fn contains(&self, address: IpAddr) -> bool {
+        self.networks
+            .iter()
+            .any(|network| network.contains(address))
+    }
+
+    /// Returns the client of a request from `peer`. Each proxy has appended the address that it saw.
+    pub(crate) fn client(
+        &self,
+        peer: IpAddr,
+        x_forwarded_for: &ForwardedAddresses,
+        forwarded: &ForwardedAddresses,
+    ) -> IpAddr {
+        if !self.contains(peer) {
+            if !(x_forwarded_for.is_empty() && forwarded.is_empty()) {
+                self.warn_once(peer);
+            }
+            return peer;
+        }
+        // A client can add the other field, but cannot remove that of the proxy.
+        match (x_forwarded_for.is_empty(), forwarded.is_empty()) {
+            (false, true) => self.use_forwarded.store(false, Ordering::Relaxed),
+            (true, false) => self.use_forwarded.store(true, Ordering::Relaxed),
+            _ => {}
+        }
+        let addresses = match self.use_forwarded.load(Ordering::Relaxed) {
+            true => forwarded,
+            false => x_forwarded_for,
+        };
+        let mut client = peer;
+        for address in addresses.iter().rev() {
+            let Some(address) = address.filter(|_| self.contains(client)) else {
+                break;
+            };
+            client = address;
+        }
+        client
+    }
+
+    /// Tells the operator once of a proxy in the own network that is not trusted.
+    fn warn_once(&self, peer: IpAddr) {
+        let is_near = match peer.to_canonical() {
+            IpAddr::V4(peer) => peer.is_loopback() || peer.is_private(),
+            IpAddr::V6(peer) => peer.is_loopback() || peer.is_unique_local(),
+        };
+        if is_near && !self.has_warned.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                address = %peer,
+                "requests from this address name other clients: if it is your proxy, add \
+                 --trusted-proxy, or all its clients share the limits of one address"
+            );
+        }
+    }
 }
 
 #[cfg(test)]
@@ -104,6 +166,7 @@ mod tests {
     #[test]
     fn client_is_the_first_address_that_no_trusted_proxy_has() {
         let trusted = ["127.0.0.1", "10.0.0.0/8"].map(|network| network.parse().unwrap());
+        let proxies = TrustedProxies::new(trusted.into());
         for (peer, forwarded, expected) in [
             ("192.0.2.1", "198.51.100.1", "192.0.2.1"),
             ("127.0.0.1", "", "127.0.0.1"),
@@ -116,8 +179,32 @@ mod tests {
         ] {
             let forwarded = forwarded.split_whitespace();
             let forwarded: Vec<_> = forwarded.map(|address| address.parse().ok()).collect();
-            let found = client(peer.parse().unwrap(), &forwarded, &trusted);
+            let found = proxies.client(peer.parse().unwrap(), &forwarded, &Vec::new());
             assert_eq!(found.to_string(), expected, "{peer} {forwarded:?}");
+        }
+    }
+
+    #[test]
+    fn client_cannot_name_another_in_the_field_that_its_proxy_does_not_use() {
+        let proxies = TrustedProxies::new(vec!["127.0.0.1".parse().unwrap()]);
+        for (x_forwarded_for, forwarded, expected) in [
+            // Most proxies use `X-Forwarded-For`.
+            ("192.0.2.1", "203.0.113.9", "192.0.2.1"),
+            ("", "192.0.2.2", "192.0.2.2"),
+            ("203.0.113.9", "192.0.2.2", "192.0.2.2"),
+            ("192.0.2.1", "", "192.0.2.1"),
+            ("192.0.2.1", "203.0.113.9", "192.0.2.1"),
+            ("", "", "127.0.0.1"),
+        ] {
+            let [x_forwarded_for, forwarded] = [x_forwarded_for, forwarded].map(|field| {
+                field
+                    .split_whitespace()
+                    .map(|each| each.parse().ok())
+                    .collect()
+            });
+            let peer = "127.0.0.1".parse().unwrap();
+            let found = proxies.client(peer, &x_forwarded_for, &forwarded);
+            assert_eq!(found.to_string(), expected);
         }
     }
 }

@@ -294,7 +294,12 @@ fn rejected_connection_gets_the_reason_at_any_time() {
 
 #[test]
 fn clients_behind_a_trusted_proxy_are_counted_one_by_one() {
-    let limit = ["--web-streams-per-address", "1"];
+    let limit = [
+        "--web-streams-per-address",
+        "1",
+        "--web-connections-per-address",
+        "2",
+    ];
     let trusting = RealServer::start(&[&limit[..], &["--trusted-proxy", "127.0.0.0/8"]].concat());
     let web = trusting.web.expect("a page");
     let request = |client: &str| {
@@ -302,13 +307,21 @@ fn clients_behind_a_trusted_proxy_are_counted_one_by_one() {
             "GET /api/events HTTP/1.1\r\nHost: localhost\r\nX-Forwarded-For: {client}\r\nConnection: close\r\n\r\n"
         )
     };
-    let _streams = ["192.0.2.1", "192.0.2.1, 192.0.2.2"].map(|client| {
+    // What the client itself sent does not make it another one.
+    let own = "192.0.2.2\r\nForwarded: for=192.0.2.3";
+    let _streams = ["192.0.2.1", "192.0.2.1, 192.0.2.4", own].map(|client| {
         let mut stream = Http::connect(web);
         stream.send(request(client).as_bytes());
         stream.skip_to("event: snapshot");
         stream
     });
     assert_eq!(ask(web, &request("192.0.2.2")).status, 503);
+    assert_eq!(
+        ask(web, &request("192.0.2.1\r\nForwarded: for=192.0.2.5")).status,
+        503
+    );
+    let told = || trusting.stderr.text().matches("--trusted-proxy").count();
+    assert_eq!(told(), 0);
     // Without trust, the field is a claim of a stranger.
     let distrusting = RealServer::start(&limit);
     let web = distrusting.web.expect("a page");
@@ -316,6 +329,9 @@ fn clients_behind_a_trusted_proxy_are_counted_one_by_one() {
     stream.send(request("192.0.2.1").as_bytes());
     stream.skip_to("event: snapshot");
     assert_eq!(ask(web, &request("192.0.2.2")).status, 503);
+    eventually(PATIENCE, "the operator is told once", || {
+        distrusting.stderr.text().matches("--trusted-proxy").count() == 1
+    });
 }
 
 fn for_host(host: &str) -> String {

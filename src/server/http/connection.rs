@@ -10,7 +10,6 @@ use crate::server::http::problem::Problem;
 use crate::server::http::request_head::{HttpConnectionEnd, RequestHead, RequestReader};
 use crate::server::http::response::{encode_last, finish, write_all, write_response};
 use crate::server::limits::{LINGER_TIMEOUT, SEARCH_LINES, WEB_BODY_OVERHEAD_BYTES};
-use crate::server::network;
 use crate::server::rate_limit::RateLimiter;
 use crate::server::timeout::timeout;
 use futures_lite::FutureExt;
@@ -52,8 +51,8 @@ impl HttpConnection {
 
     /// Returns the address that the limits count for.
     fn client(&self, head: &RequestHead) -> IpAddr {
-        let trusted = &self.state.web.trusted_proxies;
-        network::client(self.address.ip(), &head.info.forwarded_for, trusted)
+        let (proxies, info) = (&self.state.proxies, &head.info);
+        proxies.client(self.address.ip(), &info.x_forwarded_for, &info.forwarded)
     }
 
     fn record_end(&self, reason: CloseReason) {

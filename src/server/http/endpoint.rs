@@ -10,6 +10,7 @@ use crate::server::http::document_cache::DocumentCache;
 use crate::server::http::problem::Problem;
 use crate::server::http::request_info::RequestInfo;
 use crate::server::limits::WEB_MAX_DOCUMENT_BYTES;
+use crate::server::network::TrustedProxies;
 use std::net::IpAddr;
 use std::sync::Arc;
 use tide::{Endpoint, Request, Response};
@@ -23,6 +24,7 @@ pub(crate) struct HttpState {
     pub(super) limits: Arc<ConnectionLimits>,
     pub(super) documents: Arc<DocumentCache>,
     pub(super) web: Arc<WebConfig>,
+    pub(super) proxies: Arc<TrustedProxies>,
 }
 
 impl HttpState {
@@ -37,6 +39,7 @@ impl HttpState {
             assets: Arc::new(Assets::prepare()),
             limits,
             documents: Arc::new(DocumentCache::new(WEB_MAX_DOCUMENT_BYTES)),
+            proxies: Arc::new(TrustedProxies::new(web.trusted_proxies.clone())),
             web: Arc::new(web),
         }
     }

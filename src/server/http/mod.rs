@@ -46,7 +46,9 @@ pub(crate) async fn serve(
     let rejector = Rejector::http(&state.context, &state.limits.closing, executor.clone());
     let app = routes::app(state.clone());
     let admit = |socket, address: SocketAddr| {
-        match state.limits.connections.acquire(address.ip()) {
+        // A trusted proxy opens connections for all its clients.
+        let counted = Some(address.ip()).filter(|peer| !state.proxies.contains(*peer));
+        match state.limits.connections.acquire(counted) {
             Ok(permit) => {
                 let (state, app) = (state.clone(), app.clone());
                 let connection = HttpConnection {

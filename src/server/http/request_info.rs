@@ -9,6 +9,7 @@ use crate::chat::request::EventCursor;
 use crate::chat::token::Token;
 use crate::protocol::sse;
 use crate::server::http::allowed_hosts::split_port;
+use crate::server::network::ForwardedAddresses;
 use std::net::{IpAddr, SocketAddr};
 
 /// What the header fields of a request say about the client.
@@ -28,8 +29,8 @@ pub(super) struct RequestInfo {
     pub(super) is_navigation: bool,
     /// Whether a proxy passed the request on.
     pub(super) is_forwarded: bool,
-    /// Addresses that proxies name, the nearest last; none for an unreadable one.
-    pub(super) forwarded_for: Vec<Option<IpAddr>>,
+    pub(super) x_forwarded_for: ForwardedAddresses,
+    pub(super) forwarded: ForwardedAddresses,
     /// Whether the client used HTTPS, terminated by a proxy.
     pub(super) is_secure: bool,
     pub(super) has_json: bool,
@@ -87,7 +88,8 @@ impl RequestInfo {
             is_forwarded: PROXY_FIELDS
                 .iter()
                 .any(|name| values(fields, name).next().is_some()),
-            forwarded_for: forwarded_for(fields),
+            x_forwarded_for: addresses(fields, "x-forwarded-for", parse_address),
+            forwarded: addresses(fields, "forwarded", forwarded_element),
             is_secure: is_same_origin && origin.is_some_and(|(scheme, _)| scheme == "https"),
             has_json: single(fields, "content-type").is_some_and(is_json),
             accepts_gzip: texts(fields, "accept-encoding").any(accepts_gzip),
@@ -105,17 +107,14 @@ impl RequestInfo {
     }
 }
 
-/// Reads `X-Forwarded-For` or `Forwarded`. With both, one may be the client's own: none counts.
-fn forwarded_for(fields: Fields<'_, '_>) -> Vec<Option<IpAddr>> {
-    let addresses = texts(fields, "x-forwarded-for").flat_map(|list| list.split(','));
-    let addresses: Vec<_> = addresses.map(parse_address).collect();
-    let elements = texts(fields, "forwarded").flat_map(|list| list.split(','));
-    let elements: Vec<_> = elements.map(forwarded_element).collect();
-    match (addresses.is_empty(), elements.is_empty()) {
-        (false, true) => addresses,
-        (true, false) => elements,
-        _ => Vec::new(),
-    }
+fn addresses(
+    fields: Fields<'_, '_>,
+    name: &str,
+    parse: fn(&str) -> Option<IpAddr>,
+) -> ForwardedAddresses {
+    // A value that is not text counts as one unreadable address.
+    let lists = values(fields, name).map(|list| std::str::from_utf8(list).unwrap_or_default());
+    lists.flat_map(|list| list.split(',')).map(parse).collect()
 }
 
 fn forwarded_element(element: &str) -> Option<IpAddr> {
@@ -198,11 +197,10 @@ mod tests {
             let show = |address: &Option<IpAddr>| {
                 address.map_or("-".to_owned(), |address| address.to_string())
             };
-            let found: Vec<_> = info.forwarded_for.iter().map(show).collect();
+            let found = info.x_forwarded_for.iter().chain(&info.forwarded);
+            let found: Vec<_> = found.map(show).collect();
             assert_eq!(found.join(" "), expected, "{value}");
         }
-        let both = [("forwarded", "for=::1"), ("x-forwarded-for", "::2")];
-        assert!(info("x", &both).forwarded_for.is_empty());
     }
 
     const SECRET: &str = "000102030405060708090a0b0c0d0e0f";
