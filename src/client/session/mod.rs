@@ -7,6 +7,7 @@
 //! A client that reconnects lets only lines of the server decide the dialect, never a time without
 //! one: a stalled server may still read what was sent.
 
+mod facts;
 mod heartbeat;
 pub(crate) mod history_replay;
 mod recovery;
@@ -14,12 +15,12 @@ pub mod request;
 mod resend_queue;
 pub(crate) mod update;
 
-use crate::chat::SERVER_SOURCE;
 use crate::chat::request::{EventCursor, Nonce, VERSION};
 use crate::client::limits::{
     FIRST_LINE_TIMEOUT, GREETING_TIMEOUT, HELLO_TIMEOUT, MAX_IN_FLIGHT, MAX_LINE_BYTES,
     SILENCE_NOTICE,
 };
+use crate::client::session::facts::{basic_sentence, entered_name, line_id, renaming};
 use crate::client::session::heartbeat::Heartbeat;
 use crate::client::session::history_replay::HistoryReplay;
 use crate::client::session::recovery::{HeldLines, Recovery};
@@ -29,7 +30,7 @@ use crate::client::session::update::SessionUpdate;
 use crate::protocol::client_line::{self, Introduction};
 use crate::protocol::framing::{DecodedLine, LineDecoder};
 use crate::protocol::server_line;
-use crate::protocol::server_line::{ErrorLine, Said, ServerLine, Welcome};
+use crate::protocol::server_line::{ErrorLine, ServerLine, Welcome};
 use std::collections::VecDeque;
 use std::time::Instant;
 
@@ -582,40 +583,6 @@ impl Session {
             _ if error.code != NOT_DELIVERED => self.queue.reject(kind),
             _ => {}
         }
-    }
-}
-
-fn line_id(line: &ServerLine) -> Option<u64> {
-    match line {
-        ServerLine::Message(message) => message.id,
-        ServerLine::Joined(presence) | ServerLine::Left(presence) => Some(presence.id),
-        ServerLine::Renamed(renamed) => Some(renamed.id),
-        _ => None,
-    }
-}
-
-/// Returns the sentence of a server message in the basic dialect.
-fn basic_sentence(line: &ServerLine) -> Option<&str> {
-    match line {
-        ServerLine::Message(Said {
-            id: None,
-            source,
-            message,
-            ..
-        }) if source == SERVER_SOURCE => Some(message),
-        _ => None,
-    }
-}
-
-fn entered_name(line: &ServerLine) -> Option<&str> {
-    basic_sentence(line)?.strip_suffix(" has entered the chat")
-}
-
-/// Returns the old and the new name if the line announces a renaming, in either dialect.
-fn renaming(line: &ServerLine) -> Option<(&str, &str)> {
-    match line {
-        ServerLine::Renamed(renamed) => Some((&renamed.name, &renamed.new_name)),
-        _ => basic_sentence(line)?.split_once(" renamed to "),
     }
 }
 
