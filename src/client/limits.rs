@@ -82,5 +82,7 @@ pub const KNOWN_NAMES: usize = 256;
 pub const PENDING_DRAW_BYTES: usize = 1024 * 1024;
 /// Bytes drawn between two keys.
 pub const DRAW_CHUNK_BYTES: usize = 64 * 1024;
+/// Drafts of which a part is folded, for undo; each has a paste of at most one message.
+pub const FOLDED_DRAFTS: usize = 16;
 /// Lines kept in the input history.
 pub const INPUT_HISTORY: usize = 1000;

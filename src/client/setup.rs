@@ -105,6 +105,7 @@ fn editor_options(config: &ClientConfig, style: Style) -> EditorOptions {
             zone: TimeZone::system(),
         },
         keys: config.keys,
+        max_message_bytes: config.max_message_bytes,
         history: config_file::input_history_path(),
     }
 }

@@ -10,6 +10,8 @@ pub(crate) const ENTER: &str = "\r";
 
 pub(crate) const TAB: &str = "\t";
 
+pub(crate) const BACKSPACE: &str = "\u{7f}";
+
 pub(crate) const UP: &str = "\u{1b}[A";
 
 pub(crate) const CONTROL_A: &str = "\u{1}";
@@ -246,6 +248,91 @@ fn pasted_lines_are_confirmed_and_sent_as_one_message() {
     terminal.types(&pasted("five"));
     terminal.types(ENTER);
     bob.skip_to("me", "five");
+}
+
+#[test]
+fn a_high_draft_is_folded_and_its_question_is_visible() {
+    let server = RealServer::start(&[]);
+    let mut bob = server.join("bob");
+    let lines: Vec<_> = (1..=50).map(|number| format!("line {number}")).collect();
+    let text = lines.join("\n");
+    for (columns, question) in [
+        (80, "Enter again sends these 50 lines, Ctrl-C drops them"),
+        (50, "Enter again sends 50 lines, Ctrl-C drops them"),
+    ] {
+        let mut terminal = joined(&server, &[], (columns, 24));
+        terminal.types("so: ");
+        terminal.types(&pasted(&text));
+        terminal.sees_prompt("line 12 … 38 more lines");
+        let rows = terminal.rows();
+        let prompt = rows.iter().position(|row| row == "> so: line 1");
+        assert_eq!(prompt, Some(rows.len() - 12), "{rows:#?}");
+        terminal.types(ENTER);
+        terminal.sees("the question", |terminal| terminal.status() == question);
+        // Another key takes the question back.
+        terminal.types("!");
+        terminal.sees_prompt("line 12 … 38 more lines!");
+        terminal.sees("the name", |terminal| {
+            terminal.status().starts_with("me · ")
+        });
+        terminal.types(ENTER);
+        terminal.sees("the question", |terminal| terminal.status() == question);
+        terminal.types(ENTER);
+        bob.skip_to("me", &format!("so: {}!", lines.join(" ↵ ")));
+        terminal.sees_prompt(">");
+        // The whole hidden part is erased at once, and folded again when it is found again.
+        terminal.types(&pasted(&text));
+        terminal.sees_prompt("line 12 … 38 more lines");
+        terminal.types(BACKSPACE);
+        terminal.sees_prompt("line 12");
+        terminal.types(CONTROL_C);
+        terminal.types("so:");
+        terminal.types(CONTROL_R);
+        terminal.sees_prompt("line 12 … 38 more lines");
+        terminal.types(CONTROL_C);
+        terminal.types("/quit");
+        terminal.types(ENTER);
+        assert_eq!(terminal.ends(), Some(0));
+        bob.skip_to("[Server]", "me has left the chat");
+    }
+}
+
+#[test]
+fn a_paste_over_the_limit_is_refused_before_it_is_drawn() {
+    let server = RealServer::start(&[]);
+    let mut bob = server.join("bob");
+    let mut terminal = joined(&server, &[], (100, 24));
+    terminal.types("typed before");
+    terminal.sees_prompt("> typed before");
+    let before = terminal.written.text().len();
+    terminal.types(&pasted(&"some text\n".repeat(30_000)));
+    terminal
+        .sees_row("The paste of 300000 bytes was not inserted: a message has at most 4096 bytes");
+    terminal.sees_prompt("> typed before");
+    let drawn = terminal.written.text().len() - before;
+    assert!(drawn < 4096, "{drawn} bytes were drawn");
+    // The limit is that of the message, not of the command before it.
+    let longest = "x".repeat(4096);
+    terminal.types(CONTROL_C);
+    terminal.types("/me ");
+    terminal.types(&pasted(&longest));
+    terminal.types(ENTER);
+    bob.skip_to("me", &format!("* {longest}"));
+}
+
+#[test]
+fn a_hint_lasts_until_the_next_key() {
+    let server = RealServer::start(&[]);
+    let mut terminal = joined(&server, &[], (80, 10));
+    terminal.types("x");
+    terminal.types(CONTROL_R);
+    terminal.sees("a hint", |terminal| {
+        terminal.status() == "No earlier line with \"x\""
+    });
+    terminal.types("\u{1b}[D");
+    terminal.sees("the name", |terminal| {
+        terminal.status().starts_with("me · ")
+    });
 }
 
 #[test]

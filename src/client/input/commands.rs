@@ -80,6 +80,12 @@ fn say(text: &str, action: bool, limit: usize) -> Command {
     })
 }
 
+/// Returns whether a line is rejected for its length.
+pub(crate) fn is_too_long(line: &str, max_message_bytes: usize) -> bool {
+    let sentence = too_long(max_message_bytes);
+    matches!(parse(line, max_message_bytes), Command::Invalid(why) if why == sentence)
+}
+
 pub(crate) fn too_long(max_message_bytes: usize) -> String {
     format!("The line is longer than {max_message_bytes} bytes and was not sent; split it")
 }

@@ -172,7 +172,10 @@ impl DrawQueue {
 
     /// Shows a note in place of the status, or the status again.
     pub(crate) fn show_prompt_note(&self, note: Option<String>) {
-        lock(&self.state).prompt_note = note;
+        self.update(|state| {
+            state.is_status_new |= state.prompt_note != note;
+            state.prompt_note = note;
+        });
     }
 
     /// Returns the text above the prompt. The editor draws it after each text, so it has drawn

@@ -12,9 +12,10 @@ use crate::client::input::stdin::InputLine;
 use crate::client::limits::{INPUT_HISTORY, INPUT_LINES};
 use crate::client::output::item::OutputItem;
 use crate::client::terminal::draw_queue::DrawQueue;
+use crate::client::terminal::fold;
 use crate::client::terminal::job_control::{self, Tty, watch_continuations};
 use crate::client::terminal::keys;
-use crate::client::terminal::shared::{TerminalState, lock};
+use crate::client::terminal::shared::{PROMPT, TerminalState, lock};
 use crate::client::terminal::view::{TerminalView, ViewOptions};
 use crate::client::terminal::wrap::{Widths, rows_of_input};
 use async_channel::{Receiver, Sender};
@@ -38,8 +39,6 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
-/// Prompt in front of the edited line, below the status.
-const PROMPT: &str = "> ";
 /// The prompt for the editor, which only counts its rows and columns; the highlighter draws it.
 const PROMPT_ROWS: &str = "\n> ";
 
@@ -57,6 +56,7 @@ pub(crate) struct EditorOptions {
     pub(crate) view: ViewOptions,
     pub(crate) keys: KeyBindings,
     pub(crate) history: Option<PathBuf>,
+    pub(crate) max_message_bytes: usize,
 }
 
 /// Starts a line editor on the terminal of standard input and output; returns its lines, whose
@@ -83,6 +83,8 @@ pub(crate) fn start(
         widths,
         edited: Mutex::default(),
         stopped: Mutex::default(),
+        folds: Mutex::default(),
+        max_message_bytes: options.max_message_bytes,
         entered: Mutex::default(),
         replacement: Mutex::default(),
     });
@@ -173,6 +175,7 @@ fn edit_lines(
             }
             Ok(line) => {
                 erase(&line, shared);
+                let line = lock(&shared.folds).expand(&line);
                 if is_blank(&line) {
                     continue;
                 }
@@ -195,7 +198,8 @@ fn edit_lines(
                     interrupt();
                 } else if !is_blank(&edited.0) {
                     // Leaves the unsent line on the screen.
-                    queue.add(&format!("{PROMPT}{}\n", edited.0));
+                    let draft = lock(&shared.folds).expand(&edited.0);
+                    queue.add(&format!("{PROMPT}{draft}\n"));
                 }
             }
             Err(error) => {
@@ -375,7 +379,10 @@ impl Highlighter for LineHelper {
 
     fn highlight<'l>(&self, line: &'l str, pos: usize) -> Cow<'l, str> {
         *lock(&self.0.edited) = (line.to_owned(), pos);
-        Cow::Borrowed(line)
+        Cow::Owned(match self.0.style.dim() {
+            Some(opening) => fold::shown(line, &opening, RESET),
+            None => fold::shown(line, "", ""),
+        })
     }
 
     /// Makes every key redraw the line, so that `highlight` knows it.

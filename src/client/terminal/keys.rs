@@ -3,7 +3,10 @@
 //! The editor draws nothing while a key is handled, so no handler may wait.
 
 use crate::chat::sanitize::quoted;
+use crate::client::input::commands::is_too_long;
 use crate::client::input::completion::{Completion, complete};
+use crate::client::output::item::OutputItem;
+use crate::client::terminal::fold::{mark_at_end, without_marks};
 use crate::client::terminal::shared::{TerminalState, lock};
 use rustyline::history::FileHistory;
 use rustyline::{
@@ -15,6 +18,7 @@ use std::sync::{Arc, Mutex};
 pub(crate) fn bind<H: Helper>(editor: &mut Editor<H, FileHistory>, shared: &Arc<TerminalState>) {
     let keys = Arc::new(Mutex::new(Keys {
         shared: Arc::clone(shared),
+        paste: None,
         typed_newlines: 0,
         confirmed: String::new(),
         candidate: None,
@@ -22,15 +26,25 @@ pub(crate) fn bind<H: Helper>(editor: &mut Editor<H, FileHistory>, shared: &Arc<
     }));
     let plain = |code| KeyEvent(code, Modifiers::NONE);
     let stop_key = shared.tty.stop_key().unwrap_or('Z');
-    let bindings: [(KeyEvent, KeyAction); 8] = [
-        (plain(KeyCode::Enter), Keys::enter),
-        (KeyEvent::ctrl('J'), Keys::enter),
-        (KeyEvent(KeyCode::Enter, Modifiers::ALT), Keys::newline),
-        (KeyEvent::ctrl('C'), Keys::interrupt),
-        (KeyEvent::ctrl('D'), Keys::leave),
-        (KeyEvent::ctrl('R'), Keys::search_history),
-        (KeyEvent::ctrl(stop_key), Keys::stop),
-        (plain(KeyCode::Tab), Keys::complete_word),
+    let bindings: [(Event, KeyAction); 12] = [
+        (plain(KeyCode::Enter).into(), Keys::enter),
+        (KeyEvent::ctrl('J').into(), Keys::enter),
+        (
+            KeyEvent(KeyCode::Enter, Modifiers::ALT).into(),
+            Keys::newline,
+        ),
+        (KeyEvent::ctrl('C').into(), Keys::interrupt),
+        (KeyEvent::ctrl('D').into(), Keys::leave),
+        (KeyEvent::ctrl('R').into(), Keys::search_history),
+        (KeyEvent::ctrl(stop_key).into(), Keys::stop),
+        (plain(KeyCode::Tab).into(), Keys::complete_word),
+        (plain(KeyCode::Backspace).into(), Keys::erase_mark),
+        (KeyEvent::ctrl('H').into(), Keys::erase_mark),
+        (
+            plain(KeyCode::BracketedPasteStart).into(),
+            Keys::begin_paste,
+        ),
+        (Event::Any, Keys::other_key),
     ];
     for (key, action) in bindings {
         let handler = KeyHandler(Arc::clone(&keys), action);
@@ -45,23 +59,39 @@ struct KeyHandler(Arc<Mutex<Keys>>, KeyAction);
 impl ConditionalEventHandler for KeyHandler {
     fn handle(
         &self,
-        _event: &Event,
+        event: &Event,
         _count: RepeatCount,
         _positive: bool,
         context: &EventContext<'_>,
     ) -> Option<Cmd> {
-        (self.1)(&mut lock(&self.0), context)
+        let mut keys = lock(&self.0);
+        if let Some(paste) = keys.paste.take() {
+            return Some(keys.continue_paste(paste, event, context));
+        }
+        // A note lasts until the next key.
+        keys.shared.draw_queue.show_prompt_note(None);
+        (self.1)(&mut keys, context)
     }
 }
 
 /// What the keys do, and what earlier ones leave for later ones.
 struct Keys {
     shared: Arc<TerminalState>,
+    /// Text of an unfinished paste.
+    paste: Option<Paste>,
     typed_newlines: usize,
     /// Line whose next Enter needs no further confirmation.
     confirmed: String,
     candidate: Option<ShownCandidate>,
     hit: Option<SearchHit>,
+}
+
+#[derive(Default)]
+struct Paste {
+    /// At most one byte longer than any message that can be sent.
+    text: String,
+    bytes: usize,
+    ends_with_return: bool,
 }
 
 struct ShownCandidate {
@@ -83,11 +113,11 @@ impl Keys {
     /// Enters the line; asks for confirmation first if it has pasted newlines.
     fn enter(&mut self, context: &EventContext<'_>) -> Option<Cmd> {
         let line = context.line();
-        let newlines = line.matches('\n').count();
+        let newlines = lock(&self.shared.folds).expand(line).matches('\n').count();
         if newlines > self.typed_newlines && self.confirmed != line {
             line.clone_into(&mut self.confirmed);
-            let lines = newlines + 1;
-            let question = format!("Enter again sends these {lines} lines, Ctrl-C drops them");
+            let columns = self.shared.tty.size().0.saturating_sub(1);
+            let question = question(newlines + 1, columns);
             self.shared.draw_queue.show_prompt_note(Some(question));
             return Some(Cmd::Repaint);
         }
@@ -97,9 +127,87 @@ impl Keys {
         Some(Cmd::AcceptLine)
     }
 
-    fn newline(&mut self, _: &EventContext<'_>) -> Option<Cmd> {
+    fn newline(&mut self, context: &EventContext<'_>) -> Option<Cmd> {
         self.typed_newlines += 1;
-        Some(Cmd::Newline)
+        Some(self.insert("\n", context))
+    }
+
+    /// Inserts a text into the draft, which is folded if it gets too high.
+    fn insert(&self, text: &str, context: &EventContext<'_>) -> Cmd {
+        let (before, behind) = lock(&self.shared.folds).expand_at(context.line(), context.pos());
+        let draft = format!("{before}{text}{behind}");
+        self.shared.replace_draft(&draft, before.len() + text.len())
+    }
+
+    /// Ends the confirmation of a paste; the key has its usual function.
+    fn other_key(&mut self, _: &EventContext<'_>) -> Option<Cmd> {
+        self.confirmed.clear();
+        None
+    }
+
+    /// Erases the mark before the cursor with all that it stands for.
+    fn erase_mark(&mut self, context: &EventContext<'_>) -> Option<Cmd> {
+        self.confirmed.clear();
+        let (before, behind) = context.line().split_at(context.pos());
+        let start = before.len() - mark_at_end(before);
+        (start < before.len()).then(|| {
+            let line = format!("{}{behind}", &before[..start]);
+            self.shared.replace_line(line, start)
+        })
+    }
+
+    fn begin_paste(&mut self, _: &EventContext<'_>) -> Option<Cmd> {
+        self.confirmed.clear();
+        self.paste = Some(Paste::default());
+        Some(Cmd::Noop)
+    }
+
+    /// Collects a key of a paste. At its end, inserts the text or says that it is too long.
+    fn continue_paste(
+        &mut self,
+        mut paste: Paste,
+        event: &Event,
+        context: &EventContext<'_>,
+    ) -> Cmd {
+        let limit = self.shared.max_message_bytes;
+        let key = event.get(0).map(|key| (key.0, key.1));
+        let was_return = std::mem::take(&mut paste.ends_with_return);
+        let character = match key {
+            Some((KeyCode::BracketedPasteEnd, _)) => {
+                return self.end_paste(&paste, context);
+            }
+            Some((KeyCode::Enter, _)) => {
+                paste.ends_with_return = true;
+                Some('\n')
+            }
+            Some((KeyCode::Char('J'), Modifiers::CTRL)) => (!was_return).then_some('\n'),
+            Some((KeyCode::Tab, _)) => Some('\t'),
+            Some((KeyCode::Char(character), Modifiers::NONE)) => Some(character),
+            _ => None,
+        };
+        if let Some(character) = character {
+            paste.bytes += character.len_utf8();
+            if paste.text.len() <= limit {
+                paste.text.push(character);
+            }
+        }
+        self.paste = Some(paste);
+        Cmd::Noop
+    }
+
+    fn end_paste(&self, paste: &Paste, context: &EventContext<'_>) -> Cmd {
+        let limit = self.shared.max_message_bytes;
+        let text = without_marks(&paste.text);
+        let draft = lock(&self.shared.folds).expand(context.line());
+        if text.len() > limit || is_too_long(&format!("{draft}{text}"), limit) {
+            let sentence = format!(
+                "The paste of {} bytes was not inserted: a message has at most {limit} bytes",
+                paste.bytes
+            );
+            self.shared.draw(vec![OutputItem::Notice(sentence)]);
+            return Cmd::Noop;
+        }
+        self.insert(&text, context)
     }
 
     /// Interrupts the chat on an empty line, and drops the line otherwise.
@@ -162,21 +270,25 @@ impl Keys {
     ///
     /// The editor's own search would hold the output back until its end.
     fn search_history(&mut self, context: &EventContext<'_>) -> Option<Cmd> {
+        self.confirmed.clear();
         let line = context.line();
         let entered = lock(&self.shared.entered);
         let (pattern, end) = match self.hit.take() {
             Some(hit) if hit.line == line => (hit.pattern, hit.index.min(entered.len())),
             _ => (line.to_owned(), entered.len()),
         };
-        let is_match = |&index: &usize| entered[index].contains(&pattern) && entered[index] != line;
+        let draft = lock(&self.shared.folds).expand(line);
+        let is_match =
+            |&index: &usize| entered[index].contains(&pattern) && entered[index] != draft;
         let shown = quoted(&pattern);
         let (note, command) = if pattern.is_empty() {
             let note = "Type a part of an earlier line, then Ctrl-R again and again";
             (note.to_owned(), Cmd::Repaint)
         } else if let Some(index) = (0..end).rev().find(is_match) {
-            let line = entered[index].clone();
             let note = format!("Lines with {shown}: Ctrl-R for an older one");
-            let command = self.shared.replace_line(line.clone(), line.len());
+            let entry = &entered[index];
+            let command = self.shared.replace_draft(entry, entry.len());
+            let line = lock(&self.shared.replacement).0.clone();
             self.hit = Some(SearchHit {
                 pattern,
                 index,
@@ -189,4 +301,16 @@ impl Keys {
         self.shared.draw_queue.show_prompt_note(Some(note));
         Some(command)
     }
+}
+
+/// Returns the longest form of the question before pasted lines are sent that fits.
+fn question(lines: usize, columns: usize) -> String {
+    let forms = [
+        format!("Enter again sends these {lines} lines, Ctrl-C drops them"),
+        format!("Enter again sends {lines} lines, Ctrl-C drops them"),
+        format!("Enter: send {lines} lines, Ctrl-C: drop"),
+        format!("Enter: send {lines}, ^C: drop"),
+    ];
+    let fitting = forms.iter().find(|form| form.chars().count() <= columns);
+    fitting.unwrap_or(&forms[3]).clone()
 }

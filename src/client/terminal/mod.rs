@@ -2,6 +2,7 @@
 
 pub(crate) mod draw_queue;
 pub(crate) mod editor;
+pub(crate) mod fold;
 pub(crate) mod job_control;
 pub(crate) mod keys;
 pub(crate) mod recognition;

@@ -5,12 +5,16 @@
 use crate::cli::style::Style;
 use crate::client::output::item::OutputItem;
 use crate::client::terminal::draw_queue::DrawQueue;
+use crate::client::terminal::fold::{DraftRoom, Folds};
 use crate::client::terminal::job_control::Tty;
 use crate::client::terminal::view::TerminalView;
 use crate::client::terminal::wrap::Widths;
 use jiff::Timestamp;
 use rustyline::Cmd;
 use std::sync::{Mutex, MutexGuard};
+
+/// Prompt in front of the edited line, below the status.
+pub(crate) const PROMPT: &str = "> ";
 
 #[derive(Debug)]
 pub(crate) struct TerminalState {
@@ -23,6 +27,9 @@ pub(crate) struct TerminalState {
     pub(crate) edited: Mutex<(String, usize)>,
     /// The edited line and its cursor, if the stop key has been pressed.
     pub(crate) stopped: Mutex<Option<(String, usize)>>,
+    pub(crate) folds: Mutex<Folds>,
+    /// Longest message to send.
+    pub(crate) max_message_bytes: usize,
     /// Entered lines, the newest last.
     pub(crate) entered: Mutex<Vec<String>>,
     /// Line that replaces the edited one, and its cursor.
@@ -30,6 +37,20 @@ pub(crate) struct TerminalState {
 }
 
 impl TerminalState {
+    /// Returns the command that replaces the edited line with a draft, folded if it needs more
+    /// than half of the screen.
+    pub(crate) fn replace_draft(&self, draft: &str, cursor: usize) -> Cmd {
+        let (columns, rows) = self.tty.size();
+        let room = DraftRoom {
+            prompt: PROMPT.len(),
+            columns,
+            rows: (rows / 2).max(1),
+            widths: self.widths,
+        };
+        let (line, cursor) = lock(&self.folds).fold(draft, cursor, room);
+        self.replace_line(line, cursor)
+    }
+
     /// Returns the command that replaces the edited line.
     ///
     /// The editor's own replace command does not move the cursor. A completion with one candidate
