@@ -46,15 +46,21 @@ pub const MIN_STAY: Duration = Duration::from_secs(5);
 pub const TOKEN_LIFETIME: Duration = Duration::from_secs(3600);
 /// Time after its last use for which a token is valid, with a store.
 pub const TOKEN_LIFETIME_WITH_STORE: Duration = Duration::from_secs(30 * 24 * 3600);
-/// Private messages kept for a detached session.
+/// Private messages kept for a detached session, and errors about private messages.
 pub const MAX_KEPT_PRIVATE_MESSAGES: usize = 100;
 /// Bytes of private messages kept for a detached session.
 pub const MAX_KEPT_PRIVATE_BYTES: usize = 256 * 1024;
 
 /// Newest private messages of a browser user, sent again with each new live stream.
 pub const MAX_MAILBOX_MESSAGES: usize = 100;
-/// Bytes of those private messages.
+/// Private messages that were sent to a client and whose receipt is not certain yet.
+pub const MAX_UNCERTAIN_MESSAGES: usize = 500;
+/// Bytes of either.
 pub const MAX_MAILBOX_BYTES: usize = 64 * 1024;
+/// Time after which a live connection has got what was sent: a dead one ends before.
+pub const RECEIPT_TIME: Duration = Duration::from_secs(120);
+/// Time before the close by a client within which it may not have read what was sent.
+pub const CLOSE_TIME: Duration = Duration::from_secs(5);
 
 /// Rejected lines in a row that a client may send; one more closes its connection.
 pub const MAX_REJECTIONS_IN_A_ROW: u32 = 16;

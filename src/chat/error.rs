@@ -209,7 +209,7 @@ impl fmt::Display for RequestError {
                 quoted(name)
             ),
             NotDelivered(name) => format!(
-                "{} did not reconnect in time; your private message was not delivered",
+                "{} is gone; your private message may not have been delivered",
                 quoted(name)
             ),
             Query(error) => error.to_string(),

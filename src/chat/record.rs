@@ -1,8 +1,9 @@
 //! Durable state of the chat: what a store keeps and restores. It has no secrets, only hashes of
-//! tokens, and no private messages.
+//! tokens, and private messages only while they may have to be sent again.
 
 use crate::chat::event::Event;
 use crate::chat::message::Message;
+use crate::chat::room::PrivateMessage;
 use crate::chat::token::TokenHash;
 use crate::chat::username::Username;
 use jiff::Timestamp;
@@ -21,6 +22,10 @@ pub enum Record {
     Nonce(NonceRecord),
     /// The end of a nonce of this token.
     NonceForgotten(TokenHash, u64),
+    /// New or changed mail.
+    Mail(MailRecord),
+    /// The end of the mail with this key.
+    MailForgotten(u64),
 }
 
 /// A session as its store knows it.
@@ -36,6 +41,8 @@ pub struct SessionRecord {
     pub is_present: bool,
     /// Time of the last use of the token.
     pub used: Timestamp,
+    /// Number of the newest private message of a browser user; 0 before the first.
+    pub last_private: u64,
 }
 
 /// An accepted line with a nonce.
@@ -51,6 +58,37 @@ pub struct NonceRecord {
     pub time: Timestamp,
 }
 
+/// A private message, or the error about one, for one user.
+#[derive(Clone, Debug, PartialEq)]
+pub struct MailRecord {
+    /// Identifies the mail.
+    pub key: u64,
+    /// Session of the user who gets it; `None` for a user of the basic dialect.
+    pub owner: Option<TokenHash>,
+    /// Session of the user to tell if it is not delivered.
+    pub sender: Option<TokenHash>,
+    /// Number for a browser user.
+    pub number: Option<u64>,
+    /// Number of the newest event before it in the stream of the client; `None` while it waits.
+    pub after: Option<u64>,
+    /// The message or the error.
+    pub content: MailContent,
+}
+
+/// What a user gets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum MailContent {
+    /// A private message.
+    Message {
+        /// The message.
+        message: Arc<PrivateMessage>,
+        /// Whether the user is its sender.
+        is_own: bool,
+    },
+    /// A message to the user with this name was not delivered.
+    NotDelivered(Box<str>),
+}
+
 /// The stored state with which a chat continues.
 #[derive(Clone, Debug, Default)]
 pub struct RestoredState {
@@ -64,4 +102,6 @@ pub struct RestoredState {
     pub sessions: Vec<SessionRecord>,
     /// Nonces, oldest first.
     pub nonces: Vec<NonceRecord>,
+    /// Mail, oldest first.
+    pub mail: Vec<MailRecord>,
 }

@@ -3,6 +3,7 @@
 // docs/protocol.md documents the fields.
 #![allow(missing_docs)]
 
+use crate::chat::SERVER_SOURCE;
 use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -40,6 +41,44 @@ pub enum ServerLine {
     Pong(u64),
     /// The server is about to close the connection.
     Bye(Bye),
+}
+
+impl ServerLine {
+    /// Returns the number of a public event.
+    pub(crate) fn id(&self) -> Option<u64> {
+        match self {
+            ServerLine::Message(message) => message.id,
+            ServerLine::Joined(presence) | ServerLine::Left(presence) => Some(presence.id),
+            ServerLine::Renamed(renamed) => Some(renamed.id),
+            _ => None,
+        }
+    }
+
+    /// Returns the sentence of a server message in the basic dialect.
+    pub(crate) fn basic_sentence(&self) -> Option<&str> {
+        match self {
+            ServerLine::Message(Said {
+                id: None,
+                source,
+                message,
+                ..
+            }) if source == SERVER_SOURCE => Some(message),
+            _ => None,
+        }
+    }
+
+    /// Returns the name in the notice of an arrival, in the basic dialect.
+    pub(crate) fn entered_name(&self) -> Option<&str> {
+        self.basic_sentence()?.strip_suffix(" has entered the chat")
+    }
+
+    /// Returns the old and the new name if the line announces a renaming, in either dialect.
+    pub(crate) fn renaming(&self) -> Option<(&str, &str)> {
+        match self {
+            ServerLine::Renamed(renamed) => Some((&renamed.name, &renamed.new_name)),
+            _ => self.basic_sentence()?.split_once(" renamed to "),
+        }
+    }
 }
 
 /// The data of `welcome`.

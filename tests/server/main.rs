@@ -15,6 +15,7 @@ mod page_history;
 mod page_streams;
 mod page_user;
 mod panics;
+mod private_messages;
 mod programs;
 mod regressions;
 mod sessions;

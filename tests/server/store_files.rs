@@ -124,7 +124,7 @@ fn end_of_a_server_with_a_replaced_store_leaves_the_new_store_alone() {
 }
 
 /// Returns whether the database or its log contains these words.
-fn contain(database: &Path, words: &str) -> bool {
+pub(crate) fn contain(database: &Path, words: &str) -> bool {
     let [database, log, ..] = files(database);
     [database, log].iter().any(|path| {
         let bytes = fs::read(path).unwrap_or_default();

@@ -1,18 +1,26 @@
-//! The private messages of a browser user.
+//! The private messages of one user: those that wait for it, and those that it may not have yet.
 //!
-//! A write to a live stream does not prove that the browser has it. So each stream begins with the
-//! whole mailbox, and the browser skips the messages that it has shown.
+//! A write to a socket does not prove that the client has the bytes. So a sent message stays here
+//! until its receipt is certain, and a client that resumes before gets it again. A browser user
+//! keeps its newest messages, with which each live stream begins.
 
+use crate::chat::error::{RejectedRequest, RequestError};
+use crate::chat::record::MailContent;
+use crate::chat::room::effect::Reply;
 use crate::chat::room::messages::PrivateMessage;
-use crate::limits::{MAX_MAILBOX_BYTES, MAX_MAILBOX_MESSAGES};
-use jiff::Timestamp;
+use crate::chat::room::roster::UserId;
+use crate::limits::{
+    MAX_KEPT_PRIVATE_BYTES, MAX_KEPT_PRIVATE_MESSAGES, MAX_MAILBOX_BYTES, MAX_MAILBOX_MESSAGES,
+    MAX_UNCERTAIN_MESSAGES,
+};
+use jiff::SignedDuration;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
 /// A private message as its sender or its receiver gets it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PrivateCopy {
-    /// Number in the mailbox, for a browser user.
+    /// Number for a browser user, which grows with each of its private messages.
     pub number: Option<u64>,
     /// Whether the user who gets it is the sender.
     pub is_own: bool,
@@ -20,124 +28,163 @@ pub struct PrivateCopy {
     pub message: Arc<PrivateMessage>,
 }
 
-impl PrivateCopy {
-    /// Makes a copy for a client without a mailbox.
-    pub(super) fn unnumbered(message: Arc<PrivateMessage>) -> Self {
-        PrivateCopy {
-            number: None,
-            is_own: false,
-            message,
+/// Who gets an error if a message is not delivered.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Sender {
+    /// `None` for a sender of an earlier run.
+    pub(super) user: Option<UserId>,
+    pub(super) session: Option<u64>,
+}
+
+/// When a message was given to the connections of its user.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Sent {
+    /// Number of the newest event before the message in the stream of the client.
+    pub(super) after: u64,
+    /// Steady time.
+    pub(super) at: SignedDuration,
+}
+
+/// A private message, or the error about one, for one user.
+#[derive(Debug)]
+pub(super) struct Mail {
+    /// Identifies the mail in the store.
+    pub(super) key: u64,
+    pub(super) number: Option<u64>,
+    pub(super) content: MailContent,
+    /// `None` if nobody has to be told any more.
+    pub(super) sender: Option<Sender>,
+    /// `None` while the mail waits for a connection.
+    pub(super) sent: Option<Sent>,
+}
+
+impl Mail {
+    pub(super) fn reply(&self) -> Reply {
+        match &self.content {
+            MailContent::Message { message, is_own } => Reply::Private(PrivateCopy {
+                number: self.number,
+                is_own: *is_own,
+                message: message.clone(),
+            }),
+            MailContent::NotDelivered(target) => not_delivered(target),
+        }
+    }
+
+    fn is_sent_before(&self, time: SignedDuration) -> bool {
+        self.sent.is_some_and(|sent| sent.at <= time)
+    }
+
+    fn is_message(&self) -> bool {
+        matches!(self.content, MailContent::Message { .. })
+    }
+
+    fn bytes(&self) -> usize {
+        match &self.content {
+            MailContent::Message { message, .. } => message.text.len(),
+            MailContent::NotDelivered(_) => 0,
         }
     }
 }
 
-/// The newest private messages of one browser user, oldest first.
-#[derive(Debug)]
+/// Returns the error about a private message to `target`.
+pub(super) fn not_delivered(target: &str) -> Reply {
+    Reply::Rejected(RejectedRequest {
+        error: RequestError::NotDelivered(target.into()),
+        kind: Some("private".into()),
+    })
+}
+
+/// The mail of one user. Sent mail is older than waiting mail, and each is in order.
+#[derive(Debug, Default)]
 pub(super) struct Mailbox {
-    copies: VecDeque<PrivateCopy>,
-    bytes: usize,
-    next_number: u64,
+    sent: VecDeque<Mail>,
+    sent_bytes: usize,
+    waiting: VecDeque<Mail>,
+    waiting_bytes: usize,
 }
 
 impl Mailbox {
-    /// Makes an empty mailbox. Numbers begin with the time in microseconds, so that an earlier
-    /// mailbox of the same browser, which may still show its messages, has none of them.
-    pub(super) fn new(now: Timestamp) -> Self {
-        Mailbox {
-            copies: VecDeque::new(),
-            bytes: 0,
-            next_number: u64::try_from(now.as_microsecond()).unwrap_or(0),
-        }
+    /// Returns whether a message of this many bytes may wait.
+    pub(super) fn may_wait(&self, bytes: usize) -> bool {
+        let messages = self.waiting.iter().filter(|mail| mail.is_message());
+        messages.count() < MAX_KEPT_PRIVATE_MESSAGES
+            && self.waiting_bytes + bytes <= MAX_KEPT_PRIVATE_BYTES
     }
 
-    /// Returns all messages, with which each stream begins.
-    pub(super) fn copies(&self) -> Vec<PrivateCopy> {
-        self.copies.iter().cloned().collect()
+    /// Returns whether one more error may wait.
+    pub(super) fn may_wait_for_error(&self) -> bool {
+        let errors = self.waiting.iter().filter(|mail| !mail.is_message());
+        errors.count() < MAX_KEPT_PRIVATE_MESSAGES
     }
 
-    /// Adds a message and drops the oldest ones beyond a limit. Returns it with its number.
-    pub(super) fn add(&mut self, message: Arc<PrivateMessage>, is_own: bool) -> PrivateCopy {
-        let copy = self.push(message, is_own);
-        self.trim();
-        copy
-    }
-
-    fn trim(&mut self) {
-        while self.copies.len() > MAX_MAILBOX_MESSAGES || self.bytes > MAX_MAILBOX_BYTES {
-            let Some(oldest) = self.copies.pop_front() else {
-                break;
-            };
-            self.bytes -= oldest.message.text.len();
-        }
-    }
-
-    /// Adds the messages that waited while no stream was open, after dropping older ones beyond the
-    /// limits. All pending ones stay: the first stream that gets them may already be dead, so the
-    /// next stream needs them, too.
-    pub(super) fn add_pending(&mut self, pending: impl Iterator<Item = Arc<PrivateMessage>>) {
-        self.trim();
-        for message in pending {
-            self.push(message, false);
-        }
-    }
-
-    fn push(&mut self, message: Arc<PrivateMessage>, is_own: bool) -> PrivateCopy {
-        self.bytes += message.text.len();
-        let copy = PrivateCopy {
-            number: Some(self.next_number),
-            is_own,
-            message,
+    pub(super) fn push(&mut self, mail: Mail) {
+        let (mails, bytes) = match mail.sent {
+            Some(_) => (&mut self.sent, &mut self.sent_bytes),
+            None => (&mut self.waiting, &mut self.waiting_bytes),
         };
-        self.next_number += 1;
-        self.copies.push_back(copy.clone());
-        copy
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::chat::username::Username;
-
-    fn message(bytes: usize) -> Arc<PrivateMessage> {
-        Arc::new(PrivateMessage {
-            time: Timestamp::UNIX_EPOCH,
-            source: Username::from_stored("a"),
-            target: Username::from_stored("b"),
-            text: "x".repeat(bytes).into(),
-        })
+        *bytes += mail.bytes();
+        mails.push_back(mail);
     }
 
-    fn numbers(mailbox: &Mailbox) -> Vec<u64> {
-        let copies = mailbox.copies();
-        copies.iter().filter_map(|copy| copy.number).collect()
-    }
-
-    #[test]
-    fn full_mailbox_drops_the_oldest_messages() {
-        let mut mailbox = Mailbox::new(Timestamp::from_microsecond(7).unwrap());
-        for number in 0..MAX_MAILBOX_MESSAGES as u64 {
-            assert_eq!(mailbox.add(message(1), false).number, Some(7 + number));
+    /// Removes the oldest sent mail beyond the limits, and returns its keys.
+    pub(super) fn trim(&mut self, is_browser: bool) -> Vec<u64> {
+        let count = match is_browser {
+            true => MAX_MAILBOX_MESSAGES,
+            false => MAX_UNCERTAIN_MESSAGES,
+        };
+        let mut removed = Vec::new();
+        while (self.sent.len() > count || self.sent_bytes > MAX_MAILBOX_BYTES)
+            && let Some(oldest) = self.sent.pop_front()
+        {
+            self.sent_bytes -= oldest.bytes();
+            removed.push(oldest.key);
         }
-        assert_eq!(numbers(&mailbox)[0], 7);
-        mailbox.add(message(1), true);
-        assert_eq!(numbers(&mailbox)[0], 8);
-        mailbox.add(message(MAX_MAILBOX_BYTES - 1), false);
-        assert_eq!(numbers(&mailbox), [107, 108]);
-        mailbox.add(message(1), false);
-        assert_eq!(numbers(&mailbox), [108, 109]);
+        removed
     }
 
-    #[test]
-    fn pending_messages_drop_nothing_until_the_next_message() {
-        let mut mailbox = Mailbox::new(Timestamp::UNIX_EPOCH);
-        mailbox.add(message(1), true);
-        let half = MAX_MAILBOX_BYTES / 2;
-        mailbox.add_pending((0..4).map(|_| message(half)));
-        assert_eq!(numbers(&mailbox), [0, 1, 2, 3, 4]);
-        mailbox.add_pending((0..4).map(|_| message(half)));
-        assert_eq!(numbers(&mailbox), [3, 4, 5, 6, 7, 8]);
-        mailbox.add(message(1), false);
-        assert_eq!(numbers(&mailbox), [8, 9]);
+    /// Returns the copies of sent messages.
+    pub(super) fn sent_copies(&self) -> impl Iterator<Item = Reply> {
+        self.sent.iter().map(Mail::reply)
+    }
+
+    /// Takes the mail that waits.
+    pub(super) fn take_waiting(&mut self) -> VecDeque<Mail> {
+        self.waiting_bytes = 0;
+        std::mem::take(&mut self.waiting)
+    }
+
+    /// Takes all mail, oldest first.
+    pub(super) fn take_all(&mut self) -> VecDeque<Mail> {
+        let mut all = std::mem::take(self);
+        all.sent.append(&mut all.waiting);
+        all.sent
+    }
+
+    /// Takes the sent mail whose receipt is certain: sent up to this time, or before an event that
+    /// the client has.
+    pub(super) fn take_certain(&mut self, time: SignedDuration, event: u64) -> Vec<Mail> {
+        let is_certain = |mail: &Mail| {
+            let is_before_event = mail.sent.is_some_and(|sent| sent.after < event);
+            is_before_event || mail.is_sent_before(time)
+        };
+        let sent = std::mem::take(&mut self.sent).into_iter();
+        let (certain, rest): (Vec<_>, Vec<_>) = sent.partition(is_certain);
+        self.sent = rest.into();
+        self.sent_bytes = self.sent.iter().map(Mail::bytes).sum();
+        certain
+    }
+
+    /// Returns the sent messages whose receipt is certain since this time and of which the senders
+    /// would still be told.
+    pub(super) fn certain_mut(&mut self, time: SignedDuration) -> impl Iterator<Item = &mut Mail> {
+        let sent = self.sent.iter_mut();
+        sent.filter(move |mail| mail.sender.is_some() && mail.is_sent_before(time))
+    }
+
+    pub(super) fn has_uncertain(&self, is_browser: bool) -> bool {
+        match is_browser {
+            true => self.sent.iter().any(|mail| mail.sender.is_some()),
+            false => !self.sent.is_empty(),
+        }
     }
 }

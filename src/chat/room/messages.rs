@@ -1,12 +1,10 @@
 //! Public and private messages, and their acknowledgements.
 
-use crate::chat::error::RequestError;
 use crate::chat::event::EventKind;
 use crate::chat::message::Message;
 use crate::chat::request::{Nonce, SendMessage, SendPrivate};
 use crate::chat::room::Room;
 use crate::chat::room::effect::{Effect, Reply};
-use crate::chat::room::mailbox::PrivateCopy;
 use crate::chat::room::roster::UserId;
 use crate::chat::room::session_table::nonce_hash;
 use crate::chat::username::Username;
@@ -61,53 +59,6 @@ impl Room {
             }
             Err(error) => self.reject_request(id, error, "private"),
         }
-    }
-
-    /// Gives the sender and the receiver their copies, or keeps the message for a detached
-    /// receiver.
-    fn deliver_private(
-        &mut self,
-        sender: UserId,
-        target: Box<str>,
-        text: Box<str>,
-    ) -> Result<(), RequestError> {
-        let source = self.name(sender).cloned();
-        let receiver = self.roster.find_by_name(&target);
-        let user = receiver.and_then(|receiver| self.roster.get_mut(receiver));
-        let (Some(source), Some(receiver), Some(user)) = (source, receiver, user) else {
-            return Err(RequestError::NoSuchUser(target));
-        };
-        let message = Arc::new(PrivateMessage {
-            time: self.now.wall,
-            source,
-            target: user.name.clone(),
-            text,
-        });
-        let mut is_due = receiver != sender;
-        if is_due && let Some(detached) = &mut user.detached {
-            if !detached.add(sender, &message) {
-                return Err(RequestError::MailboxFull(user.name.as_str().into()));
-            }
-            is_due = false;
-        }
-        self.deliver(sender, message.clone(), true);
-        if is_due {
-            self.deliver(receiver, message, false);
-        }
-        Ok(())
-    }
-
-    /// Sends a user its copy of a private message. A browser user gets the copy again with each
-    /// later stream, since an open stream does not prove that the browser has the message.
-    fn deliver(&mut self, id: UserId, message: Arc<PrivateMessage>, is_own: bool) {
-        let Some(user) = self.roster.get_mut(id) else {
-            return;
-        };
-        let copy = match &mut user.mailbox {
-            Some(mailbox) => mailbox.add(message, is_own),
-            None => PrivateCopy::unnumbered(message),
-        };
-        self.effects.push(Effect::ToUser(id, Reply::Private(copy)));
     }
 
     /// Acknowledges a message again that was accepted before with the same nonce. Returns false for

@@ -3,6 +3,7 @@
 //! A request goes in and its [`Effect`]s come out, in order. The caller gives the time and new
 //! tokens; the room has no clock, randomness or I/O.
 
+mod delivery;
 mod effect;
 mod fair_queue;
 pub mod history;
@@ -45,6 +46,10 @@ pub struct Room {
     sessions: SessionTable,
     history: History,
     last_event: u64,
+    /// Key of the newest mail.
+    last_mail: u64,
+    /// Steady time at which the receipt of some mail may be certain.
+    next_receipt: Option<SignedDuration>,
     now: RoomTime,
     /// Effects of the current call.
     effects: Vec<Effect>,
@@ -81,6 +86,8 @@ impl Room {
             history: History::new(limits.history_messages, MAX_HISTORY_BYTES),
             limits,
             last_event: 0,
+            last_mail: 0,
+            next_receipt: None,
             now: RoomTime::default(),
             effects: Vec::new(),
         }
@@ -125,12 +132,13 @@ impl Room {
     /// Returns the steady time at which [`Room::expire`] next has something to do.
     pub fn next_expiry(&self) -> Option<SignedDuration> {
         let grace = self.roster.first_grace_end().map(|(until, _)| until);
-        let ends = [grace, self.sessions.next_end()];
+        let ends = [grace, self.sessions.next_end(), self.next_receipt];
         ends.into_iter().flatten().min()
     }
 
-    /// Removes users whose grace time is over, and expired sessions.
+    /// Removes users whose grace time is over, expired sessions, and mail that was received.
     pub fn expire(&mut self) -> Vec<Effect> {
+        self.expire_mail();
         while let Some((until, user)) = self.roster.first_grace_end()
             && until <= self.now.steady
         {
@@ -237,7 +245,7 @@ impl Room {
         std::mem::take(&mut self.effects)
     }
 
-    /// Takes the changes of sessions and nonces since the last call, for the store. Each session
+    /// Takes the changes of sessions, nonces and mail since the last call, for the store. Each session
     /// has at most one change.
     pub(crate) fn take_records(&mut self) -> Vec<Record> {
         self.sessions.take_records()

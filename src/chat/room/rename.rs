@@ -31,7 +31,7 @@ impl Room {
     ) -> Result<(Username, Option<UsernameKey>), RequestError> {
         let user = self.roster.get(id);
         let own_address = user
-            .filter(|user| user.mailbox.is_none())
+            .filter(|user| !user.is_browser)
             .map(|user| user.address);
         let name = Username::parse(requested, own_address).map_err(RequestError::Name)?;
         let is_address = own_address.is_some_and(|own| name == Username::from_address(own));

@@ -36,7 +36,9 @@ pub(super) struct User {
     pub(super) has_acted: bool,
     /// Number of the session of an extended client or a browser.
     pub(super) session: Option<u64>,
-    /// Some for a browser user, which never has an address as its name.
+    /// A browser user never has an address as its name.
+    pub(super) is_browser: bool,
+    /// `None` before the first private message.
     pub(super) mailbox: Option<Box<Mailbox>>,
     /// Some while the user has no connection.
     pub(super) detached: Option<Box<Detached>>,
@@ -58,6 +60,7 @@ impl User {
             has_chosen: false,
             has_acted: false,
             session: None,
+            is_browser: false,
             mailbox: None,
             detached: None,
         }
@@ -118,6 +121,10 @@ impl Roster {
     /// Returns the number of slots in use.
     pub(super) fn connected_count(&self) -> usize {
         self.users.len() - self.absent.len()
+    }
+
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut User> {
+        self.users.values_mut().map(Box::as_mut)
     }
 
     pub(super) fn iter(&self) -> impl ExactSizeIterator<Item = (&Username, Timestamp)> {
@@ -356,12 +363,11 @@ impl Roster {
     }
 
     /// Gives a slot that is reserved to a detached browser user that has none.
-    pub(super) fn give_slot(&mut self, id: UserId, address: IpAddr, now: Timestamp) {
+    pub(super) fn give_slot(&mut self, id: UserId, address: IpAddr) {
         if let Some(user) = self.users.get_mut(&id) {
             user.address = SocketAddr::new(address, 0);
-            // A restored browser user has no mailbox before its first request.
-            let mailbox = || Box::new(Mailbox::new(now));
-            user.mailbox.get_or_insert_with(mailbox);
+            // A restored user is not known as one before its first request.
+            user.is_browser = true;
             if let Some(detached) = &mut user.detached {
                 self.absent.remove(detached.owner, detached.until, id);
                 detached.has_reserved_slot = true;

@@ -4,7 +4,7 @@
 //! any number of a browser's live streams. After its last connection it is detached: it keeps its
 //! name, and private messages wait for it, until it is attached again or its grace time ends.
 
-use crate::chat::error::{RejectedRequest, RequestError};
+use crate::chat::error::RequestError;
 use crate::chat::event::{EventKind, LeaveReason};
 use crate::chat::record::{RestoredState, SessionRecord};
 use crate::chat::request::Hello;
@@ -13,18 +13,14 @@ use crate::chat::room::effect::{
 };
 use crate::chat::room::fair_queue::Owner;
 use crate::chat::room::limits::RoomLimits;
-use crate::chat::room::mailbox::{Mailbox, PrivateCopy};
-use crate::chat::room::messages::PrivateMessage;
 use crate::chat::room::roster::{User, UserId};
 use crate::chat::room::session_table::signed;
 use crate::chat::room::{Room, RoomTime, TokenSource};
 use crate::chat::token::{Token, TokenHash};
 use crate::chat::username::Username;
-use crate::limits::{MAX_KEPT_PRIVATE_BYTES, MAX_KEPT_PRIVATE_MESSAGES};
 use jiff::{SignedDuration, Timestamp};
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::sync::Arc;
 
 /// State of a user without a connection.
 #[derive(Debug)]
@@ -36,9 +32,6 @@ pub(super) struct Detached {
     /// Reason to announce if the user does not come back.
     pub(super) reason: LeaveReason,
     pub(super) has_reserved_slot: bool,
-    /// Private messages for the user, each with its sender.
-    pub(super) pending: Vec<(UserId, Arc<PrivateMessage>)>,
-    pending_bytes: usize,
 }
 
 impl Detached {
@@ -48,20 +41,7 @@ impl Detached {
             owner,
             reason,
             has_reserved_slot: false,
-            pending: Vec::new(),
-            pending_bytes: 0,
         }
-    }
-
-    /// Adds a private message. Returns false if it does not fit.
-    pub(super) fn add(&mut self, sender: UserId, message: &Arc<PrivateMessage>) -> bool {
-        let bytes = self.pending_bytes + message.text.len();
-        if self.pending.len() >= MAX_KEPT_PRIVATE_MESSAGES || bytes > MAX_KEPT_PRIVATE_BYTES {
-            return false;
-        }
-        self.pending_bytes = bytes;
-        self.pending.push((sender, message.clone()));
-        true
     }
 }
 
@@ -78,13 +58,14 @@ impl Room {
             return self.reject_request(user, RequestError::HelloTwice, "hello");
         }
         let has_token = hello.token.is_some();
+        let after = hello.after.map_or(0, |after| after.id);
         let known = self.find_session(hello.token, Token::hash);
         let is_known = known.is_some() || !has_token;
         let session = known
             .as_ref()
             .and_then(|(number, _)| self.sessions.get(*number));
         match (session.and_then(|session| session.user), known) {
-            (Some(earlier), Some(known)) => self.resume(user, earlier, known),
+            (Some(earlier), Some(known)) => self.resume(user, earlier, known, after),
             (_, known) => self.start_session(user, known, is_known, new_token),
         }
     }
@@ -177,6 +158,7 @@ impl Room {
                     has_chosen,
                     is_present: true,
                     used: self.now.wall,
+                    last_private: 0,
                 };
                 if let Some(number) = self.sessions.add(session, owner) {
                     break (number, token);
@@ -206,13 +188,20 @@ impl Room {
     }
 
     /// Gives the requesting user's connection to the session's user, and removes the requesting
-    /// user. The welcome comes first and describes the state after the events that follow.
-    fn resume(&mut self, requester: UserId, earlier: UserId, (session, token): (u64, Token)) {
+    /// user. The welcome comes first and describes the state after the events that follow. The
+    /// client has the event `after` and all that was sent before it.
+    fn resume(
+        &mut self,
+        requester: UserId,
+        earlier: UserId,
+        (session, token): (u64, Token),
+        after: u64,
+    ) {
         let is_summarised = self.is_over_announce_limit();
         let Some(temporary) = self.roster.take_over(requester, earlier) else {
             return;
         };
-        let detached = self.roster.attach(earlier);
+        self.roster.attach(earlier);
         let Some(user) = self.roster.get_mut(earlier) else {
             return;
         };
@@ -233,10 +222,8 @@ impl Room {
         if is_renamed {
             self.rename(earlier, &name, None);
         }
-        for (_, message) in detached.into_iter().flat_map(|detached| detached.pending) {
-            let copy = Reply::Private(PrivateCopy::unnumbered(message));
-            self.effects.push(Effect::ToUser(earlier, copy));
-        }
+        self.forget_mail(temporary.mailbox);
+        self.send_again(earlier, after);
         if temporary.has_acted {
             self.note_action(earlier);
         }
@@ -277,7 +264,7 @@ impl Room {
         let user = User {
             name: name.clone(),
             has_chosen: true,
-            mailbox: Some(Box::new(Mailbox::new(self.now.wall))),
+            is_browser: true,
             detached: Some(Box::new(detached)),
             ..User::new(SocketAddr::new(address, 0), self.now)
         };
@@ -302,16 +289,13 @@ impl Room {
     /// The user is detached without a slot, and none is free.
     pub fn attach_stream(&mut self, id: UserId, address: IpAddr) -> Result<Vec<Effect>, JoinError> {
         self.ensure_slot(id, address)?;
-        let detached = self.roster.attach(id);
-        let (Some(detached), Some(user)) = (detached, self.roster.get_mut(id)) else {
-            return Ok(self.take_effects());
-        };
-        if let Some(mailbox) = &mut user.mailbox {
-            mailbox.add_pending(detached.pending.into_iter().map(|(_, message)| message));
-        }
-        if let Some(session) = user.session {
-            let owner = user.owner();
-            self.sessions.touch(session, true, owner, self.now);
+        if self.roster.attach(id).is_some()
+            && let Some(user) = self.roster.get(id)
+        {
+            if let Some(session) = user.session {
+                self.sessions.touch(session, true, user.owner(), self.now);
+            }
+            self.open_mailbox(id);
         }
         Ok(self.take_effects())
     }
@@ -319,15 +303,9 @@ impl Room {
     fn ensure_slot(&mut self, id: UserId, address: IpAddr) -> Result<(), JoinError> {
         if self.roster.lacks_slot(id) {
             self.reserve_slot(address)?;
-            self.roster.give_slot(id, address, self.now.wall);
+            self.roster.give_slot(id, address);
         }
         Ok(())
-    }
-
-    /// Returns the newest private messages of a browser user.
-    pub fn mailbox(&self, user: UserId) -> Vec<PrivateCopy> {
-        let mailbox = self.roster.get(user).and_then(|user| user.mailbox.as_ref());
-        mailbox.map_or_else(Vec::new, |mailbox| mailbox.copies())
     }
 
     /// Restarts the grace time and the lifetime of the session of a detached browser user at a
@@ -359,13 +337,14 @@ impl Room {
         let stay = self.now.steady.saturating_sub(user.arrived);
         let has_stayed = stay >= signed(self.limits.min_stay);
         // A browser keeps its slot at first, as before its first stream, so that it can reload.
-        let may_be_away = has_stayed || user.mailbox.is_some();
+        let may_be_away = has_stayed || user.is_browser;
         match session.filter(|session| may_be_away && self.sessions.is_kept(*session)) {
             None => self.remove_user(id, reason),
             Some(session) if user.detached.is_none() => {
                 let owner = user.owner();
                 let mut detached = Detached::new(self.grace_end(), owner, reason);
                 detached.has_reserved_slot = !has_stayed;
+                self.note_receipts(id, reason);
                 self.roster.detach(id, detached);
                 self.sessions.touch(session, false, owner, self.now);
                 self.end_grace_over_capacity();
@@ -385,9 +364,12 @@ impl Room {
         }
     }
 
-    /// Removes a user. The senders of its pending messages get an error.
+    /// Removes a user. The senders of messages that it may not have get an error.
     fn remove_user(&mut self, id: UserId, reason: LeaveReason) {
         let is_summarised = self.is_over_announce_limit();
+        if self.roster.is_attached(id) {
+            self.note_receipts(id, reason);
+        }
         let Some(user) = self.roster.remove(id) else {
             return;
         };
@@ -406,15 +388,7 @@ impl Room {
             is_summarised,
             reason,
         });
-        let pending = user.detached.map(|detached| detached.pending);
-        for (sender, _) in pending.into_iter().flatten() {
-            let rejected = RejectedRequest {
-                error: RequestError::NotDelivered(target.as_str().into()),
-                kind: Some("private".into()),
-            };
-            let reply = Reply::Rejected(rejected);
-            self.effects.push(Effect::ToUser(sender, reply));
-        }
+        self.report_undelivered(target.as_str(), user.mailbox);
     }
 
     /// Removes a detached user with the reason of its disconnect.
@@ -482,6 +456,9 @@ impl Room {
                 .add_nonce(session, nonce.nonce, nonce.id, now.back_at(nonce.time));
         }
         room.sessions.start_recording();
+        for mail in stored.mail {
+            room.restore_mail(mail);
+        }
         for (name, _) in present.into_iter().flatten() {
             room.publish(EventKind::Left {
                 name,
@@ -527,23 +504,6 @@ impl Room {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn pending_messages_are_bounded_in_bytes() {
-        let message = |bytes: usize| {
-            Arc::new(PrivateMessage {
-                time: Timestamp::UNIX_EPOCH,
-                source: Username::from_stored("a"),
-                target: Username::from_stored("b"),
-                text: "x".repeat(bytes).into(),
-            })
-        };
-        let mut large = Detached::new(SignedDuration::ZERO, Owner::Restored(1), LeaveReason::Lost);
-        assert!(large.add(UserId(1), &message(MAX_KEPT_PRIVATE_BYTES - 1)));
-        assert!(!large.add(UserId(1), &message(2)));
-        assert!(large.add(UserId(1), &message(1)), "it still fits");
-        assert!(!large.add(UserId(1), &message(1)));
-    }
 
     #[test]
     fn repeated_streams_leave_one_record_of_their_session() {

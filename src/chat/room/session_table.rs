@@ -87,6 +87,17 @@ impl SessionTable {
         self.changes = Some(Changes::default());
     }
 
+    /// Records a change of something else for the store.
+    pub(super) fn record(&mut self, record: impl FnOnce(&Self) -> Record) {
+        if self.changes.is_none() {
+            return;
+        }
+        let record = record(self);
+        if let Some(changes) = &mut self.changes {
+            changes.other.push(record);
+        }
+    }
+
     pub(super) fn take_records(&mut self) -> Vec<Record> {
         let Some(changes) = self.changes.as_mut().map(std::mem::take) else {
             return Vec::new();
@@ -180,6 +191,29 @@ impl SessionTable {
             }
             self.record_session(number);
         }
+    }
+
+    /// Returns the next number for a private message of a browser. The first is above those of all
+    /// other sessions, since the same browser may still show messages of an earlier one.
+    pub(super) fn next_private(&mut self, number: u64, now: RoomTime) -> u64 {
+        let Some(last) = self.get(number).map(|session| session.record.last_private) else {
+            return 0;
+        };
+        let others = self
+            .sessions
+            .values()
+            .map(|other| other.record.last_private);
+        let next = match last {
+            0 => others
+                .max()
+                .max(u64::try_from(now.wall.as_microsecond()).ok())
+                .unwrap_or(0),
+            last => last,
+        } + 1;
+        if let Some(session) = self.get_mut(number) {
+            session.record.last_private = next;
+        }
+        next
     }
 
     pub(super) fn clear_user(&mut self, number: u64) {
@@ -335,6 +369,7 @@ mod tests {
             has_chosen: true,
             is_present: true,
             used: at(0).wall,
+            last_private: 0,
         };
         let owner = Owner::of([10, 0, 0, host].into());
         sessions.add(session, owner).unwrap()

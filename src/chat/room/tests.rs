@@ -126,6 +126,7 @@ fn stored_session(number: u8, name: &str, used: Timestamp) -> SessionRecord {
         has_chosen: true,
         is_present: true,
         used,
+        last_private: 0,
     }
 }
 

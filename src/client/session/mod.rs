@@ -7,7 +7,6 @@
 //! A client that reconnects lets only lines of the server decide the dialect, never a time without
 //! one: a stalled server may still read what was sent.
 
-mod facts;
 mod heartbeat;
 pub(crate) mod history_replay;
 mod recovery;
@@ -20,10 +19,9 @@ use crate::client::limits::{
     FIRST_LINE_TIMEOUT, GREETING_TIMEOUT, HELLO_TIMEOUT, MAX_IN_FLIGHT, MAX_LINE_BYTES,
     SILENCE_NOTICE,
 };
-use crate::client::session::facts::{basic_sentence, entered_name, line_id, renaming};
 use crate::client::session::heartbeat::Heartbeat;
 use crate::client::session::history_replay::HistoryReplay;
-use crate::client::session::recovery::{HeldLines, Recovery};
+use crate::client::session::recovery::{HeldLines, PrivateRepeats, Recovery};
 use crate::client::session::request::{UserRequest, encode};
 use crate::client::session::resend_queue::ResendQueue;
 use crate::client::session::update::SessionUpdate;
@@ -87,6 +85,7 @@ pub struct Session {
     pub(crate) name_rejection: Option<String>,
     identity: Option<Identity>,
     recovery: Option<Recovery>,
+    repeats: PrivateRepeats,
     replay: HistoryReplay,
     /// Queries that the server has not answered, at most [`MAX_IN_FLIGHT`].
     searches: VecDeque<String>,
@@ -127,6 +126,7 @@ impl Session {
             name_rejection: None,
             identity: None,
             recovery: None,
+            repeats: PrivateRepeats::default(),
             replay: HistoryReplay::default(),
             searches: VecDeque::new(),
             queue: ResendQueue::new(random),
@@ -397,6 +397,7 @@ impl Session {
             | ServerLine::Joined(_)
             | ServerLine::Left(_)
             | ServerLine::Renamed(_) => return self.receive_event(line, raw),
+            ServerLine::Private(ref private) if self.repeats.note(private) => return,
             ServerLine::Ack(ref ack) => self.queue.acknowledge(&ack.nonce),
             ServerLine::Error(ref error) => self.receive_error(error),
             ServerLine::Bye(ref bye) => self.bye = Some(bye.clone()),
@@ -408,10 +409,10 @@ impl Session {
     /// Chooses the dialect by the first line of a connection, however late it comes; returns
     /// whether to show that line.
     fn choose_dialect(&mut self, line: Option<&ServerLine>, raw: &[u8], now: Instant) -> bool {
-        let Some(entered) = line.and_then(entered_name).map(str::to_owned) else {
+        let Some(entered) = line.and_then(ServerLine::entered_name).map(str::to_owned) else {
             // A server that speaks the extended dialect says nothing else first, except that it
             // closes the connection, with a sentence that any server may use.
-            let is_rejection = line.is_some_and(|line| basic_sentence(line).is_some());
+            let is_rejection = line.is_some_and(|line| line.basic_sentence().is_some());
             if !self.knows_extended && !is_rejection {
                 self.phase = Phase::Basic;
             }
@@ -438,7 +439,9 @@ impl Session {
         // A later server tells in the same words which version it speaks.
         let reason = format!("Version {VERSION} of the extended dialect is unknown");
         matches!(self.phase, Phase::AwaitingWelcome(_))
-            && basic_sentence(line).is_some_and(|sentence| sentence.starts_with(&reason))
+            && line
+                .basic_sentence()
+                .is_some_and(|sentence| sentence.starts_with(&reason))
     }
 
     /// Goes on in the basic dialect, because the server has said that it speaks no other.
@@ -474,6 +477,7 @@ impl Session {
             id: last,
         };
         self.phase = Phase::Extended;
+        self.repeats.resume();
         self.name = Some(welcome.name.clone());
         if welcome.known == Some(false) {
             // The server has forgotten their nonces, too, and would say them twice.
@@ -515,14 +519,15 @@ impl Session {
 
     /// Handles a public event of the extended dialect, or any message of the basic one.
     fn receive_event(&mut self, line: ServerLine, raw: &[u8]) {
-        let id = line_id(&line);
+        let id = line.id();
         if let (Some(id), Some(known)) = (id, &mut self.identity) {
             if id <= known.cursor.id {
                 return;
             }
             known.cursor.id = id;
+            self.repeats.note_event();
         }
-        if let Some((old, new)) = renaming(&line)
+        if let Some((old, new)) = line.renaming()
             && self.name.as_deref() == Some(old)
         {
             self.name = Some(new.to_owned());

@@ -1,8 +1,11 @@
-//! Lines of the server that are shown later, and the events missed during a disconnect.
+//! Lines of the server that are shown later, events missed during a disconnect, and private
+//! messages that come twice.
 
 use crate::client::limits::{MAX_RECOVERED, MAX_RECOVERED_BYTES};
 use crate::client::session::update::MissedCount;
-use crate::protocol::server_line::ServerLine;
+use crate::limits::MAX_UNCERTAIN_MESSAGES;
+use crate::protocol::server_line::{PrivateLine, ServerLine};
+use std::collections::VecDeque;
 
 #[derive(Debug, Default)]
 pub(super) struct HeldLines {
@@ -42,5 +45,36 @@ impl Recovery {
         let lines = self.held.lines.iter();
         let is_message = |(line, _): &&(ServerLine, _)| matches!(line, ServerLine::Message(_));
         MissedCount::Messages(lines.filter(is_message).count())
+    }
+}
+
+/// Finds private messages that the server sends again because it does not know that they arrived.
+#[derive(Debug, Default)]
+pub(super) struct PrivateRepeats {
+    /// Received since the newest public event.
+    recent: VecDeque<PrivateLine>,
+    /// Received before this connection, and may come again.
+    expected: VecDeque<PrivateLine>,
+}
+
+impl PrivateRepeats {
+    pub(super) fn note_event(&mut self) {
+        self.recent.clear();
+    }
+
+    pub(super) fn resume(&mut self) {
+        self.expected = std::mem::take(&mut self.recent);
+    }
+
+    /// Notes a private message; returns whether it is a repeat.
+    pub(super) fn note(&mut self, line: &PrivateLine) -> bool {
+        self.recent.push_back(line.clone());
+        if self.recent.len() > MAX_UNCERTAIN_MESSAGES {
+            self.recent.pop_front();
+        }
+        let repeat = self.expected.iter().position(|expected| expected == line);
+        repeat
+            .and_then(|place| self.expected.remove(place))
+            .is_some()
     }
 }

@@ -342,6 +342,35 @@ fn temporary_address_of_resumed_connection_is_hidden() {
 }
 
 #[test]
+fn repeated_private_messages_are_shown_once() {
+    let private = |text: &str| {
+        let data = format!(r#"{{"time":"{TIME}","source":"bo","target":"al","message":"{text}"}}"#);
+        line("private", &data)
+    };
+    let mut client = ScriptedSession::extended();
+    client.receives(&private("early"));
+    client.receives(&message(11, "x"));
+    for text in ["one", "one", "two"] {
+        client.receives(&private(text));
+    }
+    assert_eq!(client.updates().len(), 5, "equal ones are not repeats");
+    for _ in 0..2 {
+        client.resumes(12, r#"{"complete":true,"missed":0}"#);
+        client.updates();
+        for text in ["one", "one", "two", "two"] {
+            client.receives(&private(text));
+        }
+        // The second one is new, and was received before the second loss.
+        assert!(client.updates().len() <= 1);
+    }
+    client.receives(&message(12, "y"));
+    client.resumes(12, r#"{"complete":true,"missed":0}"#);
+    client.updates();
+    client.receives(&private("two"));
+    assert_eq!(client.updates().len(), 1, "an event was received since");
+}
+
+#[test]
 fn recovery_is_bounded() {
     let mut client = ScriptedSession::extended();
     client.resumes(5000, r#"{"complete":true,"missed":4990}"#);

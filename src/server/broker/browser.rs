@@ -199,8 +199,8 @@ impl Broker {
 
     pub(super) fn send_mailbox(&mut self, key: ClientKey) {
         let user = self.fanout.user(key);
-        let copies = user.map_or_else(Vec::new, |user| self.room.mailbox(user));
-        let replies = copies.into_iter().map(Reply::Private);
+        let replies = user.map_or_else(Vec::new, |user| self.room.mailbox(user));
+        let replies = replies.into_iter();
         self.actions
             .extend(replies.map(|reply| Action::Reply(key, reply)));
     }

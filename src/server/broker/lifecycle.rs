@@ -154,6 +154,7 @@ impl Broker {
         if self.is_failing() {
             self.drop_uncommitted();
         }
+        self.room.note_last_receipts();
         for key in self.fanout.keys() {
             self.disconnect(key, CloseReason::Shutdown);
         }

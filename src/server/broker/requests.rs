@@ -58,7 +58,9 @@ impl Broker {
             ClientLine::Hello(mut hello, oldest_stored) => {
                 let address = self.fanout.address(key);
                 tracing::debug!(?address, client = ?hello.client, "speaks the extended dialect");
-                resume.after = hello.after.take();
+                resume.after = hello.after.clone();
+                let epoch = &self.context.epoch;
+                hello.after = hello.after.filter(|after| *after.epoch == **epoch);
                 resume.oldest_stored = oldest_stored;
                 self.room
                     .request(user, Request::Hello(hello), &mut new_token)

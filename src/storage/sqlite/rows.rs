@@ -3,7 +3,10 @@
 use crate::chat::event::{Event, EventKind, LeaveReason};
 use crate::chat::message::Message;
 use crate::chat::query;
-use crate::chat::record::{NonceRecord, Record, RestoredState, SessionRecord};
+use crate::chat::record::{
+    MailContent, MailRecord, NonceRecord, Record, RestoredState, SessionRecord,
+};
+use crate::chat::room::PrivateMessage;
 use crate::chat::token::TokenHash;
 use crate::chat::username::Username;
 use crate::limits::MAX_HISTORY_BYTES;
@@ -42,14 +45,16 @@ pub(super) fn write(connection: &Connection, record: &Record) -> rusqlite::Resul
         Record::Event(event) => write_event(connection, event),
         Record::Session(session) => execute(
             connection,
-            "INSERT OR REPLACE INTO sessions (token, name, has_chosen, is_present, used)
-             VALUES (?1, ?2, ?3, ?4, ?5)",
+            "INSERT OR REPLACE INTO sessions
+                (token, name, has_chosen, is_present, used, last_private)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
             params![
                 session.token.bytes(),
                 session.name.as_str(),
                 session.has_chosen,
                 session.is_present,
                 session.used.as_millisecond(),
+                sql_id(session.last_private),
             ],
         ),
         Record::SessionForgotten(token) => {
@@ -72,7 +77,40 @@ pub(super) fn write(connection: &Connection, record: &Record) -> rusqlite::Resul
             "DELETE FROM nonces WHERE token = ?1 AND nonce = ?2",
             params![token.bytes(), nonce.cast_signed()],
         ),
+        Record::Mail(mail) => write_mail(connection, mail),
+        Record::MailForgotten(key) => {
+            let key = [sql_id(*key)];
+            execute(connection, "DELETE FROM mail WHERE key = ?1", key)
+        }
     }
+}
+
+fn write_mail(connection: &Connection, mail: &MailRecord) -> rusqlite::Result<()> {
+    let (kind, target, message) = match &mail.content {
+        MailContent::NotDelivered(target) => ("not-delivered", &**target, None),
+        MailContent::Message { message, is_own } => {
+            let kind = if *is_own { "own" } else { "received" };
+            (kind, message.target.as_str(), Some(message))
+        }
+    };
+    execute(
+        connection,
+        "INSERT OR REPLACE INTO mail
+            (key, owner, sender, kind, number, after, time, source, target, text)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+        params![
+            sql_id(mail.key),
+            mail.owner.as_ref().map(TokenHash::bytes),
+            mail.sender.as_ref().map(TokenHash::bytes),
+            kind,
+            mail.number.map(sql_id),
+            mail.after.map(sql_id),
+            message.map(|message| message.time.as_millisecond()),
+            message.map(|message| message.source.as_str()),
+            target,
+            message.map(|message| &*message.text),
+        ],
+    )
 }
 
 fn write_event(connection: &Connection, event: &Event) -> rusqlite::Result<()> {
@@ -246,6 +284,7 @@ pub(super) fn restore(
         present,
         sessions: sessions(connection)?,
         nonces: nonces(connection)?,
+        mail: mail(connection)?,
     })
 }
 
@@ -275,8 +314,10 @@ fn token(row: &Row<'_>, column: usize) -> rusqlite::Result<TokenHash> {
 }
 
 fn sessions(connection: &Connection) -> rusqlite::Result<Vec<SessionRecord>> {
-    let mut statement = connection
-        .prepare("SELECT token, name, has_chosen, is_present, used FROM sessions ORDER BY used")?;
+    let mut statement = connection.prepare(
+        "SELECT token, name, has_chosen, is_present, used, last_private
+         FROM sessions ORDER BY used",
+    )?;
     let session = |row: &Row<'_>| {
         Ok(SessionRecord {
             token: token(row, 0)?,
@@ -284,9 +325,49 @@ fn sessions(connection: &Connection) -> rusqlite::Result<Vec<SessionRecord>> {
             has_chosen: row.get(2)?,
             is_present: row.get(3)?,
             used: time_of(row.get(4)?),
+            last_private: id_from_sql(row.get(5)?),
         })
     };
     statement.query_map([], session)?.collect()
+}
+
+fn mail(connection: &Connection) -> rusqlite::Result<Vec<MailRecord>> {
+    let mut statement = connection.prepare(
+        "SELECT key, owner, sender, number, after, kind, target, time, source, text
+         FROM mail ORDER BY key",
+    )?;
+    let mail = |row: &Row<'_>| {
+        let kind: String = row.get(5)?;
+        let content = match kind.as_str() {
+            "not-delivered" => MailContent::NotDelivered(row.get_ref(6)?.as_str()?.into()),
+            kind => MailContent::Message {
+                message: Arc::new(PrivateMessage {
+                    time: time_of(row.get(7)?),
+                    source: username(row, 8)?,
+                    target: username(row, 6)?,
+                    text: row.get_ref(9)?.as_str()?.into(),
+                }),
+                is_own: kind == "own",
+            },
+        };
+        let token = |column| {
+            let bytes: rusqlite::Result<Option<_>> = row.get(column);
+            bytes.map(|bytes| bytes.map(TokenHash::from_bytes))
+        };
+        let id = |column| {
+            let id: rusqlite::Result<Option<_>> = row.get(column);
+            id.map(|id| id.map(id_from_sql))
+        };
+        Ok(MailRecord {
+            key: id_from_sql(row.get(0)?),
+            owner: token(1)?,
+            sender: token(2)?,
+            number: id(3)?,
+            after: id(4)?,
+            content,
+        })
+    };
+    statement.query_map([], mail)?.collect()
 }
 
 fn nonces(connection: &Connection) -> rusqlite::Result<Vec<NonceRecord>> {

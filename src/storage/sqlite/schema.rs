@@ -16,7 +16,11 @@ const APPLICATION_ID: i32 = 0x736d_6f6c;
 ///
 /// Times are milliseconds since 1970, UTC. The full-text index gets words that are already folded,
 /// and stores no copy of them.
-const MIGRATIONS: [&str; 2] = [include_str!("version_1.sql"), include_str!("version_2.sql")];
+const MIGRATIONS: [&str; 3] = [
+    include_str!("version_1.sql"),
+    include_str!("version_2.sql"),
+    include_str!("version_3.sql"),
+];
 
 /// Version that last changed how the words of the full-text index are folded.
 const INDEX_VERSION: usize = 2;

@@ -127,6 +127,7 @@ fn reopened_store_restores_the_chat() {
             has_chosen: true,
             is_present: true,
             used: at(5),
+            last_private: 12,
         })
     };
     let nonce = |token, nonce, id| NonceRecord {

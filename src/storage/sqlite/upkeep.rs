@@ -53,6 +53,13 @@ impl Upkeep {
         self.next = self.next_merge.max(Instant::now());
     }
 
+    /// Notes the removal of private messages, which the full-text index does not have.
+    pub(super) fn note_removed_mail(&mut self) {
+        if self.scrub == Scrub::Clean {
+            self.scrub = Scrub::Truncate;
+        }
+    }
+
     pub(super) fn time_to_next(&self) -> Duration {
         self.next.saturating_duration_since(Instant::now())
     }

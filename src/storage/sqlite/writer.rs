@@ -223,17 +223,22 @@ impl WriterThread {
         let transaction = self.connection.transaction()?;
         let mut messages = 0;
         let mut last = None;
+        let mut has_removed = false;
         for record in commits.iter().flat_map(|commit| &commit.records) {
             rows::write(&transaction, record)?;
             if let Record::Event(event) = record {
                 last = Some(event.id);
                 messages += u64::from(matches!(event.kind, EventKind::Message(_)));
             }
+            has_removed |= matches!(record, Record::MailForgotten(_));
         }
         if let Some(last) = last {
             rows::write_last_event(&transaction, last)?;
         }
         transaction.commit()?;
+        if has_removed {
+            self.upkeep.note_removed_mail();
+        }
         self.message_count += messages;
         Ok(())
     }

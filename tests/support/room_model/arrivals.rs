@@ -3,7 +3,7 @@
 use super::{Model, Person, collide, network, parsed, seconds, token};
 use smolchat::chat::error::RequestError;
 use smolchat::chat::event::{EventKind, LeaveReason};
-use smolchat::chat::room::{BrowserJoinError, Effect, JoinError, Room, UserId};
+use smolchat::chat::room::{BrowserJoinError, Effect, JoinError, Reply, Room, UserId};
 use smolchat::chat::username::{Username, UsernameKey};
 use std::cmp::Reverse;
 use std::net::SocketAddr;
@@ -219,19 +219,31 @@ impl Model {
         let person = &mut self.here[place];
         let was_away = person.away.take().is_some();
         person.has_reserved_slot = false;
-        let kept = std::mem::take(&mut person.kept);
-        let kept = kept.into_iter().map(|(_, text)| (text, false));
-        person.mailbox.extend(kept);
-        let copies = room.mailbox(id);
-        let told = copies.iter();
-        let told: Vec<_> = told
-            .map(|copy| (copy.message.text.to_string(), copy.is_own))
-            .collect();
-        assert_eq!(told, person.mailbox);
-        let first = copies.first().and_then(|copy| copy.number);
-        for (copy, number) in copies.iter().zip(first.unwrap_or(0)..) {
-            assert_eq!(copy.number, Some(number));
+        let waiting = std::mem::take(&mut person.waiting);
+        if was_away {
+            self.trim(place);
         }
+        if !waiting.is_empty() {
+            self.await_receipts();
+        }
+        let mut told = room.mailbox(id).into_iter();
+        let (messages, errors): (Vec<_>, Vec<_>) =
+            waiting.into_iter().partition(|mail| mail.message.is_some());
+        let person = &mut self.here[place];
+        for mut mail in messages {
+            mail.at = self.now.steady;
+            person.sent.push(mail);
+        }
+        let mut next = None;
+        for mail in person.sent.iter().chain(&errors) {
+            let reply = told.next().expect("all mail");
+            Self::check_mail(mail.message.as_ref(), true, &reply);
+            if let Reply::Private(copy) = reply {
+                assert!(next.is_none_or(|next| copy.number == Some(next)));
+                next = copy.number.map(|number| number + 1);
+            }
+        }
+        assert_eq!(told.count(), 0);
         if let Some(number) = person.token.filter(|_| was_away) {
             self.use_token(number, place);
         }
@@ -253,6 +265,7 @@ impl Model {
         let mut effects = room.disconnect(id, LeaveReason::Closed);
         if self.is_at(place) {
             let has_stayed = self.has_stayed(place);
+            self.note_receipts(place, LeaveReason::Closed);
             let person = &mut self.here[place];
             person.away = Some(self.now.steady + seconds(self.limits.grace));
             person.has_reserved_slot = !has_stayed;

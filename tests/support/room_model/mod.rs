@@ -3,15 +3,17 @@
 //! The property test of the room and its fuzz target include this folder by its path.
 
 mod arrivals;
+mod mail;
 mod requests;
 mod sessions;
 
+use self::mail::Mail;
 use jiff::{SignedDuration, Timestamp};
 use smolchat::chat::error::RequestError;
 use smolchat::chat::event::{Event, EventKind, LeaveReason};
 use smolchat::chat::request::Request;
 use smolchat::chat::room::limits::RoomLimits;
-use smolchat::chat::room::{Effect, Reply, Room, RoomTime, UserId};
+use smolchat::chat::room::{Effect, Room, RoomTime, UserId};
 use smolchat::chat::token::Token;
 use smolchat::chat::username::{NameError, Username, UsernameKey};
 use smolchat::limits::MAX_HISTORY_BYTES;
@@ -71,10 +73,9 @@ struct Person {
     is_browser: bool,
     /// Whether the user counts as connected while away.
     has_reserved_slot: bool,
-    /// Sender and text of each message kept for the user.
-    kept: Vec<(UserId, String)>,
-    /// Text of each private message that a new stream repeats, and whether the user sent it.
-    mailbox: Vec<(String, bool)>,
+    /// Mail that may have to be sent again, and mail that waits.
+    sent: Vec<Mail>,
+    waiting: Vec<Mail>,
 }
 
 impl Person {
@@ -97,8 +98,8 @@ impl Person {
             away: None,
             is_browser: false,
             has_reserved_slot: false,
-            kept: Vec::new(),
-            mailbox: Vec::new(),
+            sent: Vec::new(),
+            waiting: Vec::new(),
         }
     }
 
@@ -170,6 +171,8 @@ pub(crate) struct Model {
     events: u64,
     tokens: Vec<Known>,
     now: RoomTime,
+    /// Steady time of the next look at what connected users have received.
+    next_receipt: Option<SignedDuration>,
 }
 
 fn seconds(time: Duration) -> SignedDuration {
@@ -189,6 +192,7 @@ impl Model {
             said: Vec::new(),
             events: 0,
             tokens: Vec::new(),
+            next_receipt: None,
             now: RoomTime {
                 wall: Timestamp::from_second(1_000_000_000).expect("a time"),
                 steady: SignedDuration::ZERO,
@@ -361,6 +365,7 @@ impl Model {
             Some(token) => {
                 self.use_token(token, place);
                 let until = self.now.steady + seconds(self.limits.grace);
+                self.note_receipts(place, LeaveReason::Closed);
                 self.here[place].away = Some(until);
                 self.check_absent(&mut effects);
             }
@@ -400,6 +405,9 @@ impl Model {
     /// Removes a user, which the first effects announce.
     fn gone(&mut self, place: usize, expected: LeaveReason, effects: &mut Vec<Effect>) {
         let many = self.here.len() > self.limits.announce_limit;
+        if self.here[place].away.is_none() {
+            self.note_receipts(place, expected);
+        }
         let person = self.here.remove(place);
         let kind = self.next_event(effects);
         assert!(
@@ -409,15 +417,6 @@ impl Model {
         );
         let told = format!("{} has left the chat", person.name);
         assert_eq!(event_notice(&kind), Some(told));
-        for (sender, _) in person.kept {
-            match effects.remove(0) {
-                Effect::ToUser(user, Reply::Rejected(rejected)) => {
-                    assert_eq!(user, sender);
-                    assert_eq!(rejected.error.code(), "not-delivered");
-                }
-                other => panic!("{other:?}, but the sender was to be told"),
-            }
-        }
         if let Some(token) = person.token {
             let known = &mut self.tokens[token];
             if person.away.is_none() {
@@ -426,6 +425,9 @@ impl Model {
             known.is_forgotten |= !known.is_kept;
         }
         self.gone.push(person.id);
+        for mail in person.sent.into_iter().chain(person.waiting) {
+            self.report(mail, effects);
+        }
     }
 
     fn use_token(&mut self, token: usize, place: usize) {
@@ -447,6 +449,7 @@ impl Model {
 
     /// Removes users and tokens whose time has passed.
     fn expire(&mut self, mut effects: Vec<Effect>) {
+        self.expire_mail();
         loop {
             let over = self.here.iter().enumerate().filter_map(|(place, person)| {
                 let until = person.away.filter(|until| *until <= self.now.steady)?;

@@ -154,33 +154,16 @@ impl Model {
             return self.take_refusal(room, place, Self::only(effects), "no-such-user");
         };
         let (id, is_away) = (target.id, target.away.is_some() && target.id != sender);
-        if is_away && target.kept.len() >= 100 {
+        let kept = target.waiting.iter().filter(|mail| mail.message.is_some());
+        if is_away && kept.count() >= 100 {
             return self.take_refusal(room, place, Self::only(effects), "mailbox-full");
         }
-        if is_away {
-            target.kept.push((sender, private.text.to_string()));
-        }
         self.here[place].refusals = 0;
-        let mut receivers = vec![sender];
-        if !is_away && id != sender {
-            receivers.push(id);
-        }
-        for receiver in receivers {
-            let Effect::ToUser(user, Reply::Private(copy)) = effects.remove(0) else {
-                panic!("a private message was expected")
-            };
-            assert_eq!((user, &copy.message.text), (receiver, &private.text));
-            let mut here = self.here.iter_mut();
-            let person = here.find(|person| person.id == user).expect("it is here");
-            assert_eq!(copy.number.is_some(), person.is_browser);
-            if person.is_browser {
-                let (text, is_own) = (private.text.to_string(), user == sender);
-                assert_eq!(copy.is_own, is_own);
-                person.mailbox.push((text, is_own));
-                // Each text is short.
-                let surplus = person.mailbox.len().saturating_sub(100);
-                person.mailbox.drain(..surplus);
-            }
+        let text = private.text.to_string();
+        let teller = (sender, self.here[place].token);
+        self.put(sender, Some((text.clone(), true)), None, &mut effects);
+        if id != sender {
+            self.put(id, Some((text, false)), Some(teller), &mut effects);
         }
         self.take_ack(place, nonce, None, &mut effects);
         self.note_action(sender, &mut effects);

@@ -151,7 +151,8 @@ impl Model {
         person.address = temporary.address;
         person.away = None;
         person.refusals = 0;
-        let kept = std::mem::take(&mut person.kept);
+        let mut again = std::mem::take(&mut person.sent);
+        again.append(&mut person.waiting);
         if !has_chosen {
             person.name = Username::from_address(person.address);
             person.keys = person.name.key();
@@ -171,11 +172,17 @@ impl Model {
             assert!(matches!(&renamed, EventKind::Renamed { old, new }
                     if *old == before && *new == name));
         }
-        for (_, text) in kept {
-            let Effect::ToUser(target, Reply::Private(copy)) = effects.remove(0) else {
+        if !again.is_empty() {
+            self.await_receipts();
+        }
+        for mut mail in again {
+            let Effect::ToUser(target, reply) = effects.remove(0) else {
                 panic!("what was kept was expected")
             };
-            assert_eq!((target, &*copy.message.text), (user, text.as_str()));
+            assert_eq!(target, user);
+            Self::check_mail(mail.message.as_ref(), false, &reply);
+            mail.at = self.now.steady;
+            self.here[earlier].sent.push(mail);
         }
         if temporary.has_acted {
             self.note_action(user, &mut effects);

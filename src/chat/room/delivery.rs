@@ -1,0 +1,335 @@
+//! Delivery of private messages, and errors about those that were not delivered.
+//!
+//! Receipt of a sent message is certain if the client has a later event, which it names when it
+//! resumes, or if its connection lived on for long enough.
+
+use crate::chat::error::RequestError;
+use crate::chat::event::LeaveReason;
+use crate::chat::record::{MailContent, MailRecord, Record};
+use crate::chat::room::Room;
+use crate::chat::room::effect::{Effect, Reply};
+use crate::chat::room::mailbox::{Mail, Mailbox, Sender, Sent};
+use crate::chat::room::messages::PrivateMessage;
+use crate::chat::room::roster::{User, UserId};
+use crate::chat::room::session_table::{SessionTable, signed};
+use crate::chat::token::TokenHash;
+use crate::limits::{CLOSE_TIME, RECEIPT_TIME};
+use jiff::SignedDuration;
+use std::sync::Arc;
+use std::time::Duration;
+
+impl Room {
+    /// Gives the sender and the receiver their copies, or keeps the message for a detached
+    /// receiver.
+    pub(super) fn deliver_private(
+        &mut self,
+        sender: UserId,
+        target: Box<str>,
+        text: Box<str>,
+    ) -> Result<(), RequestError> {
+        let source = self.roster.get(sender);
+        let receiver = self.roster.find_by_name(&target);
+        let user = receiver.and_then(|receiver| self.roster.get(receiver));
+        let (Some(source), Some(receiver), Some(user)) = (source, receiver, user) else {
+            return Err(RequestError::NoSuchUser(target));
+        };
+        let mailbox = user.mailbox.as_ref().filter(|_| user.detached.is_some());
+        if receiver != sender && mailbox.is_some_and(|mailbox| !mailbox.may_wait(text.len())) {
+            return Err(RequestError::MailboxFull(user.name.as_str().into()));
+        }
+        let message = Arc::new(PrivateMessage {
+            time: self.now.wall,
+            source: source.name.clone(),
+            target: user.name.clone(),
+            text,
+        });
+        let copy = |is_own| MailContent::Message {
+            message: message.clone(),
+            is_own,
+        };
+        let teller = Sender {
+            user: Some(sender),
+            session: source.session,
+        };
+        self.put(sender, copy(true), None);
+        if receiver != sender {
+            self.put(receiver, copy(false), Some(teller));
+        }
+        Ok(())
+    }
+
+    /// Sends mail to a user with a connection; puts it into the mailbox if it waits or may have to
+    /// be sent again.
+    fn put(&mut self, id: UserId, content: MailContent, sender: Option<Sender>) {
+        let Some(user) = self.roster.get_mut(id) else {
+            return;
+        };
+        let is_own = matches!(content, MailContent::Message { is_own: true, .. });
+        let is_error = matches!(content, MailContent::NotDelivered(_));
+        self.last_mail += 1;
+        let mut mail = Mail {
+            key: self.last_mail,
+            number: None,
+            content,
+            sender,
+            sent: None,
+        };
+        if is_own || user.detached.is_none() {
+            mail.sent = Some(Sent {
+                after: self.last_event,
+                at: self.now.steady,
+            });
+            if user.is_browser && !is_error {
+                let session = user.session.unwrap_or(0);
+                mail.number = Some(self.sessions.next_private(session, self.now));
+            }
+            self.effects.push(Effect::ToUser(id, mail.reply()));
+            // A browser shows an error whenever it comes, and a client its copy.
+            let is_done = match user.is_browser {
+                true => is_error,
+                false => is_own || (is_error && user.session.is_none()),
+            };
+            if is_done {
+                return;
+            }
+        }
+        let mailbox = user.mailbox.get_or_insert_default();
+        if is_error && mail.sent.is_none() && !mailbox.may_wait_for_error() {
+            return;
+        }
+        record(&mut self.sessions, user.session, &mail);
+        mailbox.push(mail);
+        for key in mailbox.trim(user.is_browser) {
+            self.sessions.record(|_| Record::MailForgotten(key));
+        }
+        self.await_receipts();
+    }
+
+    /// Returns what a new live stream of a browser user begins with: its newest private messages,
+    /// and errors that wait.
+    pub fn mailbox(&mut self, id: UserId) -> Vec<Reply> {
+        let user = self.roster.get_mut(id);
+        let Some(mailbox) = user.and_then(|user| user.mailbox.as_mut()) else {
+            return Vec::new();
+        };
+        let mut replies: Vec<Reply> = mailbox.sent_copies().collect();
+        for error in mailbox.take_waiting() {
+            self.sessions.record(|_| Record::MailForgotten(error.key));
+            replies.push(error.reply());
+        }
+        replies
+    }
+
+    /// Marks the waiting messages of a browser user as sent. All stay: the first stream that gets
+    /// them may already be dead, so the next stream needs them, too.
+    pub(super) fn open_mailbox(&mut self, id: UserId) {
+        let Some(user) = self.roster.get_mut(id) else {
+            return;
+        };
+        let Some(mailbox) = &mut user.mailbox else {
+            return;
+        };
+        for key in mailbox.trim(user.is_browser) {
+            self.sessions.record(|_| Record::MailForgotten(key));
+        }
+        let waiting = mailbox.take_waiting();
+        let has_waiting = !waiting.is_empty();
+        for mut mail in waiting {
+            if let MailContent::Message { .. } = mail.content {
+                let session = user.session.unwrap_or(0);
+                mail.number = Some(self.sessions.next_private(session, self.now));
+                mail.sent = Some(Sent {
+                    after: self.last_event,
+                    at: self.now.steady,
+                });
+                record(&mut self.sessions, user.session, &mail);
+            }
+            mailbox.push(mail);
+        }
+        if has_waiting {
+            self.await_receipts();
+        }
+    }
+
+    /// Sends a client that resumes what it does not have for certain. The client has the event
+    /// `after`.
+    pub(super) fn send_again(&mut self, id: UserId, after: u64) {
+        let Some(user) = self.roster.get_mut(id) else {
+            return;
+        };
+        let Some(mailbox) = &mut user.mailbox else {
+            return;
+        };
+        // An event of the future proves nothing.
+        let after = if after > self.last_event { 0 } else { after };
+        for mail in mailbox.take_certain(SignedDuration::MIN, after) {
+            self.sessions.record(|_| Record::MailForgotten(mail.key));
+        }
+        let again = mailbox.take_all();
+        let has_sent = !again.is_empty();
+        for mut mail in again {
+            mail.sent = Some(Sent {
+                after: self.last_event,
+                at: self.now.steady,
+            });
+            self.effects.push(Effect::ToUser(id, mail.reply()));
+            record(&mut self.sessions, user.session, &mail);
+            mailbox.push(mail);
+        }
+        if has_sent {
+            self.await_receipts();
+        }
+    }
+
+    // Receipts
+
+    fn await_receipts(&mut self) {
+        let time = self.now.steady.saturating_add(signed(RECEIPT_TIME));
+        self.next_receipt.get_or_insert(time);
+    }
+
+    /// Notes what a user has received before its last connection ended for this reason.
+    pub(super) fn note_receipts(&mut self, id: UserId, reason: LeaveReason) {
+        let Some(user) = self.roster.get_mut(id) else {
+            return;
+        };
+        let uncertain = match reason {
+            LeaveReason::Quit | LeaveReason::Refused => Duration::ZERO,
+            // So does every simple client end.
+            LeaveReason::Closed if user.session.is_none() => Duration::ZERO,
+            LeaveReason::Closed => CLOSE_TIME,
+            _ => RECEIPT_TIME,
+        };
+        let time = self.now.steady.saturating_sub(signed(uncertain));
+        note_receipts(&mut self.sessions, user, time);
+    }
+
+    /// Notes that users of the basic dialect receive everything, because the server stops in
+    /// order. They cannot resume.
+    pub(crate) fn note_last_receipts(&mut self) {
+        for user in self.roster.iter_mut() {
+            if user.session.is_none() {
+                note_receipts(&mut self.sessions, user, SignedDuration::MAX);
+            }
+        }
+    }
+
+    /// Notes what connected users have received, because their connections lived on.
+    pub(super) fn expire_mail(&mut self) {
+        if self.next_receipt.is_none_or(|time| time > self.now.steady) {
+            return;
+        }
+        let time = self.now.steady.saturating_sub(signed(RECEIPT_TIME));
+        let mut is_any_left = false;
+        for user in self.roster.iter_mut() {
+            if user.detached.is_none() {
+                note_receipts(&mut self.sessions, user, time);
+                let mailbox = user.mailbox.as_ref();
+                is_any_left |=
+                    mailbox.is_some_and(|mailbox| mailbox.has_uncertain(user.is_browser));
+            }
+        }
+        let next = self.now.steady.saturating_add(signed(RECEIPT_TIME / 4));
+        self.next_receipt = is_any_left.then_some(next);
+    }
+
+    // Ends
+
+    /// Removes the mail of a user that it has received.
+    pub(super) fn forget_mail(&mut self, mailbox: Option<Box<Mailbox>>) {
+        for mail in mailbox.into_iter().flat_map(|mut all| all.take_all()) {
+            self.sessions.record(|_| Record::MailForgotten(mail.key));
+        }
+    }
+
+    /// Removes the mail of a user that has left, and tells the senders.
+    pub(super) fn report_undelivered(&mut self, target: &str, mailbox: Option<Box<Mailbox>>) {
+        for mail in mailbox.into_iter().flat_map(|mut all| all.take_all()) {
+            self.sessions.record(|_| Record::MailForgotten(mail.key));
+            if let Some(sender) = mail.sender {
+                self.report(sender, target);
+            }
+        }
+    }
+
+    fn report(&mut self, sender: Sender, target: &str) {
+        let session = sender.session.and_then(|number| self.sessions.get(number));
+        let user = session.and_then(|session| session.user).or(sender.user);
+        if let Some(user) = user {
+            self.put(user, MailContent::NotDelivered(target.into()), None);
+        }
+    }
+
+    /// Takes over stored mail, after the sessions.
+    pub(super) fn restore_mail(&mut self, stored: MailRecord) {
+        self.last_mail = self.last_mail.max(stored.key);
+        let session = |token: TokenHash| {
+            let number = token.prefix();
+            let session = self.sessions.get(number)?;
+            (session.record.token == token).then_some((number, session.user))
+        };
+        let sender = stored.sender.and_then(session).map(|(number, _)| Sender {
+            user: None,
+            session: Some(number),
+        });
+        let owner = stored.owner.and_then(session).and_then(|(_, user)| user);
+        let owner = owner.and_then(|owner| self.roster.get_mut(owner));
+        match (owner, &stored.content) {
+            (Some(owner), _) => owner.mailbox.get_or_insert_default().push(Mail {
+                key: stored.key,
+                number: stored.number,
+                content: stored.content,
+                sender,
+                sent: stored.after.map(|after| Sent {
+                    after,
+                    at: self.now.steady,
+                }),
+            }),
+            (None, content) => {
+                self.sessions.record(|_| Record::MailForgotten(stored.key));
+                if let (Some(sender), MailContent::Message { message, .. }) = (sender, content) {
+                    self.report(sender, message.target.as_str());
+                }
+            }
+        }
+    }
+}
+
+/// Removes the mail that a user has received for certain, sent up to this time. A browser user
+/// keeps it, but the senders need no report any more.
+fn note_receipts(sessions: &mut SessionTable, user: &mut User, time: SignedDuration) {
+    let Some(mailbox) = &mut user.mailbox else {
+        return;
+    };
+    if user.is_browser {
+        for mail in mailbox.certain_mut(time) {
+            mail.sender = None;
+            record(sessions, user.session, mail);
+        }
+        return;
+    }
+    for mail in mailbox.take_certain(time, 0) {
+        sessions.record(|_| Record::MailForgotten(mail.key));
+    }
+}
+
+/// Records new or changed mail of the user with this session.
+fn record(sessions: &mut SessionTable, owner: Option<u64>, mail: &Mail) {
+    sessions.record(|sessions| {
+        let token = |number| sessions.get(number).map(|session| session.record.token);
+        Record::Mail(MailRecord {
+            key: mail.key,
+            owner: owner.and_then(token),
+            sender: mail
+                .sender
+                .and_then(|sender| sender.session)
+                .and_then(token),
+            number: mail.number,
+            after: mail.sent.map(|sent| sent.after),
+            content: mail.content.clone(),
+        })
+    });
+}
+
+#[cfg(test)]
+mod tests;
