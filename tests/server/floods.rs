@@ -136,6 +136,11 @@ fn search_waits_for_few_queries_of_a_flood_from_another_address() {
         assert!(between <= 12, "{between} answers in round {round}");
     }
     drop(flood);
+    eventually(
+        PATIENCE,
+        "nothing is searched for clients that are gone",
+        || chat.metric("smolchat_users") == 2,
+    );
 }
 
 #[cfg(target_os = "linux")]

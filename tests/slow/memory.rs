@@ -1,15 +1,18 @@
 //! Memory and CPU of the server program under load, as the system counts them.
 
+use crate::support::extended::{Extended, Folder};
 use crate::support::http::{Events, Http};
 use crate::support::{
     Deadline, LineClient, PATIENCE, RealServer, Said, backlog, eventually, request, skip,
     unpaced_with, wait_for_users,
 };
+use serde_json::json;
 use smolchat::limits::MAX_HISTORY_BYTES;
 use smolchat::server::limits::{
     DEFAULT_MAX_LAG_BYTES, DEFAULT_MAX_LINE_BYTES, Limits, READ_BUFFER_BYTES, RECENT_EVENTS_BYTES,
     TRANSCRIPT_BYTES,
 };
+use std::net::IpAddr;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -107,6 +110,111 @@ fn most_memory(limits: &Limits) -> usize {
     let log = limits.max_lag_bytes + 1024 * 1024;
     let past = RECENT_EVENTS_BYTES.max(limits.max_lag_bytes) + 1024 * 1024;
     limits.max_clients * each + 2 * log + past + MAX_HISTORY_BYTES + 2 * TRANSCRIPT_BYTES
+}
+
+/// Returns the sum of docs/operations.md for these limits with a store, without the page and
+/// without nonces.
+#[cfg(target_os = "linux")]
+fn documented_memory(limits: &Limits) -> usize {
+    const KIB: usize = 1024;
+    let each = limits.max_line_bytes
+        + 160 * KIB
+        + 3 * limits.max_message_bytes
+        + 8 * limits.history_messages
+        + 64 * limits.max_clients;
+    let logs = 2 * (limits.max_lag_bytes + KIB * KIB);
+    let past = RECENT_EVENTS_BYTES.max(limits.max_lag_bytes) + KIB * KIB;
+    let sessions = 10 * limits.max_clients * KIB;
+    let store = 2 * 8 * KIB * KIB + 8 * KIB * KIB;
+    let rest = MAX_HISTORY_BYTES + 2 * TRANSCRIPT_BYTES;
+    (limits.max_clients + 256) * each + logs + past + sessions + store + rest
+}
+
+/// Connects visitors from one address, two at a time. Each says hello and these lines, reads up to
+/// a line with this part or the end, and closes.
+#[cfg(target_os = "linux")]
+fn visit(server: &RealServer, address: [u8; 4], visits: usize, lines: &str, part: &str) {
+    let hello = r#"{"type":"hello","data":{"version":2,"client":"visitor/1"}}"#;
+    let visit_many = |thread: usize| {
+        server.transcript.share();
+        for visit in 0..visits / 2 {
+            let source = (IpAddr::from(address), 0).into();
+            let mut visitor = server.connect_from(source, "visitor");
+            let name = format!("visitor {thread} {visit}");
+            visitor.send_raw(format!("{hello}\n{}\n", lines.replace("NAME", &name)).as_bytes());
+            while let Some(line) = visitor.next_line()
+                && !String::from_utf8_lossy(&line).contains(part)
+            {}
+        }
+    };
+    thread::scope(|scope| {
+        for thread in 0..2 {
+            scope.spawn(move || visit_many(thread));
+        }
+    });
+}
+
+/// Searches while a hundred clients of another address search without pause, and half of them do
+/// not read what is found.
+#[cfg(target_os = "linux")]
+fn search_in_a_flood(server: &RealServer) {
+    let mut own = Extended::connect(server, "own");
+    // The full-text index does not narrow this search.
+    let mut search = || {
+        let start = Instant::now();
+        own.send("search", json!({"query": "from:\"!\""}));
+        assert_eq!(own.skip_to("search")["more"], false);
+        start.elapsed()
+    };
+    let alone = search();
+    let flooders: Vec<_> = (0..100)
+        .map(|number| {
+            let source = (IpAddr::from([127, 0, 0, 4]), 0).into();
+            let mut flooder = server.connect_from(source, "flooder");
+            let query = ["from:\\\"!\\\"", "words"][number % 2];
+            let line = format!(r#"{{"type":"search","data":{{"query":"{query}"}}}}"#);
+            let hello = "{\"type\":\"hello\",\"data\":{\"version\":2}}\n";
+            flooder.send_raw(format!("{hello}{}", format!("{line}\n").repeat(500)).as_bytes());
+            flooder
+        })
+        .collect();
+    let slowest = (0..10).map(|_| search()).max().expect("a search");
+    assert!(
+        slowest < alone * 10 + Duration::from_secs(1),
+        "a search took {slowest:?} instead of {alone:?}"
+    );
+    drop(flooders);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+#[ignore = "slow"]
+fn strangers_stay_within_documented_memory() {
+    let folder = Folder::new();
+    let file = folder.file("chat.db");
+    let file = file.to_str().expect("a plain path");
+    let clients = ["--max-clients", "128", "--announce-limit", "5"];
+    let mut command = RealServer::command(&["--no-web", "--db", file]);
+    command.args(unpaced_with(&clients));
+    let server = RealServer::from_command(command);
+    server.transcript.set_limit(Duration::from_secs(240));
+    let memory = server.memory_may_grow(documented_memory(&Limits {
+        max_clients: 128,
+        ..Limits::default()
+    }) as u64);
+    let quit = r#"{"type":"quit","data":""}"#;
+    visit(&server, [127, 0, 0, 2], 1000, quit, "never");
+    let name = r#"{"type":"set-name","data":"NAME"}"#;
+    visit(&server, [127, 0, 0, 3], 2000, name, "new_name");
+    server.connect("talker").say_many(20_000, "some words");
+    // Repeated visits need nothing more.
+    let again = server.memory_may_grow(8 * MIB);
+    visit(&server, [127, 0, 0, 2], 4000, quit, "never");
+    visit(&server, [127, 0, 0, 3], 2000, name, "new_name");
+    again.check(&server);
+    search_in_a_flood(&server);
+    memory.check(&server);
+    wait_for_users(&mut server.connect("last"), 1);
 }
 
 /// Returns a rename and a request for the users that is the longest line, its end included. The

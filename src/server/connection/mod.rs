@@ -196,10 +196,22 @@ impl<'a> Connection<'a> {
 
     /// Asks the archive, and returns the line that tells the broker the answer.
     async fn answer(&self, request: Request) -> ClientLine {
+        if let Request::Hello(hello) = request {
+            let oldest = self.context.archive.oldest_event().await;
+            return ClientLine::Hello(hello, oldest);
+        }
+        // Nobody would read the answer.
+        let is_closing = async {
+            self.handle.wait(Flags::CLOSE.or(Flags::BROKEN)).await;
+            ClientLine::Answer(Arc::default())
+        };
+        is_closing.or(self.query(request)).await
+    }
+
+    async fn query(&self, request: Request) -> ClientLine {
         let archive = &self.context.archive;
         let address = self.handle.address().ip();
         let found = match request {
-            Request::Hello(hello) => return ClientLine::Hello(hello, archive.oldest_event().await),
             Request::Page(page) => {
                 let found = archive.page(address, page).await;
                 found.map(|found| messages_line("history", found))
