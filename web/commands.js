@@ -7,7 +7,7 @@ import { profile, setIgnored } from './profile.js';
 import { clear, markMentions, showLast, showMessage, updateIgnored } from './messages.js';
 import { names } from './users.js';
 import { reconnect } from './stream.js';
-import { showError } from './composer.js';
+import { showError, hasKeyboard } from './composer.js';
 import { send } from './send_queue.js';
 import { join, leave } from './session.js';
 import { allMentions, getReplyTarget } from './notifications.js';
@@ -82,7 +82,9 @@ function help(argument) {
   if (!shown.length) return fail(unknownCommand(name));
   showAnswer(
     name ? `Help for /${name}` : 'Commands',
-    make('p', '', 'Enter sends, Shift+Enter inserts a line break, Tab completes, Up brings back what you said.'),
+    make('p', '', hasKeyboard
+      ? 'Enter sends, Shift+Enter inserts a line break, Tab completes, Up brings back what you said.'
+      : 'The button sends, Enter inserts a line break; @ and / suggest names and commands.'),
     listOf(shown.map(([command, [expected, text]]) => [make('code', '', `/${command} ${expected}`.trim()), ` ${text}`])),
   );
   return true;
@@ -160,7 +162,9 @@ function reply(message) {
 function ignore(name, isIgnored) {
   setIgnored(name, isIgnored);
   updateIgnored();
-  showAnswer('Ignored users', `Messages from ${name} are ${isIgnored ? 'hidden' : 'shown'}.`);
+  const isHere = [...names()].some((other) => other.toLowerCase() === name.toLowerCase());
+  const hint = isIgnored && !isHere ? ' No user of that name is here; the name stays ignored.' : '';
+  showAnswer('Ignored users', `Messages from ${name} are ${isIgnored ? 'hidden' : 'shown'}.${hint}`);
 }
 
 function listMentions() {

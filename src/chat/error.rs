@@ -201,7 +201,7 @@ impl fmt::Display for RequestError {
                 "This connection has already sent \"hello\"; open another to be another user".into()
             }
             NoSuchUser(name) => format!(
-                "No user is named {}; \"users\" lists the connected users",
+                "No user is named {}; check the name in the list of users",
                 quoted(name)
             ),
             MailboxFull(name) => format!(

@@ -92,7 +92,12 @@ impl Chat<'_> {
             Command::Invalid(sentence) => self.error(line, &sentence),
             Command::SetIgnored(name, is_ignored) => {
                 let has_changed = state.formatter.set_ignored(&name, is_ignored);
-                ignored_sentence(&quoted(&name), is_ignored, has_changed)
+                let sentence = ignored_sentence(&quoted(&name), is_ignored, has_changed);
+                if is_ignored && has_changed && state.session.is_extended() {
+                    state.formatter.check_is_here(name);
+                    state.session.request(UserRequest::Users, None, now);
+                }
+                sentence
             }
             Command::Info => self.info(&state.session),
         };

@@ -165,7 +165,7 @@ impl Chat<'_> {
         let is_welcome = |update: &SessionUpdate| matches!(update, SessionUpdate::Welcome { .. });
         if self.io.has_view && updates.iter().any(is_welcome) {
             // Completion needs the names of the users who are already here.
-            state.formatter.hidden_user_lists += 1;
+            state.formatter.expect_hidden_list();
             state.session.request(UserRequest::Users, None, now);
         }
         if let Some(text) = &self.config.say {

@@ -145,7 +145,7 @@ async fn end_connection(chat: &Chat<'_>) -> Option<Bye> {
         let state = &mut *chat.state.borrow_mut();
         state.session.disconnected();
         // A new connection does not bring the lists that this one owes.
-        state.formatter.hidden_user_lists = 0;
+        state.formatter.forget_lists();
         state.session.bye.take()
     };
     chat.show_updates().await;

@@ -223,7 +223,10 @@ fn commands_work_as_in_the_terminal() {
     browser.wait_for("#answer", "2 online", true);
     say(&browser, "/search hello");
     browser.wait_for("#answer", "results for", true);
+    say(&browser, "/ignore Typo");
+    browser.wait_for("#answer", "No user of that name is here", true);
     say(&browser, "/ignore ALICE");
+    browser.wait_for("#answer", "No user of that name is here", false);
     browser.wait_until("document.querySelector('.message.ignored')");
     alice.say_and_hear("hidden");
     alice.send_raw(

@@ -212,6 +212,11 @@ fn two_clients_use_every_command() {
     alice.stderr.wait_for("You are alice at 127.0.0.1");
     alice.type_line("/ignore bob b");
     alice.stderr.wait_for("Messages from \"bob b\" are hidden");
+    alice.type_line("/ignore Typo");
+    alice
+        .stderr
+        .wait_for("No user named \"Typo\" is here; the name stays ignored\n");
+    assert!(!alice.stderr.text().contains("\"bob b\" is here"));
     bob.type_line("unheard");
     bob.stdout.wait_for("Bob B: unheard\n");
     // What comes after it has come, so it would be here by now.

@@ -27,7 +27,9 @@ pub(crate) struct Formatter {
     messages: u64,
     max_messages: u64,
     /// Number of expected user lists that only feed completion.
-    pub(crate) hidden_user_lists: usize,
+    hidden_user_lists: usize,
+    /// Ignored names to look for in the next of those lists.
+    unseen: Vec<String>,
     own_name: Option<String>,
 }
 
@@ -40,6 +42,7 @@ impl Formatter {
             messages: 0,
             max_messages,
             hidden_user_lists: 0,
+            unseen: Vec::new(),
             own_name: None,
         }
     }
@@ -47,6 +50,23 @@ impl Formatter {
     /// Returns whether as many messages as wanted were shown.
     pub(crate) fn is_done(&self) -> bool {
         self.messages >= self.max_messages
+    }
+
+    /// Expects a user list that is not shown, and only feeds completion.
+    pub(crate) fn expect_hidden_list(&mut self) {
+        self.hidden_user_lists += 1;
+    }
+
+    /// Expects a user list that is not shown; tells the user if it lacks this name.
+    pub(crate) fn check_is_here(&mut self, name: String) {
+        self.hidden_user_lists += 1;
+        self.unseen.push(name);
+    }
+
+    /// Expects none of these lists any more, because the connection is lost.
+    pub(crate) fn forget_lists(&mut self) {
+        self.hidden_user_lists = 0;
+        self.unseen.clear();
     }
 
     /// Hides or shows the messages of a user; returns whether that is a change.
@@ -164,6 +184,15 @@ impl Formatter {
             ServerLine::Users(users) => {
                 let names: Vec<String> = users.into_iter().map(|user| user.name).collect();
                 let sentence = format!("Connected users ({}): {}", names.len(), names.join(", "));
+                for name in self.unseen.drain(..) {
+                    let folded = name.to_lowercase();
+                    if !names.iter().any(|other| other.to_lowercase() == folded) {
+                        items.push(OutputItem::Notice(format!(
+                            "No user named {} is here; the name stays ignored",
+                            quoted(&name)
+                        )));
+                    }
+                }
                 items.push(OutputItem::PresentUsers(names));
                 if self.hidden_user_lists > 0 {
                     self.hidden_user_lists -= 1;

@@ -151,7 +151,7 @@ fn search_results_repeat_the_query() {
 #[test]
 fn hidden_user_list_only_feeds_completion() {
     let mut formatter = Formatter::new(false, u64::MAX);
-    formatter.hidden_user_lists = 1;
+    formatter.expect_hidden_list();
     let list = line("users", r#"[{"name":"al"}]"#);
     let present = OutputItem::PresentUsers(vec!["al".into()]);
     assert_eq!(
