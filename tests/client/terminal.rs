@@ -524,6 +524,27 @@ fn addresses_are_links_in_capable_terminals() {
 }
 
 #[test]
+fn terminal_wraps_a_long_address_that_is_no_link() {
+    let (mut server, terminal) = scripted(Start {
+        size: (40, 12),
+        environment: &[("FORCE_HYPERLINK", "0")],
+        ..Start::default()
+    });
+    let long = format!("https://example.org/{}", "x".repeat(40));
+    server.say("bob", &format!("{long} and more"));
+    server.say("bob", "see https://example.org/yyyyyyyyyyyyy");
+    // The virtual screen joins the rows that it has wrapped itself, as copying does.
+    terminal.sees_chat(&[
+        &format!("bob: {long} and more"),
+        "bob: see",
+        "     https://example.org/yyyyyyyyyyyyy",
+    ]);
+    terminal.sees("the prompt below", |terminal| {
+        terminal.with_screen(|screen| screen.cursor_position()) == (7, 2)
+    });
+}
+
+#[test]
 fn received_text_cannot_control_the_terminal() {
     let (mut server, terminal) = scripted(Start::default());
     let attacks = [

@@ -3,7 +3,7 @@
 use crate::chat::sanitize::for_terminal;
 use crate::cli::style::RESET;
 use crate::client::terminal::recognition::web_addresses;
-use crate::client::terminal::wrap::{Widths, has_right_to_left, wrap};
+use crate::client::terminal::wrap::{RowEdges, Widths, has_right_to_left, wrap};
 use std::ops::Range;
 
 /// Longest hyperlink in bytes; terminals ignore longer ones.
@@ -37,6 +37,8 @@ pub(crate) struct TextBlock {
     label_end: usize,
     /// Spans may be nested, but do not overlap otherwise.
     spans: Vec<Span>,
+    /// Parts that only the terminal breaks.
+    whole: Vec<Range<usize>>,
 }
 
 impl TextBlock {
@@ -46,6 +48,7 @@ impl TextBlock {
             text: format!("{label}{text}"),
             label_end: label.len(),
             spans: Vec::new(),
+            whole: Vec::new(),
         }
     }
 
@@ -80,26 +83,45 @@ impl TextBlock {
         }
     }
 
-    /// Appends the rows, each with its newline; returns their number. Rows after the first are
+    /// Keeps the web addresses in the text whole, so that a terminal without hyperlinks recognises
+    /// them. An address longer than a row continues in the first column of the next.
+    pub(crate) fn keep_addresses(&mut self) {
+        for link in web_addresses(&self.text[self.label_end..]) {
+            let Range { start, end } = link.range;
+            self.whole
+                .push(self.label_end + start..self.label_end + end);
+        }
+    }
+
+    /// Appends the rows, each with its newline; returns their number on the screen. Rows after the first are
     /// indented to the text.
     pub(crate) fn draw(&self, columns: usize, widths: Widths, out: &mut String) -> usize {
-        // Terminals differ in what follows a full row, so the last column stays free.
-        let columns = columns.saturating_sub(1).max(1);
-        let margin_columns = self.margin.chars().count();
+        let first = self.margin.chars().count();
         let label_columns = widths.of(&self.text[..self.label_end]);
         // A long name must not squeeze the text into a few columns.
-        let indent = (margin_columns + label_columns).min(columns / 3);
-        let first = columns.saturating_sub(margin_columns);
-        let rows = wrap(&self.text, first, columns - indent, widths);
-        for (number, row) in rows.iter().enumerate() {
+        let indent = (first + label_columns).min(columns.saturating_sub(1) / 3);
+        let edges = RowEdges {
+            first,
+            indent,
+            columns,
+            widths,
+        };
+        let mut count = 0;
+        for (number, row) in wrap(&self.text, edges, &self.whole).into_iter().enumerate() {
+            let start = match number {
+                0 => first,
+                _ => indent,
+            };
             match number {
                 0 => out.push_str(&self.margin),
                 _ => out.extend(std::iter::repeat_n(' ', indent)),
             }
-            self.draw_row(row.clone(), out);
+            let (_, further_rows) = edges.behind(&self.text[row.clone()], start);
+            count += 1 + further_rows;
+            self.draw_row(row, out);
             out.push('\n');
         }
-        rows.len()
+        count
     }
 
     fn draw_row(&self, row: Range<usize>, out: &mut String) {
@@ -189,6 +211,40 @@ mod tests {
             "al: see\n   {open}https://{close}\n   {open}b.org/{close}\n   {open}cdefgh{close}.\n"
         );
         assert_eq!(drawn(&block, 12), expected);
+    }
+
+    #[test]
+    fn kept_addresses_are_wrapped_by_the_terminal() {
+        let long = format!("https://b.org/{}", "x".repeat(50));
+        for (text, expected, rows) in [
+            // One that fits a row begins there.
+            (
+                "see https://b.org/c",
+                "al: see\n    https://b.org/c\n".to_owned(),
+                2,
+            ),
+            (&long, format!("al: {long}\n"), 4),
+            // The text goes on behind the end of the address.
+            (
+                &format!("({long}) and so on"),
+                format!("al: ({long}) and so\n    on\n"),
+                5,
+            ),
+            (&format!("see {long}"), format!("al: see {long}\n"), 4),
+        ] {
+            let mut block = labelled("al: ", text);
+            block.keep_addresses();
+            let mut out = String::new();
+            assert_eq!(block.draw(20, Widths::Clusters, &mut out), rows, "{out}");
+            assert_eq!(out, expected);
+        }
+    }
+
+    #[test]
+    fn long_word_begins_behind_the_name() {
+        let word = "www.".to_owned() + &"x".repeat(20);
+        let expected = format!("al: www.{}\n    {}\n", "x".repeat(11), "x".repeat(9));
+        assert_eq!(drawn(&labelled("al: ", &word), 20), expected);
     }
 
     #[test]

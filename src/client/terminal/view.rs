@@ -135,16 +135,17 @@ impl TerminalView {
         let mut drawn = Vec::new();
         for entry in self.entries.iter().rev() {
             let mut text = String::new();
-            used += entry.draw(columns, self.options.widths, &mut text);
+            let rows = entry.draw(columns, self.options.widths, &mut text);
+            used += rows;
             if used > room && !drawn.is_empty() {
                 break;
             }
-            drawn.push(text);
+            drawn.push((text, rows));
         }
-        if let (Some((_, rows)), Some(text)) = (&mut self.open_group, drawn.first()) {
-            *rows = text.lines().count();
+        if let (Some((_, rows)), Some((_, drawn_rows))) = (&mut self.open_group, drawn.first()) {
+            *rows = *drawn_rows;
         }
-        drawn.iter().rev().for_each(|text| out.push_str(text));
+        drawn.iter().rev().for_each(|(text, _)| out.push_str(text));
         if drawn.is_empty() {
             // In the first row, a new status could not be drawn in place.
             out.push('\n');
@@ -295,6 +296,9 @@ impl TerminalView {
     fn dim_block(&self, margin: String, label: &str, text: &str) -> TextBlock {
         let mut block = TextBlock::new(margin, label, &safe_text(text));
         block.colour(usize::MAX, self.options.style.dim());
+        if !self.options.has_links {
+            block.keep_addresses();
+        }
         block
     }
 
@@ -334,6 +338,8 @@ impl TerminalView {
         if self.options.has_links {
             self.last_number += 1;
             block.link_addresses(self.last_number);
+        } else {
+            block.keep_addresses();
         }
         block
     }

@@ -48,16 +48,53 @@ impl Widths {
     }
 }
 
-/// Returns the rows of a text, at least one: the first has `first` columns, the others `rest`.
+/// Where the rows of a text begin and end.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct RowEdges {
+    /// Column of the first row.
+    pub(crate) first: usize,
+    /// Column of the other rows.
+    pub(crate) indent: usize,
+    /// Columns of the terminal. Terminals differ in what follows a full row, so the last column
+    /// stays free.
+    pub(crate) columns: usize,
+    pub(crate) widths: Widths,
+}
+
+impl RowEdges {
+    /// Returns the column behind a text that the terminal itself wraps, and its further rows.
+    pub(crate) fn behind(self, text: &str, mut column: usize) -> (usize, usize) {
+        let mut rows = 0;
+        for cluster in text.graphemes(true) {
+            let width = self.widths.of(cluster);
+            column += width;
+            if column > self.columns {
+                rows += 1;
+                column = width;
+            }
+        }
+        (column, rows)
+    }
+
+    fn last_column(self) -> usize {
+        // Even a narrow terminal has room for a sign in each row.
+        self.columns
+            .saturating_sub(1)
+            .max(self.first + 1)
+            .max(self.indent + 1)
+    }
+}
+
+/// Returns the rows of a text, at least one.
 ///
 /// Rows break at newlines and between words, and inside a word only if it is longer than a row.
-/// White space at the end of a row belongs to no row.
-pub(crate) fn wrap(text: &str, first: usize, rest: usize, widths: Widths) -> Vec<Range<usize>> {
+/// The ranges of `whole`, in order, are not broken at all: the terminal wraps them. White space at the end of
+/// a row belongs to no row.
+pub(crate) fn wrap(text: &str, edges: RowEdges, whole: &[Range<usize>]) -> Vec<Range<usize>> {
     let mut wrapper = Wrapper {
         text,
-        first: first.max(1),
-        rest: rest.max(1),
-        widths,
+        edges,
+        whole,
         rows: Vec::new(),
     };
     let mut start = 0;
@@ -70,18 +107,35 @@ pub(crate) fn wrap(text: &str, first: usize, rest: usize, widths: Widths) -> Vec
 
 struct Wrapper<'a> {
     text: &'a str,
-    first: usize,
-    rest: usize,
-    widths: Widths,
+    edges: RowEdges,
+    whole: &'a [Range<usize>],
     rows: Vec<Range<usize>>,
 }
 
 impl Wrapper<'_> {
-    fn columns(&self) -> usize {
+    /// Returns the column where the current row begins.
+    fn start(&self) -> usize {
         match self.rows.is_empty() {
-            true => self.first,
-            false => self.rest,
+            true => self.edges.first,
+            false => self.edges.indent,
         }
+    }
+
+    fn width(&self, text: &str) -> usize {
+        self.edges.widths.of(text)
+    }
+
+    /// Returns whether a position is inside a range that must not be broken.
+    fn is_in_whole(&self, at: usize) -> bool {
+        let next = self.whole.partition_point(|range| range.end <= at);
+        self.whole.get(next).is_some_and(|range| range.start < at)
+    }
+
+    fn has_whole(&self, word: Range<usize>) -> bool {
+        let next = self.whole.partition_point(|range| range.start < word.start);
+        self.whole
+            .get(next)
+            .is_some_and(|range| range.end <= word.end)
     }
 
     /// Ends a row, without the white space at its end.
@@ -92,27 +146,35 @@ impl Wrapper<'_> {
 
     fn wrap_line(&mut self, line: Range<usize>) {
         let content = &self.text[line.clone()];
+        let last = self.edges.last_column();
         // Most lines are short and need no segmentation.
-        if self.widths.of(content) <= self.columns() {
+        if self.start() + self.width(content) <= last {
             return self.push_row(line);
         }
         let segmenter = LineSegmenter::new_for_non_complex_scripts(LineBreakOptions::default());
         let mut row = line.start..line.start;
-        let mut used = 0;
+        let mut column = self.start();
         let mut word_start = line.start;
         for end in segmenter.segment_str(content).skip(1) {
             let word_end = line.start + end;
+            if self.is_in_whole(word_end) {
+                continue;
+            }
             let word = &self.text[word_start..word_end];
-            let bare = self.widths.of(word.trim_end());
-            if used > 0 && used + bare > self.columns() {
+            let bare = self.width(word.trim_end());
+            let fits_a_row = self.edges.indent + bare <= last;
+            if fits_a_row && !row.is_empty() && column + bare > last {
                 self.push_row(row);
                 row = word_start..word_start;
-                used = 0;
+                column = self.start();
             }
-            if bare > self.columns() {
-                used = self.break_word(word_start..word_end, &mut row);
+            if column + bare <= last {
+                column += self.width(word);
+            } else if self.has_whole(word_start..word_end) {
+                (column, _) = self.edges.behind(word.trim_end(), column);
+                column += self.width(word) - bare;
             } else {
-                used += self.widths.of(word);
+                column = self.break_word(word_start..word_end, &mut row, column);
             }
             row.end = word_end;
             word_start = word_end;
@@ -120,20 +182,25 @@ impl Wrapper<'_> {
         self.push_row(row);
     }
 
-    /// Breaks a word between its clusters; returns the columns that it uses in the last row.
-    fn break_word(&mut self, word: Range<usize>, row: &mut Range<usize>) -> usize {
-        let mut used = 0;
+    /// Breaks a word between its clusters; returns the column behind it in the last row.
+    fn break_word(
+        &mut self,
+        word: Range<usize>,
+        row: &mut Range<usize>,
+        mut column: usize,
+    ) -> usize {
         for (at, cluster) in self.text[word.clone()].grapheme_indices(true) {
-            let width = self.widths.of(cluster);
+            let width = self.width(cluster);
             let is_space = cluster.chars().all(char::is_whitespace);
-            if !is_space && used > 0 && used + width > self.columns() {
-                self.rows.push(row.start..word.start + at);
+            let is_first = row.start == word.start + at;
+            if !is_space && !is_first && column + width > self.edges.last_column() {
+                self.push_row(row.start..word.start + at);
                 *row = word.start + at..word.start + at;
-                used = 0;
+                column = self.start();
             }
-            used += width;
+            column += width;
         }
-        used
+        column
     }
 }
 
@@ -182,7 +249,15 @@ mod tests {
     use proptest::prelude::*;
 
     fn rows(text: &str, first: usize, rest: usize) -> Vec<&str> {
-        let rows = wrap(text, first, rest, Widths::Clusters);
+        // Rows of `first` and of `rest` columns.
+        let columns = first.max(rest) + 1;
+        let edges = RowEdges {
+            first: columns - 1 - first,
+            indent: columns - 1 - rest,
+            columns,
+            widths: Widths::Clusters,
+        };
+        let rows = wrap(text, edges, &[]);
         rows.into_iter().map(|row| &text[row]).collect()
     }
 
@@ -201,7 +276,7 @@ mod tests {
             ("a\nb", 5, 5, &["a", "b"]),
             ("a\n\nb c", 5, 2, &["a", "", "b", "c"]),
             ("abcdefgh", 3, 4, &["abc", "defg", "h"]),
-            ("x abcdefgh y", 4, 4, &["x", "abcd", "efgh", "y"]),
+            ("x abcdefgh y", 4, 4, &["x ab", "cdef", "gh y"]),
             ("abcde f", 4, 4, &["abcd", "e f"]),
             ("日本語日本語", 5, 5, &["日本", "語日", "本語"]),
             ("ab", 0, 0, &["a", "b"]),
@@ -250,15 +325,15 @@ mod tests {
         fn rows_fit_and_lose_only_white_space(
             text in "[ a-f日é\n-]{0,60}", first in 2..12usize, rest in 2..12usize,
         ) {
-            let rows = wrap(&text, first, rest, Widths::Clusters);
-            let mut at = 0;
-            for (number, row) in rows.iter().enumerate() {
-                prop_assert!(text[at..row.start].chars().all(char::is_whitespace));
+            let mut after = text.as_str();
+            for (number, row) in rows(&text, first, rest).into_iter().enumerate() {
+                let at = after.find(row).unwrap_or_default();
+                prop_assert!(after[..at].chars().all(char::is_whitespace));
                 let columns = if number == 0 { first } else { rest };
-                prop_assert!(Widths::Clusters.of(&text[row.clone()]) <= columns, "{:?}", &text[row.clone()]);
-                at = row.end;
+                prop_assert!(Widths::Clusters.of(row) <= columns, "{:?}", row);
+                after = &after[at + row.len()..];
             }
-            prop_assert!(text[at..].chars().all(char::is_whitespace));
+            prop_assert!(after.chars().all(char::is_whitespace));
         }
     }
 }
