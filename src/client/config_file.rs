@@ -118,7 +118,7 @@ fn base_directory(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::style::Style;
+    use crate::cli::style::{Background, Style};
 
     #[test]
     fn all_keys_are_read() {
@@ -130,7 +130,7 @@ mod tests {
             host: Some("chat.lab".into()),
             port: NonZeroU16::new(5000),
             name: Some("al".into()),
-            color: Some(ColourChoice::Only(Style::Colours16)),
+            color: Some(ColourChoice::Only(Style::Colours16(Background::Unknown))),
             time: true,
             bell: true,
             reconnect: true,

@@ -19,6 +19,8 @@ pub const WRITE_BATCH_BYTES: usize = 64 * 1024;
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Time after which a client tries the next address of a host as well.
 pub const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
+/// Time in which a terminal has to tell its background, before the client ends.
+pub const BACKGROUND_TIMEOUT: Duration = Duration::from_millis(300);
 /// Addresses of a host that a client tries.
 pub const MAX_ADDRESSES: usize = 16;
 /// Time that a client waits for the server to close after its user leaves a terminal or

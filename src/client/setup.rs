@@ -1,7 +1,7 @@
 //! Choice of input, output and line editor, by what standard input and output are.
 
 use crate::cli::args;
-use crate::cli::style::Style;
+use crate::cli::style::{Background, Style};
 use crate::client::config_file;
 use crate::client::input::stdin::{self, InputLine};
 use crate::client::options::ClientConfig;
@@ -104,6 +104,9 @@ fn editor_options(config: &ClientConfig, style: Style) -> EditorOptions {
             rings_bell: config.rings_bell,
             zone: TimeZone::system(),
         },
+        // The console of Linux has no answer.
+        asks_background: style.background() == Some(Background::Unknown)
+            && variable("TERM") != "linux",
         keys: config.keys,
         max_message_bytes: config.max_message_bytes,
         history: config_file::input_history_path(),

@@ -509,6 +509,50 @@ fn colours_follow_the_options() {
 }
 
 #[test]
+fn colours_follow_the_background_and_its_answer_is_no_input() {
+    for (keys, answer, colour) in [
+        ("emacs", "rgb:ffff/ffff/ffff\u{7}", "38;5;241m"),
+        ("emacs", "rgb:1e1e/1e1e/1e1e\u{1b}\\", "38;5;248m"),
+        ("vi", "rgb:ffff/ffff/ffff\u{1b}\\", "38;5;241m"),
+    ] {
+        let home = new_home();
+        std::fs::create_dir_all(home.join("config/smolchat")).expect("a folder");
+        let file = home.join("config/smolchat/client.toml");
+        std::fs::write(file, format!("keys = \"{keys}\"\n")).expect("a file");
+        let (mut server, mut terminal) = scripted(Start {
+            environment: &[("COLORFGBG", "")],
+            home: Some(home),
+            ..Start::default()
+        });
+        terminal.sees("a question", |terminal| {
+            terminal.written.text().contains("\u{1b}]11;?\u{7}")
+        });
+        terminal.types(&format!("before\u{1b}]11;{answer} after"));
+        terminal.sees_prompt("> before after");
+        server.say("[Server]", "in the colour for the background");
+        terminal.sees_row("[Server]: in the colour for the background");
+        let written = terminal.written.text();
+        let line = format!("{colour}in the colour");
+        assert!(written.contains(&line), "{written:?}");
+    }
+    // An answer that comes while the client ends is not left to the next program.
+    let port = Listening::start().port();
+    let mut terminal = AtTerminal::start(
+        port,
+        Start {
+            environment: &[("COLORFGBG", "")],
+            ..Start::default()
+        },
+    );
+    terminal.sees("a question", |terminal| {
+        terminal.written.text().contains("\u{1b}]11;?\u{7}")
+    });
+    terminal.types("\u{1b}]11;rgb:0/0/0\u{7}");
+    assert_eq!(terminal.ends(), Some(1));
+    assert_eq!(terminal.unread_input(), 0);
+}
+
+#[test]
 fn addresses_are_links_in_capable_terminals() {
     for (forced, links) in [("1", 1), ("0", 0)] {
         let (mut server, terminal) = scripted(Start {

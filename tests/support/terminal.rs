@@ -99,6 +99,8 @@ impl AtTerminal {
         command
             .env("TERM", "xterm-256color")
             .env("TZ", "UTC")
+            // So that the client does not ask for the background.
+            .env("COLORFGBG", "15;0")
             .env("XDG_CONFIG_HOME", home.join("config"))
             .env("XDG_STATE_HOME", home.join("state"))
             .envs(start.environment.iter().copied())
@@ -234,6 +236,11 @@ impl AtTerminal {
 
     pub fn signal(&self, signal: &str) {
         super::send_signal(self.id(), signal);
+    }
+
+    /// Returns how many typed bytes no program has read.
+    pub fn unread_input(&self) -> u64 {
+        rustix::io::ioctl_fionread(&self.slave).expect("a terminal")
     }
 
     /// Waits for the end, checks that the terminal is restored, and returns the status.

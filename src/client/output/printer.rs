@@ -100,6 +100,7 @@ fn print_lines(lines: &mut String) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::style::Background;
 
     fn printed(printer: &mut Printer, message: OutputMessage) -> String {
         let mut lines = String::new();
@@ -145,7 +146,8 @@ mod tests {
             let terminal = &mut Printer::new(Style::Plain, Some(TimeZone::UTC));
             assert_eq!(printed(terminal, message), at_terminal);
         }
-        let coloured = &mut Printer::new(Style::Colours16, Some(TimeZone::UTC));
+        let coloured =
+            &mut Printer::new(Style::Colours16(Background::Unknown), Some(TimeZone::UTC));
         let line = printed(coloured, public());
         assert!(
             line.ends_with("\u{1b}[7mal: me?\u{1b}[0m\n"),

@@ -11,6 +11,7 @@ use crate::client::input::commands;
 use crate::client::input::stdin::InputLine;
 use crate::client::limits::{INPUT_HISTORY, INPUT_LINES};
 use crate::client::output::item::OutputItem;
+use crate::client::terminal::background::{self, BackgroundQuery};
 use crate::client::terminal::draw_queue::DrawQueue;
 use crate::client::terminal::fold;
 use crate::client::terminal::job_control::{self, Tty, watch_continuations};
@@ -54,6 +55,7 @@ type ChatEditor = Editor<LineHelper, FileHistory>;
 #[derive(Debug)]
 pub(crate) struct EditorOptions {
     pub(crate) view: ViewOptions,
+    pub(crate) asks_background: bool,
     pub(crate) keys: KeyBindings,
     pub(crate) history: Option<PathBuf>,
     pub(crate) max_message_bytes: usize,
@@ -68,10 +70,15 @@ pub(crate) fn start(
 ) -> io::Result<(Receiver<InputLine>, Terminal)> {
     let tty = Tty::open()?;
     let (columns, rows) = tty.size();
-    let (style, widths) = (options.view.style, options.view.widths);
+    let widths = options.view.widths;
+    let background = BackgroundQuery::default();
     let now = Timestamp::now();
     let mut view = TerminalView::new(options.view, columns, rows, now);
     let mut greeting = String::new();
+    if options.asks_background {
+        background.asked();
+        greeting.push_str(background::QUESTION);
+    }
     view.draw(OutputItem::Notice(GREETING.to_owned()), now, &mut greeting);
     // Keeps the first prompt out of the first row, where a new status could not be drawn in place.
     stdout().write_all(greeting.as_bytes())?;
@@ -79,7 +86,7 @@ pub(crate) fn start(
         tty,
         draw_queue: DrawQueue::default(),
         view: Mutex::new(view),
-        style,
+        background,
         widths,
         edited: Mutex::default(),
         stopped: Mutex::default(),
@@ -294,6 +301,7 @@ impl Terminal {
     /// Draws the queued text, ends the line editor and restores the terminal.
     pub fn finish(&self) {
         let queue = &self.0.draw_queue;
+        self.0.background.wait();
         queue.drain(DRAIN_TIMEOUT);
         queue.end();
         let mut is_over = false;
@@ -371,7 +379,7 @@ impl Highlighter for LineHelper {
         let row = shared
             .widths
             .truncate(&status, shared.tty.size().0.saturating_sub(1));
-        Cow::Owned(match shared.style.dim() {
+        Cow::Owned(match shared.style().dim() {
             Some(opening) => format!("{opening}{row}{RESET}\n{PROMPT}"),
             None => format!("{row}\n{PROMPT}"),
         })
@@ -379,7 +387,7 @@ impl Highlighter for LineHelper {
 
     fn highlight<'l>(&self, line: &'l str, pos: usize) -> Cow<'l, str> {
         *lock(&self.0.edited) = (line.to_owned(), pos);
-        Cow::Owned(match self.0.style.dim() {
+        Cow::Owned(match self.0.style().dim() {
             Some(opening) => fold::shown(line, &opening, RESET),
             None => fold::shown(line, "", ""),
         })

@@ -6,6 +6,7 @@ use crate::chat::sanitize::quoted;
 use crate::client::input::commands::is_too_long;
 use crate::client::input::completion::{Completion, complete};
 use crate::client::output::item::OutputItem;
+use crate::client::terminal::background::AnswerKey;
 use crate::client::terminal::fold::{mark_at_end, without_marks};
 use crate::client::terminal::shared::{TerminalState, lock};
 use rustyline::history::FileHistory;
@@ -65,6 +66,18 @@ impl ConditionalEventHandler for KeyHandler {
         context: &EventContext<'_>,
     ) -> Option<Cmd> {
         let mut keys = lock(&self.0);
+        if let Some(key) = event.get(0) {
+            let shared = &keys.shared;
+            match shared.background.take(*key) {
+                AnswerKey::None => {}
+                AnswerKey::Part | AnswerKey::Last(None) => return Some(Cmd::Noop),
+                AnswerKey::Last(Some(background)) => {
+                    let style = shared.style().on(background);
+                    lock(&shared.view).options.style = style;
+                    return Some(Cmd::Repaint);
+                }
+            }
+        }
         if let Some(paste) = keys.paste.take() {
             return Some(keys.continue_paste(paste, event, context));
         }

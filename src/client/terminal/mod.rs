@@ -1,5 +1,6 @@
 //! The line editor of a terminal, and the chat view above the edited line.
 
+pub(crate) mod background;
 pub(crate) mod draw_queue;
 pub(crate) mod editor;
 pub(crate) mod fold;

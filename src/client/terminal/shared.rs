@@ -4,6 +4,7 @@
 
 use crate::cli::style::Style;
 use crate::client::output::item::OutputItem;
+use crate::client::terminal::background::BackgroundQuery;
 use crate::client::terminal::draw_queue::DrawQueue;
 use crate::client::terminal::fold::{DraftRoom, Folds};
 use crate::client::terminal::job_control::Tty;
@@ -21,7 +22,7 @@ pub(crate) struct TerminalState {
     pub(crate) tty: Tty,
     pub(crate) draw_queue: DrawQueue,
     pub(crate) view: Mutex<TerminalView>,
-    pub(crate) style: Style,
+    pub(crate) background: BackgroundQuery,
     pub(crate) widths: Widths,
     /// The edited line as it stands on the screen, and its cursor.
     pub(crate) edited: Mutex<(String, usize)>,
@@ -37,6 +38,10 @@ pub(crate) struct TerminalState {
 }
 
 impl TerminalState {
+    pub(crate) fn style(&self) -> Style {
+        lock(&self.view).options.style
+    }
+
     /// Returns the command that replaces the edited line with a draft, folded if it needs more
     /// than half of the screen.
     pub(crate) fn replace_draft(&self, draft: &str, cursor: usize) -> Cmd {

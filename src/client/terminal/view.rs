@@ -39,7 +39,7 @@ pub(crate) struct ViewOptions {
 
 #[derive(Debug)]
 pub(crate) struct TerminalView {
-    options: ViewOptions,
+    pub(crate) options: ViewOptions,
     columns: usize,
     rows: usize,
     entries: VecDeque<TextBlock>,
@@ -327,8 +327,7 @@ impl TerminalView {
         let whole = match (is_private, is_mention) {
             (true, _) => style.private(),
             (false, true) => style.inverse(),
-            // Of the 16 colours, none is dimmed and readable everywhere.
-            (false, false) if message.is_replay && style != Style::Colours16 => style.dim(),
+            (false, false) if message.is_replay => style.past(),
             (false, false) => None,
         };
         block.colour(usize::MAX, whole);

@@ -1,5 +1,5 @@
 use super::*;
-use crate::cli::style::RESET;
+use crate::cli::style::{Background, RESET};
 
 const NOON: &str = "2026-11-24T12:00:00Z";
 
@@ -62,7 +62,7 @@ fn entered(name: &str) -> OutputItem {
 
 #[test]
 fn foreign_text_is_escaped_in_every_item() {
-    let view = &mut view(|options| options.style = Style::Colours16);
+    let view = &mut view(|options| options.style = Style::Colours16(Background::Unknown));
     let evil = "\u{1b}[2J\u{1b}]8;;http://x\u{7}\u{9b}31m\r\u{202e}x\u{2067}";
     for item in [
         said(evil, evil),
@@ -73,7 +73,7 @@ fn foreign_text_is_escaped_in_every_item() {
     ] {
         let text = drawn(view, item).replace("\u{1b}[0m", "");
         for escape in text.split('\u{1b}').skip(1) {
-            let end = escape.trim_start_matches(['[', ';', '0', '1', '3', '5', '6']);
+            let end = escape.trim_start_matches(['[', ';', '0', '1', '3', '4', '5', '6']);
             assert!(end.starts_with('m'), "no colour: {text:?}");
         }
         assert!(!text.contains(['\u{7}', '\u{9b}', '\r', '\u{202e}', '\u{2067}']));
@@ -169,7 +169,7 @@ fn messages_have_times_and_days_are_shown_when_they_change() {
 
 #[test]
 fn private_messages_and_mentions_have_colour_as_a_whole() {
-    let style = Style::Colours256;
+    let style = Style::Colours256(Background::Unknown);
     let view = &mut view(|options| options.style = style);
     let private = style.private().unwrap();
     for (kind, label) in [
@@ -190,7 +190,7 @@ fn private_messages_and_mentions_have_colour_as_a_whole() {
 
 #[test]
 fn replies_have_borders_and_dates() {
-    let view = &mut view(|options| options.style = Style::Colours256);
+    let view = &mut view(|options| options.style = Style::Colours256(Background::Unknown));
     let past = |at: &str| {
         OutputItem::Message(OutputMessage {
             is_replay: true,
@@ -198,7 +198,7 @@ fn replies_have_borders_and_dates() {
             ..message("al", "x")
         })
     };
-    let dim = Style::Colours256.dim().unwrap();
+    let dim = Style::Colours256(Background::Unknown).dim().unwrap();
     for (item, expected) in [
         (
             OutputItem::ReplyBorder("last 2 messages".into()),
@@ -211,7 +211,7 @@ fn replies_have_borders_and_dates() {
         let drawn = drawn(view, item);
         assert!(drawn.contains(&dim), "{drawn:?}");
         let mut plain = drawn.replace(RESET, "").replace(&dim, "");
-        if let Some(name) = Style::Colours256.opening("al") {
+        if let Some(name) = Style::Colours256(Background::Unknown).opening("al") {
             plain = plain.replace(&name, "");
         }
         assert_eq!(plain, expected);
