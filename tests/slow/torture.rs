@@ -1,29 +1,45 @@
-//! Random cuts, stalls and resets of connections, and random kills and restarts of the server.
+//! Random cuts, stalls and resets of connections, and random kills, halts and restarts of the
+//! server, with clients of the three dialects.
 //!
-//! At the end, every client and the database have every message once, in one order. A printed seed
+//! At the end, every client and the database have every message once, in one order, and each
+//! accepted private message was received once or reported. A printed seed
 //! determines the faults: `SMOLCHAT_TORTURE_SEED` repeats it as far as the machine has the same
 //! timing. `SMOLCHAT_TORTURE_SECONDS` sets the duration.
 
+mod basic;
+mod browser;
+mod extended;
+mod private;
+
 use crate::support::extended::Folder;
 use crate::support::random::Random;
-use crate::support::{Deadline, LineClient, PATIENCE, RealServer, Transcript, send_signal};
+use crate::support::{Deadline, PATIENCE, RealServer, Transcript, send_signal};
 use serde_json::{Value, json};
 use socket2::SockRef;
 use std::collections::hash_map::DefaultHasher;
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap};
 use std::hash::{Hash, Hasher};
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::thread;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-/// Clients that talk all the time.
+use basic::BasicClient;
+use browser::BrowserClient;
+use extended::ExtendedClient;
+use private::{check_books, name_of};
+
+/// Clients of the extended dialect that talk all the time.
 const CLIENTS: usize = 8;
+/// Browsers; their numbers follow those of the clients.
+const BROWSERS: usize = 2;
+/// Clients of the basic dialect; their numbers follow those of the browsers.
+const BASIC_CLIENTS: usize = 2;
 /// Default duration.
-const SHORT: Duration = Duration::from_secs(10);
+const SHORT: Duration = Duration::from_secs(60);
 /// Messages of one client without an acknowledgement.
 const MOST_UNACKNOWLEDGED: usize = 20;
 /// Time without a line after which a client sends its next message.
@@ -35,8 +51,12 @@ const QUIET: Duration = Duration::from_secs(1);
 
 /// State that all threads share.
 struct World {
-    server: SocketAddr,
     proxy: SocketAddr,
+    web_proxy: SocketAddr,
+    /// Names of the clients that get private messages.
+    names: Mutex<Vec<String>>,
+    /// Clients that may still have messages without an acknowledgement.
+    busy: AtomicUsize,
     /// Whether the faults and the new messages are over.
     is_calm: AtomicBool,
     /// Whether the proxy ends.
@@ -47,16 +67,65 @@ struct World {
     resumes: AtomicU64,
 }
 
+impl World {
+    /// Reports once that a client has no message left to send.
+    fn report_if_idle(&self, has_reported: &mut bool, is_idle: bool) {
+        if is_idle && self.is_calm.load(Ordering::Acquire) && !*has_reported {
+            *has_reported = true;
+            self.busy.fetch_sub(1, Ordering::AcqRel);
+        }
+    }
+
+    /// Returns whether a client with this event needs no other one.
+    fn is_over(&self, last: u64) -> bool {
+        let goal = self.goal.load(Ordering::Acquire);
+        goal > 0 && last >= goal
+    }
+}
+
+/// A message to send; its nonce is its number.
+#[derive(Clone, Debug)]
+struct Item {
+    number: u64,
+    /// Name of the target of a private message.
+    target: Option<String>,
+}
+
+impl Item {
+    fn new(number: u64, sender: usize, world: &World, random: &mut Random) -> Self {
+        let names = world.names.lock().expect("no panic");
+        let target = names[random.below(names.len() as u64) as usize].clone();
+        let is_private = random.happens(10) && !target.starts_with(&name_of(sender, 0));
+        Item {
+            number,
+            target: is_private.then_some(target),
+        }
+    }
+
+    /// Returns type and data of the line.
+    fn data(&self, sender: usize) -> (&'static str, Value) {
+        let text = format!("{sender} {}", self.number);
+        let nonce = self.number.to_string();
+        match &self.target {
+            None => ("message", json!({"message": text, "nonce": nonce})),
+            Some(target) => {
+                let data = json!({"target": target, "message": text, "nonce": nonce});
+                ("private", data)
+            }
+        }
+    }
+}
+
 // The proxy
 
-fn run_proxy(world: &Arc<World>, listener: &TcpListener, mut random: Random) {
+fn run_proxy(world: &Arc<World>, listener: &TcpListener, server: SocketAddr, mut random: Random) {
     for client in listener.incoming() {
         if world.has_ended.load(Ordering::Acquire) {
             return;
         }
         let Ok(client) = client else { continue };
         // Without a server, the connection ends.
-        let Ok(server) = TcpStream::connect(world.server) else {
+        let Ok(server) = TcpStream::connect(server) else {
             continue;
         };
         for (from, to) in [(&client, &server), (&server, &client)] {
@@ -107,23 +176,7 @@ fn relay(world: &World, mut from: TcpStream, mut to: TcpStream, mut random: Rand
     let _ = to.shutdown(Shutdown::Both);
 }
 
-// A client
-
-/// A client, and everything that it received.
-struct Client {
-    number: usize,
-    token: Option<String>,
-    epoch: String,
-    /// Every event; small, because there are millions in an hour.
-    events: Vec<Seen>,
-    last: u64,
-    /// Messages without an acknowledgement, in order.
-    unacknowledged: VecDeque<u64>,
-    next: u64,
-    /// Event id of each message.
-    acknowledged: HashMap<u64, u64>,
-    random: Random,
-}
+// Events
 
 /// Hashes of an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -156,162 +209,36 @@ fn hash(value: &impl Hash) -> u64 {
     hasher.finish()
 }
 
-/// Returns the next line; none if no line comes for a moment.
-fn next_line(line: &mut LineClient) -> io::Result<Option<Value>> {
-    match line.try_next_line(Deadline::after(LISTEN)) {
-        Ok(Some(line)) => Ok(Some(serde_json::from_slice(&line).expect("JSON"))),
-        Ok(None) => Err(ErrorKind::UnexpectedEof.into()),
-        Err(error) if error.kind() == ErrorKind::TimedOut => Ok(None),
-        Err(error) => Err(error),
-    }
-}
-
-fn send_line(line: &mut LineClient, kind: &str, data: &Value) -> io::Result<()> {
-    let text = format!("{}\n", json!({"type": kind, "data": data}));
-    line.try_send(text.as_bytes())
-}
-
-impl Client {
-    fn new(number: usize, random: Random) -> Self {
-        Client {
-            number,
-            token: None,
-            epoch: String::new(),
-            events: Vec::new(),
-            last: 0,
-            unacknowledged: VecDeque::new(),
-            next: 0,
-            acknowledged: HashMap::new(),
-            random,
-        }
-    }
-
-    fn run(mut self, world: &World) -> Self {
-        while !self.is_done(world) {
-            // Every error is a reason to connect again.
-            if self.connect_and_talk(world).is_err() {
-                thread::sleep(RETRY);
-            }
-        }
-        self
-    }
-
-    fn is_done(&self, world: &World) -> bool {
-        let goal = world.goal.load(Ordering::Acquire);
-        goal > 0 && self.last >= goal && self.unacknowledged.is_empty()
-    }
-
-    fn connect_and_talk(&mut self, world: &World) -> io::Result<()> {
-        let label = format!("client {}", self.number);
-        let stream = TcpStream::connect(world.proxy)?;
-        let mut line = LineClient::new(stream, &label, &Transcript::current());
-        while next_line(&mut line)?.is_none() {}
-        let mut hello = json!({"version": 2, "client": "torture/1"});
-        if let Some(token) = &self.token {
-            hello["token"] = json!(token);
-        }
-        if !self.epoch.is_empty() {
-            hello["after"] = json!({"epoch": self.epoch, "id": self.last});
-        }
-        send_line(&mut line, "hello", &hello)?;
-        // Lines of the basic dialect can come first.
-        let welcome = loop {
-            let received = next_line(&mut line)?;
-            if let Some(welcome) = received.filter(|line| line["type"] == "welcome") {
-                break welcome;
-            }
-        };
-        self.take_welcome(world, &welcome["data"]);
-        for message in self.unacknowledged.clone() {
-            self.say(&mut line, message)?;
-        }
-        while !self.is_done(world) {
-            if let Some(event) = next_line(&mut line)? {
-                self.take(&event);
-                continue;
-            }
-            let is_calm = world.is_calm.load(Ordering::Acquire);
-            if !is_calm && self.unacknowledged.len() < MOST_UNACKNOWLEDGED {
-                let message = self.next;
-                self.next += 1;
-                self.unacknowledged.push_back(message);
-                self.say(&mut line, message)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Sends a message, sometimes twice.
-    fn say(&mut self, line: &mut LineClient, message: u64) -> io::Result<()> {
-        let text = format!("{} {message}", self.number);
-        let data = json!({"message": text, "nonce": message.to_string()});
-        if self.random.happens(5) {
-            send_line(line, "message", &data)?;
-        }
-        send_line(line, "message", &data)
-    }
-
-    fn take_welcome(&mut self, world: &World, welcome: &Value) {
-        let token = welcome["token"].as_str().expect("a token").to_owned();
-        let epoch = welcome["epoch"].as_str().expect("an epoch");
-        match &self.token {
-            None => {
-                self.token = Some(token);
-                self.last = welcome["last"].as_u64().expect("a number");
-            }
-            Some(before) => {
-                world.resumes.fetch_add(1, Ordering::Relaxed);
-                // A session that has said nothing is forgotten with its connection.
-                let is_forgotten = welcome["known"] == false && self.acknowledged.is_empty();
-                assert!(token == *before || is_forgotten, "{welcome}");
-                assert_eq!(epoch, self.epoch, "the epoch changed");
-                let resumed = &welcome["resumed"];
-                assert_eq!(resumed["complete"], true, "events are missing: {welcome}");
-                self.token = Some(token);
-            }
-        }
-        self.epoch = epoch.to_owned();
-    }
-
-    fn take(&mut self, line: &Value) {
-        let data = &line["data"];
-        match line["type"].as_str().expect("a type") {
-            "ack" => {
-                let nonce = data["nonce"].as_str().and_then(|nonce| nonce.parse().ok());
-                let nonce: u64 = nonce.expect("a nonce of its own");
-                let id = data["id"].as_u64().expect("a number");
-                let before = self.acknowledged.insert(nonce, id);
-                assert!(before.is_none_or(|before| before == id), "two ids");
-                self.unacknowledged.retain(|each| *each != nonce);
-            }
-            "message" | "joined" | "left" | "renamed" => {
-                let id = data["id"].as_u64().expect("a number");
-                assert_eq!(id, self.last + 1, "a gap or a repeat: {line}");
-                self.last = id;
-                self.events.push(Seen::of(line));
-            }
-            "bye" | "notice" => {}
-            other => panic!("client {} got {other}: {line}", self.number),
-        }
-    }
-}
-
 // The server
 
-fn start_server(file: &Path, port: u16) -> RealServer {
-    let (file, port) = (file.to_str().expect("a plain path"), port.to_string());
-    let mut command = RealServer::bare_command(&["--no-web", "--host", "127.0.0.1"]);
-    command.args(["--port", &port, "--db", file, "--log", "warn"]);
+fn start_server(file: &Path, ports: [u16; 2]) -> RealServer {
+    let file = file.to_str().expect("a plain path");
+    let [port, web_port] = ports.map(|port| port.to_string());
+    let mut command = RealServer::bare_command(&["--host", "127.0.0.1"]);
+    command.args(["--port", &port, "--web-port", &web_port]);
+    command.args(["--db", file, "--log", "warn"]);
     RealServer::from_command(command)
 }
 
-/// Kills and restarts the server until `end`; returns the last one and the number of restarts.
-fn kill_and_start(file: &Path, port: u16, end: Instant, random: &mut Random) -> (RealServer, u32) {
-    let mut server = start_server(file, port);
+/// Halts, kills and restarts the server until `end`; returns the last one and the number of
+/// restarts.
+fn kill_and_start(
+    file: &Path,
+    ports: [u16; 2],
+    end: Instant,
+    random: &mut Random,
+) -> (RealServer, u32) {
+    let mut server = start_server(file, ports);
     let mut kills = 0;
     while Instant::now() < end {
         let pause = Duration::from_millis(200 + random.below(2500));
         thread::sleep(pause.min(end.saturating_duration_since(Instant::now())));
+        if random.happens(30) {
+            send_signal(server.id(), "STOP");
+            thread::sleep(Duration::from_millis(random.below(1500)));
+            send_signal(server.id(), "CONT");
+            continue;
+        }
         let signal = if random.happens(80) { "KILL" } else { "TERM" };
         send_signal(server.id(), signal);
         server.wait(PATIENCE);
@@ -319,7 +246,7 @@ fn kill_and_start(file: &Path, port: u16, end: Instant, random: &mut Random) -> 
         let told = server.stderr.text();
         assert!(!told.contains("panic") && !told.contains("ERROR"), "{told}");
         kills += 1;
-        server = start_server(file, port);
+        server = start_server(file, ports);
     }
     (server, kills)
 }
@@ -343,7 +270,9 @@ fn stored(file: &Path) -> BTreeMap<u64, (String, String)> {
     rows.expect("rows").map(|row| row.expect("a row")).collect()
 }
 
-fn check(clients: &[Client], stored: &BTreeMap<u64, (String, String)>) {
+type StoredEvents = BTreeMap<u64, (String, String)>;
+
+fn check(clients: &[ExtendedClient], stored: &StoredEvents) {
     let ids: Vec<u64> = stored.keys().copied().collect();
     let all: Vec<u64> = (1..=ids.len() as u64).collect();
     assert_eq!(ids, all, "the database has a gap");
@@ -362,17 +291,29 @@ fn check(clients: &[Client], stored: &BTreeMap<u64, (String, String)>) {
             assert_eq!(seen.line, same, "event {id} differs between clients");
         }
     }
-    for client in clients {
-        let acknowledged = client.acknowledged.len() as u64;
-        assert_eq!(acknowledged, client.next, "not all are acknowledged");
-        let prefix = format!("{} ", client.number);
-        let mine = stored.iter().filter_map(|(id, (kind, text))| {
-            let number = text.strip_prefix(&prefix).filter(|_| kind == "message")?;
-            Some((number.parse().expect("a number"), *id))
-        });
-        let sent = (0..client.next).map(|number| (number, client.acknowledged[&number]));
-        assert!(mine.eq(sent), "not once each in order");
+}
+
+/// Checks that the store has each public message of a client once, in order.
+fn check_said(number: usize, acknowledged: &HashMap<u64, u64>, stored: &StoredEvents) {
+    let prefix = format!("{number} ");
+    let own = stored.iter().filter_map(|(id, (kind, text))| {
+        let number = text.strip_prefix(&prefix).filter(|_| kind == "message")?;
+        Some((number.parse().expect("a number"), *id))
+    });
+    let sent: BTreeMap<u64, u64> = acknowledged.iter().map(|(n, id)| (*n, *id)).collect();
+    assert!(own.eq(sent), "not once each in order");
+}
+
+fn check_browser(browser: &BrowserClient, stored: &StoredEvents) {
+    for (id, seen) in &browser.messages {
+        let (kind, text) = &stored[id];
+        assert_eq!(
+            (kind.as_str(), hash(text)),
+            ("message", *seen),
+            "event {id}"
+        );
     }
+    check_said(browser.number, &browser.acknowledged, stored);
 }
 
 #[test]
@@ -386,58 +327,116 @@ fn each_client_gets_each_message_once_despite_faults() {
     let mut random = Random::new(seed);
     let folder = Folder::new();
     let file = folder.file("chat.db");
-    // A free port for every run of the server.
-    let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
-    let server = free.local_addr().expect("its address");
+    // Free ports for every run of the server.
+    let listen = || TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
+    let free = [listen(), listen()];
+    let servers = free
+        .each_ref()
+        .map(|free| free.local_addr().expect("its address"));
     drop(free);
-    let proxy = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
+    let proxies = [listen(), listen()];
+    let [proxy, web_proxy] = proxies
+        .each_ref()
+        .map(|each| each.local_addr().expect("its address"));
+    let names = (0..CLIENTS + BROWSERS).map(|number| name_of(number, 0));
     let world = Arc::new(World {
-        server,
-        proxy: proxy.local_addr().expect("its address"),
+        proxy,
+        web_proxy,
+        names: Mutex::new(names.collect()),
+        busy: AtomicUsize::new(CLIENTS + BROWSERS),
         is_calm: AtomicBool::new(false),
         has_ended: AtomicBool::new(false),
         goal: AtomicU64::new(0),
         cuts: AtomicU64::new(0),
         resumes: AtomicU64::new(0),
     });
-    let (proxy_world, proxy_random) = (world.clone(), random.fork());
-    thread::spawn(move || run_proxy(&proxy_world, &proxy, proxy_random));
+    for (proxy, server) in proxies.into_iter().zip(servers) {
+        let (world, random) = (world.clone(), random.fork());
+        thread::spawn(move || run_proxy(&world, &proxy, server, random));
+    }
     let transcript = Transcript::start();
     transcript.set_limit(time + 4 * PATIENCE);
-    let threads: Vec<_> = (0..CLIENTS)
-        .map(|number| {
-            let client = Client::new(number, random.fork());
-            let (world, transcript) = (world.clone(), transcript.clone());
-            thread::spawn(move || {
-                transcript.share();
-                client.run(&world)
-            })
-        })
-        .collect();
+    let clients = (0..CLIENTS).map(|number| {
+        let client = ExtendedClient::new(number, random.fork());
+        start(&world, &transcript, move |world| client.run(world))
+    });
+    let clients: Vec<_> = clients.collect();
+    let browsers = (CLIENTS..CLIENTS + BROWSERS).map(|number| {
+        let browser = BrowserClient::new(number, random.fork());
+        start(&world, &transcript, move |world| browser.run(world))
+    });
+    let browsers: Vec<_> = browsers.collect();
+    let first = CLIENTS + BROWSERS;
+    let basic = (first..first + BASIC_CLIENTS).map(|number| {
+        let client = BasicClient::new(number);
+        start(&world, &transcript, move |world| client.run(world))
+    });
+    let basic: Vec<_> = basic.collect();
     let end = Instant::now() + time;
-    let (mut left, kills) = kill_and_start(&file, server.port(), end, &mut random);
+    let ports = servers.map(|server| server.port());
+    let (mut left, kills) = kill_and_start(&file, ports, end, &mut random);
     world.is_calm.store(true, Ordering::Release);
+    let are_idle = Deadline::after(2 * PATIENCE).poll(|| {
+        let has_failed = clients.iter().any(|client| client.is_finished());
+        has_failed || world.busy.load(Ordering::Acquire) == 0
+    });
+    assert!(are_idle, "a message is not acknowledged");
     world.goal.store(settle(&file), Ordering::Release);
-    let are_done = || threads.iter().all(|thread| thread.is_finished());
-    assert!(
-        Deadline::after(2 * PATIENCE).poll(are_done),
-        "a client misses events"
-    );
-    let clients = threads.into_iter().map(|thread| thread.join());
-    let clients: Vec<Client> = clients.map(|client| client.expect("no failure")).collect();
+    let are_done = || {
+        clients.iter().all(|client| client.is_finished())
+            && browsers.iter().all(|browser| browser.is_finished())
+    };
+    let are_done = Deadline::after(2 * PATIENCE).poll(are_done);
+    assert!(are_done, "a client misses events");
+    let clients: Vec<ExtendedClient> = clients.into_iter().map(end_of).collect();
+    let browsers: Vec<BrowserClient> = browsers.into_iter().map(end_of).collect();
     world.has_ended.store(true, Ordering::Release);
     send_signal(left.id(), "TERM");
     assert_eq!(left.wait(PATIENCE).code(), Some(0));
     let stored = stored(&file);
     check(&clients, &stored);
+    for client in &clients {
+        check_said(client.number, &client.acknowledged, &stored);
+    }
+    for browser in &browsers {
+        check_browser(browser, &stored);
+    }
+    let messages = stored.values().filter(|(kind, _)| kind == "message");
+    let messages: Vec<_> = messages.map(|(_, text)| text.clone()).collect();
+    for client in basic {
+        end_of(client).check(&messages);
+    }
+    let books = clients.iter().map(|client| &client.private);
+    let books: Vec<_> = books
+        .chain(browsers.iter().map(|browser| &browser.private))
+        .collect();
+    let (accepted, reported) = check_books(&books);
     eprintln!(
-        "{kills} ends of the server, {} broken links, {} resumes, {} events, {} messages",
+        "{kills} ends of the server, {} broken links, {} resumes, {} events, {} messages, \
+         {accepted} private messages, of which {reported} were reported as not delivered",
         world.cuts.load(Ordering::Relaxed),
         world.resumes.load(Ordering::Relaxed),
         stored.len(),
-        clients.iter().map(|client| client.next).sum::<u64>(),
+        messages.len(),
     );
-    assert!(world.resumes.load(Ordering::Relaxed) > 0 && kills > 0);
+    assert!(world.resumes.load(Ordering::Relaxed) > 0 && kills > 0 && accepted > 0);
+}
+
+/// Starts the thread of a client.
+fn start<T: Send + 'static>(
+    world: &Arc<World>,
+    transcript: &Transcript,
+    run: impl FnOnce(&World) -> T + Send + 'static,
+) -> JoinHandle<T> {
+    let (world, transcript) = (world.clone(), transcript.clone());
+    thread::spawn(move || {
+        transcript.share();
+        run(&world)
+    })
+}
+
+fn end_of<T>(thread: JoinHandle<T>) -> T {
+    thread.join().expect("no failure")
 }
 
 /// Waits until no new event is stored for a while, and returns the id of the newest one.
