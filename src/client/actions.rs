@@ -66,6 +66,10 @@ impl Chat<'_> {
         let sentence = match self.parse(line) {
             Command::Nothing => return NextStep::Continue,
             Command::Quit => return NextStep::Leave,
+            Command::EndWith(failure) => {
+                state.input_failure = Some(failure);
+                return NextStep::Leave;
+            }
             Command::Reconnect if self.config.reconnect => return NextStep::Reconnect,
             Command::Reconnect => self.error(line, "/reconnect needs the option --reconnect"),
             Command::Request(request, nonce) => {
@@ -115,7 +119,7 @@ impl Chat<'_> {
                 Command::Invalid("The line is not valid UTF-8 and was not sent".to_owned())
             }
             Err(BadLine::Unreadable(reason)) => {
-                Command::Invalid(format!("Cannot read standard input: {reason}"))
+                Command::EndWith(format!("Cannot read standard input: {reason}"))
             }
         }
     }

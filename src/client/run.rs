@@ -165,6 +165,9 @@ async fn finish(chat: &Chat<'_>, end: DisconnectReason) -> Result<(), String> {
     if let DisconnectReason::Rejected(sentence) = end {
         return Err(sentence);
     }
+    if let Some(sentence) = chat.state.borrow_mut().input_failure.take() {
+        return Err(sentence);
+    }
     // A closed input has ended, even if not all of it was sent.
     if !end.is_broken() || chat.io.input.is_closed() {
         return chat.check_all_sent();

@@ -1,5 +1,6 @@
 //! Choice of input, output and line editor, by what standard input and output are.
 
+use crate::chat::sanitize::quoted;
 use crate::cli::args;
 use crate::cli::style::{Background, Style};
 use crate::client::config_file;
@@ -13,7 +14,7 @@ use crate::client::terminal::view::ViewOptions;
 use crate::client::terminal::wrap::Widths;
 use async_channel::Receiver;
 use jiff::tz::TimeZone;
-use std::io::{self, IsTerminal, stdin, stdout};
+use std::io::{self, IsTerminal, Write, stderr, stdin, stdout};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum InputKind {
@@ -43,10 +44,11 @@ pub struct ClientIo {
 pub fn open_io(config: &ClientConfig) -> io::Result<(ClientIo, Option<Terminal>)> {
     let is_typed = stdin().is_terminal() && config.say.is_none();
     let style = args::style_of_stdout(config.colours);
+    let zone = time_zone();
     let (interrupts, interrupted) = shutdown::listen()?;
     let mut terminal = None;
     let (input, screen) = if is_typed && !config.json && supports_editor() {
-        let options = editor_options(config, style);
+        let options = editor_options(config, style, zone);
         let (input, editor) = editor::start(options, move || shutdown::interrupt(&interrupts))?;
         shutdown::guard_terminal(editor.clone());
         terminal = Some(editor.clone());
@@ -63,7 +65,7 @@ pub fn open_io(config: &ClientConfig) -> io::Result<(ClientIo, Option<Terminal>)
             // JSON may need six bytes for one byte of a message.
             true => stdin::start(config.max_message_bytes * 6 + 1024)?,
         };
-        let zone = stdout().is_terminal().then(TimeZone::system);
+        let zone = stdout().is_terminal().then_some(zone);
         let mut printer = Printer::new(style, zone);
         (
             input,
@@ -84,6 +86,22 @@ pub fn open_io(config: &ClientConfig) -> io::Result<(ClientIo, Option<Terminal>)
     Ok((io, terminal))
 }
 
+/// Returns the zone of `TZ`, or of the system. Reports a zone that does not exist.
+fn time_zone() -> TimeZone {
+    let name = variable("TZ");
+    TimeZone::try_system().unwrap_or_else(|_| {
+        if !name.is_empty() {
+            let zone = quoted(&name);
+            // A closed standard error leaves no place to report its failure.
+            let _ = writeln!(
+                stderr(),
+                "smolchat-client: The time zone {zone} of TZ is unknown; times are in UTC"
+            );
+        }
+        TimeZone::UTC
+    })
+}
+
 /// Returns whether the output is a terminal that can move its cursor.
 fn supports_editor() -> bool {
     let term = variable("TERM");
@@ -94,7 +112,7 @@ fn variable(name: &str) -> String {
     std::env::var(name).unwrap_or_default()
 }
 
-fn editor_options(config: &ClientConfig, style: Style) -> EditorOptions {
+fn editor_options(config: &ClientConfig, style: Style, zone: TimeZone) -> EditorOptions {
     EditorOptions {
         view: ViewOptions {
             style,
@@ -102,7 +120,7 @@ fn editor_options(config: &ClientConfig, style: Style) -> EditorOptions {
             has_links: supports_hyperlinks::on(supports_hyperlinks::Stream::Stdout),
             shows_times: config.shows_times,
             rings_bell: config.rings_bell,
-            zone: TimeZone::system(),
+            zone,
         },
         // The console of Linux has no answer.
         asks_background: style.background() == Some(Background::Unknown)

@@ -23,6 +23,8 @@ pub(crate) struct ChatState {
     /// Last sentence of the server that may explain why it rejected the text of `--say`.
     rejection: Option<String>,
     is_said: bool,
+    /// Why the input ended before its end.
+    pub(crate) input_failure: Option<String>,
     status: String,
     link: LinkStatus,
 }
@@ -94,6 +96,7 @@ impl<'a> Chat<'a> {
                 awaits_name: config.name.is_some() && io.input_kind == InputKind::Pipe,
                 rejection: None,
                 is_said: false,
+                input_failure: None,
                 status: String::new(),
                 link: LinkStatus::Connecting,
             }),

@@ -404,6 +404,8 @@ fn json_goes_in_and_out() {
     assert_eq!(with("history")[0]["messages"][0]["message"], "plain");
     assert_eq!(with("search")[0]["messages"][0]["message"], "plain");
     assert_eq!(with("connected").len(), 1);
+    assert_eq!(lines[0]["type"], "connected");
+    assert!(!client.stdout.text().contains("[Server]"));
     assert!(!client.stdout.text().contains("token"));
     let told = client.stderr.lines();
     assert_eq!(told.len(), 2, "{told:?}");

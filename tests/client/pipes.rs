@@ -353,6 +353,41 @@ fn ipv6_address_may_stand_in_brackets() {
 // Options and signals
 
 #[test]
+fn unreadable_input_is_status_1() {
+    let listening = Listening::start();
+    let mut command = client_command();
+    command.args(["127.0.0.1", &listening.port().to_string()]);
+    command.stdin(std::fs::File::open("/").expect("a folder"));
+    let mut client = Program::spawn(command);
+    let _server = listening.accept();
+    assert_eq!(client.wait(), Some(1));
+    let told = client.stderr.text();
+    assert!(
+        told.contains("Cannot read standard input: ") && told.lines().count() == 1,
+        "{told}"
+    );
+}
+
+#[test]
+fn unknown_time_zone_is_told() {
+    for (zone, lines) in [("Nowhere/City", 1), ("CET-1CEST", 0), ("UTC", 0), ("", 0)] {
+        let listening = Listening::start();
+        let mut command = client_command();
+        command.args(["127.0.0.1", &listening.port().to_string()]);
+        command.env("TZ", zone).stdin(Stdio::null());
+        let mut client = Program::spawn(command);
+        drop(listening.accept());
+        assert_eq!(client.wait(), Some(0));
+        let told = client.stderr.text();
+        assert_eq!(told.lines().count(), lines, "{told}");
+        assert!(
+            lines == 0 || told.contains("\"Nowhere/City\" of TZ is unknown"),
+            "{told}"
+        );
+    }
+}
+
+#[test]
 fn invalid_options_are_one_sentence() {
     for arguments in [
         &["127.0.0.1", "0"][..],

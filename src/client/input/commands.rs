@@ -49,6 +49,8 @@ pub(crate) enum Command {
     Info,
     Reconnect,
     Quit,
+    /// Leave with this error, because the input cannot be read.
+    EndWith(String),
 }
 
 /// Parses a line. Messages longer than `max_message_bytes` are invalid.

@@ -274,6 +274,21 @@ impl Formatter {
                 }
                 return;
             }
+            // A server sends sentences instead of types until it knows the dialect of the client.
+            SessionUpdate::Line(ServerLine::Message(message), raw)
+                if message.source == SERVER_SOURCE && message.id.is_none() =>
+            {
+                match PresenceChange::from_sentence(&message.message) {
+                    // The user's own arrival is the next `connected`.
+                    Some(PresenceChange::Entered(_)) if raw.ends_with(b" ") => return,
+                    Some(PresenceChange::Entered(name)) => ("joined", json!({ "name": name })),
+                    Some(PresenceChange::Left(name)) => ("left", json!({ "name": name })),
+                    Some(PresenceChange::Renamed(old, new)) => {
+                        ("renamed", json!({ "name": old, "new_name": new }))
+                    }
+                    None => ("notice", json!({ "message": message.message })),
+                }
+            }
             SessionUpdate::Line(line, raw) => {
                 add(String::from_utf8_lossy(&raw).trim_ascii_end());
                 if let ServerLine::History(page) = line {

@@ -8,7 +8,7 @@ use crate::chat::sanitize::{for_terminal, is_blank};
 use crate::cli::style::RESET;
 use crate::client::config_file::KeyBindings;
 use crate::client::input::commands;
-use crate::client::input::stdin::InputLine;
+use crate::client::input::stdin::{BadLine, InputLine};
 use crate::client::limits::{INPUT_HISTORY, INPUT_LINES};
 use crate::client::output::item::OutputItem;
 use crate::client::terminal::background::{self, BackgroundQuery};
@@ -210,7 +210,9 @@ fn edit_lines(
                 }
             }
             Err(error) => {
-                queue.add(&format!("Cannot read the terminal: {error}\n"));
+                number += 1;
+                let text = Err(BadLine::Unreadable(error.to_string()));
+                let _ = input.send_blocking(InputLine { number, text });
                 input.close();
                 return;
             }

@@ -193,6 +193,38 @@ fn json_is_the_line_of_the_server_without_secrets() {
 }
 
 #[test]
+fn sentences_of_the_server_are_typed_in_json() {
+    let mut formatter = Formatter::new(true, u64::MAX);
+    for (sentence, mark, expected) in [
+        ("me has entered the chat", " ", ""),
+        (
+            "al has entered the chat",
+            "",
+            "{\"data\":{\"name\":\"al\"},\"type\":\"joined\"}\n",
+        ),
+        (
+            "al has left the chat",
+            "",
+            "{\"data\":{\"name\":\"al\"},\"type\":\"left\"}\n",
+        ),
+        (
+            "al renamed to bo",
+            "",
+            "{\"data\":{\"name\":\"al\",\"new_name\":\"bo\"},\"type\":\"renamed\"}\n",
+        ),
+        (
+            "full",
+            "",
+            "{\"data\":{\"message\":\"full\"},\"type\":\"notice\"}\n",
+        ),
+    ] {
+        let data = format!(r#"{{"source":"[Server]","message":"{sentence}"}}"#);
+        let shown = lines(&mut formatter, &format!("{}{mark}", line("message", &data)));
+        assert_eq!(shown, expected);
+    }
+}
+
+#[test]
 fn replay_is_one_json_line_per_message() {
     let said = |message: &str| Said {
         id: Some(2),
