@@ -6,7 +6,7 @@ import * as users from './users.js';
 import * as messages from './messages.js';
 import * as stream from './stream.js';
 import * as composer from './composer.js';
-import { unsentList, refusedList } from './send_queue.js';
+import { unsentList, refusedList, sendQueued } from './send_queue.js';
 import * as session from './session.js';
 import * as notifications from './notifications.js';
 import { commandNames, submit, search } from './commands.js';
@@ -117,6 +117,7 @@ function receiveSnapshot(snapshot) {
   epoch = snapshot.epoch;
   lastId = snapshot.last;
   enqueue('users', snapshot.users);
+  sendQueued();
 }
 
 function receiveMessage(data) {

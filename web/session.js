@@ -5,7 +5,7 @@ import { request, sleep } from './api.js';
 import { profile, browserStorage } from './profile.js';
 import { reconnect } from './stream.js';
 import * as composer from './composer.js';
-import { sendQueued } from './send_queue.js';
+import { sendQueued, authorLeft, authorRenamed, startSession, continueSession } from './send_queue.js';
 
 const HIDDEN_JOIN_DELAY = 1500;
 
@@ -49,7 +49,11 @@ export async function join(name, isAutomatic = false) {
   if (isJoining) return;
   isJoining = true;
   joinButton.disabled = true;
+  // Without the word of the server this is a new session, which knows no nonce of the old one.
+  const session = profile.name ? null : startSession();
   const response = await request('POST', '/api/session', { name });
+  const isUnchanged = response.known || (response.problem && response.problem.code !== 'no-response');
+  if (session && isUnchanged) continueSession(session);
   joinButton.disabled = false;
   isJoining = false;
   if (response.problem) {
@@ -63,6 +67,7 @@ export async function join(name, isAutomatic = false) {
     tabs?.postMessage('joined');
     reconnect();
   }
+  if (profile.name) authorRenamed(profile.name, response.name);
   profile.name = response.name;
   showJoinForm(false);
   if (!isAutomatic) composer.focus();
@@ -92,6 +97,7 @@ export async function leave() {
     return;
   }
   profile.name = null;
+  authorLeft();
   tabs?.postMessage('left');
   reconnect();
   showJoinForm(true);
@@ -102,6 +108,7 @@ const isTypingName = () => !joinForm.hidden && document.activeElement === nameFi
 /** Handles the stream's report of the user's name, or of null without a session. */
 export function setSession(name) {
   if (!canJoin) return;
+  if (profile.name && name) authorRenamed(profile.name, name);
   profile.name = name;
   if (name) {
     browserStorage.set('name', name);
@@ -110,6 +117,7 @@ export function setSession(name) {
     sendQueued();
     return;
   }
+  if (!browserStorage.get('joined')) authorLeft();
   const lastName = browserStorage.get('name');
   if (lastName && !nameField.value) nameField.value = lastName;
   if (!lastName || !browserStorage.get('joined')) showJoinForm(true);
@@ -120,6 +128,7 @@ export function setSession(name) {
 /** Handles a new name of any user. */
 export function userRenamed(name, newName) {
   if (name !== profile.name) return;
+  authorRenamed(name, newName);
   profile.name = newName;
   browserStorage.set('name', newName);
   showJoinForm(isTypingName());

@@ -32,6 +32,9 @@ function showStatus(state, text) {
   }
 }
 
+/** Returns whether the stream shows that the server is there. */
+export const isLive = () => status.dataset.state === 'live';
+
 /** Sets the last event that the page has, so that the stream starts after it. */
 export function setLastEvent(epoch, id) {
   lastEventId = `${epoch}:${id}`;

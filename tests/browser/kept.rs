@@ -2,7 +2,7 @@
 
 use crate::page::{LIVE, count, join, say, wait_for_message};
 use crate::support::Chat;
-use crate::support::browser::Browser;
+use crate::support::browser::{Browser, ENTER};
 use serde_json::json;
 use smolchat::server::limits::Limits;
 
@@ -83,6 +83,71 @@ fn refused_message_can_be_edited_or_discarded() {
         let shown = browser.text(".remaining");
         assert!(shown.starts_with(hint) && shown.is_empty() == hint.is_empty());
     }
+}
+
+/// Sends messages and loses the responses.
+const LOSE_RESPONSES: &str = "window.load = fetch; window.fetch = async (path, ...more) => { const response = await load(path, ...more); if (path === '/api/messages') throw new TypeError('lost'); return response; }";
+
+#[test]
+fn message_without_a_response_is_sent_again_by_the_user_after_the_session() {
+    let Some(browser) = Browser::start("doubtful") else {
+        return;
+    };
+    let (chat, web) = Chat::with_page(Limits::default());
+    let mut alice = chat.join("alice");
+    join(&browser, web, "Ada");
+    browser.run(LOSE_RESPONSES);
+    say(&browser, "perhaps");
+    alice.skip_to("Ada", "perhaps");
+    browser.wait_for(".unsent", "perhaps", true);
+    say(&browser, "behind it");
+    let shown = "return document.querySelector('.unsent').innerText";
+    assert_eq!(browser.run(shown), json!("perhaps\nbehind it"));
+    // The browser loses its session, as at a server that has forgotten it.
+    browser.run("return load('/api/session', { method: 'DELETE', headers: { 'Content-Type': 'application/json' }, body: '{}' }).then(() => { window.fetch = load; })");
+    let before = alice.skip_to("Ada", "behind it");
+    assert!(
+        before.iter().all(|(_, text)| text != "perhaps"),
+        "{before:?}"
+    );
+    browser.wait_for(".refused", "May have been sent: perhaps", true);
+    assert_eq!(browser.text(".unsent"), "");
+    assert_eq!(count(&browser, "perhaps"), 1);
+    browser.open(&format!("http://{web}/"));
+    browser.wait_until(LIVE);
+    browser.click(".refused button");
+    alice.expect("Ada", "perhaps");
+    browser.wait_until("document.querySelector('.refused').hidden");
+}
+
+#[test]
+fn next_name_does_not_say_what_the_last_one_wrote() {
+    let Some(browser) = Browser::start("next-name") else {
+        return;
+    };
+    let (chat, web) = Chat::with_page(Limits::default());
+    let mut alice = chat.join("alice");
+    join(&browser, web, "Ada");
+    browser.run(
+        "window.load = fetch; window.fetch = (path, ...more) => (path === '/api/messages' ? Promise.reject(new TypeError('lost')) : load(path, ...more))",
+    );
+    say(&browser, "tried");
+    browser.wait_for(".unsent", "tried", true);
+    say(&browser, "/me waits");
+    say(&browser, "/quit");
+    alice.skip_to("[Server]", "Ada has left the chat");
+    for row in ["May have been sent: tried", "Not sent: /me waits"] {
+        browser.wait_for(".refused", row, true);
+    }
+    browser.run("window.fetch = load");
+    browser.run("document.querySelector('#name').value = ''");
+    browser.type_into("#name", &format!("Eve{ENTER}"));
+    alice.expect_notice("Eve has entered the chat");
+    say(&browser, "hello");
+    alice.expect("Eve", "hello");
+    browser.click(".refused li:first-child button:last-child");
+    browser.click(".refused button");
+    browser.wait_until("document.querySelector('#text').value === '/me waits'");
 }
 
 #[test]

@@ -261,16 +261,16 @@ async fn join(request: Request<HttpState>) -> RouteResult {
         return Err(BrowserError::NoSession.into());
     };
     let limit = request.state().context.limits.max_message_bytes;
-    let text = json!({ "name": name.as_str(), "limits": { "message": limit } });
+    let secret = token.secret();
+    let session = context.info.session.as_ref();
+    let known = session.is_some_and(|session| session.secret() == secret);
+    let text = json!({ "name": name.as_str(), "known": known, "limits": { "message": limit } });
     let mut response = document(text.to_string(), JSON);
     if is_new {
         response.set_status(StatusCode::Created);
     }
     let lifetime = WEB_COOKIE_LIFETIME.as_secs();
-    response.insert_header(
-        "set-cookie",
-        context.info.set_cookie(&token.secret(), lifetime),
-    );
+    response.insert_header("set-cookie", context.info.set_cookie(&secret, lifetime));
     Ok(response)
 }
 
