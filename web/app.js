@@ -118,6 +118,7 @@ function receiveSnapshot(snapshot) {
   lastId = snapshot.last;
   enqueue('users', snapshot.users);
   sendQueued();
+  session.nameFreed(); // it may have become free among the events that are missing
 }
 
 function receiveMessage(data) {
@@ -147,6 +148,7 @@ function receivePublic(kind, data) {
   else if (isPresence(kind)) enqueue(kind, data);
   else return;
   if (kind === 'renamed') session.userRenamed(data.name, data.new_name);
+  if (kind === 'renamed' || kind === 'left') session.nameFreed(data.name);
   if (kind !== 'message' || !isIgnored(data.source)) notifications.announce(kind, data);
 }
 

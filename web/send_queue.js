@@ -98,7 +98,7 @@ function setAside(items, reason) {
 
 /** Sets all messages aside, because their author has left. */
 export function authorLeft() {
-  if (queue.length) setAside(queue, 'You left the chat');
+  if (queue.length) setAside(queue, 'You are no longer in the chat');
 }
 
 /** Makes the messages those of the user's new name. */

@@ -8,6 +8,7 @@ import * as composer from './composer.js';
 import { sendQueued, authorLeft, authorRenamed, startSession, continueSession } from './send_queue.js';
 
 const HIDDEN_JOIN_DELAY = 1500;
+const MAX_NAME_ATTEMPTS = 8;
 
 const canJoin = document.body.dataset.kind === 'live';
 
@@ -61,6 +62,8 @@ export async function join(name, isAutomatic = false) {
     return;
   }
   composer.clearError();
+  awaitedName = null;
+  attempts = 0;
   browserStorage.set('name', response.name);
   browserStorage.set('joined', true);
   if (!profile.name) {
@@ -82,9 +85,28 @@ async function joinFailed(name, { problem, retryAfter }, isAutomatic) {
     return;
   }
   if (isAutomatic) browserStorage.set('joined', null);
+  if (isAutomatic && problem.code === 'name-taken') {
+    awaitedName = name;
+    composer.showError(`${problem.detail}. You join as ${name} when that name is free`);
+  }
   nameField.value = name;
   showJoinForm(true);
   if (!isAutomatic) nameField.focus();
+}
+
+let awaitedName = null; // the name of this browser, while another user has it
+let attempts = 0;
+const fold = (name) => name.normalize('NFKC').toLowerCase();
+
+/** Joins again if the name of this browser may be free: `name`, or any name. */
+export function nameFreed(name = awaitedName) {
+  if (!awaitedName || profile.name || attempts >= MAX_NAME_ATTEMPTS) return;
+  // The user is choosing another name.
+  if (nameField.value !== awaitedName) awaitedName = null;
+  else if (fold(name) === fold(awaitedName)) {
+    attempts += 1;
+    join(awaitedName, true);
+  }
 }
 
 export async function leave() {

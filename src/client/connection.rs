@@ -161,7 +161,7 @@ impl Chat<'_> {
         let state = &mut *self.state.borrow_mut();
         let now = Instant::now();
         state.session.receive(bytes, now);
-        let updates = state.session.take_updates();
+        let mut updates = state.session.take_updates();
         let is_welcome = |update: &SessionUpdate| matches!(update, SessionUpdate::Welcome { .. });
         if self.io.has_view && updates.iter().any(is_welcome) {
             // Completion needs the names of the users who are already here.
@@ -171,16 +171,20 @@ impl Chat<'_> {
         if let Some(text) = &self.config.say {
             state.note_say_result(text, &updates);
         }
+        let name_rejection = match state.awaits_name {
+            true => state.session.naming.rejection.clone(),
+            false => None,
+        };
+        if name_rejection.is_some() {
+            // The client ends, so it waits for nothing.
+            updates.retain(|update| !matches!(update, SessionUpdate::Waiting(_)));
+        }
         let own_name = state.session.name.as_deref();
         let mut items = state.formatter.format(updates, own_name);
         if self.config.say.is_some() {
             items.retain(|item| matches!(item, OutputItem::Notice(_)));
         }
-        let name_rejection = match state.awaits_name {
-            true => state.session.name_rejection.clone(),
-            false => None,
-        };
-        state.awaits_name &= !state.session.has_chosen_name;
+        state.awaits_name &= state.session.naming.accepted.is_none();
         let end = match name_rejection {
             Some(reason) => Some(DisconnectReason::Rejected(reason)),
             None => state

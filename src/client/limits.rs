@@ -52,6 +52,10 @@ pub const SILENCE_NOTICE: Duration = Duration::from_secs(5);
 pub const GREETING_TIMEOUT: Duration = Duration::from_secs(60);
 /// Time without the answer to a hello until the connection counts as dead.
 pub const HELLO_TIMEOUT: Duration = Duration::from_secs(18);
+/// Attempts to get a name from another user, after signs that it may be free.
+pub const MAX_NAME_ATTEMPTS: u32 = 8;
+/// Half of the time between the first two of these attempts. Each later time is twice as long.
+pub const MIN_NAME_INTERVAL: Duration = Duration::from_secs(1);
 /// Time between two pings.
 pub const PING_INTERVAL: Duration = Duration::from_secs(8);
 /// Time without a byte after a ping until the connection counts as dead; with the ping interval,

@@ -151,6 +151,35 @@ fn next_name_does_not_say_what_the_last_one_wrote() {
 }
 
 #[test]
+fn name_of_the_browser_is_taken_back_when_it_is_free() {
+    let Some(browser) = Browser::start("taken") else {
+        return;
+    };
+    let (chat, web) = Chat::with_page(Limits::default());
+    let mut other = chat.join("ada");
+    browser.open(&format!("http://{web}/"));
+    browser.run("for (const [key, value] of [['name', 'Ada'], ['joined', true]]) localStorage.setItem(`smolchat.${key}`, JSON.stringify(value))");
+    browser.open(&format!("http://{web}/"));
+    browser.wait_for("#error", "You join as Ada when that name is free", true);
+    other.rename("Grace");
+    other.expect_notice("Ada has entered the chat");
+    browser.wait_for("#error", "You join as", false);
+    // A user who is choosing another name is left alone.
+    browser.run("return fetch('/api/session', { method: 'DELETE', headers: { 'Content-Type': 'application/json' }, body: '{}' })");
+    other.expect_notice("Ada has left the chat");
+    other.skip_to("[Server]", "Ada has entered the chat");
+    say(&browser, "/quit");
+    other.expect_notice("Ada has left the chat");
+    other.rename("Ada");
+    browser.run("localStorage.setItem('smolchat.joined', 'true')");
+    browser.open(&format!("http://{web}/"));
+    browser.wait_for("#error", "You join as Ada when that name is free", true);
+    browser.type_into("#name", "x");
+    other.rename("Grace");
+    other.say_and_hear("nobody came");
+}
+
+#[test]
 fn fault_of_the_page_is_reported_and_opens_no_stream() {
     let Some(browser) = Browser::start("fault") else {
         return;

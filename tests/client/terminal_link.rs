@@ -1,6 +1,7 @@
 //! The client at a terminal: lost links, signals, floods, and terminals without a line editor.
 #![cfg(target_os = "linux")]
 
+use crate::support::RealServer;
 use crate::support::scripted::{Listening, Scripted};
 use crate::support::terminal::{AtTerminal, Start};
 use crate::terminal::{CONTROL_C, CONTROL_D, CONTROL_Q, ENTER, scripted};
@@ -66,6 +67,25 @@ fn broken_link_is_reported_and_loses_no_input() {
     let mut server = listening.accept();
     server.say("[Server]", "1.2.3.4:6 has entered the chat");
     server.expect("message", "said meanwhile");
+}
+
+#[test]
+fn name_of_another_user_is_taken_when_that_user_leaves() {
+    let server = RealServer::start(&[]);
+    let other = server.join("bob");
+    let terminal = AtTerminal::start(
+        server.address.port(),
+        Start {
+            arguments: &["--name", "Bob"],
+            ..Start::default()
+        },
+    );
+    terminal.sees("that it waits for the name", |terminal| {
+        let text = terminal.chat().join(" ");
+        text.contains("is taken") && text.contains("You get the name \"Bob\" when it is free")
+    });
+    drop(other);
+    terminal.sees("its name", |terminal| terminal.status().starts_with("Bob"));
 }
 
 #[test]

@@ -7,20 +7,23 @@
 //! A client that reconnects lets only lines of the server decide the dialect, never a time without
 //! one: a stalled server may still read what was sent.
 
+mod dialect;
 mod heartbeat;
 pub(crate) mod history_replay;
+pub(crate) mod naming;
 mod recovery;
 pub mod request;
 mod resend_queue;
 pub(crate) mod update;
 
-use crate::chat::request::{EventCursor, Nonce, VERSION};
+use crate::chat::request::{EventCursor, Nonce};
 use crate::client::limits::{
     FIRST_LINE_TIMEOUT, GREETING_TIMEOUT, HELLO_TIMEOUT, MAX_IN_FLIGHT, MAX_LINE_BYTES,
     SILENCE_NOTICE,
 };
 use crate::client::session::heartbeat::Heartbeat;
 use crate::client::session::history_replay::HistoryReplay;
+use crate::client::session::naming::{NAME_TAKEN, Naming, RejectionNotice, taken_name};
 use crate::client::session::recovery::{HeldLines, PrivateRepeats, Recovery};
 use crate::client::session::request::{UserRequest, encode};
 use crate::client::session::resend_queue::ResendQueue;
@@ -78,11 +81,7 @@ pub struct Session {
     /// Address that named this connection until it resumed as an earlier user. Its arrival and
     /// departure are not shown.
     temporary_name: Option<String>,
-    chosen_name: Option<String>,
-    /// Whether the server has given this user a requested name.
-    pub(crate) has_chosen_name: bool,
-    /// Why the server rejected the last requested name.
-    pub(crate) name_rejection: Option<String>,
+    pub(crate) naming: Naming,
     identity: Option<Identity>,
     recovery: Option<Recovery>,
     repeats: PrivateRepeats,
@@ -121,9 +120,7 @@ impl Session {
             is_admitted: false,
             name: None,
             temporary_name: None,
-            chosen_name: None,
-            has_chosen_name: false,
-            name_rejection: None,
+            naming: Naming::new(name.clone()),
             identity: None,
             recovery: None,
             repeats: PrivateRepeats::default(),
@@ -199,6 +196,15 @@ impl Session {
 
     /// Returns the time at which [`Session::on_timer`] has to run.
     pub(crate) fn deadline(&self) -> Option<Instant> {
+        let naming = match self.phase {
+            Phase::Basic | Phase::Extended => self.naming.deadline(),
+            _ => None,
+        };
+        let deadlines = self.phase_deadline().into_iter().chain(naming);
+        deadlines.min()
+    }
+
+    fn phase_deadline(&self) -> Option<Instant> {
         match self.phase {
             Phase::AwaitingFirstLine(since) if self.knows_extended && self.has_waited => {
                 Some(since + GREETING_TIMEOUT)
@@ -219,7 +225,12 @@ impl Session {
     /// Pings the server, or ends the wait for its first line, as is due; returns false if the server
     /// does not answer any more.
     pub(crate) fn on_timer(&mut self, now: Instant) -> bool {
-        if self.deadline().is_none_or(|deadline| now < deadline) {
+        if matches!(self.phase, Phase::Basic | Phase::Extended)
+            && let Some(name) = self.naming.attempt(now)
+        {
+            self.send_basic(UserRequest::SetName(name));
+        }
+        if self.phase_deadline().is_none_or(|deadline| now < deadline) {
             return true;
         }
         match self.phase {
@@ -261,6 +272,9 @@ impl Session {
     /// Queues a request and sends it if possible. Without a `nonce`, a request that the server
     /// acknowledges gets one of the session's own.
     pub fn request(&mut self, request: UserRequest, nonce: Option<Nonce>, now: Instant) {
+        if let UserRequest::SetName(_) = request {
+            self.naming.user_chooses();
+        }
         self.replay.holds_events |= matches!(request, UserRequest::Since(_));
         self.queue.push(request, nonce);
         self.flush(now);
@@ -335,8 +349,7 @@ impl Session {
 
     fn note_name_request(&mut self, request: UserRequest) {
         if let UserRequest::SetName(name) = request {
-            self.chosen_name = Some(name);
-            self.name_rejection = None;
+            self.naming.sent(name);
         }
     }
 
@@ -388,6 +401,16 @@ impl Session {
                 return self.replay.receive_page(page, raw, output, updates);
             }
             ServerLine::Message(_) if self.is_rejected_hello(&line) => self.give_up_extended(),
+            ServerLine::Message(_) if taken_name(&line).is_some() => {
+                let sentence = taken_name(&line).unwrap_or_default();
+                let notice = self.naming.rejected(sentence, true, now);
+                return self.show_rejection(notice, line, raw);
+            }
+            ServerLine::Error(ref error) if error.kind.as_deref() == Some("set-name") => {
+                let is_taken = error.code == NAME_TAKEN;
+                let notice = self.naming.rejected(&error.message, is_taken, now);
+                return self.show_rejection(notice, line, raw);
+            }
             ServerLine::Search(page) => {
                 let query = self.searches.pop_front();
                 let found = SessionUpdate::Found(page, query, raw.to_owned());
@@ -396,7 +419,7 @@ impl Session {
             ServerLine::Message(_)
             | ServerLine::Joined(_)
             | ServerLine::Left(_)
-            | ServerLine::Renamed(_) => return self.receive_event(line, raw),
+            | ServerLine::Renamed(_) => return self.receive_event(line, raw, now),
             ServerLine::Private(ref private) if self.repeats.note(private) => return,
             ServerLine::Ack(ref ack) => self.queue.acknowledge(&ack.nonce),
             ServerLine::Error(ref error) => self.receive_error(error),
@@ -406,59 +429,13 @@ impl Session {
         self.updates.push(SessionUpdate::Line(line, raw.to_owned()));
     }
 
-    /// Chooses the dialect by the first line of a connection, however late it comes; returns
-    /// whether to show that line.
-    fn choose_dialect(&mut self, line: Option<&ServerLine>, raw: &[u8], now: Instant) -> bool {
-        let Some(entered) = line.and_then(ServerLine::entered_name).map(str::to_owned) else {
-            // A server that speaks the extended dialect says nothing else first, except that it
-            // closes the connection, with a sentence that any server may use.
-            let is_rejection = line.is_some_and(|line| line.basic_sentence().is_some());
-            if !self.knows_extended && !is_rejection {
-                self.phase = Phase::Basic;
-            }
-            return true;
-        };
-        self.is_admitted = true;
-        self.offers_extended = raw.ends_with(b" ");
-        self.knows_extended |= self.offers_extended;
-        let resumes = self.offers_extended && self.identity.is_some();
-        match resumes {
-            // The user knows this connection under another name in a moment.
-            true => self.temporary_name = Some(entered),
-            false => self.name = Some(entered),
+    fn show_rejection(&mut self, notice: RejectionNotice, line: ServerLine, raw: &[u8]) {
+        if let RejectionNotice::Known = notice {
+            return;
         }
-        match self.offers_extended {
-            false => self.give_up_extended(),
-            true if self.prefers_extended || resumes => self.send_hello(now),
-            true => self.phase = Phase::Basic,
-        }
-        !resumes
-    }
-
-    fn is_rejected_hello(&self, line: &ServerLine) -> bool {
-        // A later server tells in the same words which version it speaks.
-        let reason = format!("Version {VERSION} of the extended dialect is unknown");
-        matches!(self.phase, Phase::AwaitingWelcome(_))
-            && line
-                .basic_sentence()
-                .is_some_and(|sentence| sentence.starts_with(&reason))
-    }
-
-    /// Goes on in the basic dialect, because the server has said that it speaks no other.
-    fn give_up_extended(&mut self) {
-        // Such a server knows no nonces.
-        self.report_unconfirmed();
-        self.offers_extended = false;
-        self.knows_extended = false;
-        self.phase = Phase::Basic;
-    }
-
-    /// Reports the requests that may have been executed, and forgets them.
-    fn report_unconfirmed(&mut self) {
-        while let Some((request, nonce)) = self.queue.take_sent_before() {
-            self.unconfirmed += 1;
-            let update = SessionUpdate::Unconfirmed { request, nonce };
-            self.updates.push(update);
+        self.updates.push(SessionUpdate::Line(line, raw.to_owned()));
+        if let RejectionNotice::Waits(sentence) = notice {
+            self.updates.push(SessionUpdate::Waiting(sentence));
         }
     }
 
@@ -507,18 +484,20 @@ impl Session {
             token: welcome.token,
             cursor,
         });
-        if let Some(chosen) = &self.chosen_name
-            && is_new_user
-            && self.name.as_ref() != Some(chosen)
-        {
+        let own_name = self.name.clone().unwrap_or_default();
+        let (name, notice) = self.naming.welcomed(&own_name, is_new_user, now);
+        if let Some(name) = name {
             // An expired token does not give the name back.
-            self.queue.push_front(UserRequest::SetName(chosen.clone()));
+            self.queue.push_front(UserRequest::SetName(name));
+        }
+        if let Some(RejectionNotice::Waits(sentence)) = notice {
+            self.updates.push(SessionUpdate::Waiting(sentence));
         }
         self.heartbeat.ping(now, &mut self.output);
     }
 
     /// Handles a public event of the extended dialect, or any message of the basic one.
-    fn receive_event(&mut self, line: ServerLine, raw: &[u8]) {
+    fn receive_event(&mut self, line: ServerLine, raw: &[u8], now: Instant) {
         let id = line.id();
         if let (Some(id), Some(known)) = (id, &mut self.identity) {
             if id <= known.cursor.id {
@@ -527,11 +506,12 @@ impl Session {
             known.cursor.id = id;
             self.repeats.note_event();
         }
+        self.naming.note_line(&line, now);
         if let Some((old, new)) = line.renaming()
             && self.name.as_deref() == Some(old)
         {
             self.name = Some(new.to_owned());
-            self.has_chosen_name = true;
+            self.naming.renamed(new);
         }
         let is_shown = !self.is_own_temporary_presence(&line);
         match &mut self.recovery {
@@ -579,10 +559,6 @@ impl Session {
             return;
         };
         match kind {
-            "set-name" => {
-                self.name_rejection = Some(error.message.clone());
-                self.chosen_name = None;
-            }
             "history" => self.replay.reject(&mut self.updates),
             "search" => drop(self.searches.pop_front()),
             _ if error.code != NOT_DELIVERED => self.queue.reject(kind),

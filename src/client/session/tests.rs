@@ -1,3 +1,5 @@
+mod names;
+
 use super::*;
 use crate::client::limits::{MAX_HISTORY, MAX_IN_FLIGHT};
 use crate::client::session::history_replay::Since;
@@ -394,24 +396,6 @@ fn gap_is_reported() {
     client.receives_welcome(["1.2.3.4:6", "u", "f"], 3, resumed);
     client.receives(&message(1, "new"));
     client.assert_shows(&["Gap { after: None, oldest: 1 }", "bo: new"]);
-}
-
-#[test]
-fn chosen_name_is_requested_again_after_token_expired() {
-    let mut client = ScriptedSession::new(true, Some("al"));
-    client.receives_welcome(["1.2.3.4:5", "t", "e"], 1, "null");
-    client.assert_sends(&["hello", "ping", "set-name"]);
-    let data = format!(r#"{{"id":2,"time":"{TIME}","name":"1.2.3.4:5","new_name":"al"}}"#);
-    client.receives(&line("renamed", &data));
-    assert_eq!(client.session.name.as_deref(), Some("al"));
-    client.resumes(2, r#"{"complete":true,"missed":0}"#);
-    client.assert_sends(&["hello", "ping"]);
-    client.reconnects();
-    let resumed = r#"{"complete":false,"oldest":1}"#;
-    client.receives_welcome(["1.2.3.4:9", "u", "f"], 1, resumed);
-    client.assert_sends(&["hello", "ping", "set-name"]);
-    client.receives(&error("name-taken", "set-name"));
-    assert_eq!(client.session.name_rejection.as_deref(), Some("No"));
 }
 
 #[test]
