@@ -75,6 +75,9 @@ impl StoreWriter {
             reports,
             message_count,
             is_failing: false,
+            clock: RetentionClock {
+                start: (Timestamp::now(), Instant::now()),
+            },
             next_trim: has_retention.then(Instant::now),
             upkeep: Upkeep::new(has_retention),
         };
@@ -136,6 +139,26 @@ impl CommitError {
     }
 }
 
+/// The time of day for retention. The wall clock may jump ahead and back again, and what it made
+/// the store remove would be gone. So this clock never runs more than twice as fast as the
+/// monotonic one, and is never ahead of the wall clock.
+struct RetentionClock {
+    start: (Timestamp, Instant),
+}
+
+impl RetentionClock {
+    /// Returns milliseconds since 1970.
+    fn time(&self, wall: Timestamp, now: Instant) -> i64 {
+        let (start, started) = self.start;
+        let elapsed = now.saturating_duration_since(started).as_millis();
+        let elapsed = i64::try_from(elapsed).unwrap_or(i64::MAX);
+        let latest = start
+            .as_millisecond()
+            .saturating_add(elapsed.saturating_mul(2));
+        wall.as_millisecond().min(latest)
+    }
+}
+
 struct WriterThread {
     connection: Connection,
     files: Arc<StoreFiles>,
@@ -143,6 +166,7 @@ struct WriterThread {
     reports: Sender<CommitReport>,
     message_count: u64,
     is_failing: bool,
+    clock: RetentionClock,
     /// Time of the next trim; `None` without retention.
     next_trim: Option<Instant>,
     upkeep: Upkeep,
@@ -291,7 +315,7 @@ impl WriterThread {
     /// Removes the oldest events beyond the retention; returns how many.
     fn trim(&mut self) -> rusqlite::Result<usize> {
         let oldest_time = self.options.keep_for.map_or(i64::MIN, |time| {
-            let now = Timestamp::now().as_millisecond();
+            let now = self.clock.time(Timestamp::now(), Instant::now());
             now.saturating_sub(i64::try_from(time.as_millis()).unwrap_or(i64::MAX))
         });
         let keep = self.options.keep_messages.unwrap_or(u64::MAX);
@@ -312,5 +336,33 @@ impl WriterThread {
             self.upkeep.note_removal();
         }
         Ok(removed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use jiff::SignedDuration;
+
+    #[test]
+    fn retention_follows_no_jump_of_the_wall_clock_at_once() {
+        const HOUR: i64 = 3_600_000;
+        let (wall, start) = (Timestamp::UNIX_EPOCH, Instant::now());
+        let clock = RetentionClock {
+            start: (wall, start),
+        };
+        // Hours since the start by each clock, and the hours that count.
+        for (by_wall, elapsed, expected) in [
+            (1, 1, 1),
+            (48, 0, 0),
+            (49, 1, 2),
+            (72, 24, 48),
+            (97, 49, 97),
+            (-24, 3, -24),
+        ] {
+            let now = start + Duration::from_secs(elapsed * 3600);
+            let time = clock.time(wall + SignedDuration::from_hours(by_wall), now);
+            assert_eq!(time, expected * HOUR, "{by_wall} h, {elapsed} h");
+        }
     }
 }
