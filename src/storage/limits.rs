@@ -22,8 +22,10 @@ pub(crate) const STORE_STEPS_PER_CHECK: i32 = 10_000;
 pub(crate) const REPLAY_CHUNK_BYTES: usize = 32 * 1024;
 /// Events in one chunk of a replay.
 pub(crate) const REPLAY_CHUNK_EVENTS: usize = 256;
-/// Events that one trimming transaction removes.
+/// Most events that one trimming transaction removes.
 pub(crate) const STORE_TRIM_EVENTS: usize = 500;
+/// Time of a trimming transaction above which the next one removes less.
+pub(crate) const STORE_TRIM_TIME: Duration = Duration::from_millis(50);
 /// Time between two searches for events to trim.
 pub(crate) const STORE_TRIM_INTERVAL: Duration = Duration::from_secs(10);
 /// Time between two checks that the files of an idle store are still there.
@@ -35,7 +37,5 @@ pub(crate) const STORE_LOG_BYTES: u64 = 8 * 1024 * 1024;
 pub(crate) const STORE_LOG_WARN_BYTES: u64 = 64 * 1024 * 1024;
 /// Time between two looks at the write-ahead log.
 pub(crate) const STORE_UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
-/// Time between two merges of the full-text index after removals.
+/// Time between two cuts of the write-ahead log after removals.
 pub(crate) const STORE_SCRUB_INTERVAL: Duration = Duration::from_secs(20);
-/// Pages of the full-text index that one step of a merge writes.
-pub(crate) const STORE_MERGE_PAGES: i64 = 500;

@@ -154,12 +154,16 @@ fn index_message(
     author: &str,
     text: &str,
 ) -> rusqlite::Result<()> {
-    let words = |text| query::words(text).join(" ");
+    let (text, author) = (indexed_words(text), indexed_words(author));
     execute(
         connection,
         "INSERT INTO words (rowid, message, author) VALUES (?1, ?2, ?3)",
-        params![id, words(text), words(author)],
+        params![id, text, author],
     )
+}
+
+fn indexed_words(text: &str) -> String {
+    query::words(text).join(" ")
 }
 
 /// Fills the empty full-text index with all stored messages.
@@ -216,7 +220,19 @@ pub(super) fn remove_event(
     is_message: bool,
 ) -> rusqlite::Result<()> {
     if is_message {
-        execute(connection, "DELETE FROM words WHERE rowid = ?1", [id])?;
+        let select = "SELECT text, name FROM events WHERE id = ?1";
+        let columns = |row: &Row<'_>| {
+            let (text, author) = (row.get_ref(0)?.as_str()?, row.get_ref(1)?.as_str()?);
+            Ok((indexed_words(text), indexed_words(author)))
+        };
+        let mut select = connection.prepare_cached(select)?;
+        let (text, author) = select.query_row([id], columns)?;
+        // The index finds the entries to remove by the words.
+        execute(
+            connection,
+            "INSERT INTO words (words, rowid, message, author) VALUES ('delete', ?1, ?2, ?3)",
+            params![id, text, author],
+        )?;
     }
     execute(connection, "DELETE FROM events WHERE id = ?1", [id])
 }

@@ -16,14 +16,21 @@ const APPLICATION_ID: i32 = 0x736d_6f6c;
 ///
 /// Times are milliseconds since 1970, UTC. The full-text index gets words that are already folded,
 /// and stores no copy of them.
-const MIGRATIONS: [&str; 3] = [
+const MIGRATIONS: [&str; 4] = [
     include_str!("version_1.sql"),
     include_str!("version_2.sql"),
     include_str!("version_3.sql"),
+    include_str!("version_4.sql"),
 ];
 
-/// Version that last changed how the words of the full-text index are folded.
-const INDEX_VERSION: usize = 2;
+/// Version that last changed the full-text index, or how its words are folded.
+const INDEX_VERSION: usize = 4;
+
+/// Versions before it left removed text in free parts of the file.
+const CLEAN_VERSION: usize = 4;
+
+/// Largest file that a migration writes anew, in bytes. It takes seconds, and as much space again.
+const MAX_CLEANED_BYTES: i64 = 1 << 30;
 
 fn integer_pragma(connection: &Connection, pragma: &str) -> rusqlite::Result<i32> {
     connection.pragma_query_value(None, pragma, |row| row.get(0))
@@ -70,5 +77,24 @@ pub(super) fn migrate(connection: &mut Connection, new_epoch: &str) -> rusqlite:
         "INSERT OR IGNORE INTO meta (key, value) VALUES ('epoch', ?1), ('last_event', 0)",
         [new_epoch],
     )?;
-    transaction.commit()
+    transaction.commit()?;
+    if (1..CLEAN_VERSION).contains(&done) {
+        clean(connection);
+    }
+    Ok(())
+}
+
+/// Writes the file anew without what earlier versions removed. The server starts even if it fails.
+fn clean(connection: &Connection) {
+    const REMEDY: &str = "text that an earlier version removed may still be in the file; \
+                          with the server stopped, `sqlite3 FILE VACUUM` removes it";
+    let size = "SELECT page_count * page_size FROM pragma_page_count, pragma_page_size";
+    let bytes = rows::value(connection, size).unwrap_or(i64::MAX);
+    if bytes > MAX_CLEANED_BYTES {
+        return tracing::warn!(bytes, "{REMEDY}");
+    }
+    tracing::info!(bytes, "writing the file anew, without removed text");
+    if let Err(error) = connection.execute_batch("VACUUM") {
+        tracing::warn!(%error, "{REMEDY}");
+    }
 }

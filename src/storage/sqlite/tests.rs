@@ -214,6 +214,10 @@ fn unusable_files_are_rejected_unchanged() {
 #[test]
 fn first_version_is_migrated_without_loss() {
     let folder = Folder::new();
+    let has_removed = || {
+        let bytes = std::fs::read(folder.options().path).unwrap();
+        memchr::memmem::find(&bytes, b"zanzibar").is_some()
+    };
     let first = Connection::open(folder.options().path).unwrap();
     first.execute_batch(include_str!("version_1.sql")).unwrap();
     let contents = "
@@ -221,12 +225,16 @@ fn first_version_is_migrated_without_loss() {
         INSERT INTO events VALUES (1, 1700000000000, 'joined', 'alice', NULL, 0);
         INSERT INTO events VALUES (2, 1700000001000, 'message', 'alice', 'hello', 0);
         INSERT INTO words (rowid, message, author) VALUES (2, 'hello', 'alice');
+        INSERT INTO events VALUES (3, 1700000001000, 'message', 'alice', 'zanzibar', 0);
+        DELETE FROM events WHERE id = 3;
         INSERT INTO present VALUES ('alice', 1700000000000, 1);
         PRAGMA user_version = 1;
         PRAGMA application_id = 1936551788;";
     first.execute_batch(contents).unwrap();
     first.close().unwrap();
+    assert!(has_removed(), "the first version left it");
     let opened = open(&folder.options(), "new", 10).unwrap();
+    wait_until("removed text is in the file", || !has_removed());
     assert_eq!(opened.epoch, "of the first");
     assert_eq!(opened.restored.last_event, 2);
     assert_eq!(texts(&opened.restored.messages), ["hello"]);
@@ -364,6 +372,29 @@ fn retention_removes_the_oldest_events_and_ids_continue() {
     let opened = open(&options, "x", 10).unwrap();
     assert_eq!(opened.restored.last_event, many + 1, "ids continue");
     close(opened);
+}
+
+#[test]
+fn removal_takes_words_out_of_the_index_alone() {
+    let folder = Folder::new();
+    let opened = folder.open();
+    let said = [said(1, "ada", "café Zanzibar"), said(2, "ada", "a café")];
+    commit(&opened, 1, said.to_vec());
+    close(opened);
+    let connection = Connection::open(folder.options().path).unwrap();
+    let page_has = |word: &str| {
+        let count = "SELECT count(*) FROM words_data WHERE instr(block, CAST(?1 AS BLOB)) > 0";
+        let row = |row: &rusqlite::Row<'_>| row.get::<_, bool>(0);
+        connection.query_row(count, [word], row).unwrap()
+    };
+    assert!(page_has("zanzibar"));
+    rows::remove_event(&connection, 1, true).unwrap();
+    assert!(!page_has("zanzibar"));
+    let check = "INSERT INTO words (words) VALUES ('integrity-check')";
+    connection.execute(check, []).unwrap();
+    let found = "SELECT rowid FROM words WHERE words MATCH 'cafe'";
+    let found: i64 = rows::value(&connection, found).unwrap();
+    assert_eq!(found, 2);
 }
 
 #[test]

@@ -8,11 +8,11 @@ use crate::chat::record::Record;
 use crate::limits::STORE_RETRY_INTERVAL;
 use crate::storage::limits::{
     MAX_UNCOMMITTED_BATCHES, STORE_CHECK_INTERVAL, STORE_REPORTS, STORE_TRIM_EVENTS,
-    STORE_TRIM_INTERVAL,
+    STORE_TRIM_INTERVAL, STORE_TRIM_TIME,
 };
 use crate::storage::sqlite::files::StoreFiles;
 use crate::storage::sqlite::upkeep::Upkeep;
-use crate::storage::sqlite::{StoreError, StoreOptions, rows};
+use crate::storage::sqlite::{StoreError, StoreOptions, rows, upkeep};
 use async_channel::{Receiver, Sender};
 use jiff::Timestamp;
 use rusqlite::Connection;
@@ -24,6 +24,9 @@ use std::time::{Duration, Instant};
 
 /// Time between two portions of a trim, for commits.
 const STORE_TRIM_PAUSE: Duration = Duration::from_millis(20);
+
+/// Events in the first portion of a trim.
+const FIRST_TRIM_EVENTS: usize = 16;
 
 /// Records to commit together.
 #[derive(Debug)]
@@ -79,7 +82,8 @@ impl StoreWriter {
                 start: (Timestamp::now(), Instant::now()),
             },
             next_trim: has_retention.then(Instant::now),
-            upkeep: Upkeep::new(has_retention),
+            portion: FIRST_TRIM_EVENTS,
+            upkeep: Upkeep::new(),
         };
         thread::Builder::new()
             .name("store".to_owned())
@@ -169,6 +173,8 @@ struct WriterThread {
     clock: RetentionClock,
     /// Time of the next trim; `None` without retention.
     next_trim: Option<Instant>,
+    /// Events that the next portion of a trim removes.
+    portion: usize,
     upkeep: Upkeep,
 }
 
@@ -261,7 +267,7 @@ impl WriterThread {
         }
         transaction.commit()?;
         if has_removed {
-            self.upkeep.note_removed_mail();
+            self.upkeep.note_removal();
         }
         self.message_count += messages;
         Ok(())
@@ -269,7 +275,7 @@ impl WriterThread {
 
     /// Moves the write-ahead log into the file, unless another program still reads it.
     fn end(self) {
-        let emptied = self.upkeep.finish(&self.connection);
+        let emptied = upkeep::truncate(&self.connection);
         let emptied = emptied.map_err(|error| self.store_error(&error));
         let closed = self.files.close(self.connection);
         if let Err(error) = emptied.and(closed) {
@@ -300,14 +306,21 @@ impl WriterThread {
         if self.next_trim.is_none_or(|time| Instant::now() < time) {
             return;
         }
+        let start = Instant::now();
+        let portion = self.portion;
         let pause = match self.trim() {
-            Ok(STORE_TRIM_EVENTS) => STORE_TRIM_PAUSE,
+            Ok(removed) if removed == portion => STORE_TRIM_PAUSE,
             Ok(_) => STORE_TRIM_INTERVAL,
             Err(error) => {
                 let error = self.store_error(&error);
                 tracing::warn!(%error, "cannot trim the store");
                 STORE_TRIM_INTERVAL
             }
+        };
+        // In a large index, a removal takes milliseconds, and commits wait for it.
+        self.portion = match start.elapsed() > STORE_TRIM_TIME {
+            true => portion.div_ceil(2),
+            false => (2 * portion).min(STORE_TRIM_EVENTS),
         };
         self.next_trim = Some(Instant::now() + pause);
     }
@@ -322,7 +335,7 @@ impl WriterThread {
         let mut messages = self.message_count;
         let mut removed = 0;
         let transaction = self.connection.transaction()?;
-        for (id, time, is_message) in rows::oldest_events(&transaction, STORE_TRIM_EVENTS)? {
+        for (id, time, is_message) in rows::oldest_events(&transaction, self.portion)? {
             if messages <= keep && time >= oldest_time {
                 break;
             }
