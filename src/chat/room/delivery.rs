@@ -242,10 +242,20 @@ impl Room {
         }
     }
 
-    /// Removes the mail of a user that has left, and tells the senders.
-    pub(super) fn report_undelivered(&mut self, target: &str, mailbox: Option<Box<Mailbox>>) {
+    /// Removes the mail of a user that has left, and tells the senders. Errors stay with a kept
+    /// session.
+    pub(super) fn report_undelivered(
+        &mut self,
+        target: &str,
+        session: Option<u64>,
+        mailbox: Option<Box<Mailbox>>,
+    ) {
         for mail in mailbox.into_iter().flat_map(|mut all| all.take_all()) {
-            self.sessions.record(|_| Record::MailForgotten(mail.key));
+            match (mail.content, session) {
+                (MailContent::NotDelivered(target), Some(session))
+                    if self.sessions.keep_error(session, mail.key, target.clone()) => {}
+                _ => self.sessions.record(|_| Record::MailForgotten(mail.key)),
+            }
             if let Some(sender) = mail.sender {
                 self.report(sender, target);
             }
@@ -255,14 +265,37 @@ impl Room {
     fn report(&mut self, sender: Sender, target: &str) {
         let session = sender.session.and_then(|number| self.sessions.get(number));
         let user = session.and_then(|session| session.user).or(sender.user);
-        if let Some(user) = user {
-            self.put(user, MailContent::NotDelivered(target.into()), None);
+        let error = MailContent::NotDelivered(target.into());
+        if let Some(user) = user.filter(|user| self.roster.get(*user).is_some()) {
+            return self.put(user, error, None);
+        }
+        let key = self.last_mail + 1;
+        if let Some(number) = sender.session
+            && self.sessions.keep_error(number, key, target.into())
+        {
+            self.last_mail = key;
+            let mail = Mail {
+                key,
+                number: None,
+                content: error,
+                sender: None,
+                sent: None,
+            };
+            record(&mut self.sessions, sender.session, &mail);
+        }
+    }
+
+    /// Gives a user the errors that its session has kept.
+    pub(super) fn give_kept_errors(&mut self, id: UserId) {
+        let session = self.roster.get(id).and_then(|user| user.session);
+        for (key, target) in session.map_or_else(Vec::new, |all| self.sessions.take_errors(all)) {
+            self.sessions.record(|_| Record::MailForgotten(key));
+            self.put(id, MailContent::NotDelivered(target), None);
         }
     }
 
     /// Takes over stored mail, after the sessions.
     pub(super) fn restore_mail(&mut self, stored: MailRecord) {
-        self.last_mail = self.last_mail.max(stored.key);
         let session = |token: TokenHash| {
             let number = token.prefix();
             let session = self.sessions.get(number)?;
@@ -272,10 +305,10 @@ impl Room {
             user: None,
             session: Some(number),
         });
-        let owner = stored.owner.and_then(session).and_then(|(_, user)| user);
-        let owner = owner.and_then(|owner| self.roster.get_mut(owner));
-        match (owner, &stored.content) {
-            (Some(owner), _) => owner.mailbox.get_or_insert_default().push(Mail {
+        let owner = stored.owner.and_then(session);
+        let user = owner.and_then(|(_, user)| user);
+        if let Some(user) = user.and_then(|user| self.roster.get_mut(user)) {
+            return user.mailbox.get_or_insert_default().push(Mail {
                 key: stored.key,
                 number: stored.number,
                 content: stored.content,
@@ -284,8 +317,14 @@ impl Room {
                     after,
                     at: self.now.steady,
                 }),
-            }),
-            (None, content) => {
+            });
+        }
+        match (stored.content, sender, owner) {
+            (MailContent::NotDelivered(target), _, Some((session, _)))
+                if self
+                    .sessions
+                    .keep_error(session, stored.key, target.clone()) => {}
+            (content, sender, _) => {
                 self.sessions.record(|_| Record::MailForgotten(stored.key));
                 if let (Some(sender), MailContent::Message { message, .. }) = (sender, content) {
                     self.report(sender, message.target.as_str());

@@ -111,6 +111,7 @@ impl Room {
             }
             (None, _) => {}
         }
+        self.give_kept_errors(id);
         if self.roster.get(id).is_some_and(|user| user.has_acted) {
             self.note_action(id);
         }
@@ -274,6 +275,7 @@ impl Room {
         let token = self.open_session(user, own, known, hash, new_token);
         self.note_action(user);
         self.announce_join(name.clone());
+        self.give_kept_errors(user);
         let effects = self.take_effects();
         Ok(BrowserJoin {
             user,
@@ -388,7 +390,7 @@ impl Room {
             is_summarised,
             reason,
         });
-        self.report_undelivered(target.as_str(), user.mailbox);
+        self.report_undelivered(target.as_str(), user.session, user.mailbox);
     }
 
     /// Removes a detached user with the reason of its disconnect.
@@ -456,6 +458,8 @@ impl Room {
                 .add_nonce(session, nonce.nonce, nonce.id, now.back_at(nonce.time));
         }
         room.sessions.start_recording();
+        // A report must not take the key of mail that follows.
+        room.last_mail = stored.mail.iter().map(|mail| mail.key).max().unwrap_or(0);
         for mail in stored.mail {
             room.restore_mail(mail);
         }

@@ -6,7 +6,10 @@ use crate::chat::room::RoomTime;
 use crate::chat::room::fair_queue::{FairQueue, Owner};
 use crate::chat::room::roster::UserId;
 use crate::chat::token::TokenHash;
-use crate::limits::{MAX_NONCES, MAX_NONCES_PER_TOKEN, MIN_NONCES_PER_TOKEN, NONCE_LIFETIME};
+use crate::limits::{
+    MAX_KEPT_PRIVATE_MESSAGES, MAX_NONCES, MAX_NONCES_PER_TOKEN, MIN_NONCES_PER_TOKEN,
+    NONCE_LIFETIME,
+};
 use jiff::SignedDuration;
 use sha2::{Digest, Sha256};
 use std::collections::hash_map::Entry;
@@ -27,6 +30,8 @@ pub(super) struct UserSession {
     is_kept: bool,
     owner: Owner,
     nonces: Nonces,
+    /// Keys and targets of errors about private messages, for the next user.
+    errors: Vec<(u64, Box<str>)>,
 }
 
 /// Nonces of one session, oldest first, with the number of each event.
@@ -157,6 +162,7 @@ impl SessionTable {
             is_kept: false,
             owner,
             nonces: Nonces::default(),
+            errors: Vec::new(),
         });
         Some(number)
     }
@@ -216,6 +222,23 @@ impl SessionTable {
         next
     }
 
+    /// Keeps an error about a private message for the next user of a kept session. Returns whether
+    /// there is room for it.
+    pub(super) fn keep_error(&mut self, number: u64, key: u64, target: Box<str>) -> bool {
+        let session = self.sessions.get_mut(&number);
+        let has_room = |all: &&mut UserSession| all.errors.len() < MAX_KEPT_PRIVATE_MESSAGES;
+        let Some(session) = session.filter(|all| all.is_kept).filter(has_room) else {
+            return false;
+        };
+        session.errors.push((key, target));
+        true
+    }
+
+    pub(super) fn take_errors(&mut self, number: u64) -> Vec<(u64, Box<str>)> {
+        let session = self.sessions.get_mut(&number);
+        session.map_or_else(Vec::new, |session| std::mem::take(&mut session.errors))
+    }
+
     pub(super) fn clear_user(&mut self, number: u64) {
         if let Some(session) = self.get_mut(number) {
             session.user = None;
@@ -270,6 +293,9 @@ impl SessionTable {
                 changes
                     .other
                     .push(Record::SessionForgotten(session.record.token));
+                let errors = session.errors.into_iter();
+                let forgotten = errors.map(|(key, _)| Record::MailForgotten(key));
+                changes.other.extend(forgotten);
             }
         }
     }

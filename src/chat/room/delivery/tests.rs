@@ -98,6 +98,17 @@ impl Stored {
         user
     }
 
+    /// Joins with a browser and opens a live stream.
+    fn browse(&mut self, name: &str, token: u8) -> UserId {
+        let ip = address(1).ip();
+        let joined = self
+            .room
+            .join(None, ip, name, &mut || Token::new([token; 16]));
+        let user = joined.unwrap().user;
+        self.room.attach_stream(user, ip).unwrap();
+        user
+    }
+
     fn ask(&mut self, user: UserId, request: Request, token: u8) -> Vec<Effect> {
         self.room
             .request(user, request, &mut || Token::new([token; 16]))
@@ -254,6 +265,65 @@ fn restart_reports_messages_to_those_who_do_not_come_back() {
             .hello(1, None)
             .1
             .contains(&"not-delivered".to_owned())
+    );
+}
+
+#[test]
+fn errors_wait_with_the_session_of_a_sender_that_comes_back_later() {
+    for is_restart in [false, true] {
+        let mut stored = Stored::new();
+        let ada = stored.join("ada", 1);
+        let bob = stored.join("bob", 2);
+        stored.whisper(ada, "bob", "one");
+        for user in [ada, bob] {
+            stored.room.disconnect(user, LeaveReason::Lost);
+        }
+        if is_restart {
+            stored.restart();
+        }
+        stored.wait(GRACE);
+        // The error is stored, too.
+        for _ in 0..2 {
+            stored.store();
+            assert_eq!(stored.mail.len(), 1, "restart: {is_restart}");
+            stored.restart();
+        }
+        assert_eq!(stored.hello(2, None).1.len(), 0);
+        let (ada, told) = stored.hello(1, None);
+        assert_eq!(told, ["not-delivered"], "restart: {is_restart}");
+        stored.ask(ada, Request::Quit, 1);
+        stored.room.disconnect(ada, LeaveReason::Quit);
+        stored.store();
+        assert!(stored.mail.is_empty(), "{:?}", stored.mail);
+    }
+}
+
+#[test]
+fn report_at_a_restart_does_not_replace_other_mail() {
+    let mut stored = Stored::new();
+    stored.join("bob", 2);
+    let (basic, _) = stored.room.enter(address(77)).unwrap();
+    let basic = stored.room.name(basic).unwrap().to_string();
+    let browser = stored.browse("brow", 9);
+    // A browser keeps its own copies, so all four keys are in use.
+    for (target, text) in [(&*basic, "one"), ("bob", "two")] {
+        stored.whisper(browser, target, text);
+    }
+    stored.restart();
+    stored.store();
+    let mut texts = Vec::new();
+    for mail in stored.mail.values() {
+        texts.push(match &mail.content {
+            MailContent::Message { message, .. } => &message.text,
+            MailContent::NotDelivered(target) => target,
+        });
+    }
+    assert_eq!(
+        texts,
+        ["one", "two", "two", basic.as_str()]
+            .map(Box::from)
+            .iter()
+            .collect::<Vec<_>>()
     );
 }
 
