@@ -21,6 +21,9 @@ impl Session {
             let is_rejection = line.is_some_and(|line| line.basic_sentence().is_some());
             if !self.knows_extended && !is_rejection {
                 self.phase = Phase::Basic;
+            } else if !self.knows_extended && self.received_lines == 1 {
+                self.phase = Phase::AwaitingFirstLine(now);
+                self.has_waited = false;
             }
             return true;
         };

@@ -250,9 +250,11 @@ impl Session {
         true
     }
 
-    /// Whether a line that is sent before the first line of the server could be said twice.
+    /// Whether a line that is sent before the greeting could be said twice. A server that has said
+    /// something else, and stays connected, is not stalled and greets nobody.
     fn needs_greeting(&self) -> bool {
-        self.knows_extended || self.prefers_extended && self.reconnects
+        let is_silent = self.received_lines == 0;
+        self.knows_extended || self.prefers_extended && self.reconnects && is_silent
     }
 
     fn waits_for_greeting(&self) -> bool {

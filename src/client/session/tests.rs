@@ -200,6 +200,18 @@ fn rejection_of_a_connection_keeps_the_queue() {
 }
 
 #[test]
+fn server_that_welcomes_in_its_own_words_gets_lines_soon() {
+    let welcome = unmarked().replace("1.2.3.4:5 has entered the chat", "Welcome!");
+    let mut client = ScriptedSession::new(true, Some("al"));
+    client.says("a");
+    assert!(client.advances(SILENCE_NOTICE));
+    client.receives(&welcome);
+    client.assert_sends(&[]);
+    client.advances(FIRST_LINE_TIMEOUT);
+    client.assert_sends(&["set-name", "message"]);
+}
+
+#[test]
 fn stalled_server_gets_no_line_without_its_nonce() {
     let mut client = ScriptedSession::extended();
     client.says("a");
