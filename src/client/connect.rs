@@ -15,7 +15,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 /// Connects to the first address of the host that answers, and stores that address. The stored
-/// address of an earlier connection is tried first. An error is one sentence with a remedy.
+/// address is tried first, so the caller clears it after a connection that admitted nobody. An error is one sentence with a remedy.
 pub(crate) async fn connect(
     config: &ClientConfig,
     last: &mut Option<SocketAddr>,

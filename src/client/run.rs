@@ -106,6 +106,8 @@ async fn chat_with_reconnects(chat: &Chat<'_>) -> Result<(), String> {
                 if chat.state.borrow().session.is_admitted {
                     attempts = 0;
                     last_error.clear();
+                } else {
+                    address = None;
                 }
                 (end, None)
             }

@@ -46,10 +46,14 @@ impl ChatState {
                 ServerLine::Ack(_) => self.is_said = true,
                 ServerLine::Error(error) => self.rejection = Some(error.message.clone()),
                 ServerLine::Message(message) if message.source == SERVER_SOURCE => {
-                    self.rejection = Some(message.message.clone());
+                    // A server may welcome in its own words before it gets the text.
+                    if self.session.queue.len() == 0 {
+                        self.rejection = Some(message.message.clone());
+                    }
                 }
                 ServerLine::Message(message) if !self.session.is_extended() => {
-                    let is_own = self.session.name.as_ref() == Some(&message.source);
+                    let name = self.session.name.as_ref();
+                    let is_own = name.is_none_or(|name| *name == message.source);
                     self.is_said |= is_own && one_line(&clean_message(text)) == message.message;
                 }
                 _ => {}

@@ -152,7 +152,7 @@ pub struct Renamed {
 }
 
 /// The data of `private`.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Deserialize)]
 pub struct PrivateLine {
     pub time: Timestamp,
     pub source: String,

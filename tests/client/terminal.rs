@@ -360,7 +360,7 @@ fn tab_key_completes() {
     terminal.types("psst");
     terminal.sees_prompt("> /msg \"Ann Lee\" psst");
     terminal.types(ENTER);
-    terminal.sees_row("to Ann Lee (private): psst");
+    terminal.sees_row("(private to Ann Lee): psst");
 }
 
 #[test]

@@ -41,12 +41,12 @@ impl OutputMessage {
         self.source != own_name && (is_private || mentions(&self.text, own_name))
     }
 
-    /// Returns whom the message is from, or to whom it is alone.
+    /// Returns whom the message is from, or to whom it is alone. No name begins with a bracket.
     pub(crate) fn label(&self) -> String {
         match &self.kind {
             MessageKind::Public | MessageKind::Action => self.source.clone(),
             MessageKind::PrivateFrom => format!("{} (private)", self.source),
-            MessageKind::PrivateTo(target) => format!("to {target} (private)"),
+            MessageKind::PrivateTo(target) => format!("(private to {target})"),
         }
     }
 }

@@ -137,8 +137,8 @@ mod tests {
             ),
             (
                 private(MessageKind::PrivateTo("bo".into())),
-                "to bo (private): hi\n",
-                "to bo (private): hi\n",
+                "(private to bo): hi\n",
+                "(private to bo): hi\n",
             ),
         ] {
             let pipe = &mut Printer::new(Style::Plain, None);

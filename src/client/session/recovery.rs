@@ -6,6 +6,7 @@ use crate::client::session::update::MissedCount;
 use crate::limits::MAX_UNCERTAIN_MESSAGES;
 use crate::protocol::server_line::{PrivateLine, ServerLine};
 use std::collections::VecDeque;
+use std::hash::{DefaultHasher, Hash, Hasher};
 
 #[derive(Debug, Default)]
 pub(super) struct HeldLines {
@@ -51,10 +52,10 @@ impl Recovery {
 /// Finds private messages that the server sends again because it does not know that they arrived.
 #[derive(Debug, Default)]
 pub(super) struct PrivateRepeats {
-    /// Received since the newest public event.
-    recent: VecDeque<PrivateLine>,
-    /// Received before this connection, and may come again.
-    expected: VecDeque<PrivateLine>,
+    /// Hashes of those received since the newest public event.
+    recent: VecDeque<u64>,
+    /// Hashes of those received before this connection, which may come again.
+    expected: VecDeque<u64>,
 }
 
 impl PrivateRepeats {
@@ -68,11 +69,14 @@ impl PrivateRepeats {
 
     /// Notes a private message; returns whether it is a repeat.
     pub(super) fn note(&mut self, line: &PrivateLine) -> bool {
-        self.recent.push_back(line.clone());
+        let mut hasher = DefaultHasher::new();
+        line.hash(&mut hasher);
+        let hash = hasher.finish();
+        self.recent.push_back(hash);
         if self.recent.len() > MAX_UNCERTAIN_MESSAGES {
             self.recent.pop_front();
         }
-        let repeat = self.expected.iter().position(|expected| expected == line);
+        let repeat = self.expected.iter().position(|expected| *expected == hash);
         repeat
             .and_then(|place| self.expected.remove(place))
             .is_some()

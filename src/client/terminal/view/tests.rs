@@ -174,7 +174,7 @@ fn private_messages_and_mentions_have_colour_as_a_whole() {
     let private = style.private().unwrap();
     for (kind, label) in [
         (MessageKind::PrivateFrom, "al (private): "),
-        (MessageKind::PrivateTo("bo".into()), "to bo (private): "),
+        (MessageKind::PrivateTo("bo".into()), "(private to bo): "),
     ] {
         let drawn = drawn(view, said_as("al", kind));
         let text = drawn.replace(&private, "").replace(RESET, "");
