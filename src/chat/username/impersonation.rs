@@ -83,16 +83,7 @@ pub(super) fn is_own_address(prepared: &str, own: SocketAddr) -> bool {
 }
 
 fn check_server(name: &Skeletons, prepared: &str) -> Result<(), NameError> {
-    // A bar reads as a letter, or as a bracket.
-    let letters: String = prepared
-        .chars()
-        .filter(|character| character.is_alphanumeric())
-        .collect();
-    let readings = [name, &Skeletons::of(&letters)];
-    if readings
-        .iter()
-        .any(|name| name.0.iter().any(|text| speaks_as_role(text)))
-    {
+    if has_role(prepared) {
         return Err(NameError::Reserved);
     }
     let notice = NOTICE_PHRASES
@@ -107,14 +98,32 @@ fn check_server(name: &Skeletons, prepared: &str) -> Result<(), NameError> {
     Ok(())
 }
 
-/// Returns whether a skeleton consists of [`ROLES`], or has one as a word, also in the plural.
-fn speaks_as_role(skeleton: &str) -> bool {
-    let ends_word =
-        |character: char| !character.is_alphanumeric() && letter_shown(character) == character;
+/// Returns whether a name consists of [`ROLES`], or has one as a word.
+fn has_role(prepared: &str) -> bool {
+    let reads = |text: &str, test: fn(&str) -> bool| {
+        Skeletons::of(text).0.iter().any(|skeleton| test(skeleton))
+    };
+    // Signs read as letters (a bar, a dollar), or stand between them.
+    let letters = |text: &str| -> String { text.chars().filter(|c| c.is_alphanumeric()).collect() };
+    let is_role = |word: &str| {
+        let unnumbered = word.trim_end_matches(char::is_numeric);
+        reads(word, is_role_word) || reads(unnumbered, is_role_word)
+    };
+    let mut parts = prepared.split(|character: char| !character.is_alphanumeric());
+    let mut words = prepared.split(' ');
+    reads(prepared, reads_as_roles)
+        || reads(&letters(prepared), reads_as_roles)
+        || parts.any(is_role)
+        || words.any(|word| is_role(word) || is_role(&letters(word)))
+}
+
+/// Returns whether a word is one of [`ROLES`], also in the plural.
+fn is_role_word(skeleton: &str) -> bool {
+    let singular = skeleton.strip_suffix(['s', '5', '$']).unwrap_or(skeleton);
     // Root is a surname, too.
-    let mut words = skeleton.split(ends_word).filter(|word| *word != "root");
-    reads_as_roles(skeleton)
-        || words.any(|word| reads_as_roles(word.strip_suffix('s').unwrap_or(word)))
+    [skeleton, singular]
+        .iter()
+        .any(|word| !word.eq_ignore_ascii_case("root") && reads_as_roles(word))
 }
 
 /// Returns whether a skeleton consists of [`ROLES`], with digits and signs for letters, and any
