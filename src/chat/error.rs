@@ -216,9 +216,11 @@ impl fmt::Display for RequestError {
             SearchTooLong => {
                 "The search took too long; search for rarer words or fewer days".into()
             }
-            TooManyQueries => "Other queries from your address take too long; the server answers \
-                               one at a time, so try again later"
-                .into(),
+            TooManyQueries => {
+                "Too many searches are waiting, and each address has one answered at a \
+                               time; try again later"
+                    .into()
+            }
             NotReadable => {
                 "The server cannot read its stored messages at the moment; try again later".into()
             }

@@ -10,6 +10,8 @@ pub(crate) const STORE_REPORTS: usize = 64;
 pub(crate) const MAX_QUERIES_UNDER_WAY: usize = 2;
 /// Threads that read the store: one for each query under way, and one for missed events.
 pub(crate) const STORE_READERS: usize = MAX_QUERIES_UNDER_WAY + 1;
+/// Waiting queries of one address (IPv6: /64), so that they do not hold all connections of the page.
+pub(crate) const MAX_WAITING_QUERIES_OF_ADDRESS: usize = 256;
 /// Longest time that a query waits for the turn of its address.
 pub(crate) const QUERY_TURN_TIMEOUT: Duration = Duration::from_secs(20);
 /// Queries that wait for the reader threads.

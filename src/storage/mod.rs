@@ -13,7 +13,9 @@ use crate::chat::error::{RejectedRequest, RequestError};
 use crate::chat::message::Message;
 use crate::chat::request::{HistoryPage, SearchRequest};
 use crate::limits::MAX_PAGE_BYTES;
-use crate::storage::limits::{MAX_QUERIES_UNDER_WAY, QUERY_TURN_TIMEOUT};
+use crate::storage::limits::{
+    MAX_QUERIES_UNDER_WAY, MAX_WAITING_QUERIES_OF_ADDRESS, QUERY_TURN_TIMEOUT,
+};
 use crate::storage::sqlite::reader::{self, EncodedEvents, EventEncoder, StoreReader};
 use crate::storage::sqlite::rows;
 use crate::storage::turns::{QueryTurn, QueryTurns};
@@ -76,8 +78,9 @@ impl Archive {
         Archive {
             memory,
             store,
-            queries: QueryTurns::new(MAX_QUERIES_UNDER_WAY),
-            replays: QueryTurns::new(1),
+            queries: QueryTurns::new(MAX_QUERIES_UNDER_WAY, MAX_WAITING_QUERIES_OF_ADDRESS),
+            // A connection has one.
+            replays: QueryTurns::new(1, usize::MAX),
         }
     }
 

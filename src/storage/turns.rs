@@ -12,6 +12,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 #[derive(Debug)]
 pub(super) struct QueryTurns {
     max_under_way: usize,
+    /// Most queries of one address that wait.
+    max_waiting: usize,
     state: Mutex<TurnState>,
 }
 
@@ -32,15 +34,16 @@ pub(super) struct QueryTurn {
 }
 
 impl QueryTurns {
-    pub(super) fn new(max_under_way: usize) -> Arc<Self> {
+    pub(super) fn new(max_under_way: usize, max_waiting: usize) -> Arc<Self> {
         Arc::new(QueryTurns {
             max_under_way,
+            max_waiting,
             state: Mutex::default(),
         })
     }
 
-    /// Waits for the turn of a query from this address. A caller that stops waiting loses its
-    /// place.
+    /// Waits for the turn of a query from this address; returns `None` if too many of this address
+    /// wait. A caller that stops waiting loses its place.
     pub(super) async fn wait(self: &Arc<Self>, address: IpAddr) -> Option<QueryTurn> {
         let address = limit_key(address);
         let (sender, turn) = async_channel::bounded(1);
@@ -48,7 +51,14 @@ impl QueryTurns {
             let mut state = self.state();
             let TurnState { queries, next, .. } = &mut *state;
             match queries.entry(address) {
-                Entry::Occupied(mut waiting) => waiting.get_mut().push_back(sender),
+                Entry::Occupied(mut waiting) => {
+                    let waiting = waiting.get_mut();
+                    waiting.retain(|query| !query.is_closed());
+                    if waiting.len() >= self.max_waiting {
+                        return None;
+                    }
+                    waiting.push_back(sender);
+                }
                 Entry::Vacant(entry) => {
                     entry.insert(VecDeque::from([sender]));
                     next.push_back(address);
@@ -130,11 +140,13 @@ mod tests {
 
     #[test]
     fn addresses_take_turns_and_have_one_query_under_way() {
-        let turns = QueryTurns::new(2);
+        let turns = QueryTurns::new(2, 3);
         let own = turns.wait("10.0.0.1".parse().unwrap());
         let own = block_on(own).unwrap();
         let flood = ["10.0.0.1", "::ffff:10.0.0.1", "10.0.0.1"];
         let mut flood = flood.map(|address| wait(&turns, address));
+        let surplus = turns.wait("10.0.0.1".parse().unwrap());
+        assert!(block_on(surplus).is_none());
         // Another address has the second place at once, and a third one the next free place.
         let other = block_on(turns.wait("2001:db8::1".parse().unwrap())).unwrap();
         let mut same_network = wait(&turns, "2001:db8::2");
