@@ -47,9 +47,9 @@ impl ChatState {
                 ServerLine::Error(error) => self.rejection = Some(error.message.clone()),
                 ServerLine::Message(message) if message.source == SERVER_SOURCE => {
                     // A server may welcome in its own words before it gets the text.
-                    if self.session.queue.len() == 0 {
-                        self.rejection = Some(message.message.clone());
-                    }
+                    let has_text = self.session.queue.len() == 0;
+                    let sentence = has_text.then(|| message.message.clone());
+                    self.rejection = sentence.or(self.rejection.take());
                 }
                 ServerLine::Message(message) if !self.session.is_extended() => {
                     let name = self.session.name.as_ref();
