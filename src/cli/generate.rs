@@ -23,6 +23,14 @@ pub enum GeneratedDoc {
     Fish,
 }
 
+/// Options with a few values, in one program or the other.
+const VALUES: [(&str, &str); 4] = [
+    ("color", "auto always never 16 256 truecolor"),
+    ("generate", "man bash zsh fish"),
+    ("db-sync", "normal full"),
+    ("log-format", "text json"),
+];
+
 pub(crate) fn parse_generated_doc(value: &str) -> Result<GeneratedDoc, String> {
     match value {
         "man" => Ok(GeneratedDoc::Man),
@@ -38,11 +46,48 @@ pub fn print<Options: ArgsInfo>(program: &str, document: GeneratedDoc) -> u8 {
     let table = Options::get_args_info();
     let text = match document {
         GeneratedDoc::Man => manual(program, &table),
-        GeneratedDoc::Bash => Bash::generate(program, &table),
-        GeneratedDoc::Zsh => Zsh::generate(program, &table),
-        GeneratedDoc::Fish => Fish::generate(program, &table),
+        GeneratedDoc::Bash => with_values(document, &Bash::generate(program, &table)),
+        GeneratedDoc::Zsh => with_values(document, &Zsh::generate(program, &table)),
+        GeneratedDoc::Fish => with_values(document, &Fish::generate(program, &table)),
     };
     EarlyExit { text, status: DONE }.print()
+}
+
+/// Adds the values of options to a completion script, which lets every value be completed as a file
+/// or as nothing.
+fn with_values(shell: GeneratedDoc, script: &str) -> String {
+    let mut changed = String::new();
+    // Values for the next line.
+    let mut pending = None;
+    for line in script.lines() {
+        let option = VALUES.iter().find(|(name, _)| {
+            let word = line.trim_start();
+            match shell {
+                GeneratedDoc::Man => false,
+                GeneratedDoc::Bash => word == format!("--{name})"),
+                GeneratedDoc::Zsh => word.starts_with(&format!("'--{name}[")),
+                GeneratedDoc::Fish => word.contains(&format!(" -l {name} -r ")),
+            }
+        });
+        let values = option.map(|(_, values)| values);
+        let line = match (shell, pending.take(), values) {
+            (GeneratedDoc::Bash, Some(values), _) => {
+                let words = format!("( $(compgen -W \"{values}\" -- \"${{cur}}\") )");
+                line.replace("()", &words)
+            }
+            (GeneratedDoc::Zsh, _, Some(values)) => {
+                line.replace("'': :'", &format!("'':value:({values})'"))
+            }
+            (GeneratedDoc::Fish, _, Some(values)) => {
+                line.replace(" -r ", &format!(" -x -a '{values}' "))
+            }
+            _ => line.to_owned(),
+        };
+        pending = values;
+        changed.push_str(&line);
+        changed.push('\n');
+    }
+    changed
 }
 
 fn manual(program: &str, table: &CommandInfoWithArgs<'_>) -> String {

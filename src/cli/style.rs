@@ -227,6 +227,11 @@ impl Style {
         self.sequence("", |palette| palette.private, |palette| palette.private_16)
     }
 
+    /// Returns the escape sequence of text that stands out from dimmed text.
+    pub(crate) fn bold(self) -> Option<String> {
+        (self != Style::Plain).then(|| format!("{RESET}\u{1b}[{BOLD}m"))
+    }
+
     /// Returns the escape sequence of a line that wants attention.
     pub(crate) fn inverse(self) -> Option<String> {
         (self != Style::Plain).then(|| INVERSE.to_owned())

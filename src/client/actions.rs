@@ -92,7 +92,10 @@ impl Chat<'_> {
                 return NextStep::Continue;
             }
             Command::Show(_) => self.error(line, "/mentions and /clear work at a terminal only"),
-            Command::Help(text) => text,
+            Command::Help(text) => {
+                items.push(OutputItem::Help(text));
+                return NextStep::Continue;
+            }
             Command::Invalid(sentence) => self.error(line, &sentence),
             Command::SetIgnored(name, is_ignored) => {
                 let has_changed = state.formatter.set_ignored(&name, is_ignored);

@@ -5,9 +5,8 @@ use crate::support::scripted::Listening;
 use crate::support::{Program, RealServer, client_command, client_of, run_to_end, send_signal};
 use serde_json::Value;
 use std::fs;
-use std::io::Write;
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 /// A folder of a user whose configuration file says this; removed when dropped.
 struct Home(PathBuf);
@@ -145,8 +144,14 @@ fn manual_pages_and_completions_are_generated() {
             for part in [&part, "generate"] {
                 assert!(made.stdout.contains(part), "{document}: {}", made.stdout);
             }
+            let values = match document {
+                "zsh" => ":value:(man bash zsh fish)'",
+                "fish" => "-l generate -x -a 'man bash zsh fish' -d",
+                _ => "",
+            };
+            assert!(made.stdout.contains(values), "{document}: {}", made.stdout);
             if document == "bash" {
-                is_a_script_of_bash(&made.stdout);
+                completes_in_bash(name, &made.stdout);
             }
         }
         let mut command = Command::new(path);
@@ -158,14 +163,17 @@ fn manual_pages_and_completions_are_generated() {
 }
 
 #[track_caller]
-fn is_a_script_of_bash(text: &str) {
-    let Ok(mut bash) = Command::new("bash").arg("-n").stdin(Stdio::piped()).spawn() else {
+fn completes_in_bash(program: &str, script: &str) {
+    let ask = format!(
+        "COMP_WORDS=({program} --generate z); COMP_CWORD=2; _{program}; echo \"${{COMPREPLY[@]}}\""
+    );
+    let mut command = Command::new("bash");
+    command.args(["-c", &format!("{script}\n{ask}")]);
+    if Command::new("bash").arg("--version").output().is_err() {
         return crate::support::skip("bash is missing: its completions were not read by it");
-    };
-    let mut stdin = bash.stdin.take().expect("its input");
-    stdin.write_all(text.as_bytes()).expect("it reads");
-    drop(stdin);
-    assert!(bash.wait().expect("it ends").success(), "{text}");
+    }
+    let completed = run_to_end(command);
+    assert_eq!(completed.stdout, "zsh\n", "{script}");
 }
 
 // Statuses

@@ -344,6 +344,9 @@ fn tab_key_completes() {
     terminal.types("/se");
     terminal.types(TAB);
     terminal.sees_prompt("> /setname");
+    terminal.sees("the candidates", |terminal| {
+        terminal.status() == "/setname · /search"
+    });
     terminal.types(TAB);
     terminal.sees_prompt("> /search");
     terminal.types(CONTROL_C);

@@ -103,6 +103,11 @@ fn name_of(line: &str) -> &str {
     line.split(' ').next().unwrap_or_default()
 }
 
+/// Splits a line of the help into the command and its explanation.
+pub(crate) fn command_and_help(line: &str) -> (&str, &str) {
+    line.split_at_checked(HELP_COLUMN).unwrap_or((line, ""))
+}
+
 fn argument_of(line: &'static str) -> &'static str {
     line[name_of(line).len()..HELP_COLUMN].trim()
 }

@@ -31,7 +31,7 @@ pub(crate) fn complete(line: &str, cursor: usize, names: &KnownNames) -> Option<
 }
 
 fn command_names(typed: &str) -> Vec<String> {
-    commands::names_with_prefix(typed)
+    commands::names_with_prefix(&typed.to_lowercase())
         .map(|name| match commands::takes_argument(name) {
             true => format!("{name} "),
             false => name.to_owned(),
@@ -101,16 +101,24 @@ fn last_word(typed: &str, from: usize) -> usize {
 /// addresses its user and gets a colon.
 fn complete_text(typed: &str, text: usize, names: &KnownNames) -> (usize, Vec<String>) {
     let word = last_word(typed, text);
-    let start = word + usize::from(typed[word..].starts_with('@'));
-    if typed[start..].is_empty() {
-        return (start, Vec::new());
+    let mut start = word;
+    // A name may stand behind `@`, a bracket or a quote, or begin with such a sign.
+    while let Some(first) = typed[start..].chars().next() {
+        let found = names.with_prefix(&typed[start..]);
+        if !found.is_empty() {
+            let ending = match text == 0 && start == 0 {
+                true => ": ",
+                false => " ",
+            };
+            let found = found.into_iter();
+            return (start, found.map(|name| name + ending).collect());
+        }
+        if first.is_alphanumeric() {
+            break;
+        }
+        start += first.len_utf8();
     }
-    let ending = match text == 0 && word == 0 && start == word {
-        true => ": ",
-        false => " ",
-    };
-    let found = names.with_prefix(&typed[start..]).into_iter();
-    (start, found.map(|name| name + ending).collect())
+    (start, Vec::new())
 }
 
 #[cfg(test)]
@@ -146,6 +154,11 @@ mod tests {
             ("a", &["alice: ", "Ann Lee: "]),
             ("hello A", &["hello alice ", "hello Ann Lee "]),
             ("@b", &["@bob "]),
+            ("(b", &["(bob "]),
+            ("see (“b", &["see (“bob "]),
+            ("(", &[]),
+            ("/me (b", &["/me (bob "]),
+            ("/SE", &["/setname ", "/search "]),
             ("//x b", &["//x bob "]),
             ("hello ", &[]),
             ("", &[]),

@@ -1,6 +1,8 @@
 //! Names of users for completion, the latest speaker first; a bounded list.
 
 use crate::client::limits::KNOWN_NAMES;
+use unicode_normalization::UnicodeNormalization;
+use unicode_normalization::char::is_combining_mark;
 
 #[derive(Debug, Default)]
 pub(crate) struct KnownNames(Vec<String>);
@@ -39,13 +41,23 @@ impl KnownNames {
         }
     }
 
-    /// Returns the names with this prefix, in any case.
+    /// Returns the names with this prefix, in any case, with or without accents.
     pub(crate) fn with_prefix(&self, prefix: &str) -> Vec<String> {
-        let prefix = prefix.to_lowercase();
+        let folded = fold(prefix);
         let mut names = self.0.clone();
-        names.retain(|name| name.to_lowercase().starts_with(&prefix));
+        if folded.is_empty() && !prefix.is_empty() {
+            names.clear();
+        }
+        names.retain(|name| fold(name).starts_with(&folded));
         names
     }
+}
+
+fn fold(text: &str) -> String {
+    let decomposed = text
+        .nfkd()
+        .filter(|character| !is_combining_mark(*character));
+    decomposed.collect::<String>().to_lowercase()
 }
 
 #[cfg(test)]
@@ -66,6 +78,27 @@ mod tests {
         names.renamed("Bo", "Di");
         names.renamed("unknown", "Cy");
         assert_eq!(names.with_prefix(""), ["Di", "alma", "Cy"]);
+    }
+
+    #[test]
+    fn prefixes_have_neither_case_nor_accents() {
+        let mut names = KnownNames::default();
+        for name in ["Émile", "Zoë", "İpek", "Ａｄａ", "Дёма", "한국"] {
+            names.entered(name);
+        }
+        for (prefix, name) in [
+            ("em", "Émile"),
+            ("ÉM", "Émile"),
+            ("e\u{301}m", "Émile"),
+            ("zoe", "Zoë"),
+            ("ip", "İpek"),
+            ("ad", "Ａｄａ"),
+            ("дем", "Дёма"),
+            ("한", "한국"),
+        ] {
+            assert_eq!(names.with_prefix(prefix), [name], "{prefix}");
+        }
+        assert!(names.with_prefix("\u{301}").is_empty());
     }
 
     #[test]

@@ -73,6 +73,8 @@ pub(crate) enum OutputItem {
     Server(String),
     /// A sentence of the client.
     Notice(String),
+    /// Explanations of commands, one per line.
+    Help(String),
     /// The heading or the end of a reply with messages.
     ReplyBorder(String),
     /// A line to print as it is, such as a line of JSON.

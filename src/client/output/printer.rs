@@ -5,8 +5,11 @@ use crate::cli::style::{Style, coloured_line};
 use crate::client::output::item::{
     MENTION_MARK, MessageKind, OutputItem, OutputMessage, border, date_and_time,
 };
+use crate::client::terminal::view::help_block;
+use crate::client::terminal::wrap::Widths;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
+use rustix::termios::tcgetwinsize;
 use std::io::{self, Write, stderr, stdout};
 
 #[derive(Debug)]
@@ -31,13 +34,17 @@ impl Printer {
     pub(crate) fn print(&mut self, items: Vec<OutputItem>) -> io::Result<()> {
         let mut lines = String::new();
         for item in items {
-            if let OutputItem::Notice(sentence) = item {
-                print_lines(&mut lines)?;
-                // A closed standard error leaves no place to report its failure.
-                let _ = writeln!(stderr(), "{sentence}");
-            } else {
-                self.add_line(item, &mut lines);
-            }
+            let text = match item {
+                OutputItem::Notice(sentence) => format!("{sentence}\n"),
+                OutputItem::Help(text) => self.help(&text),
+                item => {
+                    self.add_line(item, &mut lines);
+                    continue;
+                }
+            };
+            print_lines(&mut lines)?;
+            // A closed standard error leaves no place to report its failure.
+            let _ = stderr().write_all(text.as_bytes());
         }
         print_lines(&mut lines)
     }
@@ -62,6 +69,20 @@ impl Printer {
         };
         let opening = self.style.opening(SERVER_SOURCE);
         coloured_line(lines, SERVER_SOURCE, &sentence, opening, true);
+    }
+
+    /// Returns the help, at a terminal in rows of its width.
+    fn help(&self, text: &str) -> String {
+        let columns = match tcgetwinsize(stderr()) {
+            Ok(size) if size.ws_col > 0 => usize::from(size.ws_col),
+            _ => return format!("{text}\n"),
+        };
+        let mut rows = String::new();
+        for line in text.lines() {
+            let block = help_block(line, Style::Plain);
+            block.draw(columns, Widths::Characters, &mut rows);
+        }
+        rows
     }
 
     fn add_message(&self, message: OutputMessage, lines: &mut String) {

@@ -266,6 +266,14 @@ impl Keys {
                 None => return Some(Cmd::Noop),
             },
         };
+        if completion.candidates.len() > 1 {
+            // The shown candidate comes first, and the next one behind it.
+            let (before, from) = completion.candidates.split_at(index);
+            let names: Vec<&str> = from.iter().chain(before).map(|name| name.trim()).collect();
+            self.shared
+                .draw_queue
+                .show_prompt_note(Some(names.join(" · ")));
+        }
         let candidate = &completion.candidates[index];
         let (before, after) = (&line[..completion.start], &line[cursor..]);
         let completed = format!("{before}{candidate}{after}");

@@ -4,6 +4,7 @@
 //! Free of I/O and clocks. Text of other users is escaped.
 
 use crate::cli::style::Style;
+use crate::client::input::commands::command_and_help;
 use crate::client::input::known_names::KnownNames;
 use crate::client::limits::{MAX_MENTIONS, MENTION_CHARS, VIEW_BYTES, VIEW_ENTRIES};
 use crate::client::output::item::{
@@ -89,6 +90,11 @@ impl TerminalView {
                 self.add(self.dim_block(margin, SERVER_LABEL, &sentence), out);
             }
             OutputItem::Notice(text) => self.add_notice(&text, out),
+            OutputItem::Help(text) => {
+                for line in text.lines() {
+                    self.add(help_block(line, self.options.style), out);
+                }
+            }
             OutputItem::ReplyBorder(text) => {
                 self.add(self.dim_block(String::new(), "", &border(&text)), out);
             }
@@ -342,6 +348,15 @@ impl TerminalView {
         }
         block
     }
+}
+
+/// Returns a line of the help, whose rows hang under the explanation.
+pub(crate) fn help_block(line: &str, style: Style) -> TextBlock {
+    let (command, explanation) = command_and_help(line);
+    let mut block = TextBlock::new(String::new(), command, explanation);
+    block.colour(usize::MAX, style.dim());
+    block.colour(command.trim_end().len(), style.bold());
+    block
 }
 
 #[cfg(test)]

@@ -224,6 +224,28 @@ fn replies_have_borders_and_dates() {
 }
 
 #[test]
+fn help_hangs_under_the_explanation() {
+    let view = &mut view(|_| {});
+    for columns in [20, 40, 60, 80] {
+        view.resize(columns, 10, &mut String::new());
+        let text = "/search WORDS       find messages; filters: from:NAME, after:2026-01-31";
+        let drawn = drawn(view, OutputItem::Help(text.into()));
+        assert!(drawn.starts_with("/search WORDS"), "{drawn}");
+        for row in drawn.lines().skip(1) {
+            let indent = 20.min((columns - 1) / 3);
+            assert_eq!(row.len() - row.trim_start().len(), indent, "{drawn}");
+        }
+    }
+    let coloured = help_block(
+        "/users              list",
+        Style::Colours16(Background::Dark),
+    );
+    let mut out = String::new();
+    coloured.draw(80, Widths::Clusters, &mut out);
+    assert!(out.contains("\u{1b}[0m\u{1b}[1m/users"), "{out:?}");
+}
+
+#[test]
 fn new_width_redraws_the_entries_that_fit() {
     let view = &mut view(|_| {});
     for number in 0..20 {
