@@ -182,3 +182,30 @@ fn log_file_that_a_reader_holds_is_reported_and_emptied_later() {
         log_bytes() < 8 * 1024 * 1024
     });
 }
+
+#[cfg(target_os = "linux")]
+#[test]
+fn full_disk_at_a_migration_leaves_old_text_and_starts() {
+    let folder = Folder::new();
+    let file = folder.file("chat.db");
+    let old = rusqlite::Connection::open(&file).expect("a database");
+    let schema = include_str!("../../src/storage/sqlite/version_1.sql");
+    old.execute_batch(schema).expect("the first version");
+    let contents = "
+        WITH RECURSIVE n (id) AS (SELECT 1 UNION ALL SELECT id + 1 FROM n WHERE id < 6000)
+        INSERT INTO events
+            SELECT id, id, 'message', 'ada', replace(hex(zeroblob(250)), '00', 'a '), 0 FROM n;
+        DELETE FROM events WHERE id < 1000;
+        INSERT INTO meta VALUES ('epoch', 'old'), ('last_event', 6000);
+        PRAGMA user_version = 1;
+        PRAGMA application_id = 1936551788;";
+    old.execute_batch(contents).expect("contents");
+    old.close().expect("closed");
+    // The log has room for the new index, but not for the whole file.
+    let path = file.to_str().expect("a plain path");
+    let limit = "prlimit --pid $$ --fsize=2000000";
+    let command = RealServer::command_after(limit, &["--db", path]);
+    let mut server = RealServer::from_command(command);
+    server.stderr.wait_for("VACUUM");
+    assert!(server.is_running());
+}
