@@ -9,3 +9,4 @@ mod start;
 mod support;
 mod terminal;
 mod terminal_link;
+mod terminal_output;
