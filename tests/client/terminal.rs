@@ -280,6 +280,19 @@ fn a_high_draft_is_folded_and_its_question_is_visible() {
         terminal.types(ENTER);
         bob.skip_to("me", &format!("so: {}!", lines.join(" ↵ ")));
         terminal.sees_prompt(">");
+        // No key inside the mark loses a hidden line.
+        terminal.types(&pasted(&text));
+        terminal.sees_prompt("line 12 … 38 more lines");
+        terminal.types("\u{1b}[D\u{1b}[D");
+        terminal.types("\u{1b}[3~");
+        terminal.sees_prompt("line 12 … 38 more lins");
+        terminal.types("x");
+        terminal.sees_prompt("line 12 … 38 more linsx");
+        terminal.types(ENTER);
+        terminal.sees("the question", |terminal| terminal.status() == question);
+        terminal.types(ENTER);
+        bob.skip_to("me", &format!("{}x", lines.join(" ↵ ")));
+        terminal.sees_prompt(">");
         // The whole hidden part is erased at once, and folded again when it is found again.
         terminal.types(&pasted(&text));
         terminal.sees_prompt("line 12 … 38 more lines");

@@ -5,17 +5,23 @@
 use crate::client::limits::FOLDED_DRAFTS;
 use crate::client::terminal::wrap::{Widths, rows_of_input};
 use std::collections::VecDeque;
+use std::ops::Range;
 
 /// First of the characters of marks, which nobody types: private ones, one column wide each.
+///
+/// Each mark has a range of its own, so that any character of it tells what is hidden.
 const MARK_BASE: u32 = 0x10_F000;
-/// Offset of the first character of a mark, which tells the marks apart and is drawn as a space.
-const FIRST_ID: u32 = 0x80;
-const LAST: u32 = MARK_BASE + FIRST_ID + FOLDED_DRAFTS as u32;
+const MARK_RANGE: u32 = 0x80;
 /// Offset of the ellipsis; the others have the offsets of ASCII.
 const ELLIPSIS: u32 = 0x7f;
+/// Place of the cursor in a line while the line is expanded.
+const CURSOR: char = '\u{10F800}';
+const LAST: u32 = MARK_BASE + MARK_RANGE * FOLDED_DRAFTS as u32;
+const _: () = assert!(LAST == CURSOR as u32);
 
 #[derive(Debug)]
 struct Fold {
+    id: u32,
     mark: String,
     hidden: String,
 }
@@ -55,7 +61,7 @@ impl Folds {
         }
         let has_short_end = room.rows_of(&draft[cursor..]) <= room.rows / 2;
         let end = if has_short_end { cursor } else { draft.len() };
-        let id = FIRST_ID + self.count % FOLDED_DRAFTS as u32;
+        let id = self.count % FOLDED_DRAFTS as u32;
         let folded = |start: usize| {
             let mark = mark(id, &draft[start..end]);
             format!("{}{mark}{}", &draft[..start], &draft[end..])
@@ -72,6 +78,7 @@ impl Folds {
         });
         let line = folded(start);
         let fold = Fold {
+            id,
             mark: mark(id, &draft[start..end]),
             hidden: draft[start..end].to_owned(),
         };
@@ -84,38 +91,57 @@ impl Folds {
         (line, cursor)
     }
 
-    /// Returns the draft of a line. A mark that is no longer whole stands for nothing.
+    /// Returns the draft of a line. What is left of a damaged mark stands for the whole part.
     pub(crate) fn expand(&self, line: &str) -> String {
-        let mut draft = line.to_owned();
-        for fold in &self.folds {
-            draft = draft.replace(&fold.mark, &fold.hidden);
-        }
-        draft.retain(|character| !is_of_mark(character));
-        draft
+        without_marks(&self.replace_marks(line))
     }
 
-    /// Returns the parts of the draft before and behind the cursor.
+    /// Returns the parts of the draft before and behind the cursor, which leaves a mark for its
+    /// end.
     pub(crate) fn expand_at(&self, line: &str, cursor: usize) -> (String, String) {
+        let cursor = mark_at(line, cursor).map_or(cursor, |mark| mark.end);
         let (before, behind) = line.split_at(cursor);
-        let in_mark = before.ends_with(is_of_mark) && behind.starts_with(is_of_mark);
-        let rest = behind.find(|character| !in_mark || !is_of_mark(character));
-        let cursor = cursor + rest.unwrap_or(behind.len());
-        (self.expand(&line[..cursor]), self.expand(&line[cursor..]))
+        let line = format!("{before}{CURSOR}{behind}");
+        let draft = self.replace_marks(&line);
+        let (before, behind) = draft.split_once(CURSOR).unwrap_or((&draft, ""));
+        (without_marks(before), without_marks(behind))
+    }
+
+    fn replace_marks(&self, line: &str) -> String {
+        let mut draft = line.to_owned();
+        for fold in &self.folds {
+            if draft.contains(&fold.mark) {
+                draft = draft.replace(&fold.mark, &fold.hidden);
+            } else if let Some(at) = draft.find(|character| mark_id(character) == Some(fold.id)) {
+                draft.insert_str(at, &fold.hidden);
+            }
+        }
+        draft
     }
 }
 
+fn mark_id(character: char) -> Option<u32> {
+    let is_of_mark = (MARK_BASE..LAST).contains(&u32::from(character));
+    is_of_mark.then(|| (u32::from(character) - MARK_BASE) / MARK_RANGE)
+}
+
 fn is_of_mark(character: char) -> bool {
-    (MARK_BASE..LAST).contains(&u32::from(character))
+    mark_id(character).is_some()
+}
+
+/// Returns the mark that the cursor stands in or behind.
+pub(crate) fn mark_at(line: &str, cursor: usize) -> Option<Range<usize>> {
+    let (before, behind) = line.split_at(cursor);
+    let id = mark_id(before.chars().next_back()?)?;
+    let is_same = |character| mark_id(character) == Some(id);
+    let start = before.trim_end_matches(is_same).len();
+    let end = line.len() - behind.trim_start_matches(is_same).len();
+    Some(start..end)
 }
 
 /// Removes the characters of marks.
 pub(crate) fn without_marks(text: &str) -> String {
     text.replace(is_of_mark, "")
-}
-
-/// Returns the bytes of the mark at the end of a text.
-pub(crate) fn mark_at_end(text: &str) -> usize {
-    text.len() - text.trim_end_matches(is_of_mark).len()
 }
 
 /// Returns a line as it is drawn, with its marks between `opening` and `closing`.
@@ -128,14 +154,11 @@ pub(crate) fn shown(line: &str, opening: &str, closing: &str) -> String {
             shown.push_str(if is_mark { opening } else { closing });
             was_mark = is_mark;
         }
-        shown.push(match u32::from(character).wrapping_sub(MARK_BASE) {
+        shown.push(match u32::from(character) % MARK_RANGE {
             _ if !is_mark => character,
             ELLIPSIS => '…',
             // The others are ASCII.
-            offset => u8::try_from(offset).map_or(' ', |byte| match byte.is_ascii() {
-                true => char::from(byte),
-                false => ' ',
-            }),
+            offset => char::from_u32(offset).unwrap_or(' '),
         });
     }
     if was_mark {
@@ -151,11 +174,11 @@ fn mark(id: u32, hidden: &str) -> String {
         (1, _) => " 1 more line".to_owned(),
         (lines, _) => format!(" {lines} more lines"),
     };
-    let offsets = [id, ELLIPSIS]
+    let offsets = [u32::from(b' '), ELLIPSIS]
         .into_iter()
         .chain(text.bytes().map(u32::from));
     offsets
-        .filter_map(|offset| char::from_u32(MARK_BASE + offset))
+        .filter_map(|offset| char::from_u32(MARK_BASE + id * MARK_RANGE + offset))
         .collect()
 }
 
@@ -209,14 +232,24 @@ mod tests {
     }
 
     #[test]
-    fn damaged_mark_stands_for_nothing() {
+    fn damaged_mark_stands_for_its_whole_part() {
+        let draft = numbers(50);
         let mut folds = Folds::default();
-        let (line, cursor) = folds.fold(&numbers(50), numbers(50).len(), room(3));
-        assert_eq!(mark_at_end(&line), line.len() - numbers(3).len());
-        let damaged = &line[..line.len() - 4];
-        assert_eq!(folds.expand(damaged), numbers(3));
-        let (before, behind) = folds.expand_at(&line, cursor - 4);
-        assert_eq!((before, behind.as_str()), (numbers(50), ""));
+        let (line, cursor) = folds.fold(&draft, draft.len(), room(3));
+        let start = numbers(3).len();
+        assert_eq!(mark_at(&line, cursor), Some(start..line.len()));
+        assert_eq!(mark_at(&line, start), None);
+        let inside = cursor - 4;
+        assert_eq!(mark_at(&line, inside), Some(start..line.len()));
+        let whole = (draft.clone(), String::new());
+        assert_eq!(folds.expand_at(&line, inside), whole);
+        assert_eq!(folds.expand(&line[..inside]), draft);
+        assert_eq!(folds.expand(&line[..start]), numbers(3));
+        let (before, behind) = line.split_at(inside);
+        let split = format!("{before}x{behind}");
+        assert_eq!(folds.expand(&split), format!("{draft}x"));
+        let around = (format!("{draft}x"), String::new());
+        assert_eq!(folds.expand_at(&split, inside + 1), around);
         assert_eq!(without_marks(&line), numbers(3));
     }
 

@@ -7,12 +7,12 @@ use crate::client::input::commands::is_too_long;
 use crate::client::input::completion::{Completion, complete};
 use crate::client::output::item::OutputItem;
 use crate::client::terminal::background::AnswerKey;
-use crate::client::terminal::fold::{mark_at_end, without_marks};
+use crate::client::terminal::fold::{mark_at, without_marks};
 use crate::client::terminal::shared::{TerminalState, lock};
 use rustyline::history::FileHistory;
 use rustyline::{
-    Cmd, ConditionalEventHandler, Editor, Event, EventContext, EventHandler, Helper, KeyCode,
-    KeyEvent, Modifiers, Movement, RepeatCount,
+    Cmd, ConditionalEventHandler, Editor, Event, EventContext, EventHandler, Helper, InputMode,
+    KeyCode, KeyEvent, Modifiers, Movement, RepeatCount,
 };
 use std::sync::{Arc, Mutex};
 
@@ -83,7 +83,8 @@ impl ConditionalEventHandler for KeyHandler {
         }
         // A note lasts until the next key.
         keys.shared.draw_queue.show_prompt_note(None);
-        (self.1)(&mut keys, context)
+        let typed = keys.type_behind_mark(event, context);
+        typed.or_else(|| (self.1)(&mut keys, context))
     }
 }
 
@@ -158,15 +159,29 @@ impl Keys {
         None
     }
 
-    /// Erases the mark before the cursor with all that it stands for.
+    /// Inserts a character that is typed inside a mark behind the mark.
+    fn type_behind_mark(&mut self, event: &Event, context: &EventContext<'_>) -> Option<Cmd> {
+        let Some(&KeyEvent(KeyCode::Char(character), Modifiers::NONE)) = event.get(0) else {
+            return None;
+        };
+        let mark = mark_at(context.line(), context.pos())?;
+        let is_inside = mark.end > context.pos() && context.input_mode() == InputMode::Insert;
+        is_inside.then(|| {
+            self.confirmed.clear();
+            let (before, behind) = context.line().split_at(mark.end);
+            let line = format!("{before}{character}{behind}");
+            self.shared
+                .replace_line(line, mark.end + character.len_utf8())
+        })
+    }
+
+    /// Erases the mark at the cursor with all that it stands for.
     fn erase_mark(&mut self, context: &EventContext<'_>) -> Option<Cmd> {
         self.confirmed.clear();
-        let (before, behind) = context.line().split_at(context.pos());
-        let start = before.len() - mark_at_end(before);
-        (start < before.len()).then(|| {
-            let line = format!("{}{behind}", &before[..start]);
-            self.shared.replace_line(line, start)
-        })
+        let mark = mark_at(context.line(), context.pos())?;
+        let mut line = context.line().to_owned();
+        line.replace_range(mark.clone(), "");
+        Some(self.shared.replace_line(line, mark.start))
     }
 
     fn begin_paste(&mut self, _: &EventContext<'_>) -> Option<Cmd> {
