@@ -109,6 +109,8 @@ pub(crate) const INBOX_EVENTS: usize = 1024;
 pub(crate) const MAX_BATCH_EVENTS: usize = 1024;
 /// Approximate bytes of encoded lines after which the broker ends a batch.
 pub const MAX_BATCH_BYTES: usize = 256 * 1024;
+/// Time of a commit above which private messages count as sent at its end.
+pub(crate) const LATE_COMMIT: Duration = Duration::from_secs(1);
 /// Approximate bytes of batches that wait for their commit; the broker takes no commands above it.
 pub(crate) const MAX_UNCOMMITTED_BYTES: usize = 8 * 1024 * 1024;
 /// Shortest time between two summaries of joins and leaves.

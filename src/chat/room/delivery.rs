@@ -15,6 +15,7 @@ use crate::chat::room::session_table::{SessionTable, signed};
 use crate::chat::token::TokenHash;
 use crate::limits::{CLOSE_TIME, RECEIPT_TIME};
 use jiff::SignedDuration;
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -84,12 +85,9 @@ impl Room {
                 mail.number = Some(self.sessions.next_private(session, self.now));
             }
             self.effects.push(Effect::ToUser(id, mail.reply()));
-            // A browser shows an error whenever it comes, and a client its copy.
-            let is_done = match user.is_browser {
-                true => is_error,
-                false => is_own || (is_error && user.session.is_none()),
-            };
-            if is_done {
+            // A user without a session gets nothing again, and a client loses its copy only.
+            let is_done = is_own || (is_error && user.session.is_none());
+            if is_done && !user.is_browser {
                 return;
             }
         }
@@ -99,56 +97,46 @@ impl Room {
         }
         record(&mut self.sessions, user.session, &mail);
         mailbox.push(mail);
-        for key in mailbox.trim(user.is_browser) {
-            self.sessions.record(|_| Record::MailForgotten(key));
-        }
+        let session = user.session;
+        mailbox.trim(user.is_browser, note_in(&mut self.sessions, session));
         self.await_receipts();
     }
 
     /// Returns what a new live stream of a browser user begins with: its newest private messages,
-    /// and errors that wait.
-    pub fn mailbox(&mut self, id: UserId) -> Vec<Reply> {
-        let user = self.roster.get_mut(id);
-        let Some(mailbox) = user.and_then(|user| user.mailbox.as_mut()) else {
-            return Vec::new();
-        };
-        let mut replies: Vec<Reply> = mailbox.sent_copies().collect();
-        for error in mailbox.take_waiting() {
-            self.sessions.record(|_| Record::MailForgotten(error.key));
-            replies.push(error.reply());
-        }
-        replies
+    /// and errors that it may not have got.
+    pub fn mailbox(&self, id: UserId) -> Vec<Reply> {
+        let mailbox = self.roster.get(id).and_then(|user| user.mailbox.as_ref());
+        mailbox.map_or_else(Vec::new, |mailbox| mailbox.sent_copies().collect())
     }
 
-    /// Marks the waiting messages of a browser user as sent. All stay: the first stream that gets
-    /// them may already be dead, so the next stream needs them, too.
+    /// Marks the waiting mail of a browser user as sent. All stays: the first stream that gets it
+    /// may already be dead, so the next stream needs it, too.
     pub(super) fn open_mailbox(&mut self, id: UserId) {
         let Some(user) = self.roster.get_mut(id) else {
             return;
         };
+        let (session, target) = (user.session, user.name.clone());
         let Some(mailbox) = &mut user.mailbox else {
             return;
         };
-        for key in mailbox.trim(user.is_browser) {
-            self.sessions.record(|_| Record::MailForgotten(key));
-        }
-        let waiting = mailbox.take_waiting();
-        let has_waiting = !waiting.is_empty();
-        for mut mail in waiting {
+        mailbox.trim(user.is_browser, note_in(&mut self.sessions, session));
+        let lost = mailbox.take_stubs();
+        for mut mail in mailbox.take_waiting() {
             if let MailContent::Message { .. } = mail.content {
-                let session = user.session.unwrap_or(0);
+                let session = session.unwrap_or(0);
                 mail.number = Some(self.sessions.next_private(session, self.now));
-                mail.sent = Some(Sent {
-                    after: self.last_event,
-                    at: self.now.steady,
-                });
-                record(&mut self.sessions, user.session, &mail);
             }
+            mail.sent = Some(Sent {
+                after: self.last_event,
+                at: self.now.steady,
+            });
+            record(&mut self.sessions, session, &mail);
             mailbox.push(mail);
         }
-        if has_waiting {
+        if mailbox.has_uncertain(true) {
             self.await_receipts();
         }
+        self.report_all(lost, target.as_str());
     }
 
     /// Sends a client that resumes what it does not have for certain. The client has the event
@@ -165,6 +153,7 @@ impl Room {
         for mail in mailbox.take_certain(SignedDuration::MIN, after) {
             self.sessions.record(|_| Record::MailForgotten(mail.key));
         }
+        let (lost, target) = (mailbox.take_stubs(), user.name.clone());
         let again = mailbox.take_all();
         let has_sent = !again.is_empty();
         for mut mail in again {
@@ -179,6 +168,7 @@ impl Room {
         if has_sent {
             self.await_receipts();
         }
+        self.report_all(lost, target.as_str());
     }
 
     // Receipts
@@ -194,6 +184,8 @@ impl Room {
             return;
         };
         let uncertain = match reason {
+            // The connection of a browser may have been dead for as long as that of a client.
+            LeaveReason::Closed if user.is_browser => RECEIPT_TIME,
             LeaveReason::Quit | LeaveReason::Refused => Duration::ZERO,
             // So does every simple client end.
             LeaveReason::Closed if user.session.is_none() => Duration::ZERO,
@@ -201,7 +193,25 @@ impl Room {
             _ => RECEIPT_TIME,
         };
         let time = self.now.steady.saturating_sub(signed(uncertain));
+        let time = time.min(last_written(self.oldest_pending));
         note_receipts(&mut self.sessions, user, time);
+    }
+
+    /// Sets the steady time of the oldest effects that are not carried out yet, because they wait
+    /// for the store. No receipt of their mail is certain.
+    pub(crate) fn set_oldest_pending(&mut self, time: Option<SignedDuration>) {
+        self.oldest_pending = time;
+    }
+
+    /// Notes that effects since this time were carried out only now.
+    pub(crate) fn note_late_effects(&mut self, since: SignedDuration) {
+        for mailbox in self
+            .roster
+            .iter_mut()
+            .filter_map(|user| user.mailbox.as_mut())
+        {
+            mailbox.delay(since, self.now.steady);
+        }
     }
 
     /// Notes that users of the basic dialect receive everything, because the server stops in
@@ -220,6 +230,7 @@ impl Room {
             return;
         }
         let time = self.now.steady.saturating_sub(signed(RECEIPT_TIME));
+        let time = time.min(last_written(self.oldest_pending));
         let mut is_any_left = false;
         for user in self.roster.iter_mut() {
             if user.detached.is_none() {
@@ -235,10 +246,15 @@ impl Room {
 
     // Ends
 
-    /// Removes the mail of a user that it has received.
-    pub(super) fn forget_mail(&mut self, mailbox: Option<Box<Mailbox>>) {
-        for mail in mailbox.into_iter().flat_map(|mut all| all.take_all()) {
-            self.sessions.record(|_| Record::MailForgotten(mail.key));
+    /// Moves the mail of a temporary user, which its connection has got already, to the user that
+    /// the connection belongs to from now on.
+    pub(super) fn move_mail(&mut self, mailbox: Option<Box<Mailbox>>, to: UserId) {
+        let (Some(mut mailbox), Some(user)) = (mailbox, self.roster.get_mut(to)) else {
+            return;
+        };
+        for mail in mailbox.take_all() {
+            record(&mut self.sessions, user.session, &mail);
+            user.mailbox.get_or_insert_default().push(mail);
         }
     }
 
@@ -256,6 +272,15 @@ impl Room {
                     if self.sessions.keep_error(session, mail.key, target.clone()) => {}
                 _ => self.sessions.record(|_| Record::MailForgotten(mail.key)),
             }
+            if let Some(sender) = mail.sender {
+                self.report(sender, target);
+            }
+        }
+    }
+
+    fn report_all(&mut self, lost: VecDeque<Mail>, target: &str) {
+        for mail in lost {
+            self.sessions.record(|_| Record::MailForgotten(mail.key));
             if let Some(sender) = mail.sender {
                 self.report(sender, target);
             }
@@ -334,6 +359,12 @@ impl Room {
     }
 }
 
+/// Returns the latest time at which all effects were carried out.
+fn last_written(oldest_pending: Option<SignedDuration>) -> SignedDuration {
+    let before = |time: SignedDuration| time.saturating_sub(SignedDuration::from_nanos(1));
+    oldest_pending.map_or(SignedDuration::MAX, before)
+}
+
 /// Removes the mail that a user has received for certain, sent up to this time. A browser user
 /// keeps it, but the senders need no report any more.
 fn note_receipts(sessions: &mut SessionTable, user: &mut User, time: SignedDuration) {
@@ -341,14 +372,18 @@ fn note_receipts(sessions: &mut SessionTable, user: &mut User, time: SignedDurat
         return;
     };
     if user.is_browser {
-        for mail in mailbox.certain_mut(time) {
-            mail.sender = None;
-            record(sessions, user.session, mail);
-        }
-        return;
+        return mailbox.settle(time, note_in(sessions, user.session));
     }
     for mail in mailbox.take_certain(time, 0) {
         sessions.record(|_| Record::MailForgotten(mail.key));
+    }
+}
+
+/// Returns a function that records changed mail of the user with this session, or its end.
+fn note_in(sessions: &mut SessionTable, owner: Option<u64>) -> impl FnMut(&Mail, bool) {
+    move |mail, stays| match stays {
+        true => record(sessions, owner, mail),
+        false => sessions.record(|_| Record::MailForgotten(mail.key)),
     }
 }
 

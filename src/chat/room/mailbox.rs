@@ -14,7 +14,7 @@ use crate::limits::{
     MAX_UNCERTAIN_MESSAGES,
 };
 use jiff::SignedDuration;
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 /// A private message as its sender or its receiver gets it.
@@ -78,6 +78,22 @@ impl Mail {
         matches!(self.content, MailContent::Message { .. })
     }
 
+    /// Returns whether only a report to the sender may be left to do.
+    fn is_stub(&self) -> bool {
+        matches!(&self.content, MailContent::Message { message, .. } if message.text.is_empty())
+    }
+
+    fn remove_text(&mut self) {
+        if let MailContent::Message { message, .. } = &mut self.content {
+            *message = Arc::new(PrivateMessage {
+                time: message.time,
+                source: message.source.clone(),
+                target: message.target.clone(),
+                text: Box::default(),
+            });
+        }
+    }
+
     fn bytes(&self) -> usize {
         match &self.content {
             MailContent::Message { message, .. } => message.text.len(),
@@ -126,25 +142,60 @@ impl Mailbox {
         mails.push_back(mail);
     }
 
-    /// Removes the oldest sent mail beyond the limits, and returns its keys.
-    pub(super) fn trim(&mut self, is_browser: bool) -> Vec<u64> {
+    /// Brings the sent mail within its limits. The oldest mail of the sender that holds most goes
+    /// first, so that a stranger does not push out the mail of others. If the sender may have to be
+    /// told, only the text goes. Calls `note` with changed mail, and whether it stays.
+    pub(super) fn trim(&mut self, is_browser: bool, mut note: impl FnMut(&Mail, bool)) {
         let count = match is_browser {
             true => MAX_MAILBOX_MESSAGES,
             false => MAX_UNCERTAIN_MESSAGES,
         };
-        let mut removed = Vec::new();
-        while (self.sent.len() > count || self.sent_bytes > MAX_MAILBOX_BYTES)
-            && let Some(oldest) = self.sent.pop_front()
-        {
-            self.sent_bytes -= oldest.bytes();
-            removed.push(oldest.key);
+        loop {
+            let texts = self.sent.iter().filter(|mail| !mail.is_stub()).count();
+            let has_excess = texts > count || self.sent_bytes > MAX_MAILBOX_BYTES;
+            if !has_excess && self.sent.len() <= MAX_UNCERTAIN_MESSAGES {
+                return;
+            }
+            let Some(place) = self.oldest_of_largest_share(has_excess) else {
+                return;
+            };
+            let mail = &mut self.sent[place];
+            self.sent_bytes -= mail.bytes();
+            if has_excess && mail.sender.is_some() {
+                mail.remove_text();
+                note(mail, true);
+            } else if let Some(mail) = self.sent.remove(place) {
+                note(&mail, false);
+            }
         }
-        removed
+    }
+
+    /// Returns the place of the oldest sent mail of the sender that holds most.
+    fn oldest_of_largest_share(&self, needs_text: bool) -> Option<usize> {
+        let mut shares: HashMap<_, (usize, usize)> = HashMap::new();
+        for (place, mail) in self.sent.iter().enumerate() {
+            if !(needs_text && mail.is_stub()) {
+                let sender = mail.sender.map(|sender| (sender.session, sender.user));
+                let (share, _) = shares.entry(sender).or_insert((0, place));
+                *share += mail.bytes() + size_of::<Mail>();
+            }
+        }
+        let largest = shares.into_values().max_by_key(|(share, _)| *share);
+        largest.map(|(_, oldest)| oldest)
+    }
+
+    /// Takes the messages whose texts are gone.
+    pub(super) fn take_stubs(&mut self) -> VecDeque<Mail> {
+        let sent = std::mem::take(&mut self.sent).into_iter();
+        let (stubs, rest) = sent.partition(Mail::is_stub);
+        self.sent = rest;
+        stubs
     }
 
     /// Returns the copies of sent messages.
     pub(super) fn sent_copies(&self) -> impl Iterator<Item = Reply> {
-        self.sent.iter().map(Mail::reply)
+        let sent = self.sent.iter().filter(|mail| !mail.is_stub());
+        sent.map(Mail::reply)
     }
 
     /// Takes the mail that waits.
@@ -174,16 +225,35 @@ impl Mailbox {
         certain
     }
 
-    /// Returns the sent messages whose receipt is certain since this time and of which the senders
-    /// would still be told.
-    pub(super) fn certain_mut(&mut self, time: SignedDuration) -> impl Iterator<Item = &mut Mail> {
-        let sent = self.sent.iter_mut();
-        sent.filter(move |mail| mail.sender.is_some() && mail.is_sent_before(time))
+    /// Notes that mail sent since this time was written only now.
+    pub(super) fn delay(&mut self, since: SignedDuration, now: SignedDuration) {
+        let sent = self.sent.iter_mut().filter_map(|mail| mail.sent.as_mut());
+        for sent in sent.filter(|sent| sent.at >= since) {
+            sent.at = now;
+        }
+    }
+
+    /// Notes for a browser user, which keeps its messages, that the receipt of mail sent up to this
+    /// time is certain. Calls `note` with changed mail, and whether it stays.
+    pub(super) fn settle(&mut self, time: SignedDuration, mut note: impl FnMut(&Mail, bool)) {
+        self.sent.retain_mut(|mail| {
+            let is_error = !mail.is_message();
+            if !(is_error || mail.sender.is_some()) || !mail.is_sent_before(time) {
+                return true;
+            }
+            let stays = !is_error && !mail.is_stub();
+            mail.sender = None;
+            note(mail, stays);
+            stays
+        });
     }
 
     pub(super) fn has_uncertain(&self, is_browser: bool) -> bool {
         match is_browser {
-            true => self.sent.iter().any(|mail| mail.sender.is_some()),
+            true => {
+                let mut sent = self.sent.iter();
+                sent.any(|mail| mail.sender.is_some() || !mail.is_message())
+            }
             false => !self.sent.is_empty(),
         }
     }

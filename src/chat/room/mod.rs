@@ -50,6 +50,8 @@ pub struct Room {
     last_mail: u64,
     /// Steady time at which the receipt of some mail may be certain.
     next_receipt: Option<SignedDuration>,
+    /// Steady time of the oldest effects that the caller has not carried out, if there are any.
+    oldest_pending: Option<SignedDuration>,
     now: RoomTime,
     /// Effects of the current call.
     effects: Vec<Effect>,
@@ -88,6 +90,7 @@ impl Room {
             last_event: 0,
             last_mail: 0,
             next_receipt: None,
+            oldest_pending: None,
             now: RoomTime::default(),
             effects: Vec::new(),
         }

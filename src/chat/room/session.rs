@@ -223,8 +223,8 @@ impl Room {
         if is_renamed {
             self.rename(earlier, &name, None);
         }
-        self.forget_mail(temporary.mailbox);
         self.send_again(earlier, after);
+        self.move_mail(temporary.mailbox, earlier);
         if temporary.has_acted {
             self.note_action(earlier);
         }

@@ -54,7 +54,7 @@ impl Recovery {
 pub(super) struct PrivateRepeats {
     /// Hashes of those received since the newest public event.
     recent: VecDeque<u64>,
-    /// Hashes of those received before this connection, which may come again.
+    /// Hashes of those received over earlier connections, which may come again.
     expected: VecDeque<u64>,
 }
 
@@ -64,7 +64,10 @@ impl PrivateRepeats {
     }
 
     pub(super) fn resume(&mut self) {
-        self.expected = std::mem::take(&mut self.recent);
+        // The connection may end before all that was expected has come.
+        self.expected.append(&mut self.recent);
+        let excess = self.expected.len().saturating_sub(MAX_UNCERTAIN_MESSAGES);
+        self.expected.drain(..excess);
     }
 
     /// Notes a private message; returns whether it is a repeat.

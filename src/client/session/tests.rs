@@ -382,6 +382,12 @@ fn repeated_private_messages_are_shown_once() {
     client.updates();
     client.receives(&private("two"));
     assert_eq!(client.updates().len(), 1, "an event was received since");
+    client.resumes(13, r#"{"complete":true,"missed":1}"#);
+    client.receives(&presence("left", 13, "1.2.3.4:5"));
+    client.resumes(13, r#"{"complete":true,"missed":0}"#);
+    client.updates();
+    client.receives(&private("two"));
+    assert_eq!(client.updates().len(), 0, "the first link ended too early");
 }
 
 #[test]

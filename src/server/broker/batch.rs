@@ -2,10 +2,11 @@
 
 use crate::chat::room::Reply;
 use crate::protocol::{Dialect, sse};
-use crate::server::broker::Broker;
 use crate::server::broker::action::Action;
 use crate::server::broker::commit_queue::{Batch, CommitQueue};
 use crate::server::broker::execute::last_line;
+use crate::server::broker::{Broker, steady};
+use crate::server::limits::LATE_COMMIT;
 use crate::server::metrics::BatchFigures;
 use crate::storage::sqlite::writer::CommitReport;
 
@@ -23,6 +24,7 @@ impl Broker {
             bytes: std::mem::take(&mut self.batch_bytes),
             commands,
             oldest_line: self.oldest_line.take(),
+            uptime: self.uptime,
         };
         let mut records = std::mem::take(&mut self.records);
         let is_failing = self.is_failing();
@@ -103,6 +105,7 @@ impl Broker {
     pub(super) fn handle_report(&mut self, report: CommitReport) {
         match report {
             CommitReport::Committed(number) => {
+                self.note_late_batches();
                 let next = |queue: &mut CommitQueue| queue.next_committed(number);
                 while let Some(batch) = self.commit_queue.as_mut().and_then(next) {
                     self.execute_batch(batch);
@@ -125,6 +128,16 @@ impl Broker {
                     self.send_mailbox(key);
                 }
             }
+        }
+    }
+
+    /// Tells the room that batches were executed late, since the receipt of mail depends on it.
+    fn note_late_batches(&mut self) {
+        let oldest = self.commit_queue.as_ref().and_then(CommitQueue::oldest);
+        if let Some(oldest) = oldest
+            && self.uptime.saturating_sub(oldest) >= LATE_COMMIT
+        {
+            self.room.note_late_effects(steady(oldest));
         }
     }
 

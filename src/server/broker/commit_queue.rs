@@ -21,6 +21,8 @@ pub(super) struct Batch {
     pub(super) commands: usize,
     /// Uptime at which its oldest line was read; `None` without a line.
     pub(super) oldest_line: Option<Duration>,
+    /// Uptime at which the room made it.
+    pub(super) uptime: Duration,
 }
 
 /// Batches that wait for the store.
@@ -55,6 +57,11 @@ impl CommitQueue {
 
     pub(super) fn is_empty(&self) -> bool {
         self.pending.is_empty()
+    }
+
+    /// Returns the uptime of the oldest batch.
+    pub(super) fn oldest(&self) -> Option<Duration> {
+        self.pending.front().map(|(_, batch)| batch.uptime)
     }
 
     /// Returns whether the broker should take no further command.

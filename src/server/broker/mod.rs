@@ -209,7 +209,7 @@ impl Broker {
         self.uptime = self.context.now();
         self.room.set_time(RoomTime {
             wall: Timestamp::now(),
-            steady: SignedDuration::try_from(self.uptime).unwrap_or(SignedDuration::MAX),
+            steady: steady(self.uptime),
         });
         let mut commands = 0;
         let mut next = match wake {
@@ -220,6 +220,8 @@ impl Broker {
             }
             WakeReason::Deadline => None,
         };
+        let pending = self.commit_queue.as_ref().and_then(CommitQueue::oldest);
+        self.room.set_oldest_pending(pending.map(steady));
         while let Some(command) = next {
             self.handle(command);
             commands += 1;
@@ -297,4 +299,9 @@ impl Broker {
             BrokerCommand::Stop => self.stop(),
         }
     }
+}
+
+/// Returns an uptime as the steady time of the room.
+fn steady(uptime: Duration) -> SignedDuration {
+    SignedDuration::try_from(uptime).unwrap_or(SignedDuration::MAX)
 }

@@ -74,6 +74,11 @@ impl Stored {
     fn hello(&mut self, token: u8, after: Option<u64>) -> (UserId, Vec<String>) {
         self.connections += 1;
         let (user, _) = self.room.enter(address(self.connections)).unwrap();
+        self.greet(user, token, after)
+    }
+
+    /// Says hello on the connection of this user.
+    fn greet(&mut self, user: UserId, token: u8, after: Option<u64>) -> (UserId, Vec<String>) {
         let hello = Request::Hello(Hello {
             client: "test".into(),
             token: Some(Token::new([token; 16])),
@@ -118,7 +123,7 @@ impl Stored {
         let request = Request::Private(SendPrivate {
             target: target.into(),
             text: text.into(),
-            nonce: Nonce::new(text),
+            nonce: Nonce::new(text.get(..64).unwrap_or(text)),
         });
         let effects = self.ask(user, request, 0);
         let is_ack = |effect: &Effect| matches!(effect, Effect::Reply(Reply::Ack { .. }));
@@ -269,6 +274,67 @@ fn restart_reports_messages_to_those_who_do_not_come_back() {
 }
 
 #[test]
+fn receipt_is_uncertain_while_the_store_holds_a_message_back() {
+    // The end of the connection of the receiver, and whether the message was written before.
+    for (reason, is_written) in [
+        (LeaveReason::Closed, false),
+        (LeaveReason::Quit, false),
+        (LeaveReason::Closed, true),
+    ] {
+        let mut stored = Stored::new();
+        let ada = stored.join("ada", 1);
+        let bob = stored.join("bob", 2);
+        let sent = stored.steady;
+        stored.room.set_oldest_pending(Some(sent));
+        stored.whisper(ada, "bob", "one");
+        stored.wait(2 * RECEIPT_TIME);
+        if is_written {
+            stored.room.set_oldest_pending(None);
+            stored.room.note_late_effects(sent);
+        }
+        let mut told = errors(&stored.room.disconnect(bob, reason));
+        if reason == LeaveReason::Closed {
+            let (bob, again) = stored.hello(2, None);
+            assert_eq!(again, ["one"], "written: {is_written}");
+            stored.room.disconnect(bob, LeaveReason::Lost);
+            told.extend(stored.wait(GRACE));
+        }
+        assert_eq!(told, ["not-delivered"], "{reason:?}, written: {is_written}");
+    }
+}
+
+#[test]
+fn mail_of_a_temporary_user_moves_to_the_user_that_resumes() {
+    let mut stored = Stored::new();
+    let ada = stored.join("ada", 1);
+    let bob = stored.join("bob", 2);
+    stored.room.disconnect(bob, LeaveReason::Lost);
+    let (temporary, _) = stored.room.enter(address(77)).unwrap();
+    let name = stored.room.name(temporary).unwrap().to_string();
+    assert_eq!(stored.whisper(ada, &name, "one"), ["one"]);
+    let (bob, again) = stored.greet(temporary, 2, None);
+    assert_eq!(again.len(), 0, "the connection has it");
+    stored.room.disconnect(bob, LeaveReason::Lost);
+    let (bob, again) = stored.hello(2, None);
+    assert_eq!(again, ["one"]);
+    stored.room.disconnect(bob, LeaveReason::Lost);
+    assert_eq!(stored.wait(GRACE), ["not-delivered"]);
+}
+
+#[test]
+fn dead_link_of_a_browser_is_as_uncertain_as_that_of_a_client() {
+    for (age, told) in [(119, &["not-delivered"][..]), (121, &[])] {
+        let mut stored = Stored::new();
+        let ada = stored.join("ada", 1);
+        let browser = stored.browse("brow", 9);
+        stored.whisper(ada, "brow", "one");
+        stored.wait(Duration::from_secs(age));
+        stored.room.disconnect(browser, LeaveReason::Closed);
+        assert_eq!(stored.wait(GRACE), told, "after {age} s");
+    }
+}
+
+#[test]
 fn errors_wait_with_the_session_of_a_sender_that_comes_back_later() {
     for is_restart in [false, true] {
         let mut stored = Stored::new();
@@ -404,6 +470,55 @@ fn waiting_and_sent_mail_are_bounded() {
     assert!(!full.may_wait(1));
     let almost = mailbox(&[MAX_KEPT_PRIVATE_BYTES - 1]);
     assert!(almost.may_wait(1) && !almost.may_wait(2));
+}
+
+#[test]
+fn stranger_does_not_push_out_mail_of_others_unreported() {
+    for is_restart in [false, true] {
+        let mut stored = Stored::new();
+        let ada = stored.join("ada", 1);
+        let bob = stored.join("bob", 2);
+        let eve = stored.join("eve", 3);
+        stored.whisper(ada, "bob", "one");
+        for number in 10..30 {
+            stored.whisper(eve, "bob", &format!("{number}{}", "x".repeat(4094)));
+        }
+        if is_restart {
+            stored.restart();
+            stored.hello(3, None);
+        } else {
+            stored.room.disconnect(bob, LeaveReason::Lost);
+        }
+        // What is too much is reported to its sender, and the rest comes again.
+        let (_, again) = stored.hello(2, None);
+        let of = |start: &str| again.iter().filter(|text| text.starts_with(start)).count();
+        let all = (of("one"), of("not-delivered"), again.len());
+        assert_eq!(all, (1, 5, 1 + 20), "restart: {is_restart}");
+    }
+}
+
+#[test]
+fn error_comes_again_to_a_browser_that_may_not_have_it() {
+    let mut stored = Stored::new();
+    let browser = stored.browse("brow", 9);
+    let bob = stored.join("bob", 2);
+    stored.whisper(browser, "bob", "one");
+    let quit_of_bob = stored.room.disconnect(bob, LeaveReason::TooSlow);
+    assert_eq!(errors(&quit_of_bob), ["not-delivered"]);
+    let count = |stored: &Stored| {
+        let mail = stored.room.mailbox(browser);
+        let errors = mail
+            .iter()
+            .filter(|reply| matches!(reply, Reply::Rejected(_)));
+        errors.count()
+    };
+    stored.room.disconnect(browser, LeaveReason::Closed);
+    stored.room.attach_stream(browser, address(1).ip()).unwrap();
+    assert_eq!(count(&stored), 1);
+    stored.wait(RECEIPT_TIME);
+    assert_eq!(count(&stored), 0);
+    stored.store();
+    assert_eq!(stored.mail.len(), 1, "its own copy");
 }
 
 /// Returns a message of this many bytes that waits.
