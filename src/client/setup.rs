@@ -112,12 +112,31 @@ fn variable(name: &str) -> String {
     std::env::var(name).unwrap_or_default()
 }
 
+/// Returns whether the terminal is known to break rows anew when its width changes.
+fn reflows() -> bool {
+    let term = variable("TERM");
+    let is_set = |name: &&str| !variable(name).is_empty();
+    let named = ["TMUX", "VTE_VERSION", "KONSOLE_VERSION", "WT_SESSION"];
+    let programs = [
+        "iTerm.app",
+        "Apple_Terminal",
+        "WezTerm",
+        "ghostty",
+        "vscode",
+    ];
+    let terms = ["xterm-kitty", "xterm-ghostty", "alacritty", "foot"];
+    named.iter().any(is_set)
+        || programs.contains(&variable("TERM_PROGRAM").as_str())
+        || terms.iter().any(|name| term.starts_with(name))
+}
+
 fn editor_options(config: &ClientConfig, style: Style, zone: TimeZone) -> EditorOptions {
     EditorOptions {
         view: ViewOptions {
             style,
             widths: Widths::choose(&variable("TERM_PROGRAM"), &variable("TERM")),
             has_links: supports_hyperlinks::on(supports_hyperlinks::Stream::Stdout),
+            reflows: reflows(),
             shows_times: config.shows_times,
             rings_bell: config.rings_bell,
             zone,

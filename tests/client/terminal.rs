@@ -427,6 +427,39 @@ fn another_size_leaves_the_screen_whole() {
 }
 
 #[test]
+fn every_line_stands_once_in_the_scrollback_after_many_sizes() {
+    let server = RealServer::start(&[]);
+    let mut bob = server.join("bob");
+    let mut terminal = joined(&server, &[], (80, 12));
+    for number in 0..30 {
+        bob.say(&format!(
+            "message {number} of the lazy dog and the quick fox"
+        ));
+    }
+    terminal.sees_row("bob: message 29 of the lazy dog and the quick fox");
+    for columns in [40, 80, 30, 70, 35, 80] {
+        terminal.resize(columns, 12);
+        let end = match columns {
+            70.. => "bob: message 29 of the lazy dog and the quick fox",
+            _ => "fox",
+        };
+        terminal.sees(&format!("{columns} columns"), |terminal| {
+            let chat = terminal.chat();
+            let is_last = chat
+                .last()
+                .is_some_and(|row| row.trim_start().ends_with(end));
+            is_last && terminal.status().starts_with("me · ")
+        });
+    }
+    let rows = terminal.all_rows();
+    for number in 0..30 {
+        let start = format!("bob: message {number} ");
+        let count = rows.iter().filter(|row| row.starts_with(&start)).count();
+        assert_eq!(count, 1, "{start:?} in {rows:#?}");
+    }
+}
+
+#[test]
 fn arrivals_and_departures_share_a_line_between_messages() {
     let server = RealServer::start(&[]);
     let terminal = joined(&server, &[], (60, 10));

@@ -93,7 +93,16 @@ impl AtTerminal {
                 .args(["127.0.0.1", &port.to_string()])
                 .args(start.arguments);
         }
-        for variable in ["NO_COLOR", "COLORTERM", "TERM_PROGRAM", "FORCE_HYPERLINK"] {
+        for variable in [
+            "NO_COLOR",
+            "COLORTERM",
+            "TERM_PROGRAM",
+            "FORCE_HYPERLINK",
+            "TMUX",
+            "VTE_VERSION",
+            "KONSOLE_VERSION",
+            "WT_SESSION",
+        ] {
             command.env_remove(variable);
         }
         command
@@ -155,6 +164,21 @@ impl AtTerminal {
             .lines()
             .map(|row| row.trim_end().to_owned())
             .collect()
+    }
+
+    /// Returns the rows of the scrollback and of the screen.
+    pub fn all_rows(&self) -> Vec<String> {
+        let mut screen = self.screen.lock().unwrap_or_else(PoisonError::into_inner);
+        let width = screen.screen().size().1.get();
+        screen.screen_mut().set_scrollback(usize::MAX);
+        let mut rows = Vec::new();
+        for above in (1..=screen.screen().scrollback()).rev() {
+            screen.screen_mut().set_scrollback(above);
+            rows.extend(screen.screen().rows(0, width).next());
+        }
+        screen.screen_mut().set_scrollback(0);
+        rows.extend(screen.screen().rows(0, width));
+        rows
     }
 
     /// Returns the rows above the status, without the greeting.

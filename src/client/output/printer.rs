@@ -79,7 +79,7 @@ impl Printer {
         };
         let mut rows = String::new();
         for line in text.lines() {
-            let block = help_block(line, Style::Plain);
+            let mut block = help_block(line, Style::Plain);
             block.draw(columns, Widths::Characters, &mut rows);
         }
         rows

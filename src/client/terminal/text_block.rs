@@ -39,6 +39,10 @@ pub(crate) struct TextBlock {
     spans: Vec<Span>,
     /// Parts that only the terminal breaks.
     whole: Vec<Range<usize>>,
+    /// Columns of the terminal when the block was drawn.
+    drawn_columns: usize,
+    /// Where the drawn text begins; the rows before that are only in the scrollback.
+    pub(crate) drawn_from: usize,
 }
 
 impl TextBlock {
@@ -49,6 +53,8 @@ impl TextBlock {
             label_end: label.len(),
             spans: Vec::new(),
             whole: Vec::new(),
+            drawn_columns: 0,
+            drawn_from: 0,
         }
     }
 
@@ -95,33 +101,66 @@ impl TextBlock {
 
     /// Appends the rows, each with its newline; returns their number on the screen. Rows after the first are
     /// indented to the text.
-    pub(crate) fn draw(&self, columns: usize, widths: Widths, out: &mut String) -> usize {
-        let first = self.margin.chars().count();
-        let label_columns = widths.of(&self.text[..self.label_end]);
-        // A long name must not squeeze the text into a few columns.
-        let indent = (first + label_columns).min(columns.saturating_sub(1) / 3);
-        let edges = RowEdges {
-            first,
-            indent,
-            columns,
-            widths,
-        };
-        let mut count = 0;
-        for (number, row) in wrap(&self.text, edges, &self.whole).into_iter().enumerate() {
-            let start = match number {
-                0 => first,
-                _ => indent,
-            };
+    pub(crate) fn draw(&mut self, columns: usize, widths: Widths, out: &mut String) -> usize {
+        self.drawn_columns = columns;
+        let (edges, rows) = self.layout(widths);
+        for (number, row) in rows.into_iter().enumerate() {
             match number {
-                0 => out.push_str(&self.margin),
-                _ => out.extend(std::iter::repeat_n(' ', indent)),
+                0 if self.drawn_from == 0 => out.push_str(&self.margin),
+                _ => out.extend(std::iter::repeat_n(' ', edges.indent)),
             }
-            let (_, further_rows) = edges.behind(&self.text[row.clone()], start);
-            count += 1 + further_rows;
             self.draw_row(row, out);
             out.push('\n');
         }
-        count
+        self.seen(usize::MAX, None, widths).0
+    }
+
+    /// Returns how many of the last `room` rows of a screen the drawn block takes, and where its
+    /// text there begins. The terminal may have broken the rows anew for other columns.
+    pub(crate) fn seen(
+        &self,
+        room: usize,
+        reflowed: Option<usize>,
+        widths: Widths,
+    ) -> (usize, usize) {
+        let (edges, rows) = self.layout(widths);
+        let columns = reflowed.unwrap_or(edges.columns);
+        let screen = RowEdges { columns, ..edges };
+        let mut used = 0;
+        for (number, row) in rows.iter().enumerate().rev() {
+            if used >= room {
+                let next = rows.get(number + 1);
+                return (used, next.map_or(self.text.len(), |row| row.start));
+            }
+            let start = match number {
+                0 => edges.first,
+                _ => edges.indent,
+            };
+            used += 1 + screen.behind(&self.text[row.clone()], start).1;
+        }
+        (used, self.drawn_from)
+    }
+
+    /// Returns the rows of the drawn text.
+    fn layout(&self, widths: Widths) -> (RowEdges, Vec<Range<usize>>) {
+        let from = self.drawn_from;
+        let margin = self.margin.chars().count();
+        let label_columns = widths.of(&self.text[..self.label_end]);
+        // A long name must not squeeze the text into a few columns.
+        let indent = (margin + label_columns).min(self.drawn_columns.saturating_sub(1) / 3);
+        let edges = RowEdges {
+            first: if from == 0 { margin } else { indent },
+            indent,
+            columns: self.drawn_columns,
+            widths,
+        };
+        let whole = self.whole.iter().filter(|range| range.start >= from);
+        let whole: Vec<_> = whole
+            .map(|range| range.start - from..range.end - from)
+            .collect();
+        let rows = wrap(&self.text[from..], edges, &whole).into_iter();
+        let rows = rows.map(|row| row.start + from..row.end + from).collect();
+        (edges, rows)
     }
 
     fn draw_row(&self, row: Range<usize>, out: &mut String) {
@@ -168,7 +207,7 @@ mod tests {
         TextBlock::new(String::new(), label, text)
     }
 
-    fn drawn(block: &TextBlock, columns: usize) -> String {
+    fn drawn(block: &mut TextBlock, columns: usize) -> String {
         let mut out = String::new();
         let rows = block.draw(columns, Widths::Clusters, &mut out);
         assert_eq!(rows, out.lines().count());
@@ -182,10 +221,10 @@ mod tests {
             ("al: ", "a\nb", 40, "al: a\n    b\n"),
             ("abcdefghij: ", "one two", 13, "abcdefghij:\n    one two\n"),
         ] {
-            assert_eq!(drawn(&labelled(label, text), columns), expected);
+            assert_eq!(drawn(&mut labelled(label, text), columns), expected);
         }
-        let block = TextBlock::new("12:34 ".into(), "al: ", "one two");
-        assert_eq!(drawn(&block, 16), "12:34 al: one\n     two\n");
+        let mut block = TextBlock::new("12:34 ".into(), "al: ", "one two");
+        assert_eq!(drawn(&mut block, 16), "12:34 al: one\n     two\n");
     }
 
     #[test]
@@ -193,10 +232,10 @@ mod tests {
         let mut block = labelled("al: ", "one two");
         block.colour(usize::MAX, Some("\u{1b}[1m".into()));
         let expected = "\u{1b}[1mal: \u{1b}[0m\u{1b}[1mone\u{1b}[0m\n   \u{1b}[1mtwo\u{1b}[0m\n";
-        assert_eq!(drawn(&block, 10), expected);
+        assert_eq!(drawn(&mut block, 10), expected);
         let mut block = labelled("al: ", "one");
         block.colour(2, Some("\u{1b}[1m".into()));
-        assert_eq!(drawn(&block, 20), "\u{1b}[1mal\u{1b}[0m: one\n");
+        assert_eq!(drawn(&mut block, 20), "\u{1b}[1mal\u{1b}[0m: one\n");
     }
 
     #[test]
@@ -206,11 +245,11 @@ mod tests {
         let open = "\u{1b}]8;id=7-8;https://b.org/cdefgh\u{1b}\\";
         let close = LINK_END;
         let expected = format!("al: see {open}https://b.org/cdefgh{close}.\n");
-        assert_eq!(drawn(&block, 40), expected);
+        assert_eq!(drawn(&mut block, 40), expected);
         let expected = format!(
             "al: see\n   {open}https://{close}\n   {open}b.org/{close}\n   {open}cdefgh{close}.\n"
         );
-        assert_eq!(drawn(&block, 12), expected);
+        assert_eq!(drawn(&mut block, 12), expected);
     }
 
     #[test]
@@ -244,13 +283,13 @@ mod tests {
     fn long_word_begins_behind_the_name() {
         let word = "www.".to_owned() + &"x".repeat(20);
         let expected = format!("al: www.{}\n    {}\n", "x".repeat(11), "x".repeat(9));
-        assert_eq!(drawn(&labelled("al: ", &word), 20), expected);
+        assert_eq!(drawn(&mut labelled("al: ", &word), 20), expected);
     }
 
     #[test]
     fn labels_are_no_links() {
         let mut block = labelled("https://b.org: ", "x");
         block.link_addresses(1);
-        assert_eq!(drawn(&block, 80), "https://b.org: x\n");
+        assert_eq!(drawn(&mut block, 80), "https://b.org: x\n");
     }
 }

@@ -18,20 +18,25 @@ use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use std::collections::VecDeque;
 
-/// Rows of status and prompt, and one free row.
-const PROMPT_ROWS: usize = 3;
+/// Rows of status and prompt.
+const PROMPT_ROWS: usize = 2;
 
 const SERVER_LABEL: &str = "[Server]: ";
 /// Margin of an entry without a time of its own.
 const NO_TIME: &str = "      ";
 
 const CLEAR_SCREEN: &str = "\u{1b}[H\u{1b}[2J";
+/// Clears the screen in two steps: many terminals keep a screen that is cleared at once in their
+/// scrollback.
+const ERASE_SCREEN: &str = "\u{1b}[H\u{1b}[K\u{1b}[B\u{1b}[J\u{1b}[H";
 
 #[derive(Clone, Debug)]
 pub(crate) struct ViewOptions {
     pub(crate) style: Style,
     pub(crate) widths: Widths,
     pub(crate) has_links: bool,
+    /// Whether the terminal breaks rows anew when its width changes.
+    pub(crate) reflows: bool,
     pub(crate) shows_times: bool,
     pub(crate) rings_bell: bool,
     /// Time zone of the shown days and times.
@@ -45,6 +50,8 @@ pub(crate) struct TerminalView {
     rows: usize,
     entries: VecDeque<TextBlock>,
     bytes: usize,
+    /// Entries drawn since the screen was last cleared.
+    drawn: usize,
     /// Number of messages; distinguishes their hyperlinks.
     last_number: u64,
     day: Date,
@@ -68,6 +75,7 @@ impl TerminalView {
             rows,
             entries: VecDeque::new(),
             bytes: 0,
+            drawn: 0,
             last_number: 0,
             day,
             open_group: None,
@@ -124,6 +132,13 @@ impl TerminalView {
 
     /// Stores the size; appends the text that redraws the newest entries if the width is new.
     pub(crate) fn resize(&mut self, columns: usize, rows: usize, out: &mut String) {
+        if rows > self.rows && self.options.reflows {
+            // The terminal may show rows of its scrollback again.
+            self.drawn = self.entries.len();
+            self.entries
+                .iter_mut()
+                .for_each(|entry| entry.drawn_from = 0);
+        }
         if columns == self.columns {
             // Rows break where they did, and the terminal moves them itself.
             self.rows = rows;
@@ -132,27 +147,38 @@ impl TerminalView {
         }
     }
 
-    /// Clears the screen and draws the newest entries.
+    /// Clears the screen and draws the entries that were on it. If they need more rows, the first
+    /// ones go to the scrollback, where each entry stands once.
     pub(crate) fn redraw(&mut self, columns: usize, rows: usize, out: &mut String) {
-        (self.columns, self.rows) = (columns, rows);
-        out.push_str(CLEAR_SCREEN);
-        let room = rows.saturating_sub(PROMPT_ROWS);
-        let mut used = 0;
-        let mut drawn = Vec::new();
-        for entry in self.entries.iter().rev() {
-            let mut text = String::new();
-            let rows = entry.draw(columns, self.options.widths, &mut text);
-            used += rows;
-            if used > room && !drawn.is_empty() {
+        let (reflowed, seen_rows) = match self.options.reflows {
+            true => (Some(columns), rows),
+            false => (None, rows.min(self.rows)),
+        };
+        let mut room = seen_rows.saturating_sub(PROMPT_ROWS);
+        let mut count = 0;
+        for entry in self.entries.iter_mut().rev().take(self.drawn) {
+            if room == 0 {
                 break;
             }
-            drawn.push((text, rows));
+            // Of the first entry, a part may be in the scrollback.
+            let (used, from) = entry.seen(room, reflowed, self.options.widths);
+            entry.drawn_from = from;
+            room = room.saturating_sub(used);
+            count += 1;
         }
-        if let (Some((_, rows)), Some((_, drawn_rows))) = (&mut self.open_group, drawn.first()) {
-            *rows = *drawn_rows;
+        (self.columns, self.rows, self.drawn) = (columns, rows, count);
+        out.push_str(ERASE_SCREEN);
+        let mut last_rows = None;
+        let first = self.entries.len() - count;
+        for entry in self.entries.range_mut(first..) {
+            last_rows = Some(entry.draw(columns, self.options.widths, out));
         }
-        drawn.iter().rev().for_each(|(text, _)| out.push_str(text));
-        if drawn.is_empty() {
+        self.open_group = self
+            .open_group
+            .take()
+            .zip(last_rows)
+            .map(|((group, _), rows)| (group, rows));
+        if count == 0 {
             // In the first row, a new status could not be drawn in place.
             out.push('\n');
         }
@@ -204,6 +230,7 @@ impl TerminalView {
         };
         let margin = self.entries.pop_back().map(|entry| {
             self.bytes -= entry.bytes();
+            self.drawn = self.drawn.saturating_sub(1);
             entry.margin
         });
         group.add(change);
@@ -215,7 +242,7 @@ impl TerminalView {
     fn add_group(&mut self, group: PresenceGroup, margin: String, out: &mut String) {
         let rows = self.add(self.dim_block(margin, SERVER_LABEL, &group.sentence()), out);
         // The cursor can reach only rows on the screen.
-        let can_grow = group.has_room() && rows + PROMPT_ROWS < self.rows;
+        let can_grow = group.has_room() && rows + PROMPT_ROWS + 1 < self.rows;
         self.open_group = can_grow.then_some((group, rows));
     }
 
@@ -249,6 +276,7 @@ impl TerminalView {
     fn clear(&mut self, out: &mut String) {
         self.entries.clear();
         self.bytes = 0;
+        self.drawn = 0;
         self.open_group = None;
         self.unseen_mentions = 0;
         out.push_str(CLEAR_SCREEN);
@@ -266,9 +294,10 @@ impl TerminalView {
     }
 
     /// Draws and stores an entry; returns its rows.
-    fn add(&mut self, entry: TextBlock, out: &mut String) -> usize {
+    fn add(&mut self, mut entry: TextBlock, out: &mut String) -> usize {
         let rows = entry.draw(self.columns, self.options.widths, out);
         self.open_group = None;
+        self.drawn += 1;
         self.bytes += entry.bytes();
         self.entries.push_back(entry);
         while self.entries.len() > VIEW_ENTRIES

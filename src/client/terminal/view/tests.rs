@@ -12,6 +12,7 @@ fn view(change: impl FnOnce(&mut ViewOptions)) -> TerminalView {
         style: Style::Plain,
         widths: Widths::Clusters,
         has_links: false,
+        reflows: false,
         shows_times: false,
         rings_bell: false,
         zone: TimeZone::UTC,
@@ -236,7 +237,7 @@ fn help_hangs_under_the_explanation() {
             assert_eq!(row.len() - row.trim_start().len(), indent, "{drawn}");
         }
     }
-    let coloured = help_block(
+    let mut coloured = help_block(
         "/users              list",
         Style::Colours16(Background::Dark),
     );
@@ -246,24 +247,31 @@ fn help_hangs_under_the_explanation() {
 }
 
 #[test]
-fn new_width_redraws_the_entries_that_fit() {
-    let view = &mut view(|_| {});
-    for number in 0..20 {
-        drawn(view, said("al", &format!("one two {number}")));
+fn new_width_redraws_what_was_on_the_screen() {
+    // The rows of a terminal that breaks them anew need more room, so fewer are on the screen.
+    for (reflows, first) in [(false, 15), (true, 17)] {
+        let view = &mut view(|options| options.reflows = reflows);
+        for number in 0..20 {
+            drawn(view, said("al", &format!("one two {number}")));
+        }
+        let mut out = String::new();
+        view.resize(40, 10, &mut out);
+        view.resize(40, 20, &mut out);
+        assert_eq!(out, "");
+        view.resize(12, 7, &mut out);
+        let entry = |number| format!("al: one two\n   {number}\n");
+        let entries: String = (first..20).map(entry).collect();
+        assert_eq!(out, format!("{ERASE_SCREEN}{entries}"));
+        // The others are in the scrollback.
+        drawn(view, said("al", "x"));
+        out.clear();
+        view.resize(40, 7, &mut out);
+        assert_eq!(out.matches("al: ").count(), 3);
+        assert_eq!(drawn(view, OutputItem::Clear), "\u{1b}[H\u{1b}[2J\n");
+        out.clear();
+        view.resize(50, 10, &mut out);
+        assert_eq!(out, format!("{ERASE_SCREEN}\n"));
     }
-    let mut out = String::new();
-    view.resize(40, 10, &mut out);
-    view.resize(40, 20, &mut out);
-    assert_eq!(out, "");
-    view.resize(12, 7, &mut out);
-    assert_eq!(
-        out,
-        "\u{1b}[H\u{1b}[2Jal: one two\n   18\nal: one two\n   19\n"
-    );
-    assert_eq!(drawn(view, OutputItem::Clear), "\u{1b}[H\u{1b}[2J\n");
-    out.clear();
-    view.resize(40, 10, &mut out);
-    assert_eq!(out, "\u{1b}[H\u{1b}[2J\n");
 }
 
 #[test]
