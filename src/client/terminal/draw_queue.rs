@@ -192,9 +192,13 @@ impl DrawQueue {
 
     /// Notes that the client was continued; returns whether the editor uses the terminal.
     pub(crate) fn note_continuation(&self) -> bool {
-        self.update(|state| state.is_continued = true);
-        let state = lock(&self.state);
-        !state.is_parked && !state.is_ending && !state.is_over
+        // In one step, since the editor may unpark as soon as it knows.
+        let mut is_used = false;
+        self.update(|state| {
+            state.is_continued = true;
+            is_used = !state.is_parked && !state.is_ending && !state.is_over;
+        });
+        is_used
     }
 
     pub(crate) fn is_continued(&self) -> bool {
