@@ -10,7 +10,7 @@ use smolchat::client::options::{ClientConfig, ClientOptions};
 use smolchat::client::run::{ExitReason, run};
 use smolchat::client::setup::open_io;
 use smolchat::client::shutdown;
-use std::io::{IsTerminal, Write, stderr, stdin};
+use std::io::{ErrorKind, IsTerminal, Write, stderr, stdin};
 use std::process::ExitCode;
 
 const PROGRAM: &str = "smolchat-client";
@@ -45,6 +45,7 @@ fn run_program() -> u8 {
     }
     let (io, terminal) = match open_io(&config) {
         Ok(io) => io,
+        Err(error) if error.kind() == ErrorKind::Interrupted => return INTERRUPTED,
         Err(error) => return fail(COULD_NOT, &format!("Cannot start: {error}")),
     };
     let has_editor = terminal.is_some();

@@ -40,7 +40,8 @@ pub struct ClientIo {
 /// Opens input and output. The terminal is some if a line editor works on it.
 ///
 /// # Errors
-/// The terminal cannot be used, or the system cannot create a thread.
+/// The terminal cannot be used, or the system cannot create a thread. `Interrupted`: a signal
+/// came first.
 pub fn open_io(config: &ClientConfig) -> io::Result<(ClientIo, Option<Terminal>)> {
     let is_typed = stdin().is_terminal() && config.say.is_none();
     let style = args::style_of_stdout(config.colours);
@@ -49,7 +50,8 @@ pub fn open_io(config: &ClientConfig) -> io::Result<(ClientIo, Option<Terminal>)
     let mut terminal = None;
     let (input, screen) = if is_typed && !config.json && supports_editor() {
         let options = editor_options(config, style, zone);
-        let (input, editor) = editor::start(options, move || shutdown::interrupt(&interrupts))?;
+        let interrupt = move || shutdown::interrupt(&interrupts);
+        let (input, editor) = editor::start(options, &interrupted, interrupt)?;
         shutdown::guard_terminal(editor.clone());
         terminal = Some(editor.clone());
         let draw = move |items| {

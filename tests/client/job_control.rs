@@ -2,7 +2,7 @@
 #![cfg(target_os = "linux")]
 
 use crate::support::terminal::{AtTerminal, Start};
-use crate::support::{Deadline, LineClient, RealServer, send_signal, skip};
+use crate::support::{LineClient, RealServer, send_signal, skip};
 use crate::terminal::{CONTROL_D, ENTER};
 use std::process::Command;
 
@@ -252,13 +252,79 @@ fn signal_ends_a_client_in_the_background() {
         return;
     };
     let client = shell.client.clone();
+    for is_signal in [false, true] {
+        shell.terminal.types(&format!("{client}{ENTER}"));
+        let process = shell.edits("");
+        match is_signal {
+            true => send_signal(process, "STOP"),
+            false => shell.terminal.types(CONTROL_Z),
+        }
+        shell.has_the_terminal();
+        shell.runs("bg");
+        shell.runs("clear");
+        shell.bob_says("not on the screen of the shell");
+        shell.runs("sleep 1");
+        send_signal(process, "TERM");
+        shell.runs("wait %1; echo status $?");
+        shell.sees_once("status 130");
+        let rows = shell.terminal.rows();
+        assert!(rows[0].starts_with("marker"), "{rows:#?}");
+        shell.sees_no_prompt();
+        assert!(!rows.iter().any(|row| row.contains("bob:")), "{rows:#?}");
+        shell.is_back();
+    }
+}
+
+#[test]
+fn signal_ends_a_client_that_never_was_in_the_foreground() {
+    let Some(mut shell) = Shell::start(&["bash", "--noprofile", "--norc", "-i"]) else {
+        return;
+    };
+    let client = shell.client.clone();
+    shell.terminal.types(&format!("{client} &{ENTER}"));
+    shell.runs("sleep 1");
+    shell.runs("kill %1; wait %1; echo status $?");
+    shell.sees_once("status 130");
+    shell.is_back();
+}
+
+#[test]
+fn stop_key_that_is_turned_off_has_no_effect() {
+    let Some(mut shell) = Shell::start(&["bash", "--noprofile", "--norc", "-i"]) else {
+        return;
+    };
+    shell.runs("stty susp undef");
+    let client = shell.client.clone();
+    shell.terminal.types(&format!("{client}{ENTER}"));
+    shell.edits("");
+    shell.terminal.types(&format!("a{CONTROL_Z}b"));
+    shell.edits("ab");
+    shell.terminal.types(ENTER);
+    shell.bob.skip_to("me", "ab");
+    shell.terminal.types(CONTROL_D);
+    shell.is_back();
+}
+
+#[test]
+fn messages_of_the_time_in_the_background_are_all_shown() {
+    let Some(mut shell) = Shell::start(&["bash", "--noprofile", "--norc", "-i"]) else {
+        return;
+    };
+    let client = shell.client.clone();
     shell.terminal.types(&format!("{client}{ENTER}"));
     let process = shell.edits("");
-    shell.terminal.types(CONTROL_Z);
-    shell.is_back();
+    send_signal(process, "STOP");
+    shell.has_the_terminal();
     shell.runs("bg");
-    send_signal(process, "TERM");
-    let status = format!("/proc/{process}");
-    assert!(Deadline::new().poll(|| !std::path::Path::new(&status).exists()));
+    (1..=60).for_each(|number| shell.bob_says(&format!("message {number}")));
+    shell.terminal.types("fg\n");
+    shell.edits("");
+    shell.sees_once("bob: message 60");
+    let text = shell.terminal.written.text();
+    for number in 1..=60 {
+        let row = format!(": message {number}\r\n");
+        assert!(text.contains(&row), "{row:?}");
+    }
+    shell.terminal.types(CONTROL_D);
     shell.is_back();
 }

@@ -303,6 +303,21 @@ fn a_high_draft_is_folded_and_its_question_is_visible() {
         terminal.types(CONTROL_R);
         terminal.sees_prompt("line 12 … 38 more lines");
         terminal.types(CONTROL_C);
+        terminal.types("draft");
+        terminal.types("\u{10}\u{10}");
+        terminal.sees_prompt("line 12 … 38 more lines");
+        terminal.types("\u{e}\u{e}");
+        terminal.sees_prompt("> draft");
+        terminal.types("\u{1b}[A");
+        terminal.sees_prompt("line 12 … 38 more lines");
+        terminal.types("\u{1b}[B");
+        terminal.sees_prompt("> draft");
+        // The end of this paste does not come.
+        terminal.types("\u{1b}[200~lost\r");
+        terminal.types(CONTROL_C);
+        terminal.types("!");
+        terminal.sees_prompt("> draft!");
+        terminal.types(CONTROL_C);
         terminal.types("/quit");
         terminal.types(ENTER);
         assert_eq!(terminal.ends(), Some(0));

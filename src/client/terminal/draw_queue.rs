@@ -97,9 +97,9 @@ impl DrawQueue {
         drops
     }
 
-    /// Drops the text that waits, because the whole screen is drawn.
-    pub(crate) fn drop_pending(&self) {
-        lock(&self.state).pending.clear();
+    /// Takes the text that waits, because the whole screen is drawn.
+    pub(crate) fn take_pending(&self) -> String {
+        std::mem::take(&mut lock(&self.state).pending)
     }
 
     pub(crate) fn set_status(&self, status: String) {
@@ -162,7 +162,11 @@ impl DrawQueue {
         state.is_armed = false;
         state.prompt_note = None;
         drop(state);
-        // After the timeout the text waits in the editor's own queue.
+        self.wait_handed_over();
+    }
+
+    /// Waits for the printer. After the timeout the text waits in the editor's own queue.
+    pub(crate) fn wait_handed_over(&self) {
         self.wait_until(HANDOVER_TIMEOUT, |state| !state.is_handing_over);
     }
 
@@ -190,15 +194,30 @@ impl DrawQueue {
 
     // For job control
 
-    /// Notes that the client was continued; returns whether the editor uses the terminal.
+    /// Notes that the client was continued. If the editor uses the terminal, stops the drawing and
+    /// returns true.
     pub(crate) fn note_continuation(&self) -> bool {
-        // In one step, since the editor may unpark as soon as it knows.
-        let mut is_used = false;
-        self.update(|state| {
-            state.is_continued = true;
-            is_used = !state.is_parked && !state.is_ending && !state.is_over;
-        });
+        let mut state = lock(&self.state);
+        state.is_continued = true;
+        let is_used = !state.is_parked && !state.is_ending && !state.is_over;
+        if is_used {
+            // Under the same lock: the next line begins to draw after the editor has parked.
+            state.is_editing = false;
+            state.is_armed = false;
+            state.prompt_note = None;
+        }
+        drop(state);
+        self.changed.notify_all();
         is_used
+    }
+
+    /// Calls `detach` if the editor uses the terminal and has not acted on the continuation.
+    pub(crate) fn detach_if_continued(&self, detach: impl FnOnce()) {
+        let state = lock(&self.state);
+        // Under the lock: the editor takes the terminal again only after it has parked.
+        if state.is_continued && !state.is_parked {
+            detach();
+        }
     }
 
     pub(crate) fn is_continued(&self) -> bool {
@@ -223,8 +242,11 @@ impl DrawQueue {
         self.wait_until(time, |state| state.handed_over.is_empty())
     }
 
+    /// Waits until the editor acts on the continuation; returns false after `time`.
     pub(crate) fn wait_parked(&self, time: Duration) -> bool {
-        self.wait_until(time, |state| state.is_parked || state.is_over)
+        self.wait_until(time, |state| {
+            state.is_parked || !state.is_continued || state.is_over
+        })
     }
 
     pub(crate) fn wait_continued(&self, time: Duration) -> bool {
@@ -392,6 +414,26 @@ mod tests {
         assert!(!queue.drop_in_background());
         queue.unpark();
         assert_eq!(queue.take_undrawn(), format!("{NOT_SHOWN}newest\n"));
+    }
+
+    #[test]
+    fn terminal_is_detached_only_before_the_editor_acts_on_a_continuation() {
+        let queue = editing();
+        let is_detached = || {
+            let mut is_detached = false;
+            queue.detach_if_continued(|| is_detached = true);
+            is_detached
+        };
+        assert!(!is_detached());
+        assert!(queue.note_continuation());
+        assert!(is_detached());
+        assert!(!queue.wait_parked(Duration::ZERO));
+        // The editor returns its line meanwhile.
+        queue.park();
+        assert!(!is_detached());
+        queue.unpark();
+        assert!(!is_detached());
+        assert!(queue.wait_parked(Duration::ZERO));
     }
 
     #[test]

@@ -63,12 +63,13 @@ pub(crate) struct EditorOptions {
 
 /// Starts a line editor on the terminal of standard input and output; returns its lines, whose
 /// channel is closed at the end, and the terminal. Ctrl-C on an empty line and signals call
-/// `interrupt`.
+/// `interrupt`. Fails with `Interrupted` if a signal comes before the client is in the foreground.
 pub(crate) fn start(
     options: EditorOptions,
+    interrupted: &Receiver<()>,
     interrupt: impl Fn() + Send + 'static,
 ) -> io::Result<(Receiver<InputLine>, Terminal)> {
-    let tty = Tty::open()?;
+    let tty = Tty::open(interrupted)?;
     let (columns, rows) = tty.size();
     let widths = options.view.widths;
     let background = BackgroundQuery::default();
@@ -91,6 +92,7 @@ pub(crate) fn start(
         edited: Mutex::default(),
         stopped: Mutex::default(),
         folds: Mutex::default(),
+        paste: Mutex::default(),
         max_message_bytes: options.max_message_bytes,
         entered: Mutex::default(),
         replacement: Mutex::default(),
@@ -166,8 +168,13 @@ fn edit_lines(
     while !queue.is_ending() {
         if queue.is_continued() {
             job_control::resume(shared);
+            if queue.is_ending() {
+                return;
+            }
         }
         lock(&shared.edited).clone_from(&kept);
+        // The end of a paste before a stop may be lost.
+        *lock(&shared.paste) = None;
         queue.arm();
         let line = editor.readline_with_initial(PROMPT_ROWS, kept.0.split_at(kept.1));
         queue.stop_editing();
@@ -316,6 +323,10 @@ impl Terminal {
             }
         }
         self.restore();
+        if !self.0.tty.is_foreground() {
+            // The screen is that of the shell.
+            return;
+        }
         let mut output = stdout().lock();
         // A lost terminal leaves no place to report errors.
         if !is_over {

@@ -5,6 +5,7 @@
 //! While the client is in the background, it neither reads the terminal nor changes its modes.
 
 use crate::client::terminal::shared::{TerminalState, lock};
+use async_channel::Receiver;
 use rustix::process::{Signal, getpgrp, kill_current_process_group};
 use rustix::stdio::{dup2_stdin, dup2_stdout};
 use rustix::termios::{
@@ -46,8 +47,11 @@ pub(crate) struct Tty {
 
 impl Tty {
     /// Waits until the client is in the foreground, and opens the terminal.
-    pub(crate) fn open() -> io::Result<Self> {
+    pub(crate) fn open(interrupted: &Receiver<()>) -> io::Result<Self> {
         while !is_foreground(stdin()) {
+            if !interrupted.is_empty() {
+                return Err(io::ErrorKind::Interrupted.into());
+            }
             thread::sleep(FOREGROUND_INTERVAL);
         }
         let original = tcgetattr(stdin())?;
@@ -79,9 +83,13 @@ impl Tty {
         self.set_modes(&self.editing);
     }
 
+    pub(crate) fn is_foreground(&self) -> bool {
+        is_foreground(&self.input)
+    }
+
     /// Restores the modes of the shell.
     pub(crate) fn give_back(&self) {
-        if is_foreground(&self.input) {
+        if self.is_foreground() {
             self.set_modes(&self.original);
             let _ = stdout().write_all(RESET_MODES.as_bytes());
             let _ = stdout().flush();
@@ -140,9 +148,11 @@ pub(crate) fn watch_continuations(shared: &Arc<TerminalState>) -> io::Result<()>
 }
 
 fn detach_editor(shared: &TerminalState) {
-    shared.draw_queue.stop_editing();
+    shared.draw_queue.wait_handed_over();
     shared.draw_queue.wait_drawn(DETACH_INTERVAL);
-    shared.tty.detach();
+    shared
+        .draw_queue
+        .detach_if_continued(|| shared.tty.detach());
     for _ in 0..DETACH_ATTEMPTS {
         // Wakes the editor, which then finds the end of its input.
         let _ = signal_hook::low_level::raise(SIGWINCH);
@@ -165,10 +175,14 @@ pub(crate) fn stop(shared: &TerminalState) {
     wait_for_foreground(shared);
 }
 
-/// Takes a terminal again that has unknown modes and rows, and draws the chat anew.
+/// Takes a terminal again that has unknown modes and rows, and draws the chat anew. At the end of
+/// the client, the screen may be that of the shell.
 pub(crate) fn resume(shared: &TerminalState) {
     shared.draw_queue.park();
     wait_for_foreground(shared);
+    if shared.draw_queue.is_ending() {
+        return;
+    }
     let text = shared.redraw();
     let mut output = stdout().lock();
     let _ = output
@@ -178,7 +192,7 @@ pub(crate) fn resume(shared: &TerminalState) {
 
 fn wait_for_foreground(shared: &TerminalState) {
     let queue = &shared.draw_queue;
-    while !is_foreground(&shared.tty.input) && !queue.is_ending() {
+    while !shared.tty.is_foreground() && !queue.is_ending() {
         queue.wait_end(FOREGROUND_INTERVAL);
     }
     match queue.is_ending() {

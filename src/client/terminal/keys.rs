@@ -19,15 +19,18 @@ use std::sync::{Arc, Mutex};
 pub(crate) fn bind<H: Helper>(editor: &mut Editor<H, FileHistory>, shared: &Arc<TerminalState>) {
     let keys = Arc::new(Mutex::new(Keys {
         shared: Arc::clone(shared),
-        paste: None,
         typed_newlines: 0,
         confirmed: String::new(),
         candidate: None,
         hit: None,
+        walk: None,
     }));
     let plain = |code| KeyEvent(code, Modifiers::NONE);
-    let stop_key = shared.tty.stop_key().unwrap_or('Z');
-    let bindings: [(Event, KeyAction); 12] = [
+    let (stop_key, stop): (char, KeyAction) = match shared.tty.stop_key() {
+        Some(key) => (key, Keys::stop),
+        None => ('Z', Keys::no_effect),
+    };
+    let bindings: [(Event, KeyAction); 17] = [
         (plain(KeyCode::Enter).into(), Keys::enter),
         (KeyEvent::ctrl('J').into(), Keys::enter),
         (
@@ -37,7 +40,13 @@ pub(crate) fn bind<H: Helper>(editor: &mut Editor<H, FileHistory>, shared: &Arc<
         (KeyEvent::ctrl('C').into(), Keys::interrupt),
         (KeyEvent::ctrl('D').into(), Keys::leave),
         (KeyEvent::ctrl('R').into(), Keys::search_history),
-        (KeyEvent::ctrl(stop_key).into(), Keys::stop),
+        (plain(KeyCode::Up).into(), Keys::up),
+        (plain(KeyCode::Down).into(), Keys::down),
+        (KeyEvent::ctrl('P').into(), Keys::older),
+        (KeyEvent::ctrl('N').into(), Keys::newer),
+        // The editor would stop without giving the terminal back.
+        (KeyEvent::ctrl('Z').into(), Keys::no_effect),
+        (KeyEvent::ctrl(stop_key).into(), stop),
         (plain(KeyCode::Tab).into(), Keys::complete_word),
         (plain(KeyCode::Backspace).into(), Keys::erase_mark),
         (KeyEvent::ctrl('H').into(), Keys::erase_mark),
@@ -78,7 +87,8 @@ impl ConditionalEventHandler for KeyHandler {
                 }
             }
         }
-        if let Some(paste) = keys.paste.take() {
+        let paste = lock(&keys.shared.paste).take();
+        if let Some(paste) = paste {
             return Some(keys.continue_paste(paste, event, context));
         }
         // A note lasts until the next key.
@@ -91,17 +101,17 @@ impl ConditionalEventHandler for KeyHandler {
 /// What the keys do, and what earlier ones leave for later ones.
 struct Keys {
     shared: Arc<TerminalState>,
-    /// Text of an unfinished paste.
-    paste: Option<Paste>,
     typed_newlines: usize,
     /// Line whose next Enter needs no further confirmation.
     confirmed: String,
     candidate: Option<ShownCandidate>,
     hit: Option<SearchHit>,
+    walk: Option<HistoryWalk>,
 }
 
-#[derive(Default)]
-struct Paste {
+/// An unfinished paste.
+#[derive(Debug, Default)]
+pub(crate) struct Paste {
     /// At most one byte longer than any message that can be sent.
     text: String,
     bytes: usize,
@@ -120,6 +130,16 @@ struct SearchHit {
     pattern: String,
     /// Index in the entered lines.
     index: usize,
+    line: String,
+}
+
+/// A walk through the entered lines.
+struct HistoryWalk {
+    /// Index in the entered lines; their number for the draft.
+    index: usize,
+    /// The draft of the beginning.
+    draft: String,
+    /// The line that this entry produced.
     line: String,
 }
 
@@ -186,7 +206,7 @@ impl Keys {
 
     fn begin_paste(&mut self, _: &EventContext<'_>) -> Option<Cmd> {
         self.confirmed.clear();
-        self.paste = Some(Paste::default());
+        *lock(&self.shared.paste) = Some(Paste::default());
         Some(Cmd::Noop)
     }
 
@@ -204,6 +224,8 @@ impl Keys {
             Some((KeyCode::BracketedPasteEnd, _)) => {
                 return self.end_paste(&paste, context);
             }
+            // Drops a paste whose end does not come.
+            Some((KeyCode::Char('C'), Modifiers::CTRL)) => return Cmd::Noop,
             Some((KeyCode::Enter, _)) => {
                 paste.ends_with_return = true;
                 Some('\n')
@@ -219,7 +241,7 @@ impl Keys {
                 paste.text.push(character);
             }
         }
-        self.paste = Some(paste);
+        *lock(&self.shared.paste) = Some(paste);
         Cmd::Noop
     }
 
@@ -251,6 +273,10 @@ impl Keys {
         self.shared.draw_queue.stop_editing();
         // Unlike an interruption, this keeps the keys that follow.
         Some(Cmd::AcceptLine)
+    }
+
+    fn no_effect(&mut self, _: &EventContext<'_>) -> Option<Cmd> {
+        Some(Cmd::Noop)
     }
 
     /// Leaves on an empty line. Otherwise the key has its usual function: with Emacs keys Ctrl-D
@@ -300,6 +326,52 @@ impl Keys {
             index,
         });
         Some(self.shared.replace_line(completed, cursor))
+    }
+
+    /// Shows the previous entered line, unless the cursor can go up in this one.
+    fn up(&mut self, context: &EventContext<'_>) -> Option<Cmd> {
+        let before = &context.line()[..context.pos()];
+        (!before.contains('\n')).then(|| self.walk(true, context))
+    }
+
+    fn down(&mut self, context: &EventContext<'_>) -> Option<Cmd> {
+        let behind = &context.line()[context.pos()..];
+        (!behind.contains('\n')).then(|| self.walk(false, context))
+    }
+
+    fn older(&mut self, context: &EventContext<'_>) -> Option<Cmd> {
+        Some(self.walk(true, context))
+    }
+
+    fn newer(&mut self, context: &EventContext<'_>) -> Option<Cmd> {
+        Some(self.walk(false, context))
+    }
+
+    fn walk(&mut self, is_back: bool, context: &EventContext<'_>) -> Cmd {
+        self.confirmed.clear();
+        let line = context.line();
+        let entered = lock(&self.shared.entered);
+        let walk = self.walk.take().filter(|walk| walk.line == line);
+        let mut walk = walk.unwrap_or_else(|| HistoryWalk {
+            index: entered.len(),
+            draft: lock(&self.shared.folds).expand(line),
+            line: String::new(),
+        });
+        let next = match is_back {
+            true => walk.index.checked_sub(1),
+            false => Some(walk.index + 1).filter(|index| *index <= entered.len()),
+        };
+        let Some(next) = next else {
+            walk.line = line.to_owned();
+            self.walk = Some(walk);
+            return Cmd::Noop;
+        };
+        walk.index = next;
+        let draft = entered.get(next).unwrap_or(&walk.draft);
+        let command = self.shared.replace_draft(draft, draft.len());
+        walk.line = lock(&self.shared.replacement).0.clone();
+        self.walk = Some(walk);
+        command
     }
 
     /// Searches the entered lines for the edited text; pressed again, shows the next older match.

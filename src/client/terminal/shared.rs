@@ -8,7 +8,8 @@ use crate::client::terminal::background::BackgroundQuery;
 use crate::client::terminal::draw_queue::DrawQueue;
 use crate::client::terminal::fold::{DraftRoom, Folds};
 use crate::client::terminal::job_control::Tty;
-use crate::client::terminal::view::TerminalView;
+use crate::client::terminal::keys::Paste;
+use crate::client::terminal::view::{CLEAR_SCREEN, TerminalView};
 use crate::client::terminal::wrap::Widths;
 use jiff::Timestamp;
 use rustyline::Cmd;
@@ -29,6 +30,7 @@ pub(crate) struct TerminalState {
     /// The edited line and its cursor, if the stop key has been pressed.
     pub(crate) stopped: Mutex<Option<(String, usize)>>,
     pub(crate) folds: Mutex<Folds>,
+    pub(crate) paste: Mutex<Option<Paste>>,
     /// Longest message to send.
     pub(crate) max_message_bytes: usize,
     /// Entered lines, the newest last.
@@ -83,14 +85,19 @@ impl TerminalState {
         self.draw_queue.set_status(view.status());
     }
 
-    /// Returns the text that draws the whole screen, in place of all that waits.
+    /// Returns the text that clears the screen and draws the newest entries, or all that waits if
+    /// that is more.
     pub(crate) fn redraw(&self) -> String {
         let (columns, rows) = self.tty.size();
         let mut text = String::new();
         let mut view = lock(&self.view);
-        self.draw_queue.drop_pending();
+        let pending = self.draw_queue.take_pending();
         view.redraw(columns, rows, &mut text);
-        text
+        let rows = |text: &str| text.matches('\n').count();
+        match rows(&pending) > rows(&text) {
+            true => format!("{CLEAR_SCREEN}{pending}"),
+            false => text,
+        }
     }
 }
 

@@ -25,7 +25,7 @@ const SERVER_LABEL: &str = "[Server]: ";
 /// Margin of an entry without a time of its own.
 const NO_TIME: &str = "      ";
 
-const CLEAR_SCREEN: &str = "\u{1b}[H\u{1b}[2J";
+pub(crate) const CLEAR_SCREEN: &str = "\u{1b}[H\u{1b}[2J";
 /// Clears the screen in two steps: many terminals keep a screen that is cleared at once in their
 /// scrollback.
 const ERASE_SCREEN: &str = "\u{1b}[H\u{1b}[K\u{1b}[B\u{1b}[J\u{1b}[H";
