@@ -224,9 +224,28 @@ impl Room {
         }
     }
 
+    /// Notes that users are behind, so what was sent to them may be written only from now on. Asks
+    /// for them only if receipts are about to be noted.
+    pub(crate) fn hold_receipts(&mut self, users_behind: impl FnOnce() -> Vec<UserId>) {
+        if !self.is_receipt_due() {
+            return;
+        }
+        for id in users_behind() {
+            let user = self.roster.get_mut(id);
+            if let Some(mailbox) = user.and_then(|user| user.mailbox.as_mut()) {
+                mailbox.delay(SignedDuration::MIN, self.now.steady);
+            }
+        }
+    }
+
+    fn is_receipt_due(&self) -> bool {
+        let next = self.next_receipt;
+        next.is_some_and(|time| time <= self.now.steady)
+    }
+
     /// Notes what connected users have received, because their connections lived on.
     pub(super) fn expire_mail(&mut self) {
-        if self.next_receipt.is_none_or(|time| time > self.now.steady) {
+        if !self.is_receipt_due() {
             return;
         }
         let time = self.now.steady.saturating_sub(signed(RECEIPT_TIME));

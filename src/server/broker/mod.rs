@@ -244,6 +244,7 @@ impl Broker {
         if self.is_failing() {
             return;
         }
+        self.room.hold_receipts(|| self.fanout.users_behind());
         let effects = self.room.expire();
         self.apply_effects(effects);
         let room = &self.room;

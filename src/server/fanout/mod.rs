@@ -174,6 +174,13 @@ impl Fanout {
         self.clients.get(key.0)?.user
     }
 
+    /// Returns the users of slow consumers, which have not got everything yet.
+    pub(crate) fn users_behind(&self) -> Vec<UserId> {
+        let clients = self.clients.iter().map(|(_, client)| client);
+        let behind = clients.filter(|client| matches!(client.output, Output::Behind(_)));
+        behind.filter_map(|client| client.user).collect()
+    }
+
     pub(crate) fn set_user(&mut self, key: ClientKey, user: UserId) {
         if let Some(client) = self.clients.get_mut(key.0) {
             client.user = Some(user);

@@ -304,6 +304,20 @@ fn receipt_is_uncertain_while_the_store_holds_a_message_back() {
 }
 
 #[test]
+fn receipt_is_uncertain_for_a_connection_that_is_behind() {
+    let mut stored = Stored::new();
+    let ada = stored.join("ada", 1);
+    let bob = stored.join("bob", 2);
+    stored.whisper(ada, "bob", "one");
+    stored.steady += signed(2 * RECEIPT_TIME);
+    stored.room.set_time(at(stored.steady.as_secs()));
+    stored.room.hold_receipts(|| vec![bob]);
+    stored.wait(Duration::ZERO);
+    stored.room.disconnect(bob, LeaveReason::Lost);
+    assert_eq!(stored.wait(GRACE), ["not-delivered"]);
+}
+
+#[test]
 fn mail_of_a_temporary_user_moves_to_the_user_that_resumes() {
     let mut stored = Stored::new();
     let ada = stored.join("ada", 1);
