@@ -370,7 +370,12 @@ fn unreadable_input_is_status_1() {
 
 #[test]
 fn unknown_time_zone_is_told() {
-    for (zone, lines) in [("Nowhere/City", 1), ("CET-1CEST", 0), ("UTC", 0), ("", 0)] {
+    for (zone, lines) in [
+        ("Nowhere/City", 1),
+        ("CET-1CEST,M3.5.0,M10.5.0/3", 0),
+        ("UTC", 0),
+        ("", 0),
+    ] {
         let listening = Listening::start();
         let mut command = client_command();
         command.args(["127.0.0.1", &listening.port().to_string()]);

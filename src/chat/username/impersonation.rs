@@ -109,12 +109,24 @@ fn has_role(prepared: &str) -> bool {
         let unnumbered = word.trim_end_matches(char::is_numeric);
         reads(word, is_role_word) || reads(unnumbered, is_role_word)
     };
-    let mut parts = prepared.split(|character: char| !character.is_alphanumeric());
-    let mut words = prepared.split(' ');
+    // "Server 7" is one of many, and "Server Notice" is the server.
+    let is_numbered = |word: &str| word.contains(char::is_numeric);
+    let has_role_word = |words: &[&str]| {
+        (0..words.len()).any(|place| {
+            let (before, rest) = words.split_at(place);
+            let is_role = is_role(rest[0]) || is_role(&letters(rest[0]));
+            is_role
+                && !before
+                    .iter()
+                    .chain(&rest[1..])
+                    .any(|word| is_numbered(word))
+        })
+    };
+    let ends_part = |character: char| !character.is_alphanumeric();
     reads(prepared, reads_as_roles)
         || reads(&letters(prepared), reads_as_roles)
-        || parts.any(is_role)
-        || words.any(|word| is_role(word) || is_role(&letters(word)))
+        || has_role_word(&prepared.split(' ').collect::<Vec<_>>())
+        || has_role_word(&prepared.split(ends_part).collect::<Vec<_>>())
 }
 
 /// Returns whether a word is one of [`ROLES`], also in the plural.

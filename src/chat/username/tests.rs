@@ -54,10 +54,10 @@ const VERDICTS: &str = "
     Reserved, signs: ⚙ Server|🛡️ Admin|Ser.ver|S-e-r-v-e-r|“Server”|«Server»|│Server│|Server：|Server >
     Reserved, digits for letters: [5erver]|5erver|S3rv3r|$erver|Adm1n|@dmin|@admin|Adm!n|R00T|r007|0perat0r|M0derat0r|5y5+em
     Reserved, roles: Server|System|SYSTEM|operator|Moderator|admin|root|Administrator|SysOp|sysadmin|server admin|System Operator|Mod|Servers|Moderators|m0ds
-    Reserved, a word is a role: Server Notice|Server 2|the Server|admin_team|Chat-Admins|[x] 5erver!|Solar System
-    Reserved, a word with signs or a number: │Server│ Notice|Server│ Notice|Server│Chat|server@home|S.e.r.v.e.r Notice|Ser-ver Notice|Admin1|Server1|admin5|Mods 2|@dmin team
+    Reserved, a word is a role: Server Notice|the Server|admin_team|Chat-Admins|[x] 5erver!|Solar System
+    Reserved, a word with signs or a number: │Server│ Notice|Server│ Notice|Server│Chat|server@home|S.e.r.v.e.r Notice|Ser-ver Notice|Admin1|Server1|admin5|@dmin team
     Reserved, roles in other letters: Аdmіn|ROOΤ|Ｓｙｓｔｅｍ|𝐌𝐨𝐝𝐞𝐫𝐚𝐭𝐨𝐫|ᴀᴅᴍɪɴ|🆁🅾🅾🆃|Ⓡⓞⓞⓣ|Ádmïn|adrnin|Systern
-    Ok, no role: Roots|Grass Roots|Root 2|R2D2|Service|Observer|Сервер|Админ|Joe Root|Rooty|Adminah|Servername|Modesty|systemic|Sysiphos|Op|roo|a d m
+    Ok, no role: Roots|Grass Roots|Root 2|Server 2|Server 55.1df|2 admins|R2D2|Service|Observer|Сервер|Админ|Joe Root|Rooty|Adminah|Servername|Modesty|systemic|Sysiphos|Op|roo|a d m
     Ok, no role: ᴀʟɪᴄᴇ|🅰🅱|ʔəɪ
 
     BeginsLikeLine, brackets: [bot]|(Ada)|{Ada}|[Ada|(|]Ada|)|[Staff] Notice|［Ada］|﹙Ada|⁽Ada|⑴ Ada|🄐da
