@@ -59,7 +59,8 @@ pub const MAX_UNCERTAIN_MESSAGES: usize = 500;
 pub const MAX_MAILBOX_BYTES: usize = 64 * 1024;
 /// Time after which a live connection has got what was sent: a dead one ends before.
 pub const RECEIPT_TIME: Duration = Duration::from_secs(120);
-/// Time before the close by a client within which it may not have read what was sent.
+/// Time before the last line or the close of a client within which it may not have read what was
+/// sent.
 pub const CLOSE_TIME: Duration = Duration::from_secs(5);
 
 /// Rejected lines in a row that a client may send; one more closes its connection.

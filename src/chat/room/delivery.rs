@@ -1,7 +1,7 @@
 //! Delivery of private messages, and errors about those that were not delivered.
 //!
 //! Receipt of a sent message is certain if the client has a later event, which it names when it
-//! resumes, or if its connection lived on for long enough.
+//! resumes, if it sends a line some seconds later, or if its connection lived on for long enough.
 
 use crate::chat::error::RequestError;
 use crate::chat::event::LeaveReason;
@@ -195,6 +195,17 @@ impl Room {
         let time = self.now.steady.saturating_sub(signed(uncertain));
         let time = time.min(last_written(self.oldest_pending));
         note_receipts(&mut self.sessions, user, time);
+    }
+
+    /// Notes that the client of this user has sent something, so its connection works, and it has
+    /// what was sent some seconds ago.
+    pub(crate) fn note_sign_of_life(&mut self, id: UserId) {
+        let user = self.roster.get_mut(id);
+        if let Some(user) = user.filter(|user| !user.is_browser && user.mailbox.is_some()) {
+            let time = self.now.steady.saturating_sub(signed(CLOSE_TIME));
+            let time = time.min(last_written(self.oldest_pending));
+            note_receipts(&mut self.sessions, user, time);
+        }
     }
 
     /// Sets the steady time of the oldest effects that are not carried out yet, because they wait

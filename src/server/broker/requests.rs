@@ -27,6 +27,11 @@ impl Broker {
         let is_rejected = |line: &&ClientLine| matches!(line, ClientLine::Rejected(_));
         let rejected = lines.iter().filter(is_rejected).count();
         self.context.metrics.count_lines(lines.len(), rejected);
+        if let Some(user) = self.fanout.user(key)
+            && !self.fanout.is_behind(key)
+        {
+            self.room.note_sign_of_life(user);
+        }
         for line in lines {
             let Some(user) = self.fanout.user(key) else {
                 break;

@@ -174,7 +174,13 @@ impl Fanout {
         self.clients.get(key.0)?.user
     }
 
-    /// Returns the users of slow consumers, which have not got everything yet.
+    /// Returns whether the connection is a slow consumer, which has not got everything yet.
+    pub(crate) fn is_behind(&self, key: ClientKey) -> bool {
+        let client = self.clients.get(key.0);
+        client.is_some_and(|client| matches!(client.output, Output::Behind(_)))
+    }
+
+    /// Returns the users of slow consumers.
     pub(crate) fn users_behind(&self) -> Vec<UserId> {
         let clients = self.clients.iter().map(|(_, client)| client);
         let behind = clients.filter(|client| matches!(client.output, Output::Behind(_)));

@@ -45,7 +45,8 @@ fn check_line(line: &[u8], dialect: Dialect) {
         Ok(Request::Search(search)) => {
             assert!((1..=200).contains(&search.page.limit));
             assert_ne!(search.query, Query::default());
-            let words: Vec<String> = search.query.phrases.concat();
+            let phrases = search.query.phrases.iter();
+            let words: Vec<String> = phrases.flat_map(|phrase| phrase.words.clone()).collect();
             // Folding is idempotent.
             assert_eq!(query::words(&words.join(" ")), words);
         }

@@ -205,6 +205,25 @@ fn message_comes_again_unless_the_client_has_a_later_event() {
 }
 
 #[test]
+fn client_that_sends_a_line_has_what_was_sent_seconds_before() {
+    let mut stored = Stored::new();
+    let ada = stored.join("ada", 1);
+    let bob = stored.join("bob", 2);
+    stored.whisper(ada, "bob", "old");
+    stored.wait(CLOSE_TIME);
+    stored.whisper(ada, "bob", "new");
+    stored.room.note_sign_of_life(bob);
+    stored.restart();
+    assert_eq!(stored.hello(2, None).1, ["new"]);
+    stored.room.set_oldest_pending(Some(stored.steady));
+    stored.wait(CLOSE_TIME);
+    let bob = stored.hello(2, None).0;
+    stored.room.note_sign_of_life(bob);
+    stored.restart();
+    assert_eq!(stored.hello(2, None).1, ["new"], "the store holds it back");
+}
+
+#[test]
 fn what_may_be_lost_is_reported_to_a_sender_who_may_be_away() {
     // The end of the connection of the receiver, when the message is sent in seconds before it,
     // and whether the sender is told.
