@@ -176,6 +176,7 @@ impl Model {
             matches!(&kind, EventKind::Joined { name: told, is_summarised }
                 if *told == name && *is_summarised == many)
         );
+        self.give_kept_errors(id, number, &mut effects);
         assert!(effects.is_empty(), "{effects:?}");
     }
 
@@ -223,19 +224,17 @@ impl Model {
         if was_away {
             self.trim(place);
         }
-        if !waiting.is_empty() {
-            self.await_receipts();
-        }
-        let mut told = room.mailbox(id).into_iter();
-        let (messages, errors): (Vec<_>, Vec<_>) =
-            waiting.into_iter().partition(|mail| mail.message.is_some());
         let person = &mut self.here[place];
-        for mut mail in messages {
+        for mut mail in waiting {
             mail.at = self.now.steady;
             person.sent.push(mail);
         }
+        if person.has_uncertain_mail() {
+            self.await_receipts();
+        }
+        let mut told = room.mailbox(id).into_iter();
         let mut next = None;
-        for mail in person.sent.iter().chain(&errors) {
+        for mail in &self.here[place].sent {
             let reply = told.next().expect("all mail");
             Self::check_mail(mail.message.as_ref(), true, &reply);
             if let Reply::Private(copy) = reply {
@@ -244,7 +243,7 @@ impl Model {
             }
         }
         assert_eq!(told.count(), 0);
-        if let Some(number) = person.token.filter(|_| was_away) {
+        if let Some(number) = self.here[place].token.filter(|_| was_away) {
             self.use_token(number, place);
         }
     }

@@ -1,6 +1,6 @@
 //! Private messages: who gets them, when again, and who is told that they were not delivered.
 
-use super::{Model, seconds};
+use super::{Model, Person, seconds};
 use jiff::SignedDuration;
 use smolchat::chat::event::LeaveReason;
 use smolchat::chat::room::{Effect, Reply, UserId};
@@ -14,6 +14,14 @@ pub(super) struct Mail {
     /// Sender to tell if it is not delivered, with its token.
     pub(super) sender: Option<(UserId, Option<usize>)>,
     pub(super) at: SignedDuration,
+}
+
+impl Person {
+    pub(super) fn has_uncertain_mail(&self) -> bool {
+        let is_uncertain = |mail: &Mail| mail.sender.is_some() || mail.message.is_none();
+        let mut sent = self.sent.iter();
+        sent.any(|mail| !self.is_browser || is_uncertain(mail))
+    }
 }
 
 impl Model {
@@ -41,7 +49,7 @@ impl Model {
             Self::check_mail(message.as_ref(), person.is_browser, &reply);
         }
         let is_stored = match (person.is_browser, is_sent) {
-            (true, true) => !is_error,
+            (true, true) => true,
             (false, true) => !(is_own || is_error && person.token.is_none()),
             (_, false) => {
                 let errors = person.waiting.iter().filter(|mail| mail.message.is_none());
@@ -96,7 +104,25 @@ impl Model {
             .iter()
             .find(|person| token.is_some() && person.token == token);
         let id = of_token.map_or(id, |person| person.id);
-        self.put(id, None, None, effects);
+        if self.here.iter().any(|person| person.id == id) {
+            self.put(id, None, None, effects);
+        } else {
+            self.keep_error(token);
+        }
+    }
+
+    /// Keeps an error with the session of a user who is gone.
+    pub(super) fn keep_error(&mut self, token: Option<usize>) {
+        let known = token.map(|token| &mut self.tokens[token]);
+        if let Some(known) = known.filter(|known| known.is_kept && !known.is_forgotten) {
+            known.errors = (known.errors + 1).min(100);
+        }
+    }
+
+    pub(super) fn give_kept_errors(&mut self, id: UserId, token: usize, effects: &mut Vec<Effect>) {
+        for _ in 0..std::mem::take(&mut self.tokens[token].errors) {
+            self.put(id, None, None, effects);
+        }
     }
 
     pub(super) fn await_receipts(&mut self) {
@@ -106,8 +132,10 @@ impl Model {
 
     /// Notes what a user has received before the end of its connection.
     pub(super) fn note_receipts(&mut self, place: usize, reason: LeaveReason) {
-        let has_token = self.here[place].token.is_some();
+        let person = &self.here[place];
+        let has_token = person.token.is_some();
         let uncertain = match reason {
+            LeaveReason::Closed if person.is_browser => RECEIPT_TIME,
             LeaveReason::Closed if has_token => CLOSE_TIME,
             _ => Duration::ZERO,
         };
@@ -119,9 +147,13 @@ impl Model {
         if !person.is_browser {
             return person.sent.retain(|mail| mail.at > time);
         }
-        for mail in person.sent.iter_mut().filter(|mail| mail.at <= time) {
-            mail.sender = None;
-        }
+        person.sent.retain_mut(|mail| {
+            let is_certain = mail.at <= time;
+            if is_certain {
+                mail.sender = None;
+            }
+            !is_certain || mail.message.is_some()
+        });
     }
 
     pub(super) fn expire_mail(&mut self) {
@@ -132,9 +164,7 @@ impl Model {
         for place in 0..self.here.len() {
             if self.here[place].away.is_none() {
                 self.receive_until(place, self.now.steady - seconds(RECEIPT_TIME));
-                let person = &self.here[place];
-                let mut sent = person.sent.iter();
-                is_any_left |= sent.any(|mail| !person.is_browser || mail.sender.is_some());
+                is_any_left |= self.here[place].has_uncertain_mail();
             }
         }
         let next = self.now.steady + seconds(RECEIPT_TIME / 4);

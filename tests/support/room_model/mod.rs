@@ -129,6 +129,8 @@ struct Known {
     /// Whether a user of the session has said or named something.
     is_kept: bool,
     is_forgotten: bool,
+    /// Errors about private messages that wait for the next user of the session.
+    errors: usize,
     /// Number of the event, if any, under each nonce.
     said: HashMap<String, Option<u64>>,
 }
@@ -426,6 +428,9 @@ impl Model {
         }
         self.gone.push(person.id);
         for mail in person.sent.into_iter().chain(person.waiting) {
+            if mail.message.is_none() {
+                self.keep_error(person.token);
+            }
             self.report(mail, effects);
         }
     }

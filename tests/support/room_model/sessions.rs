@@ -72,6 +72,7 @@ impl Model {
             owner: Vec::new(),
             is_kept: false,
             is_forgotten: false,
+            errors: 0,
             said: HashMap::new(),
         });
     }
@@ -184,6 +185,7 @@ impl Model {
             mail.at = self.now.steady;
             self.here[earlier].sent.push(mail);
         }
+        self.here[earlier].sent.extend(temporary.sent);
         if temporary.has_acted {
             self.note_action(user, &mut effects);
         }
@@ -217,6 +219,7 @@ impl Model {
         } else if is_taken {
             assert!(matches!(effects.remove(0), Effect::Reply(Reply::Notice(_))));
         }
+        self.give_kept_errors(self.here[place].id, number, &mut effects);
         assert!(effects.is_empty(), "{effects:?}");
     }
 }
