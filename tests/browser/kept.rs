@@ -86,7 +86,8 @@ fn refused_message_can_be_edited_or_discarded() {
 }
 
 /// Sends messages and loses the responses.
-const LOSE_RESPONSES: &str = "window.load = fetch; window.fetch = async (path, ...more) => { const response = await load(path, ...more); if (path === '/api/messages') throw new TypeError('lost'); return response; }";
+const LOSE_RESPONSES: &str = "window.load = fetch; window.underWay = 0; window.fetch = async (path, ...more) => { underWay += 1; const response = await load(path, ...more).finally(() => { underWay -= 1; }); if (path === '/api/messages') throw new TypeError('lost'); return response; }";
+const LOSE_REQUESTS: &str = "window.fetch = (path, ...more) => (path === '/api/messages' ? Promise.reject(new TypeError('lost')) : load(path, ...more))";
 
 #[test]
 fn message_without_a_response_is_sent_again_by_the_user_after_the_session() {
@@ -103,6 +104,9 @@ fn message_without_a_response_is_sent_again_by_the_user_after_the_session() {
     say(&browser, "behind it");
     let shown = "return document.querySelector('.unsent').innerText";
     assert_eq!(browser.run(shown), json!("perhaps\nbehind it"));
+    // A late response would bring the cookie of the session back.
+    browser.run(LOSE_REQUESTS);
+    browser.wait_until("underWay === 0");
     // The browser loses its session, as at a server that has forgotten it.
     browser.run("return load('/api/session', { method: 'DELETE', headers: { 'Content-Type': 'application/json' }, body: '{}' }).then(() => { window.fetch = load; })");
     let before = alice.skip_to("Ada", "behind it");
