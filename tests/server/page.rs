@@ -1,11 +1,12 @@
 //! Documents of the page: HTML, JSON, assets, headers.
 
-use crate::support::http::{Events, Http, get, is_time};
+use crate::support::http::{Answer, Events, Http, get, is_time};
 use crate::support::{Chat, PATIENCE, RealServer, eventually};
 use serde_json::json;
 use smolchat::server::limits;
 use smolchat::server::limits::Limits;
 use std::io::Read;
+use std::net::SocketAddr;
 
 #[test]
 fn the_page_has_users_and_messages_in_the_html_that_the_server_sends() {
@@ -145,6 +146,47 @@ fn readers_of_the_page_are_not_in_the_chat() {
     alice.say_and_hear("nobody came");
 }
 
+/// Asks for a document as a browser does, which takes gzip.
+fn get_packed(web: SocketAddr, path: &str) -> Answer {
+    let mut http = Http::connect(web);
+    let request =
+        format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nAccept-Encoding: gzip, br\r\n\r\n");
+    http.send(request.as_bytes());
+    let answer = http.answer();
+    assert_eq!(answer.header("content-encoding"), "gzip", "{path}");
+    answer
+}
+
+fn unpacked(answer: &Answer) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let mut reader = flate2::read::GzDecoder::new(&answer.body[..]);
+    reader.read_to_end(&mut bytes).expect("gzip");
+    bytes
+}
+
+#[test]
+fn long_documents_are_compressed_for_clients_that_take_it() {
+    let (chat, web) = Chat::with_page(Limits::default());
+    let mut alice = chat.join("alice");
+    alice.say_many(50, "the same words again");
+    for path in [
+        "/",
+        "/?q=words",
+        "/m/10",
+        "/api/messages",
+        "/api/messages?limit=40",
+    ] {
+        let plain = get(web, path);
+        let packed = get_packed(web, path);
+        assert_eq!(plain.header("content-encoding"), "", "{path}");
+        for answer in [&plain, &packed] {
+            assert_eq!(answer.header("vary"), "accept-encoding", "{path}");
+        }
+        assert!(packed.body.len() < plain.body.len() / 2, "{path}");
+        assert_eq!(unpacked(&packed), plain.body, "{path}");
+    }
+}
+
 #[test]
 fn page_serves_all_its_files_and_compresses_them_on_request() {
     let (_chat, web) = Chat::with_page(Limits::default());
@@ -160,13 +202,7 @@ fn page_serves_all_its_files_and_compresses_them_on_request() {
         let address = address.expect(ending);
         let plain = get(web, &format!("/{address}"));
         assert_eq!(plain.header("content-encoding"), "");
-        let mut http = Http::connect(web);
-        let request = format!(
-            "GET /{address} HTTP/1.1\r\nHost: localhost\r\nAccept-Encoding: gzip, br\r\n\r\n"
-        );
-        http.send(request.as_bytes());
-        let packed = http.answer();
-        assert_eq!(packed.header("content-encoding"), "gzip", "{address}");
+        let packed = get_packed(web, &format!("/{address}"));
         for answer in [&plain, &packed] {
             assert_eq!(answer.status, 200, "{address}");
             assert_eq!(answer.header("content-type").split(';').next(), Some(kind));
@@ -175,10 +211,7 @@ fn page_serves_all_its_files_and_compresses_them_on_request() {
             assert!(answer.header("cache-control").contains("immutable"));
         }
         assert!(packed.body.len() < plain.body.len(), "{address}");
-        let mut unpacked = Vec::new();
-        let mut reader = flate2::read::GzDecoder::new(&packed.body[..]);
-        reader.read_to_end(&mut unpacked).expect("gzip");
-        assert_eq!(unpacked, plain.body, "{address}");
+        assert_eq!(unpacked(&packed), plain.body, "{address}");
     }
     for forbidden in [
         "<style", " style=", " onload", " onclick", "http://", "https://",

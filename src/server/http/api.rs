@@ -64,7 +64,8 @@ async fn get_users(request: Request<HttpState>) -> RouteResult {
     let users = state
         .documents
         .shared(&snapshot, DocumentKind::Users, make)?;
-    Ok(shared_document(users, JSON))
+    let accepts_gzip = request_context(&request)?.info.accepts_gzip;
+    Ok(shared_document(users, JSON, accepts_gzip).await)
 }
 
 async fn get_messages(request: Request<HttpState>) -> RouteResult {
@@ -82,7 +83,8 @@ async fn get_messages(request: Request<HttpState>) -> RouteResult {
         let found = sse::messages_document(&found.messages, found.has_more);
         state.documents.single(found)?
     };
-    Ok(shared_document(messages, JSON))
+    let accepts_gzip = request_context(&request)?.info.accepts_gzip;
+    Ok(shared_document(messages, JSON, accepts_gzip).await)
 }
 
 /// The messages for which a client asks.

@@ -74,7 +74,7 @@ impl Asset {
         Asset {
             url: format!("/{stem}-{:016x}.{ending}", fnv1a(&content)),
             media_type,
-            compressed: compressed(&content),
+            compressed: gzip(&content, Compression::best()),
             content,
         }
     }
@@ -144,8 +144,8 @@ fn fnv1a(bytes: &[u8]) -> u64 {
     })
 }
 
-fn compressed(content: &[u8]) -> Vec<u8> {
-    let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
+pub(super) fn gzip(content: &[u8], level: Compression) -> Vec<u8> {
+    let mut encoder = GzEncoder::new(Vec::new(), level);
     // Writing to memory cannot fail.
     let written = encoder.write_all(content).and_then(|()| encoder.finish());
     written.unwrap_or_default()
@@ -192,7 +192,7 @@ mod tests {
     #[test]
     fn page_and_files_are_small() {
         let assets = Assets::prepare();
-        let page = compressed(html::TEMPLATE.as_bytes()).len();
+        let page = gzip(html::TEMPLATE.as_bytes(), Compression::best()).len();
         let bytes: usize = assets
             .all()
             .into_iter()

@@ -2,7 +2,9 @@
 
 use crate::chat::room::snapshot::Snapshot;
 use crate::server::fanout::outbox::Document;
+use crate::server::http::assets::gzip;
 use crate::server::http::problem::Problem;
+use flate2::Compression;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 
@@ -29,6 +31,8 @@ type SnapshotDocuments = Arc<[LazyDocument; KINDS]>;
 #[derive(Debug)]
 pub(super) struct CachedDocument {
     bytes: Vec<u8>,
+    /// The bytes compressed with gzip, made for the first client that takes them.
+    compressed: OnceLock<Vec<u8>>,
     used_bytes: Arc<AtomicUsize>,
 }
 
@@ -38,10 +42,23 @@ impl Document for CachedDocument {
     }
 }
 
+impl CachedDocument {
+    /// Returns the bytes compressed with gzip. The first call takes milliseconds.
+    pub(super) fn compressed(&self) -> &[u8] {
+        self.compressed.get_or_init(|| {
+            let compressed = gzip(&self.bytes, Compression::fast());
+            self.used_bytes
+                .fetch_add(compressed.len(), Ordering::AcqRel);
+            compressed
+        })
+    }
+}
+
 impl Drop for CachedDocument {
     fn drop(&mut self) {
+        let compressed = self.compressed.get().map_or(0, Vec::len);
         self.used_bytes
-            .fetch_sub(self.bytes.len(), Ordering::AcqRel);
+            .fetch_sub(self.bytes.len() + compressed, Ordering::AcqRel);
     }
 }
 
@@ -89,6 +106,7 @@ impl DocumentCache {
         // Dropping the document takes its bytes off again.
         let document = CachedDocument {
             bytes,
+            compressed: OnceLock::new(),
             used_bytes: self.used_bytes.clone(),
         };
         if used > 0 && used + length > self.max_bytes {
@@ -145,7 +163,13 @@ mod tests {
         assert!(Arc::ptr_eq(&second, &shared(&newer, "again")));
         drop((older, first));
         shared(&newer, "again");
-        assert_eq!(cache.used_bytes.load(Ordering::Acquire), "two".len());
+        let used = || cache.used_bytes.load(Ordering::Acquire);
+        assert_eq!(used(), "two".len());
+        let compressed = second.compressed().len();
+        assert_eq!(used(), "two".len() + compressed);
+        drop((newer, second));
+        cache.documents_of(&snapshot());
+        assert_eq!(used(), 0);
     }
 
     #[test]

@@ -35,6 +35,9 @@ pub(super) const SECURITY_HEADERS: [(&str, &str); 7] = [
     ),
 ];
 
+/// Documents with fewer bytes are not compressed.
+const MIN_COMPRESSED_BYTES: usize = 1024;
+
 pub(super) const HTML: &str = "text/html; charset=utf-8";
 pub(super) const JSON: &str = "application/json";
 pub(super) const TEXT: &str = "text/plain; charset=utf-8";
@@ -47,18 +50,43 @@ pub(super) fn document(body: impl Into<Body>, media_type: &str) -> Response {
     response
 }
 
-/// Creates a response whose body is shared with other responses.
-pub(super) fn shared_document(shared: Arc<CachedDocument>, media_type: &str) -> Response {
-    let length = shared.bytes().len();
-    let reader = futures_lite::io::Cursor::new(SharedBody(shared));
-    document(Body::from_reader(reader, Some(length)), media_type)
+/// Creates a response whose body is shared with other responses. Compresses the body for a client
+/// that takes gzip, unless that saves little.
+pub(super) async fn shared_document(
+    shared: Arc<CachedDocument>,
+    media_type: &str,
+    accepts_gzip: bool,
+) -> Response {
+    let is_compressed = accepts_gzip && shared.bytes().len() >= MIN_COMPRESSED_BYTES;
+    let body = SharedBody {
+        document: shared,
+        is_compressed,
+    };
+    let (length, body) = match is_compressed {
+        // A long document would hold up the executor's thread.
+        true => smol::unblock(move || (body.as_ref().len(), body)).await,
+        false => (body.as_ref().len(), body),
+    };
+    let reader = futures_lite::io::Cursor::new(body);
+    let mut response = document(Body::from_reader(reader, Some(length)), media_type);
+    if is_compressed {
+        response.insert_header("content-encoding", "gzip");
+    }
+    response.insert_header("vary", "accept-encoding");
+    response
 }
 
-struct SharedBody(Arc<CachedDocument>);
+struct SharedBody {
+    document: Arc<CachedDocument>,
+    is_compressed: bool,
+}
 
 impl AsRef<[u8]> for SharedBody {
     fn as_ref(&self) -> &[u8] {
-        self.0.bytes()
+        match self.is_compressed {
+            true => self.document.compressed(),
+            false => self.document.bytes(),
+        }
     }
 }
 

@@ -35,6 +35,7 @@ async fn get_page(request: Request<HttpState>) -> RouteResult {
     let state = request.state();
     let snapshot = state.snapshot().await?;
     let filter = MessageFilter::from_query(&request)?;
+    let accepts_gzip = request_context(&request)?.info.accepts_gzip;
     if filter.is_default() {
         let view = PageView {
             kind: match state.web.is_read_only {
@@ -50,7 +51,7 @@ async fn get_page(request: Request<HttpState>) -> RouteResult {
         let page = state
             .documents
             .shared(&snapshot, DocumentKind::Page, make)?;
-        return Ok(shared_document(page, HTML));
+        return Ok(shared_document(page, HTML, accepts_gzip).await);
     }
     let address = request_context(&request)?.address;
     let found = api::find(state, address, &filter).await?;
@@ -62,7 +63,8 @@ async fn get_page(request: Request<HttpState>) -> RouteResult {
         ..PageView::default()
     };
     let page = html::render(&snapshot, &state.assets, &view).into_bytes();
-    Ok(shared_document(state.documents.single(page)?, HTML))
+    let page = state.documents.single(page)?;
+    Ok(shared_document(page, HTML, accepts_gzip).await)
 }
 
 /// Shows one message among its neighbours.
@@ -82,7 +84,8 @@ async fn get_message(request: Request<HttpState>) -> RouteResult {
         after: Some(id),
         ..up_to_id.clone()
     };
-    let address = request_context(&request)?.address;
+    let context = request_context(&request)?;
+    let (address, accepts_gzip) = (context.address, context.info.accepts_gzip);
     let mut found = api::find(state, address, &up_to_id).await?;
     let newer = api::find(state, address, &after_id).await?;
     if found.messages.last().is_none_or(|message| message.id != id) {
@@ -97,7 +100,8 @@ async fn get_message(request: Request<HttpState>) -> RouteResult {
         ..PageView::default()
     };
     let page = html::render(&snapshot, &state.assets, &view).into_bytes();
-    Ok(shared_document(state.documents.single(page)?, HTML))
+    let page = state.documents.single(page)?;
+    Ok(shared_document(page, HTML, accepts_gzip).await)
 }
 
 /// Reports whether the chat is ready. Any response means that the process is alive.
