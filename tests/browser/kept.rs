@@ -1,8 +1,8 @@
 //! What the page keeps: private messages, mentions, refused messages, and its stream.
 
 use crate::page::{LIVE, count, join, say, wait_for_message};
-use crate::support::Chat;
 use crate::support::browser::{Browser, ENTER};
+use crate::support::{Chat, PATIENCE, RealServer};
 use serde_json::json;
 use smolchat::server::limits::Limits;
 
@@ -86,16 +86,16 @@ fn refused_message_can_be_edited_or_discarded() {
 }
 
 /// Sends messages and loses the responses.
-const LOSE_RESPONSES: &str = "window.load = fetch; window.underWay = 0; window.fetch = async (path, ...more) => { underWay += 1; const response = await load(path, ...more).finally(() => { underWay -= 1; }); if (path === '/api/messages') throw new TypeError('lost'); return response; }";
-const LOSE_REQUESTS: &str = "window.fetch = (path, ...more) => (path === '/api/messages' ? Promise.reject(new TypeError('lost')) : load(path, ...more))";
+const LOSE_RESPONSES: &str = "window.load = fetch; window.fetch = async (path, ...more) => { const response = await load(path, ...more); if (path === '/api/messages') throw new TypeError('lost'); return response; }";
 
 #[test]
 fn message_without_a_response_is_sent_again_by_the_user_after_the_session() {
     let Some(browser) = Browser::start("doubtful") else {
         return;
     };
-    let (chat, web) = Chat::with_page(Limits::default());
-    let mut alice = chat.join("alice");
+    let mut server = RealServer::start(&[]);
+    let web = server.web.expect("a page");
+    let mut alice = server.join("alice");
     join(&browser, web, "Ada");
     browser.run(LOSE_RESPONSES);
     say(&browser, "perhaps");
@@ -104,23 +104,20 @@ fn message_without_a_response_is_sent_again_by_the_user_after_the_session() {
     say(&browser, "behind it");
     let shown = "return document.querySelector('.unsent').innerText";
     assert_eq!(browser.run(shown), json!("perhaps\nbehind it"));
-    // A late response would bring the cookie of the session back.
-    browser.run(LOSE_REQUESTS);
-    browser.wait_until("underWay === 0");
-    // The browser loses its session, as at a server that has forgotten it.
-    browser.run("return load('/api/session', { method: 'DELETE', headers: { 'Content-Type': 'application/json' }, body: '{}' }).then(() => { window.fetch = load; })");
-    let before = alice.skip_to("Ada", "behind it");
-    assert!(
-        before.iter().all(|(_, text)| text != "perhaps"),
-        "{before:?}"
-    );
+    // Without a store, the next server knows no session.
+    server.signal("KILL");
+    server.wait(PATIENCE);
+    browser.run("window.fetch = load");
+    let server = RealServer::start(&["--web-port", &web.port().to_string()]);
     browser.wait_for(".refused", "May have been sent: perhaps", true);
+    wait_for_message(&browser, "behind it");
     assert_eq!(browser.text(".unsent"), "");
-    assert_eq!(count(&browser, "perhaps"), 1);
+    let mut alice = server.join("alice");
     browser.open(&format!("http://{web}/"));
     browser.wait_until(LIVE);
+    assert_eq!(count(&browser, "perhaps"), 0);
     browser.click(".refused button");
-    alice.expect("Ada", "perhaps");
+    alice.skip_to("Ada", "perhaps");
     browser.wait_until("document.querySelector('.refused').hidden");
 }
 
