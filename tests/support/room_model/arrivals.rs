@@ -254,8 +254,12 @@ impl Model {
         let has_place = self.ensure_slot(id, address, told);
         let place = self.place_of(id);
         let until = self.now.steady + seconds(self.limits.grace);
-        if let Some(away) = self.here[place].away.as_mut().filter(|_| has_place) {
-            *away = until;
+        let person = &mut self.here[place];
+        if has_place && person.away.is_some() {
+            person.away = Some(until);
+            if let Some(number) = person.token {
+                self.use_token(number, place);
+            }
         }
     }
 
