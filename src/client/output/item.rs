@@ -41,7 +41,8 @@ impl OutputMessage {
         self.source != own_name && (is_private || mentions(&self.text, own_name))
     }
 
-    /// Returns whom the message is from, or to whom it is alone. No name begins with a bracket.
+    /// Returns the sender, or for a private message of one's own the receiver. No name begins with a
+    /// bracket, so nobody can take the second form as a name.
     pub(crate) fn label(&self) -> String {
         match &self.kind {
             MessageKind::Public | MessageKind::Action => self.source.clone(),

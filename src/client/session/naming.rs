@@ -12,8 +12,8 @@ pub(super) const NAME_TAKEN: &str = "name-taken";
 
 #[derive(Debug, Default)]
 pub(crate) struct Naming {
-    /// Name that the client asks for by itself: that of `--name`, or the last one of a user whom
-    /// the server does not know any more.
+    /// Name that the client requests without a command: that of `--name`, or the last name of a
+    /// user that the server has forgotten.
     wanted: Option<String>,
     /// Name to ask for after the server has forgotten this user.
     chosen: Option<String>,
@@ -164,7 +164,7 @@ impl Naming {
         self.wait.as_ref()?.next
     }
 
-    /// Returns the name to ask for now.
+    /// Returns the name to request, if the time for the next attempt has come; counts the attempt.
     pub(super) fn attempt(&mut self, now: Instant) -> Option<String> {
         let wait = self.wait.as_mut()?;
         wait.next.take_if(|next| *next <= now)?;
